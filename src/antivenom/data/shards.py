@@ -1,0 +1,89 @@
+"""How the training rows are shared among the agents of a federation. A partition is a value that returns row numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from antivenom.data.dataset import Dataset
+from antivenom.errors import DataError
+
+
+class Partition(Protocol):
+    def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Row numbers, one array per agent; disjoint."""
+        ...
+
+
+@dataclass(frozen=True)
+class IID:
+    """Equal shares of a random permutation; the first shards get one row more where n does not divide.
+
+    Reference: McMahan et al. 2017, arXiv:1602.05629.
+    """
+
+    def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
+        _check_enough(data, num_agents)
+        return list(np.array_split(rng.permutation(len(data)), num_agents))
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """Class by class, shares drawn from Dirichlet(beta): small beta gives agents with few classes.
+
+    A draw that leaves an agent with fewer than `min_rows` rows is drawn again, at most 1000 times.
+
+    Fields:
+        beta: concentration, > 0; 0.1 is very uneven, 100 is nearly IID.
+        min_rows: the fewest rows an agent may hold.
+
+    Reference: Hsu et al. 2019, arXiv:1909.06335.
+    """
+
+    beta: float = 0.5
+    min_rows: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise DataError("Dirichlet beta > 0", f"{self.beta}", "0.1 is very uneven, 100 nearly IID")
+
+    def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
+        _check_enough(data, num_agents)
+        order = rng.permutation(len(data))
+        rows_of = [order[data.y[order] == c] for c in range(data.num_classes)]
+        for _ in range(1000):
+            parts: list[list[np.ndarray]] = [[] for _ in range(num_agents)]
+            for rows in rows_of:
+                shares = np.cumsum(rng.dirichlet(np.full(num_agents, self.beta)))[:-1]
+                for agent, part in enumerate(np.split(rows, np.round(shares * len(rows)).astype(int))):
+                    parts[agent].append(part)
+            shards = [rng.permutation(np.concatenate(p)) for p in parts]
+            if min(map(len, shards)) >= self.min_rows:
+                return shards
+        raise DataError(
+            f"at least {self.min_rows} rows for each of {num_agents} agents",
+            f"an agent with fewer in 1000 draws of Dirichlet({self.beta:g})",
+            "raise beta, lower min_rows or use fewer agents",
+        )
+
+
+def _check_enough(data: Dataset, num_agents: int) -> None:
+    if num_agents < 1 or len(data) < num_agents:
+        raise DataError(f"at least one row for each of {num_agents} agents", f"{len(data)} rows", "use fewer agents")
+
+
+def missing_classes(data: Dataset, shards: list[np.ndarray]) -> str | None:
+    """One line naming the agents whose shard has no row of some class, or None. They train; their updates drift."""
+    have = [set(np.unique(data.y[rows]).tolist()) for rows in shards]
+    short = {agent: sorted(set(range(data.num_classes)) - classes) for agent, classes in enumerate(have)}
+    short = {agent: gone for agent, gone in short.items() if gone}
+    if not short:
+        return None
+    agent, gone = next(iter(short.items()))
+    return (
+        f"expected every class in every shard, got {len(short)} of {len(shards)} agents without some "
+        f"(agent {agent} has no row of class {', '.join(data.classes[c] for c in gone[:3])}): "
+        "use IID or a larger beta if that is not meant"
+    )

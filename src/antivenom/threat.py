@@ -1,0 +1,97 @@
+"""Who the attacker is: what may be touched, what is wanted, what is known. The engine enforces it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from antivenom.data import Dataset, Poison
+from antivenom.errors import ThreatError
+
+
+class Access(enum.StrEnum):
+    """What the attacker may touch, weakest last."""
+
+    LOGIC_CORRUPTION = "logic-corruption"
+    DATA_MANIPULATION = "data-manipulation"
+    DATA_INJECTION = "data-injection"
+    TRANSFER_LEARNING = "transfer-learning"
+
+
+class Goal(enum.StrEnum):
+    """What the attacker wants."""
+
+    AVAILABILITY = "availability"
+    TARGETED = "targeted"
+    BACKDOOR = "backdoor"
+
+    @property
+    def is_integrity(self) -> bool:
+        return self is not Goal.AVAILABILITY
+
+
+class Knowledge(enum.StrEnum):
+    """What a malicious agent of a federation sees besides the global model, its own shard and its own past."""
+
+    OWN = "own"
+    OMNISCIENT = "omniscient"
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """Access, goal and limits of one attacker.
+
+    Fields:
+        access: what may be touched.
+        goal: what is wanted.
+        knowledge: OMNISCIENT also sees this round's benign updates.
+        max_poisoned_rate: share of the training rows that may be changed or added (0 to 1).
+    """
+
+    access: Access
+    goal: Goal
+    knowledge: Knowledge = Knowledge.OWN
+    max_poisoned_rate: float = 1.0
+
+
+def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
+    """Raise ThreatError if `poison` did to `clean` what the threat model does not grant."""
+    after, n = poison.data, len(clean)
+    if threat.access in (Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING):
+        if not _same_rows(clean, after):
+            raise ThreatError(f"untouched rows from a {threat.access} attack", "changed rows", "declare data-manipulation")
+        return
+    if threat.access is Access.DATA_INJECTION:
+        if len(after) < n or not _same_rows(clean, after[np.arange(n)]):
+            raise ThreatError("existing rows unchanged by a data-injection attack", "changed rows", "only append rows")
+        if poison.mask[:n].any() or not poison.mask[n:].all():
+            raise ThreatError("a mask that names exactly the added rows", "another mask", "mark every added row as poison")
+    else:
+        if len(after) != n:
+            raise ThreatError(f"{n} rows from a data-manipulation attack", f"{len(after)}", "edit rows, do not add or drop")
+        touched = _changed(clean, after)
+        if (touched & ~poison.mask).any():
+            rows = int((touched & ~poison.mask).sum())
+            raise ThreatError("every changed row in the mask", f"{rows} changed rows outside it", "mark them as poison")
+    allowed = int(np.floor(threat.max_poisoned_rate * n + 1e-9))
+    used = int(poison.mask.sum())
+    if used > allowed:
+        raise ThreatError(
+            f"at most {allowed} poisoned rows (max_poisoned_rate {threat.max_poisoned_rate:g} of {n})",
+            f"{used}",
+            "lower the attack's poisoned_rate or raise max_poisoned_rate",
+        )
+
+
+def _changed(before: Dataset, after: Dataset) -> np.ndarray:
+    """(n,) bool: rows whose features or label differ."""
+    flat = (before.x.reshape(len(before), -1), after.x.reshape(len(after), -1))
+    if flat[0].shape != flat[1].shape:
+        return np.ones(len(before), dtype=bool)
+    return np.asarray((flat[0] != flat[1]).any(axis=1) | (before.y != after.y))
+
+
+def _same_rows(before: Dataset, after: Dataset) -> bool:
+    return len(before) == len(after) and not _changed(before, after).any()
