@@ -1,0 +1,181 @@
+"""The named data sets. `load("digits")` gives a Split; `DATASETS` says what each one is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from antivenom.data import adult
+from antivenom.data.dataset import Dataset, Split
+from antivenom.data.sources import Source, locate, parse
+from antivenom.errors import DataError, did_you_mean
+from antivenom.rng import Streams
+
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_FASHION_PACKAGE = "/usr/share/datasets/fashion-mnist/"
+_UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
+
+
+def _fashion(filename: str, md5: str) -> Source:
+    how = "apt install dataset-fashion-mnist, or put the four idx files into $ANTIVENOM_DATA"
+    return Source(filename, _FASHION + filename, f"md5:{md5}", _FASHION_PACKAGE + filename, how)
+
+
+@dataclass(frozen=True)
+class NamedData:
+    """A data set that can be asked for by name.
+
+    Fields:
+        name: as in scenario files.
+        about: one line: rows, features, classes, terms.
+        sources: the files it needs; none for sets that come with scikit-learn.
+        read: builds the split; its test part is fixed where the publisher fixed one.
+    """
+
+    name: str
+    about: str
+    sources: tuple[Source, ...]
+    read: Callable[[Streams], Split]
+
+
+def load(name: str, streams: Streams | None = None) -> Split:
+    """The data set `name`, split into train and test.
+
+    Sets without a published test part are split 70 to 30, by the stream "split" (seed 0 if none is given), so that
+    trials with one seed share the split.
+
+    Raises:
+        DataError: unknown name, or a file that is broken.
+        DataNotFound: a file that is nowhere and cannot be downloaded.
+    """
+    if name not in DATASETS:
+        raise DataError("the name of a data set", repr(name), did_you_mean(name, DATASETS))
+    return DATASETS[name].read(streams or Streams(0))
+
+
+def _split(data: Dataset, streams: Streams, test_share: float = 0.3) -> Split:
+    """A stratified random split."""
+    rng = streams.numpy("split")
+    test = np.zeros(len(data), dtype=bool)
+    for c in range(data.num_classes):
+        rows = rng.permutation(np.flatnonzero(data.y == c))
+        test[rows[: round(test_share * len(rows))]] = True
+    order = rng.permutation(len(data))
+    return Split(data[order[~test[order]]], data[order[test[order]]])
+
+
+def _digits(streams: Streams) -> Split:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = bunch.images[:, None, :, :] / 16.0
+    return _split(Dataset.from_arrays(images, bunch.target, tuple(str(c) for c in range(10)), "digits"), streams)
+
+
+def _breast_cancer(streams: Streams) -> Split:
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer()
+    data = Dataset.from_arrays(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer")
+    return _scaled(_split(data, streams))
+
+
+def _scaled(split: Split) -> Split:
+    """Each feature to [0, 1] by the training rows' range; test rows may fall outside."""
+    low = split.train.x.min(axis=0)
+    span = np.maximum(split.train.x.max(axis=0) - low, 1e-12)
+
+    def scale(data: Dataset) -> Dataset:
+        return Dataset((data.x - low) / span, data.y, data.classes, data.name)
+
+    return Split(scale(split.train), scale(split.test))
+
+
+def _idx(content: bytes) -> np.ndarray:
+    """The idx format of MNIST: two zero bytes, a type, the rank, the sizes (big-endian), the values."""
+    if content[:3] != b"\x00\x00\x08":
+        raise ValueError("not an idx file of unsigned bytes")
+    rank = content[3]
+    sizes = np.frombuffer(content, dtype=">u4", count=rank, offset=4).astype(int)
+    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank)
+    if values.size != sizes.prod():
+        raise ValueError(f"{values.size} values where the header says {sizes.prod()}")
+    return values.reshape(sizes)
+
+
+def _image_split(parts: list[np.ndarray], classes: tuple[str, ...], name: str) -> Split:
+    def dataset(x: np.ndarray, y: np.ndarray) -> Dataset:
+        return Dataset(x[:, None, :, :].astype(np.float32) / 255.0, y, classes, name)
+
+    return Split(dataset(parts[0], parts[1]), dataset(parts[2], parts[3]))
+
+
+_FASHION_SOURCES = (
+    _fashion("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    _fashion("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    _fashion("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    _fashion("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+)
+_FASHION_CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_MNIST_SOURCE = Source(
+    "mnist.npz",
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+    "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+)
+_ADULT_SOURCES = (
+    Source("adult.data", _UCI + "adult/adult.data", "sha256:5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),
+    Source("adult.test", _UCI + "adult/adult.test", "sha256:a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05"),
+)
+_SPAMBASE_SOURCE = Source(
+    "spambase.csv",
+    _UCI + "spambase/spambase.data",
+    "sha256:b1ef93de71f97714d3d7d4f58fc9f718da7bbc8ac8a150eff2778616a8097b12",
+)
+
+
+def _fashion_mnist(_: Streams) -> Split:
+    parts = [parse(locate(source), _idx) for source in _FASHION_SOURCES]
+    return _image_split(parts, _FASHION_CLASSES, "fashion-mnist")
+
+
+def _mnist(_: Streams) -> Split:
+    def arrays(content: bytes) -> list[np.ndarray]:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+
+    return _image_split(parse(locate(_MNIST_SOURCE), arrays), tuple(str(c) for c in range(10)), "mnist")
+
+
+def _adult(_: Streams) -> Split:
+    return adult.preprocess(*(parse(locate(source), adult.rows) for source in _ADULT_SOURCES))
+
+
+def _spambase(streams: Streams) -> Split:
+    def table(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+        lines = content.decode("ascii").splitlines()
+        if lines[0].startswith("make,"):
+            lines = lines[1:]  # the copy with a header names the label spam or nonspam; the published one 1 or 0
+        cells = [line.split(",") for line in lines if line]
+        if len(cells) != 4601 or any(len(row) != 58 for row in cells):
+            raise ValueError(f"{len(cells)} rows where 4601 of 58 columns are published")
+        x = np.array([row[:57] for row in cells], dtype=np.float32)
+        return x, np.array([row[57] in ("spam", "1") for row in cells], dtype=np.int64)
+
+    x, y = parse(locate(_SPAMBASE_SOURCE), table)
+    return _scaled(_split(Dataset.from_arrays(np.log1p(x), y, ("ham", "spam"), "spambase"), streams))
+
+
+DATASETS: dict[str, NamedData] = {
+    data.name: data
+    for data in (
+        NamedData("digits", "1,797 images 8x8, 10 classes; comes with scikit-learn", (), _digits),
+        NamedData("breast-cancer", "569 rows, 30 features, 2 classes; comes with scikit-learn", (), _breast_cancer),
+        NamedData("fashion-mnist", "70,000 images 28x28, 10 classes; MIT", _FASHION_SOURCES, _fashion_mnist),
+        NamedData("mnist", "70,000 images 28x28, 10 classes; CC BY-SA 3.0", (_MNIST_SOURCE,), _mnist),
+        NamedData("adult", "UCI Census income, 45,222 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult),
+        NamedData("spambase", "4,601 mails, 57 features (log), 2 classes; CC BY 4.0", (_SPAMBASE_SOURCE,), _spambase),
+    )
+}
