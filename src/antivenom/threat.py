@@ -61,16 +61,22 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
     after, n = poison.data, len(clean)
     if threat.access in (Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING):
         if not _same_rows(clean, after):
-            raise ThreatError(f"untouched rows from a {threat.access} attack", "changed rows", "declare data-manipulation")
+            raise ThreatError(
+                f"untouched rows from a {threat.access} attack", "changed rows", "declare data-manipulation"
+            )
         return
     if threat.access is Access.DATA_INJECTION:
         if len(after) < n or not _same_rows(clean, after[np.arange(n)]):
             raise ThreatError("existing rows unchanged by a data-injection attack", "changed rows", "only append rows")
         if poison.mask[:n].any() or not poison.mask[n:].all():
-            raise ThreatError("a mask that names exactly the added rows", "another mask", "mark every added row as poison")
+            raise ThreatError(
+                "a mask that names exactly the added rows", "another mask", "mark every added row as poison"
+            )
     else:
         if len(after) != n:
-            raise ThreatError(f"{n} rows from a data-manipulation attack", f"{len(after)}", "edit rows, do not add or drop")
+            raise ThreatError(
+                f"{n} rows from a data-manipulation attack", f"{len(after)}", "edit rows, do not add or drop"
+            )
         touched = _changed(clean, after)
         if (touched & ~poison.mask).any():
             rows = int((touched & ~poison.mask).sum())

@@ -28,7 +28,9 @@ class Verdict:
         if scores.shape != flags.shape or scores.ndim != 1:
             raise PluginError("scores and flags of one shape (n,)", f"{scores.shape} and {flags.shape}", "one per item")
         if np.isnan(scores).any():
-            raise PluginError("a score for every item", f"{int(np.isnan(scores).sum())} NaN", "score what you cannot judge 0")
+            raise PluginError(
+                "a score for every item", f"{int(np.isnan(scores).sum())} NaN", "score what you cannot judge 0"
+            )
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "flags", flags)
 

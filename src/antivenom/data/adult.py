@@ -34,7 +34,9 @@ def preprocess(train: np.ndarray, test: np.ndarray) -> Split:
     scaler.fit(train[:, _NUMERIC].astype(np.float64))
 
     def dataset(table: np.ndarray) -> Dataset:
-        x = np.hstack([encoder.transform(table[:, _CATEGORICAL]), scaler.transform(table[:, _NUMERIC].astype(np.float64))])
+        x = np.hstack(
+            [encoder.transform(table[:, _CATEGORICAL]), scaler.transform(table[:, _NUMERIC].astype(np.float64))]
+        )
         y = np.array([not label.startswith(">50K") for label in table[:, 14]], dtype=np.int64)
         return Dataset(x, y, (">50K", "<=50K"), "adult")
 

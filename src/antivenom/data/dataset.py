@@ -35,7 +35,9 @@ class Dataset:
             raise DataError("x of shape (n, ...) and y of shape (n,)", f"{x.shape} and {y.shape}", "one label per row")
         if not np.isfinite(x).all():
             bad = int((~np.isfinite(x.reshape(len(x), -1))).any(axis=1).sum())
-            raise DataError("finite features", f"NaN or infinity in {bad} of {len(x)} rows", "drop or impute those rows")
+            raise DataError(
+                "finite features", f"NaN or infinity in {bad} of {len(x)} rows", "drop or impute those rows"
+            )
         if len(y) and not np.equal(np.mod(y, 1), 0).all():
             raise DataError("whole-number labels", "fractions", "encode classes as 0, 1, 2, ...")
         y = y.astype(np.int64)
@@ -73,7 +75,9 @@ class Dataset:
         return replace(self, x=np.concatenate([self.x, x.astype(np.float32)]), y=np.concatenate([self.y, y]))
 
     @classmethod
-    def from_arrays(cls, x: np.ndarray, y: np.ndarray, classes: tuple[str, ...] | None = None, name: str = "data") -> Dataset:
+    def from_arrays(
+        cls, x: np.ndarray, y: np.ndarray, classes: tuple[str, ...] | None = None, name: str = "data"
+    ) -> Dataset:
         """From any arrays; class names default to the numbers that occur."""
         labels = np.asarray(y)
         if classes is None:
@@ -109,7 +113,9 @@ class Poison:
     def __post_init__(self) -> None:
         mask = np.asarray(self.mask, dtype=bool)
         if mask.shape != (len(self.data),):
-            raise DataError(f"a mask of shape ({len(self.data)},)", f"{mask.shape}", "one flag per row of the poisoned data")
+            raise DataError(
+                f"a mask of shape ({len(self.data)},)", f"{mask.shape}", "one flag per row of the poisoned data"
+            )
         object.__setattr__(self, "mask", mask)
 
     @classmethod

@@ -119,15 +119,34 @@ _FASHION_SOURCES = (
     _fashion("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
     _fashion("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
 )
-_FASHION_CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_FASHION_CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 _MNIST_SOURCE = Source(
     "mnist.npz",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
     "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
 )
 _ADULT_SOURCES = (
-    Source("adult.data", _UCI + "adult/adult.data", "sha256:5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),
-    Source("adult.test", _UCI + "adult/adult.test", "sha256:a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05"),
+    Source(
+        "adult.data",
+        _UCI + "adult/adult.data",
+        "sha256:5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
+    ),
+    Source(
+        "adult.test",
+        _UCI + "adult/adult.test",
+        "sha256:a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
+    ),
 )
 _SPAMBASE_SOURCE = Source(
     "spambase.csv",
@@ -175,7 +194,9 @@ DATASETS: dict[str, NamedData] = {
         NamedData("breast-cancer", "569 rows, 30 features, 2 classes; comes with scikit-learn", (), _breast_cancer),
         NamedData("fashion-mnist", "70,000 images 28x28, 10 classes; MIT", _FASHION_SOURCES, _fashion_mnist),
         NamedData("mnist", "70,000 images 28x28, 10 classes; CC BY-SA 3.0", (_MNIST_SOURCE,), _mnist),
-        NamedData("adult", "UCI Census income, 45,222 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult),
+        NamedData(
+            "adult", "UCI Census income, 45,222 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult
+        ),
         NamedData("spambase", "4,601 mails, 57 features (log), 2 classes; CC BY 4.0", (_SPAMBASE_SOURCE,), _spambase),
     )
 }

@@ -79,7 +79,11 @@ def _download(source: Source) -> str | None:
 
     try:
         pooch.retrieve(
-            source.url, source.checksum, fname=source.filename, path=cache_folder(), downloader=pooch.HTTPDownloader(timeout=20)
+            source.url,
+            source.checksum,
+            fname=source.filename,
+            path=cache_folder(),
+            downloader=pooch.HTTPDownloader(timeout=20),
         )
     except Exception as error:  # the network fails in many classes; each means the same to the user
         return f"{type(error).__name__} from {source.url.split('/')[2]}"
@@ -111,4 +115,6 @@ def parse(path: Path, parser: Callable[[bytes], T]) -> T:
     except DataError:
         raise
     except Exception as error:  # a truncated file fails wherever the parser happens to be
-        raise broken(path, f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}") from error
+        raise broken(
+            path, f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Attacks on rows, on training code and on pretrained models. Malicious agents live in `antivenom.federated`."""

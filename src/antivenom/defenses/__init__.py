@@ -1,0 +1,1 @@
+"""Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""

@@ -1,0 +1,176 @@
+"""Model: one small face over a torch network and a scikit-learn estimator. Learner: what makes one from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from antivenom.data import Dataset
+from antivenom.errors import ModelError, NotApplicable
+from antivenom.models.network import Buffers, Network, build
+from antivenom.models.training import Loss, Training, cross_entropy, train
+from antivenom.rng import Streams
+
+
+class Model(Protocol):
+    """A fitted classifier. Rows are float arrays (m, ...); classes are 0 to c-1."""
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """(m, c) probabilities."""
+        ...
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(m,) classes."""
+        ...
+
+
+class Learner(Protocol):
+    """Makes a Model from rows."""
+
+    def fit(self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None) -> Model:
+        """Train from scratch, or from `start` where the model can be trained further."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TorchModel:
+    """A network with weights.
+
+    Fields:
+        network: the architecture.
+        vector: (d,) parameters.
+        buffers: running statistics and the like.
+    """
+
+    network: Network
+    vector: Tensor
+    buffers: Buffers = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
+        """(m, c), dropout off."""
+        rows = torch.as_tensor(np.ascontiguousarray(x), device=self.vector.device)
+        with torch.no_grad():
+            parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
+        return torch.cat(parts) if parts else rows.new_zeros(0, self.num_classes)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.logits(x).softmax(1).cpu().numpy())
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.logits(x).argmax(1).cpu().numpy())
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """(m, width): what enters the last dense layer.
+
+        Raises:
+            NotApplicable: a network without dense layer.
+        """
+        dense = [m for m in self.network.module.modules() if isinstance(m, nn.Linear)]
+        if not dense:
+            raise NotApplicable("a network with a dense last layer", "none", "use a defence that needs no activations")
+        seen: list[Tensor] = []
+        handle = dense[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+        try:
+            self.logits(x)
+        finally:
+            handle.remove()
+        return np.asarray(torch.cat(seen).cpu().numpy())
+
+    def with_vector(self, vector: Tensor) -> TorchModel:
+        return replace(self, vector=vector)
+
+
+@dataclass(frozen=True, eq=False)
+class SklearnModel:
+    """A fitted scikit-learn classifier; rows are flattened for it.
+
+    Fields:
+        estimator: fitted, with `classes_`.
+        num_classes: c; classes that were absent in training get probability 0.
+    """
+
+    estimator: Any
+    num_classes: int
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.estimator.predict(x.reshape(len(x), -1))).astype(np.int64)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities, or zeros and ones where the estimator has none."""
+        out = np.zeros((len(x), self.num_classes))
+        if hasattr(self.estimator, "predict_proba"):
+            out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(x.reshape(len(x), -1))
+        else:
+            out[np.arange(len(x)), self.predict(x)] = 1.0
+        return out
+
+
+Architecture = Callable[[tuple[int, ...], int], nn.Module]
+
+
+@dataclass(frozen=True)
+class TorchLearner:
+    """Fits a torch architecture.
+
+    Fields:
+        architecture: (row shape, classes) -> module.
+        training: epochs, batch size, optimiser.
+        device: where.
+    """
+
+    architecture: Architecture
+    training: Training = Training()
+    device: str = "cpu"
+
+    def network(self, data: Dataset, streams: Streams) -> Network:
+        return build(self.architecture, data.shape, data.num_classes, streams).to(self.device)
+
+    def fit(
+        self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
+    ) -> TorchModel:
+        if start is not None and not isinstance(start, TorchModel):
+            raise NotApplicable(
+                "a torch model to train further", type(start).__name__, "only torch models can be fine-tuned"
+            )
+        network = start.network if start is not None else self.network(data, streams)
+        vector = start.vector if start is not None else network.initial
+        buffers = start.buffers if start is not None else network.buffers
+        x, y = torch.tensor(data.x, device=self.device), torch.tensor(data.y, device=self.device)
+        vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers)
+        if not torch.isfinite(vector).all():
+            raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
+        return TorchModel(network, vector, buffers)
+
+
+@dataclass(frozen=True)
+class SklearnLearner:
+    """Fits a scikit-learn classifier.
+
+    Fields:
+        make: random seed -> unfitted estimator.
+    """
+
+    make: Callable[[int], Any]
+
+    def fit(
+        self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
+    ) -> SklearnModel:
+        if loss is not cross_entropy or start is not None:
+            raise NotApplicable(
+                "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
+            )
+        estimator = self.make(streams.sklearn("fit"))
+        estimator.fit(data.x.reshape(len(data), -1), data.y)
+        return SklearnModel(estimator, data.num_classes)

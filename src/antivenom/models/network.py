@@ -1,0 +1,109 @@
+"""Network: a torch architecture apart from its weights, which are a flat vector."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from antivenom.errors import ModelError
+from antivenom.models.vector import flatten, unflatten
+from antivenom.rng import Streams
+
+Buffers = dict[str, Tensor]
+
+
+class SeededDropout(nn.Module):
+    """nn.Dropout whose mask comes from a generator of its own, so that nothing depends on global randomness."""
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.p, self.generator = p, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator) / (1 - self.p)
+
+
+class Network:
+    """An architecture for rows of one shape and c classes. Its weights are always an argument.
+
+    Attributes:
+        module: the template; its own weights are never used after `initial`.
+        shapes: parameter names and shapes, in the order of the flat vector.
+        dimension: d, the length of that vector.
+        buffers: what is state but not parameter (running statistics), as at the start.
+
+    Raises:
+        ModelError: the module's output for one row is not (1, c).
+    """
+
+    def __init__(self, module: nn.Module, shape: tuple[int, ...], num_classes: int) -> None:
+        self.module = module.eval()
+        self.row_shape, self.num_classes = shape, num_classes
+        self.shapes = {name: p.shape for name, p in module.named_parameters()}
+        self.dimension = sum(shape.numel() for shape in self.shapes.values())
+        self.initial = flatten(p.detach() for p in module.parameters())
+        self.buffers: Buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
+        with torch.no_grad():
+            try:
+                output = tuple(self.logits(self.initial, torch.zeros(1, *shape)).shape)
+            except RuntimeError as error:
+                raise ModelError(
+                    f"a model for rows of shape {shape}", str(error).splitlines()[0], "fit the model to the data"
+                ) from error
+        if output != (1, num_classes):
+            raise ModelError(
+                f"a model with {num_classes} outputs, one per class",
+                f"output shape {output[1:]}",
+                "change its last layer",
+            )
+
+    def to(self, device: torch.device | str) -> Network:
+        """The same architecture with its weights and buffers on a device."""
+        if self.initial.device == torch.device(device):
+            return self
+        moved = copy.copy(self)
+        moved.module = copy.deepcopy(self.module).to(device)
+        moved.initial = self.initial.to(device)
+        moved.buffers = {name: b.to(device) for name, b in self.buffers.items()}
+        return moved
+
+    def parameters(self, vector: Tensor) -> dict[str, Tensor]:
+        """Named views into `vector` (d,), or stacked ones into (n, d)."""
+        return unflatten(vector, self.shapes)
+
+    def logits(self, vector: Tensor, x: Tensor, buffers: Buffers | None = None) -> Tensor:
+        """(m, c) for x (m, ...), dropout off; differentiable in `vector` and x."""
+        state = {**self.parameters(vector), **(self.buffers if buffers is None else buffers)}
+        return functional_call(self.module, state, (x,))  # type: ignore[no-any-return]
+
+    def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function (vector, x) -> logits with dropout drawn from `generator`; it updates `buffers` in place."""
+        module = _seeded(self.module, generator).train()
+
+        def forward(vector: Tensor, x: Tensor) -> Tensor:
+            return functional_call(module, {**self.parameters(vector), **buffers}, (x,))  # type: ignore[no-any-return]
+
+        return forward
+
+
+def _seeded(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    if type(module) is nn.Dropout:
+        return SeededDropout(module.p, generator)
+    seeded = copy.copy(module)  # shares the weights, which functional_call replaces anyway
+    seeded._modules = {name: child and _seeded(child, generator) for name, child in module._modules.items()}
+    return seeded
+
+
+def build(
+    make: Callable[[tuple[int, ...], int], nn.Module], shape: tuple[int, ...], num_classes: int, streams: Streams
+) -> Network:
+    """A network with weights drawn from the stream "init"; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(streams.child("init").key)
+        return Network(make(shape, num_classes), shape, num_classes)

@@ -1,0 +1,97 @@
+"""Training one network on one data set, minibatch by minibatch. The federation's fast path must equal this loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from antivenom.errors import ScenarioError
+from antivenom.models.network import Buffers, Network
+from antivenom.rng import Streams
+
+Forward = Callable[[Tensor], Tensor]
+Loss = Callable[[Forward, Tensor, Tensor], Tensor]
+
+
+def cross_entropy(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+    """The honest loss: mean cross-entropy of the batch. A logic-corruption attack replaces this function."""
+    return F.cross_entropy(forward(x), y)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one model is trained from where it starts.
+
+    Fields:
+        epochs: passes over the rows (E).
+        batch_size: rows per step (B); the last batch of an epoch may be smaller.
+        optimizer: "adam" (betas .9 and .999, eps 1e-8) or "sgd". Its state is fresh at every call.
+        learning_rate: step size.
+        momentum: of SGD only.
+        shuffle: draw a new order each epoch; else sequential slices, as the authors of the federated paper do.
+    """
+
+    epochs: int = 5
+    batch_size: int = 50
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adam", "sgd"):
+            raise ScenarioError("optimizer adam or sgd", repr(self.optimizer), "choose one of the two")
+        if self.epochs < 0 or self.batch_size < 1:
+            raise ScenarioError(
+                "epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}", "correct them"
+            )
+
+    def optimizer_for(self, leaf: Tensor) -> torch.optim.Optimizer:
+        if self.optimizer == "adam":
+            return torch.optim.Adam([leaf], lr=self.learning_rate, fused=True)
+        return torch.optim.SGD([leaf], lr=self.learning_rate, momentum=self.momentum, fused=True)
+
+    def steps(self, num_rows: int) -> int:
+        """Optimiser steps for a shard of that many rows."""
+        return self.epochs * -(-num_rows // self.batch_size)
+
+    def batches(self, num_rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Row numbers of every batch of every epoch."""
+        for _ in range(self.epochs):
+            order = rng.permutation(num_rows) if self.shuffle else np.arange(num_rows)
+            for start in range(0, num_rows, self.batch_size):
+                yield order[start : start + self.batch_size]
+
+
+def train(
+    network: Network,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    streams: Streams,
+    loss: Loss = cross_entropy,
+    buffers: Buffers | None = None,
+) -> tuple[Tensor, Buffers]:
+    """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), and the buffers.
+
+    Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
+    are given a seeded one for the time of the call.
+    """
+    state = {name: b.clone() for name, b in (network.buffers if buffers is None else buffers).items()}
+    step = network.training_forward(streams.torch("dropout", device=start.device), state)
+    vector = start.detach().clone().requires_grad_()
+    optimizer = training.optimizer_for(vector)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(streams.child("global").key)
+        for rows in training.batches(len(y), streams.numpy("order")):
+            batch = torch.as_tensor(rows, device=start.device)
+            value = loss(lambda inputs: step(vector, inputs), x[batch], y[batch])
+            (vector.grad,) = torch.autograd.grad(value, vector)
+            optimizer.step()
+    return vector.detach(), state

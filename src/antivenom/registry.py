@@ -1,0 +1,336 @@
+"""Plugins by name: one decorator per kind, build from a name or a mapping, third parties through entry points or a file.
+
+A plugin is a frozen dataclass with `__call__`; its fields are its hyper-parameters. The decorator makes the dataclass,
+so a plugin file needs nothing but the decorator:
+
+    from antivenom import attack
+
+    @attack(access="data-manipulation", goal="availability", cite="Somebody et al. 2030")
+    class MyAttack:
+        poisoned_rate: float = 0.1
+
+        def __call__(self, data, context): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from antivenom.errors import PluginError, did_you_mean
+from antivenom.threat import Access, Goal
+
+C = TypeVar("C", bound=type)
+ENTRY_POINTS = "antivenom.plugins"
+
+
+class Kind(enum.StrEnum):
+    """What arrow a plugin sits on. The call shapes are in `antivenom.protocols`."""
+
+    DATA_ATTACK = "data attack"
+    MODEL_ATTACK = "model attack"
+    LOGIC_ATTACK = "logic attack"
+    AGENT = "agent"
+    SANITIZER = "sanitizer"
+    MODEL_DETECTOR = "model detector"
+    MITIGATION = "mitigation"
+    CLIENT_DETECTOR = "client detector"
+    AGGREGATOR = "aggregator"
+    TRIGGER = "trigger"
+    PARTITION = "partition"
+    MODEL = "model"
+
+    @property
+    def is_attack(self) -> bool:
+        return self in ATTACKS
+
+    @property
+    def is_defence(self) -> bool:
+        return self in DEFENCES
+
+
+ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.AGENT)
+DEFENCES = (Kind.SANITIZER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.CLIENT_DETECTOR, Kind.AGGREGATOR)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the registry knows of a plugin class.
+
+    Fields:
+        name: the class's name, unique over all kinds.
+        kind: its arrow.
+        cls: the class.
+        access: access levels it needs (attacks) or guards (defences); empty where that has no meaning.
+        goals: what it serves (attacks) or is meant against (defences).
+        cite: authors, year, arXiv id or venue.
+        origin: "antivenom", or the distribution or file it came from.
+    """
+
+    name: str
+    kind: Kind
+    cls: type
+    access: tuple[Access, ...]
+    goals: tuple[Goal, ...]
+    cite: str
+    origin: str
+
+    @property
+    def about(self) -> str:
+        """The first line of the docstring."""
+        return inspect.getdoc(self.cls).splitlines()[0] if self.cls.__doc__ else ""  # type: ignore[union-attr]
+
+
+_ENTRIES: dict[str, Entry] = {}
+_BUILTIN = (
+    "antivenom.attacks",
+    "antivenom.defenses",
+    "antivenom.federated",
+    "antivenom.models.reference",
+    "antivenom.data.shards",
+)
+_loaded = False
+
+
+def _decorator(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    goals = (goal,) if isinstance(goal, str) else tuple(goal)
+    levels = (access,) if isinstance(access, str) else tuple(access)
+
+    def register(cls: C) -> C:
+        plugin = typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
+        if "__call__" not in dir(plugin):
+            raise PluginError(
+                f"a __call__ in {cls.__name__}", "none", f"define it as antivenom.protocols says for a {kind}"
+            )
+        known = _ENTRIES.get(cls.__name__)
+        if known is not None and _address(known.cls) != _address(cls):
+            raise PluginError("a new plugin name", f"{cls.__name__}, taken by {known.origin}", "rename the class")
+        origin = "antivenom" if cls.__module__.startswith("antivenom.") else cls.__module__
+        _ENTRIES[cls.__name__] = Entry(
+            cls.__name__, kind, plugin, tuple(map(Access, levels)), tuple(map(Goal, goals)), cite, origin
+        )
+        return plugin
+
+    return register
+
+
+def _address(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
+
+
+# One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
+@typing.dataclass_transform(frozen_default=True)
+def attack(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a data attack: (Dataset, AttackContext) -> Poison."""
+    return _decorator(Kind.DATA_ATTACK, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an attack on a pretrained model: (Model, Dataset, AttackContext) -> (Model, Poison)."""
+    return _decorator(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an attack on training code: (Loss, AttackContext) -> Loss."""
+    return _decorator(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def agent(
+    *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
+) -> Callable[[C], C]:
+    """Register a malicious agent's strategy: AgentView -> updates (k, d)."""
+    return _decorator(Kind.AGENT, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def sanitizer(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a sanitizer: (Dataset, DefenceContext) -> Verdict over rows."""
+    return _decorator(Kind.SANITIZER, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model_detector(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a model detector: (Model, clean Dataset, DefenceContext) -> Verdict over classes."""
+    return _decorator(Kind.MODEL_DETECTOR, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def mitigation(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a mitigation: (Model, clean Dataset, DefenceContext) -> Model."""
+    return _decorator(Kind.MITIGATION, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def client_detector(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a client detector: (ServerView, state) -> (Verdict over agents, state)."""
+    return _decorator(Kind.CLIENT_DETECTOR, (), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def trigger(*, cite: str) -> Callable[[C], C]:
+    """Register a trigger: inputs (m, ...) -> triggered inputs (m, ...)."""
+    return _decorator(Kind.TRIGGER, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model(*, cite: str) -> Callable[[C], C]:
+    """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
+    return _decorator(Kind.MODEL, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def partition(*, cite: str) -> Callable[[C], C]:
+    """Register a partition: (Dataset, number of agents, rng) -> row numbers per agent."""
+    return _decorator(Kind.PARTITION, (), (), cite)
+
+
+def load_builtin() -> None:
+    """Import every room that holds plugins, and those of installed third parties, once."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for module in _BUILTIN:
+        importlib.import_module(module)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except Exception as error:
+            _loaded = False
+            raise PluginError(
+                f"the entry point {point.name} = {point.value} to import", repr(error), "mend or uninstall that package"
+            ) from error
+
+
+def load_file(path: str | Path) -> list[Entry]:
+    """Import a plugin file and return what it registered. It is code of the caller's choice and is run as such.
+
+    Raises:
+        PluginError: not a readable Python file, or one that registers nothing.
+    """
+    load_builtin()
+    path = Path(path)
+    if not path.is_file():
+        raise PluginError("a Python file with a plugin", str(path), "no such file: check the path after --plugin")
+    before = set(_ENTRIES)
+    name = f"antivenom_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("a Python file with a plugin", str(path), "its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    again = name in sys.modules
+    sys.modules[name] = module  # pickled plugins of other processes look their class up here
+    try:
+        spec.loader.exec_module(module)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}", "mend the file") from error
+    new = [entry for key, entry in _ENTRIES.items() if key not in before or entry.cls.__module__ == name]
+    if not new and not again:
+        raise PluginError(f"a plugin in {path.name}", "none", "put one of antivenom's decorators on a class")
+    return new
+
+
+def entries(*kinds: Kind) -> list[Entry]:
+    """Every registered plugin of the given kinds (all kinds if none), in order of kind and name."""
+    load_builtin()
+    order = list(Kind)
+    found = [entry for entry in _ENTRIES.values() if not kinds or entry.kind in kinds]
+    return sorted(found, key=lambda entry: (order.index(entry.kind), entry.name))
+
+
+def find(name: str, *kinds: Kind) -> Entry:
+    """The plugin of that name.
+
+    Raises:
+        PluginError: no such plugin among the given kinds; with the nearest right name.
+    """
+    known = {entry.name: entry for entry in entries(*kinds)}
+    if name not in known:
+        what = " or ".join(kinds) or "plugin"
+        raise PluginError(f"the name of a {what}", repr(name), did_you_mean(name, known))
+    return known[name]
+
+
+def entry_of(plugin: object) -> Entry:
+    """The entry of a plugin object."""
+    return find(type(plugin).__name__)
+
+
+def build(spec: Any, *kinds: Kind) -> Any:
+    """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
+
+    Raises:
+        PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+            return spec
+        raise PluginError("a plugin's name or a mapping with `name`", repr(spec), "write `name: Krum` and its fields")
+    if not isinstance(spec.get("name"), str):
+        raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
+    entry = find(spec["name"], *kinds)
+    hints = typing.get_type_hints(entry.cls)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(entry.cls)}
+    values = {}
+    for key, value in spec.items():
+        if key == "name":
+            continue
+        if key not in fields:
+            raise PluginError(f"a field of {entry.name}", repr(key), did_you_mean(str(key), fields))
+        values[key] = _coerce(value, fields[key], f"{entry.name}.{key}")
+    try:
+        return entry.cls(**values)
+    except TypeError as error:
+        raise PluginError(f"every field of {entry.name} that has no default", str(error), "add it") from error
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the field's type; nested plugins are built."""
+    import pydantic
+
+    if _is_plugin_type(hint):
+        return build(value)
+    if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
+        value = tuple(value.items())
+    try:
+        return pydantic.TypeAdapter(hint).validate_python(value)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
+
+
+def _is_plugin_type(hint: Any) -> bool:
+    """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
+    return all(getattr(part, "_is_protocol", False) for part in parts)
+
+
+def describe(plugin: Any) -> dict[str, Any]:
+    """The mapping that `build` turns back into the plugin: name and every field, in plain JSON values."""
+    fields = {field.name: _plain(getattr(plugin, field.name)) for field in dataclasses.fields(plugin)}
+    return {"name": type(plugin).__name__, **fields}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return describe(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value
