@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -214,8 +214,7 @@ class ClientDetector(Protocol):
         ...
 
 
-@runtime_checkable
 class Aggregator(Protocol):
-    def __call__(self, updates: Any, weights: Any = None, /) -> Any:
-        """(d,) from updates (n, d) and optional weights (n,)."""
+    def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
+        """(d,) from updates (n, d), optional weights (n,) and, inside a federation, what the server sees."""
         ...

@@ -95,17 +95,18 @@ _BUILTIN = (
     "antivenom.defenses",
     "antivenom.federated",
     "antivenom.models.reference",
-    "antivenom.data.shards",
 )
 _loaded = False
 
 
-def _decorator(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+def register(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
     goals = (goal,) if isinstance(goal, str) else tuple(goal)
     levels = (access,) if isinstance(access, str) else tuple(access)
 
-    def register(cls: C) -> C:
-        plugin = typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
+    def decorate(cls: C) -> C:
+        ready = "__dataclass_params__" in vars(cls)  # values that live below the registry are dataclasses already
+        plugin = cls if ready else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
         if "__call__" not in dir(plugin):
             raise PluginError(
                 f"a __call__ in {cls.__name__}", "none", f"define it as antivenom.protocols says for a {kind}"
@@ -119,7 +120,7 @@ def _decorator(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cit
         )
         return plugin
 
-    return register
+    return decorate
 
 
 def _address(cls: type) -> tuple[str, str]:
@@ -130,19 +131,19 @@ def _address(cls: type) -> tuple[str, str]:
 @typing.dataclass_transform(frozen_default=True)
 def attack(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a data attack: (Dataset, AttackContext) -> Poison."""
-    return _decorator(Kind.DATA_ATTACK, access, goal, cite)
+    return register(Kind.DATA_ATTACK, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def model_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register an attack on a pretrained model: (Model, Dataset, AttackContext) -> (Model, Poison)."""
-    return _decorator(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite)
+    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register an attack on training code: (Loss, AttackContext) -> Loss."""
-    return _decorator(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite)
+    return register(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -150,49 +151,49 @@ def agent(
     *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
 ) -> Callable[[C], C]:
     """Register a malicious agent's strategy: AgentView -> updates (k, d)."""
-    return _decorator(Kind.AGENT, access, goal, cite)
+    return register(Kind.AGENT, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def sanitizer(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a sanitizer: (Dataset, DefenceContext) -> Verdict over rows."""
-    return _decorator(Kind.SANITIZER, access, goal, cite)
+    return register(Kind.SANITIZER, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def model_detector(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a model detector: (Model, clean Dataset, DefenceContext) -> Verdict over classes."""
-    return _decorator(Kind.MODEL_DETECTOR, access, goal, cite)
+    return register(Kind.MODEL_DETECTOR, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def mitigation(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a mitigation: (Model, clean Dataset, DefenceContext) -> Model."""
-    return _decorator(Kind.MITIGATION, access, goal, cite)
+    return register(Kind.MITIGATION, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def client_detector(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a client detector: (ServerView, state) -> (Verdict over agents, state)."""
-    return _decorator(Kind.CLIENT_DETECTOR, (), goal, cite)
+    return register(Kind.CLIENT_DETECTOR, (), goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def trigger(*, cite: str) -> Callable[[C], C]:
     """Register a trigger: inputs (m, ...) -> triggered inputs (m, ...)."""
-    return _decorator(Kind.TRIGGER, (), (), cite)
+    return register(Kind.TRIGGER, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def model(*, cite: str) -> Callable[[C], C]:
     """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
-    return _decorator(Kind.MODEL, (), (), cite)
+    return register(Kind.MODEL, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def partition(*, cite: str) -> Callable[[C], C]:
     """Register a partition: (Dataset, number of agents, rng) -> row numbers per agent."""
-    return _decorator(Kind.PARTITION, (), (), cite)
+    return register(Kind.PARTITION, (), (), cite)
 
 
 def load_builtin() -> None:

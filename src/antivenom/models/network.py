@@ -73,6 +73,11 @@ class Network:
         moved.buffers = {name: b.to(device) for name, b in self.buffers.items()}
         return moved
 
+    @property
+    def kernels(self) -> Tensor:
+        """(d,) bool: parameters that belong to weights of two or more dimensions, not to biases."""
+        return torch.cat([torch.full((shape.numel(),), len(shape) > 1) for shape in self.shapes.values()])
+
     def parameters(self, vector: Tensor) -> dict[str, Tensor]:
         """Named views into `vector` (d,), or stacked ones into (n, d)."""
         return unflatten(vector, self.shapes)

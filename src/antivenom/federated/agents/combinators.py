@@ -1,0 +1,121 @@
+"""Agents made of other agents: estimate the others, wait, hold off, add an honest update."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from torch import Tensor
+
+from antivenom.federated.agents.objectives import each_member, estimated_benign, honest
+from antivenom.federated.judging import probabilities
+from antivenom.protocols import Agent, AgentView
+from antivenom.registry import agent
+from antivenom.threat import Goal
+
+
+class Correction(enum.StrEnum):
+    """Where the estimate of the others' update enters."""
+
+    PRE = "pre"
+    POST = "post"
+
+
+@agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 5")
+class BenignEstimation:
+    """Any agent, improved by an estimate of what the others will send: their last aggregate.
+
+    "pre" lets the inner agent optimise from where the global model will be, w + estimate; "post" subtracts the boosted
+    estimate from what it sends. Weakness: "post" lowers success and disturbs training, as in the paper; "pre" helps in
+    early rounds only, and where the agent is seldom chosen its estimate is old.
+
+    Fields:
+        agent: the strategy to improve.
+        correction: "pre" or "post".
+        boost: factor of the estimate in "post"; None is 1/a shared among the malicious agents.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, section 5.
+    """
+
+    agent: Agent
+    correction: Correction = Correction.PRE
+    boost: float | None = None
+
+    def __call__(self, view: AgentView) -> Tensor:
+        estimate = estimated_benign(view)
+        if estimate is None:
+            return self.agent(view)
+        if self.correction is Correction.PRE:
+            return self.agent(
+                dataclasses.replace(view, start=view.start + estimate, past=self._shifted(view, estimate))
+            )
+        return self.agent(view) - (view.boost if self.boost is None else self.boost) * estimate
+
+    @staticmethod
+    def _shifted(view: AgentView, estimate: Tensor) -> tuple:  # type: ignore[type-arg]
+        """The past moved along with the start, so that the inner agent's own estimate stays what it was."""
+        return tuple(dataclasses.replace(past, start=past.start + estimate) for past in view.past)
+
+
+@agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
+class Delayed:
+    """Honest until a given round, then the inner agent.
+
+    Weakness: rounds are counted from the start of training, which an agent that joins late does not know.
+
+    Fields:
+        agent: the strategy to delay.
+        rounds: honest rounds.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, authors' code.
+    """
+
+    agent: Agent
+    rounds: int = 5
+
+    def __call__(self, view: AgentView) -> Tensor:
+        return _all_honest(view) if view.round <= self.rounds else self.agent(view)
+
+
+@agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
+class HoldOff:
+    """Honest in rounds in which the global model already gives the targets what is wanted, else the inner agent.
+
+    Weakness: the honest rounds wash the targets out again, so it attacks on and off.
+
+    Fields:
+        agent: the strategy to hold off.
+        confidence: mean target confidence (0 to 1) of the global model above which the agent stays honest.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, authors' code.
+    """
+
+    agent: Agent
+    confidence: float = 0.8
+
+    def __call__(self, view: AgentView) -> Tensor:
+        shares = probabilities(view.network, view.start, view.targets.x)
+        wanted = shares.gather(1, view.targets.wanted[:, None]).mean()
+        return _all_honest(view) if float(wanted) > self.confidence else self.agent(view)
+
+
+@agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
+class WithHonest:
+    """The inner agent's update plus an honest one.
+
+    Weakness: the honest part is not boosted, so it hides little of a boosted update.
+
+    Fields:
+        agent: the strategy to add to.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, authors' code.
+    """
+
+    agent: Agent
+
+    def __call__(self, view: AgentView) -> Tensor:
+        return self.agent(view) + _all_honest(view)
+
+
+def _all_honest(view: AgentView) -> Tensor:
+    return each_member(view, lambda member: honest(view, member))

@@ -1,0 +1,68 @@
+"""Stealthy model poisoning: one loss that joins the targets, the honest task and the distance to the others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign
+from antivenom.protocols import AgentView
+from antivenom.registry import agent
+from antivenom.threat import Goal
+
+
+@agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 3.2")
+class StealthyPoisoning:
+    """Minimises boost * L(targets) + L(own shard) + rho * distance to the last benign aggregate.
+
+    By default each minibatch takes two Adam steps from the same point, one honest and one on the targets times the
+    boost, as the authors run it; otherwise one step on the sum. Weakness: the two goals fight in every step, so the
+    malicious model alone stays less accurate than an honest one, and its distances vary widely.
+
+    Fields:
+        epochs: passes over the own shard; at least the federation's E are made.
+        boost: weight of the targets; None is 1/a shared among the malicious agents.
+        rho: weight of the distance; 0 in the agent's first round, where no aggregate is known.
+        half_squared: half the squared distance instead of the distance.
+        one_loss: one Adam on the summed loss instead of two.
+        learning_rate: of Adam.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, section 3.2.
+    """
+
+    epochs: int = 5
+    boost: float | None = None
+    rho: float = 1e-4
+    half_squared: bool = False
+    one_loss: bool = False
+    learning_rate: float = 1e-3
+
+    def __call__(self, view: AgentView) -> Tensor:
+        boost = view.boost if self.boost is None else self.boost
+        training = dataclasses.replace(view.training, epochs=max(self.epochs, view.training.epochs))
+        previous = estimated_benign(view)
+
+        def update(member: int) -> Tensor:
+            objectives = Objectives(view, member)
+            honest_step = AdamSteps(view.start, self.learning_rate)
+            target_step = AdamSteps(view.start, self.learning_rate)
+            at = view.start.clone()
+            rng = view.streams.child("member", member).numpy("order")
+            for batch in training.batches(len(objectives.y), rng):
+                rows = torch.as_tensor(batch, device=at.device)
+
+                def stealth(vector: Tensor, rows: Tensor = rows) -> Tensor:
+                    loss = objectives.on_rows(vector, rows)
+                    if previous is not None:
+                        loss = loss + self.rho * distance(vector - view.start, previous, self.half_squared)
+                    return loss
+
+                if self.one_loss:
+                    at += honest_step(at, lambda w, own=stealth: own(w) + boost * objectives.on_targets(w))[0]  # type: ignore[misc]
+                else:
+                    at += honest_step(at, stealth)[0] + boost * target_step(at, objectives.on_targets)[0]
+            return at - view.start
+
+        return each_member(view, update)

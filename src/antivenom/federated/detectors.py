@@ -1,0 +1,83 @@
+"""Client detectors: which of this round's agents look malicious to the server."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antivenom.errors import NotApplicable
+from antivenom.federated.aggregators import _compared
+from antivenom.federated.distances import distances
+from antivenom.federated.judging import accuracy
+from antivenom.protocols import ServerView
+from antivenom.registry import client_detector
+from antivenom.verdict import Verdict
+
+
+@client_detector(goal=("availability", "targeted"), cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.3")
+class AccuracyCheck:
+    """Flags an agent whose own model is worse on validation rows than the model made of all the others.
+
+    The score is acc(w + sum over j != i of a_j u_j) - acc(w + u_i). The paper prints the inequality with the opposite
+    sign, which would accept every bad model; this is the meant one. Weakness: it needs honest validation rows, and
+    alternating minimisation keeps the malicious model accurate.
+
+    Fields:
+        gamma: tolerated difference in accuracy (0 to 1); 0.1 in the paper.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, section 2.3.
+    """
+
+    gamma: float = 0.1
+
+    def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
+        if view.validation is None:
+            raise NotApplicable("validation rows of the server", "none", "set validation_rows in the federation")
+        device = view.start.device
+        x, y = torch.tensor(view.validation.x, device=device), torch.tensor(view.validation.y, device=device)
+        weighted = view.weights[:, None] * view.updates
+        total = weighted.sum(dim=0)
+        gaps = [
+            accuracy(view.network, view.start + total - weighted[i], x, y)
+            - accuracy(view.network, view.start + view.updates[i], x, y)
+            for i in range(len(view.updates))
+        ]
+        scores = np.array(gaps)
+        return Verdict(scores, scores > self.gamma), None
+
+
+@client_detector(goal=("availability", "targeted"), cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.3")
+class RangeCheck:
+    """Flags an agent whose distances to the others leave the range of the others' distances among themselves.
+
+    The score of agent i is max(|max d(i, .) - min d|, |min d(i, .) - max d|), the inner extremes taken over pairs
+    without i; flagged from kappa on. Weakness: kappa has no unit and must be set for each network from clean rounds,
+    and a stealth term in the attacker's loss keeps the distances in range.
+
+    Fields:
+        kappa: tolerated excess, in the L2 units of the updates; 5 separates the paper's attacks on Fashion-MNIST.
+        kernels_only: leave biases out, as in the authors' code.
+
+    Reference: Bhagoji et al. 2019, arXiv:1811.12470, section 2.3.
+    """
+
+    kappa: float = 5.0
+    kernels_only: bool = False
+
+    def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
+        scores = range_statistics(_compared(view.updates, self.kernels_only, view))
+        return Verdict(scores, scores >= self.kappa), None
+
+
+def range_statistics(updates: Tensor) -> np.ndarray:
+    """(n,) the range check's score of every agent; 0 for fewer than three agents, where no other pair exists."""
+    apart = distances(updates).cpu().numpy()
+    n = len(apart)
+    scores = np.zeros(n)
+    for i in range(n) if n >= 3 else ():
+        others = np.delete(np.arange(n), i)
+        own = apart[i, others]
+        pairs = apart[np.ix_(others, others)][np.triu_indices(n - 1, k=1)]
+        scores[i] = max(abs(own.max() - pairs.min()), abs(own.min() - pairs.max()))
+    return scores

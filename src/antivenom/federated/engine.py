@@ -1,0 +1,207 @@
+"""The round engine: who is chosen, who trains, what the server gets and what it does with it.
+
+`Federation(...).rounds(...)` is an iterator of `Round`s; the caller owns the loop, looks at each round, and stops when
+it likes. The engine knows which agents are malicious; the server's side (detector, rule) is never told.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antivenom.data import IID, Dataset, Partition
+from antivenom.errors import PluginError, ScenarioError
+from antivenom.federated.aggregators import Mean
+from antivenom.federated.clients import Shards, train_agents
+from antivenom.models.network import Network
+from antivenom.models.training import Training
+from antivenom.protocols import Agent, AgentView, Aggregator, ClientDetector, Participation, ServerView, Targets
+from antivenom.rng import Streams
+from antivenom.threat import Knowledge
+from antivenom.verdict import Verdict
+
+
+class Weighting(enum.StrEnum):
+    """What an agent's share a_i in the weighted mean is."""
+
+    UNIFORM = "uniform"
+    EXAMPLES = "examples"
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round, as the judge sees it.
+
+    Fields:
+        number: from 1.
+        start: (d,) global parameters before.
+        agents: the chosen agents' numbers, in the order of the rows of `updates`.
+        malicious: (n,) bool, which of them are malicious.
+        updates: (n, d) what arrived and was finite.
+        weights: (n,) a_i.
+        verdict: what the server's detector said, or None.
+        aggregate: (d,) what the server added.
+        end: (d,) global parameters after.
+        notes: what went wrong and how it was handled.
+    """
+
+    number: int
+    start: Tensor
+    agents: tuple[int, ...]
+    malicious: Tensor
+    updates: Tensor
+    weights: Tensor
+    verdict: Verdict | None
+    aggregate: Tensor
+    end: Tensor
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The protocol: K agents, some of them chosen per round, each training E epochs from the global parameters.
+
+    Fields:
+        num_agents: K.
+        agents_per_round: how many are chosen, uniformly without replacement; None is all.
+        num_malicious: how many agents the attacker owns; the last ones.
+        rounds: the most rounds.
+        partition: how the rows are shared.
+        training: what an honest agent does; its optimiser state is fresh each round.
+        weighting: a_i = 1/K, or by each agent's share of all rows; never rescaled to the chosen agents.
+        knowledge: whether malicious agents see the benign updates of the round.
+
+    Reference: McMahan et al. 2017, arXiv:1602.05629; Bhagoji et al. 2019, arXiv:1811.12470, section 2.
+    """
+
+    num_agents: int = 10
+    agents_per_round: int | None = None
+    num_malicious: int = 1
+    rounds: int = 40
+    partition: Partition = IID()
+    training: Training = Training()
+    weighting: Weighting = Weighting.UNIFORM
+    knowledge: Knowledge = Knowledge.OWN
+
+    def __post_init__(self) -> None:
+        chosen = self.agents_per_round
+        if self.num_agents < 1 or self.rounds < 1:
+            raise ScenarioError(
+                "num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}", "correct them"
+            )
+        if not 0 <= self.num_malicious <= self.num_agents:
+            raise ScenarioError(
+                f"num_malicious from 0 to num_agents = {self.num_agents}",
+                f"{self.num_malicious}",
+                "lower num_malicious",
+            )
+        if chosen is not None and not 1 <= chosen <= self.num_agents:
+            raise ScenarioError(
+                f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}", "correct agents_per_round"
+            )
+
+    def shards(self, data: Dataset, streams: Streams, device: torch.device | str = "cpu") -> Shards:
+        """The agents' rows, by the stream "shards"."""
+        return Shards.of(data, self.partition(data, self.num_agents, streams.numpy("shards")), device)
+
+    def rounds_of(
+        self,
+        network: Network,
+        shards: Shards,
+        targets: Targets,
+        streams: Streams,
+        agent: Agent | None = None,
+        rule: Aggregator = Mean(),
+        detector: ClientDetector | None = None,
+        validation: Dataset | None = None,
+    ) -> Iterator[Round]:
+        """Run the federation from the network's initial parameters.
+
+        Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
+        """
+        weights = self._weights(shards)
+        vector, state, past = network.initial.clone(), None, ()  # type: tuple[Tensor, Any, tuple[Participation, ...]]
+        for number in range(1, self.rounds + 1):
+            own = streams.child("round", number)
+            chosen = self._chosen(own)
+            bad = [a for a in chosen if a >= self.num_agents - self.num_malicious] if agent is not None else []
+            good = [a for a in chosen if a not in bad]
+            updates = train_agents(network, vector, shards, good, self.training, own)
+            if agent is not None and bad:
+                view = AgentView(
+                    round=number,
+                    start=vector,
+                    network=network,
+                    training=self.training,
+                    shards=tuple(shards.of_agent(a) for a in bad),
+                    targets=targets,
+                    num_agents=self.num_agents,
+                    weight=float(weights[bad].mean()),
+                    past=past,
+                    streams=own.child("attack"),
+                    knowledge=self.knowledge,
+                    benign=updates.clone,
+                )
+                sent = _checked(agent(view), len(bad), network.dimension, agent)
+                past = (*past, Participation(number, vector, sent))[-2:]  # agents need the last; two bound the memory
+                updates = torch.cat([updates, sent])
+            agents = (*good, *bad)
+            finite = torch.isfinite(updates).all(dim=1)
+            notes = tuple(
+                f"round {number}: agent {agents[i]} sent NaN or infinity and was left out"
+                for i in torch.nonzero(~finite).flatten().tolist()
+            )
+            agents = tuple(a for a, ok in zip(agents, finite.tolist(), strict=True) if ok)
+            updates, shares = updates[finite], weights[list(agents)].to(updates)
+            view_of_server = ServerView(number, vector, updates, agents, shares, network, validation)
+            verdict, state = (None, state) if detector is None else detector(view_of_server, state)
+            aggregate = self._aggregate(rule, view_of_server, verdict)
+            end = vector + aggregate
+            owned = torch.tensor([a >= self.num_agents - self.num_malicious for a in agents])
+            yield Round(number, vector, agents, owned, updates, shares, verdict, aggregate, end, notes)
+            vector = end
+
+    def _chosen(self, streams: Streams) -> list[int]:
+        """The round's agents, by number."""
+        if self.agents_per_round is None:
+            return list(range(self.num_agents))
+        rng = streams.numpy("participants")
+        return sorted(rng.choice(self.num_agents, self.agents_per_round, replace=False).tolist())
+
+    def _weights(self, shards: Shards) -> Tensor:
+        """(K,) a_i."""
+        if self.weighting is Weighting.UNIFORM:
+            return torch.full((self.num_agents,), 1.0 / self.num_agents)
+        sizes = torch.tensor([float(shards.size(a)) for a in range(self.num_agents)])
+        return sizes / sizes.sum()
+
+    @staticmethod
+    def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None) -> Tensor:
+        """(d,) what the rule makes of the updates that were not flagged; zeros if none is left."""
+        updates, weights = view.updates, view.weights
+        if verdict is not None:
+            if len(verdict) != len(updates):
+                raise PluginError(
+                    f"a verdict over {len(updates)} agents", f"{len(verdict)}", "one score and flag per update"
+                )
+            keep = torch.as_tensor(~verdict.flags, device=updates.device)
+            updates, weights = updates[keep], weights[keep]
+        if len(updates) == 0:
+            return torch.zeros_like(view.start)
+        aggregate: Tensor = rule(updates, weights, view)
+        return aggregate
+
+
+def _checked(sent: Any, k: int, d: int, agent: Agent) -> Tensor:
+    """The one place where an agent's return value is looked at. NaN is not an error: a hostile client may send it."""
+    if not isinstance(sent, Tensor) or sent.shape != (k, d) or not sent.is_floating_point():
+        got = tuple(sent.shape) if isinstance(sent, Tensor) else type(sent).__name__
+        raise PluginError(
+            f"updates of shape ({k}, {d}) from {type(agent).__name__}", f"{got}", "return one row per agent"
+        )
+    return sent.detach()
