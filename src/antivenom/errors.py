@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class AntivenomError(Exception):
@@ -12,10 +13,17 @@ class AntivenomError(Exception):
     def __init__(self, expected: str, got: str, remedy: str = "") -> None:
         super().__init__(expected, got, remedy)  # all three, so that the error survives pickling
         self.expected, self.got, self.remedy = expected, got, remedy
+        self.where = ""
+
+    def at(self, where: str) -> Self:
+        """This error with a place in front: a file, a line, a field."""
+        self.where = self.where or where
+        return self
 
     def __str__(self) -> str:
-        line = f"expected {self.expected}, got {self.got}"
-        return f"{line}: {self.remedy}" if self.remedy else line
+        line = f"{self.where}: " if self.where else ""
+        line += f"expected {self.expected}, got {self.got}" + (f": {self.remedy}" if self.remedy else "")
+        return " ".join(part.strip() for part in line.splitlines())  # a library's message may have many lines
 
 
 class DataError(AntivenomError):

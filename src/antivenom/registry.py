@@ -284,28 +284,40 @@ def build(spec: Any, *kinds: Kind) -> Any:
         raise PluginError("a plugin's name or a mapping with `name`", repr(spec), "write `name: Krum` and its fields")
     if not isinstance(spec.get("name"), str):
         raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
-    entry = find(spec["name"], *kinds)
-    hints = typing.get_type_hints(entry.cls)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(entry.cls)}
-    values = {}
-    for key, value in spec.items():
-        if key == "name":
-            continue
-        if key not in fields:
-            raise PluginError(f"a field of {entry.name}", repr(key), did_you_mean(str(key), fields))
-        values[key] = _coerce(value, fields[key], f"{entry.name}.{key}")
+    return fill(find(spec["name"], *kinds).cls, {key: value for key, value in spec.items() if key != "name"})
+
+
+def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
+    """A dataclass from a mapping of its fields; nested plugins and dataclasses are built, plain values checked.
+
+    Raises:
+        PluginError: unknown or missing field, or a value of the wrong type.
+    """
+    hints = fields_of(cls)
+    for key in mapping:
+        if key not in hints:
+            raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
+    values = {key: _coerce(value, hints[key], f"{cls.__name__}.{key}") for key, value in mapping.items()}
     try:
-        return entry.cls(**values)
+        return cls(**values)
     except TypeError as error:
-        raise PluginError(f"every field of {entry.name} that has no default", str(error), "add it") from error
+        raise PluginError(f"every field of {cls.__name__} that has no default", str(error), "add it") from error
+
+
+def fields_of(cls: type) -> dict[str, Any]:
+    """Field names and types of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the field's type; nested plugins are built."""
+    """`value` as the field's type."""
     import pydantic
 
-    if _is_plugin_type(hint):
+    if holds_plugin(hint):
         return build(value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return fill(typing.cast(type, hint), value)
     if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
         value = tuple(value.items())
     try:
@@ -315,16 +327,17 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
 
 
-def _is_plugin_type(hint: Any) -> bool:
+def holds_plugin(hint: Any) -> bool:
     """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
-def describe(plugin: Any) -> dict[str, Any]:
-    """The mapping that `build` turns back into the plugin: name and every field, in plain JSON values."""
-    fields = {field.name: _plain(getattr(plugin, field.name)) for field in dataclasses.fields(plugin)}
-    return {"name": type(plugin).__name__, **fields}
+def describe(value: Any) -> dict[str, Any]:
+    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name."""
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    is_plugin = type(value).__name__ in _ENTRIES and _ENTRIES[type(value).__name__].cls is type(value)
+    return {"name": type(value).__name__, **fields} if is_plugin else fields
 
 
 def _plain(value: Any) -> Any:

@@ -117,7 +117,10 @@ class SklearnModel:
         return out
 
 
-Architecture = Callable[[tuple[int, ...], int], nn.Module]
+class Architecture(Protocol):
+    """A registered model: (row shape, classes) -> torch module, or random seed -> scikit-learn estimator."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True)

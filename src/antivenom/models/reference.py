@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from antivenom.errors import ModelError, PluginError
-from antivenom.models.face import Learner, SklearnLearner, TorchLearner
+from antivenom.models.face import Architecture, Learner, SklearnLearner, TorchLearner
 from antivenom.models.training import Training
 from antivenom.registry import model
 
@@ -168,7 +168,7 @@ class Sklearn:
         return estimator.set_params(random_state=seed) if "random_state" in estimator.get_params() else estimator
 
 
-def learner(architecture: Any, training: Training, device: str = "cpu") -> Learner:
+def learner(architecture: Architecture, training: Training, device: str = "cpu") -> Learner:
     """What fits the given reference architecture."""
     if isinstance(architecture, (RandomForest, Sklearn)):
         return SklearnLearner(architecture)

@@ -18,7 +18,7 @@ from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
 from antivenom.federated.judging import accuracy, probabilities
-from antivenom.models.face import TorchLearner
+from antivenom.models.face import Architecture, TorchLearner
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
 from antivenom.models.stacked import unsupported
@@ -52,7 +52,7 @@ class Federated:
     """
 
     data: str = "digits"
-    model: Any = MLP()
+    model: Architecture = MLP()
     federation: Federation = Federation()
     goal: Goal = Goal.TARGETED
     num_targets: int = 1
