@@ -27,7 +27,7 @@ class Streams:
     @property
     def key(self) -> int:
         """63 bits that depend on the seed and on every name of the path."""
-        text = "\x1f".join([str(self.seed), *self.path])
+        text = repr([str(self.seed), *self.path])  # repr quotes, so that no two paths share a text
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
     def numpy(self, *names: object) -> np.random.Generator:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from antivenom.data import Dataset, Poison
-from antivenom.errors import ThreatError
+from antivenom.errors import ThreatError, did_you_mean
 
 
 class Access(enum.StrEnum):
@@ -55,18 +55,37 @@ class ThreatModel:
     knowledge: Knowledge = Knowledge.OWN
     max_poisoned_rate: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, words in (("access", Access), ("goal", Goal), ("knowledge", Knowledge)):
+            value = getattr(self, name)
+            if value not in list(words):
+                raise ThreatError(f"a threat model's {name}", repr(value), did_you_mean(str(value), map(str, words)))
+            object.__setattr__(self, name, words(value))  # a plain string would pass no `is` below
+        if not 0 <= self.max_poisoned_rate <= 1:
+            raise ThreatError("max_poisoned_rate from 0 to 1", f"{self.max_poisoned_rate}", "0.1 grants a tenth")
+
 
 def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
     """Raise ThreatError if `poison` did to `clean` what the threat model does not grant."""
     after, n = poison.data, len(clean)
+    if after.shape != clean.shape or after.num_classes != clean.num_classes:
+        raise ThreatError(
+            f"rows of shape {clean.shape} and {clean.num_classes} classes, as before the attack",
+            f"{after.shape} and {after.num_classes}",
+            "keep the data's form",
+        )
     if threat.access in (Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING):
         if not _same_rows(clean, after):
             raise ThreatError(
                 f"untouched rows from a {threat.access} attack", "changed rows", "declare data-manipulation"
             )
+        if poison.mask.any():
+            raise ThreatError(
+                "an empty mask over untouched rows", f"{int(poison.mask.sum())} rows marked", "return Poison.none(data)"
+            )
         return
     if threat.access is Access.DATA_INJECTION:
-        if len(after) < n or not _same_rows(clean, after[np.arange(n)]):
+        if len(after) < n or not _same_rows(clean, after[:n]):
             raise ThreatError("existing rows unchanged by a data-injection attack", "changed rows", "only append rows")
         if poison.mask[:n].any() or not poison.mask[n:].all():
             raise ThreatError(
@@ -92,11 +111,9 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
 
 
 def _changed(before: Dataset, after: Dataset) -> np.ndarray:
-    """(n,) bool: rows whose features or label differ."""
-    flat = (before.x.reshape(len(before), -1), after.x.reshape(len(after), -1))
-    if flat[0].shape != flat[1].shape:
-        return np.ones(len(before), dtype=bool)
-    return np.asarray((flat[0] != flat[1]).any(axis=1) | (before.y != after.y))
+    """(n,) bool: rows whose features or label differ; both of one form."""
+    features = tuple(range(1, before.x.ndim))
+    return np.asarray((before.x != after.x).any(axis=features) | (before.y != after.y))
 
 
 def _same_rows(before: Dataset, after: Dataset) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from antivenom.errors import PluginError
@@ -24,7 +25,10 @@ class Verdict:
 
     def __post_init__(self) -> None:
         scores = np.asarray(self.scores, dtype=np.float64)
-        flags = np.asarray(self.flags, dtype=bool)
+        flags = np.asarray(self.flags)
+        if flags.dtype != bool and flags.size:
+            raise PluginError("flags that are True or False", f"{flags.dtype}", "compare the scores with a threshold")
+        flags = flags.astype(bool)
         if scores.shape != flags.shape or scores.ndim != 1:
             raise PluginError("scores and flags of one shape (n,)", f"{scores.shape} and {flags.shape}", "one per item")
         if np.isnan(scores).any():
@@ -59,8 +63,9 @@ def quality(verdict: Verdict, truth: np.ndarray) -> Quality:
     if truth.shape != verdict.flags.shape:
         raise PluginError(f"a verdict over {truth.size} items", f"{len(verdict)}", "one score and one flag per item")
     bad, good = truth.sum(), (~truth).sum()
+    ranks = rankdata(verdict.scores)  # all that AUROC looks at; unlike the scores they are always finite
     return Quality(
-        auroc=float(roc_auc_score(truth, verdict.scores)) if bad and good else float("nan"),
+        auroc=float(roc_auc_score(truth, ranks)) if bad and good else float("nan"),
         tpr=float(verdict.flags[truth].mean()) if bad else float("nan"),
         fpr=float(verdict.flags[~truth].mean()) if good else float("nan"),
     )

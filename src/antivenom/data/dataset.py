@@ -30,32 +30,38 @@ class Dataset:
     name: str = "data"
 
     def __post_init__(self) -> None:
-        x, y = np.asarray(self.x, dtype=np.float32), np.asarray(self.y)
-        if x.ndim < 2 or len(x) != len(y) or y.ndim != 1:
+        try:
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+                x, y = _frozen(self.x, np.float32), np.asarray(self.y)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError("arrays of numbers", str(error), "encode the rows; categories one-hot") from error
+        if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
             raise DataError("x of shape (n, ...) and y of shape (n,)", f"{x.shape} and {y.shape}", "one label per row")
         if not np.isfinite(x).all():
             bad = int((~np.isfinite(x.reshape(len(x), -1))).any(axis=1).sum())
             raise DataError(
                 "finite features", f"NaN or infinity in {bad} of {len(x)} rows", "drop or impute those rows"
             )
-        if len(y) and not np.equal(np.mod(y, 1), 0).all():
-            raise DataError("whole-number labels", "fractions", "encode classes as 0, 1, 2, ...")
-        y = y.astype(np.int64)
+        if y.dtype.kind not in "biuf" or (y.dtype.kind == "f" and not (np.isfinite(y).all() and (y % 1 == 0).all())):
+            got = "NaN, infinity or fractions" if y.dtype.kind == "f" else f"labels of type {y.dtype}"
+            raise DataError("whole-number labels", got, "encode classes as 0, 1, 2, ...")
         if len(y) and (y.min() < 0 or y.max() >= len(self.classes)):
             raise DataError(
                 f"labels from 0 to {len(self.classes) - 1}", f"{y.min()} to {y.max()}", "name every class in `classes`"
             )
-        for value in (x, y):  # no plugin mutates its inputs: numpy itself says so
-            value.flags.writeable = False
         object.__setattr__(self, "x", x)
-        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "y", _frozen(y, np.int64))
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def __reduce__(self) -> tuple[type[Dataset], tuple[object, ...]]:
+        return type(self), (self.x, self.y, self.classes, self.name)  # else a pickled copy would be writable
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Dataset:
         """The rows named by indices, a mask or a slice."""
-        return replace(self, x=self.x[rows], y=self.y[rows])
+        return replace(self, x=_own(self.x[rows]), y=_own(np.asarray(self.y[rows])))
 
     @property
     def num_classes(self) -> int:
@@ -72,18 +78,34 @@ class Dataset:
 
     def extend(self, x: np.ndarray, y: np.ndarray) -> Dataset:
         """This data with rows appended."""
-        return replace(self, x=np.concatenate([self.x, x.astype(np.float32)]), y=np.concatenate([self.y, y]))
+        more = Dataset(x, y, self.classes)
+        if more.shape != self.shape:
+            raise DataError(f"rows of shape {self.shape}", f"{more.shape}", "append rows of the same form")
+        return replace(self, x=_own(np.concatenate([self.x, more.x])), y=_own(np.concatenate([self.y, more.y])))
 
     @classmethod
     def from_arrays(
         cls, x: np.ndarray, y: np.ndarray, classes: tuple[str, ...] | None = None, name: str = "data"
     ) -> Dataset:
         """From any arrays; class names default to the numbers that occur."""
-        labels = np.asarray(y)
         if classes is None:
-            top = int(labels.max()) if len(labels) else 0
-            classes = tuple(str(c) for c in range(top + 1))
-        return cls(np.array(x, dtype=np.float32), np.array(labels), classes, name)
+            labels = np.asarray(y)
+            top = labels.max() if labels.size and labels.dtype.kind in "biuf" and np.isfinite(labels).all() else 0
+            classes = tuple(str(c) for c in range(int(top) + 1))
+        return cls(x, y, classes, name)
+
+
+def _frozen(value: object, dtype: type) -> np.ndarray:
+    """A read-only array; a copy unless `value` is one already, since its owner may go on writing into it."""
+    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
+        return value
+    return _own(np.array(value, dtype=dtype))
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """An array that nobody else holds, made read-only: no plugin mutates its inputs, numpy itself says so."""
+    array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +133,18 @@ class Poison:
     target: int | None = None
 
     def __post_init__(self) -> None:
-        mask = np.asarray(self.mask, dtype=bool)
-        if mask.shape != (len(self.data),):
+        mask = np.asarray(self.mask)
+        if mask.shape != (len(self.data),) or (mask.dtype != bool and mask.size):
             raise DataError(
-                f"a mask of shape ({len(self.data)},)", f"{mask.shape}", "one flag per row of the poisoned data"
+                f"a mask of shape ({len(self.data)},) and type bool",
+                f"{mask.shape} and {mask.dtype}",
+                "one flag per row of the poisoned data",
             )
-        object.__setattr__(self, "mask", mask)
+        if self.target is not None and self.target not in range(self.data.num_classes):
+            raise DataError(
+                f"a target class from 0 to {self.data.num_classes - 1}", f"{self.target}", "choose a class of the data"
+            )
+        object.__setattr__(self, "mask", _frozen(mask, bool))
 
     @classmethod
     def none(cls, data: Dataset) -> Poison:

@@ -86,7 +86,8 @@ def _breast_cancer(streams: Streams) -> Split:
 def _scaled(split: Split) -> Split:
     """Each feature to [0, 1] by the training rows' range; test rows may fall outside."""
     low = split.train.x.min(axis=0)
-    span = np.maximum(split.train.x.max(axis=0) - low, 1e-12)
+    span = split.train.x.max(axis=0) - low
+    span[span == 0] = 1  # a feature that never varies in training stays near 0, whatever the test rows hold
 
     def scale(data: Dataset) -> Dataset:
         return Dataset((data.x - low) / span, data.y, data.classes, data.name)
@@ -94,11 +95,10 @@ def _scaled(split: Split) -> Split:
     return Split(scale(split.train), scale(split.test))
 
 
-def _idx(content: bytes) -> np.ndarray:
+def _idx(content: bytes, rank: int) -> np.ndarray:
     """The idx format of MNIST: two zero bytes, a type, the rank, the sizes (big-endian), the values."""
-    if content[:3] != b"\x00\x00\x08":
-        raise ValueError("not an idx file of unsigned bytes")
-    rank = content[3]
+    if content[:4] != bytes([0, 0, 8, rank]):
+        raise ValueError(f"not an idx file of unsigned bytes with {rank} dimensions")
     sizes = np.frombuffer(content, dtype=">u4", count=rank, offset=4).astype(int)
     values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank)
     if values.size != sizes.prod():
@@ -156,16 +156,20 @@ _SPAMBASE_SOURCE = Source(
 
 
 def _fashion_mnist(_: Streams) -> Split:
-    parts = [parse(locate(source), _idx) for source in _FASHION_SOURCES]
+    parts = [
+        parse(locate(source), lambda content, rank=rank: _idx(content, rank))  # type: ignore[misc]
+        for source, rank in zip(_FASHION_SOURCES, (3, 1, 3, 1), strict=True)
+    ]
     return _image_split(parts, _FASHION_CLASSES, "fashion-mnist")
 
 
 def _mnist(_: Streams) -> Split:
-    def arrays(content: bytes) -> list[np.ndarray]:
+    def split(content: bytes) -> Split:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+            parts = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+        return _image_split(parts, tuple(str(c) for c in range(10)), "mnist")
 
-    return _image_split(parse(locate(_MNIST_SOURCE), arrays), tuple(str(c) for c in range(10)), "mnist")
+    return parse(locate(_MNIST_SOURCE), split)
 
 
 def _adult(_: Streams) -> Split:

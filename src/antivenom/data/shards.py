@@ -46,11 +46,13 @@ class Dirichlet:
     min_rows: int = 2
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
-            raise DataError("Dirichlet beta > 0", f"{self.beta}", "0.1 is very uneven, 100 nearly IID")
+        if not 0 < self.beta < np.inf:
+            raise DataError("a finite Dirichlet beta > 0", f"{self.beta}", "0.1 is very uneven, 100 nearly IID")
+        if self.min_rows < 1:
+            raise DataError("Dirichlet min_rows >= 1", f"{self.min_rows}", "an agent without rows cannot train")
 
     def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
-        _check_enough(data, num_agents)
+        _check_enough(data, num_agents, self.min_rows)
         order = rng.permutation(len(data))
         rows_of = [order[data.y[order] == c] for c in range(data.num_classes)]
         for _ in range(1000):
@@ -69,15 +71,22 @@ class Dirichlet:
         )
 
 
-def _check_enough(data: Dataset, num_agents: int) -> None:
-    if num_agents < 1 or len(data) < num_agents:
-        raise DataError(f"at least one row for each of {num_agents} agents", f"{len(data)} rows", "use fewer agents")
+def _check_enough(data: Dataset, num_agents: int, each: int = 1) -> None:
+    if num_agents < 1:
+        raise DataError("at least one agent", f"{num_agents}", "raise num_agents")
+    if len(data) < num_agents * each:
+        raise DataError(
+            f"at least {each} rows for each of {num_agents} agents",
+            f"{len(data)} rows",
+            "use fewer agents or more rows",
+        )
 
 
 def missing_classes(data: Dataset, shards: list[np.ndarray]) -> str | None:
     """One line naming the agents whose shard has no row of some class, or None. They train; their updates drift."""
     have = [set(np.unique(data.y[rows]).tolist()) for rows in shards]
-    short = {agent: sorted(set(range(data.num_classes)) - classes) for agent, classes in enumerate(have)}
+    occurring = set(np.unique(data.y).tolist())
+    short = {agent: sorted(occurring - classes) for agent, classes in enumerate(have)}
     short = {agent: gone for agent, gone in short.items() if gone}
     if not short:
         return None

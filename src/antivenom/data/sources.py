@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from antivenom.errors import DataError, DataNotFound
 
@@ -21,7 +22,7 @@ class Source:
     """One file of a data set.
 
     Fields:
-        filename: its name in $ANTIVENOM_DATA and in the cache; `.gz` beside it is taken as well.
+        filename: its name in $ANTIVENOM_DATA and in the cache; the same name with or without `.gz` is taken as well.
         url: where it is published.
         checksum: "sha256:..." or "md5:..." of the published bytes; a download that differs is refused.
         package_path: where a system package puts it, if one does.
@@ -43,12 +44,14 @@ def cache_folder() -> Path:
 
 def candidates(source: Source) -> list[Path]:
     """Every place where the file is looked for, in order."""
-    folders = [Path(os.environ["ANTIVENOM_DATA"])] if os.environ.get("ANTIVENOM_DATA") else []
-    folders.append(cache_folder())
-    places = [folder / name for folder in folders for name in (source.filename, source.filename + ".gz")]
-    if source.package_path:
-        places.insert(2 if len(folders) > 1 else 0, Path(source.package_path))
-    return places
+    plain = source.filename.removesuffix(".gz")
+    names = (source.filename, plain if plain != source.filename else plain + ".gz")
+    own = os.environ.get("ANTIVENOM_DATA")
+    return [
+        *(Path(own).expanduser() / name for name in names if own),
+        *([Path(source.package_path)] if source.package_path else []),
+        *(cache_folder() / name for name in names),
+    ]
 
 
 def locate(source: Source) -> Path:
@@ -56,37 +59,74 @@ def locate(source: Source) -> Path:
 
     Raises:
         DataNotFound: absent and not downloadable; one line with the file, the places and how to get it.
+        DataError: a place that cannot be looked into.
     """
-    places = candidates(source)
-    for place in places:
-        if place.is_file():
-            return place
+    for place in candidates(source):
+        try:
+            if place.is_file():
+                return place
+        except OSError as error:
+            raise broken(place, error) from error
     reason = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else _download(source)
     if reason is None:
         return cache_folder() / source.filename
-    remedy = source.how or f"fetch {source.url} into $ANTIVENOM_DATA"
+    places = [
+        f"$ANTIVENOM_DATA ({os.environ.get('ANTIVENOM_DATA') or 'not set'})",
+        *([str(Path(source.package_path).parent)] if source.package_path else []),
+        str(cache_folder()),
+    ]
     raise DataNotFound(
-        f"the file {source.filename} in $ANTIVENOM_DATA ({os.environ.get('ANTIVENOM_DATA') or 'not set'}) "
-        f"or in {cache_folder()}",
+        f"the file {source.filename} in {', '.join(places[:-1])} or {places[-1]}",
         f"no such file, and no download ({reason})",
-        remedy,
+        source.how or f"fetch {source.url} into $ANTIVENOM_DATA",
     )
+
+
+class _Progress:
+    """The progress bar that pooch asks for, drawn by rich: bytes of one download."""
+
+    def __init__(self, filename: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(filename, total=None)
+        self.total = 0
+
+    def update(self, size: int) -> None:
+        self._bar.start()
+        self._bar.update(self._task, advance=size, total=self.total or None)
+
+    def reset(self) -> None:
+        self._bar.reset(self._task, total=self.total or None)
+
+    def close(self) -> None:
+        self._bar.stop()
 
 
 def _download(source: Source) -> str | None:
     """Fetch into the cache with a progress bar; None when it is there, else why not."""
     import pooch
 
+    progress = _Progress(source.filename)
+    host = urlsplit(source.url).netloc
     try:
         pooch.retrieve(
             source.url,
             source.checksum,
             fname=source.filename,
             path=cache_folder(),
-            downloader=pooch.HTTPDownloader(timeout=20),
+            downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=20),
         )
+    except ValueError as error:
+        if "hash" in str(error):  # pooch has no class of its own for it, and leaves no file behind
+            return f"the copy at {host} does not have the published checksum and was refused"
+        return f"{type(error).__name__} from {host}"
     except Exception as error:  # the network fails in many classes; each means the same to the user
-        return f"{type(error).__name__} from {source.url.split('/')[2]}"
+        return f"{type(error).__name__} from {host}"
+    finally:
+        progress.close()
     return None
 
 
@@ -112,9 +152,5 @@ def parse(path: Path, parser: Callable[[bytes], T]) -> T:
     content = read_bytes(path)
     try:
         return parser(content)
-    except DataError:
-        raise
     except Exception as error:  # a truncated file fails wherever the parser happens to be
-        raise broken(
-            path, f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
-        ) from error
+        raise broken(path, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
