@@ -59,6 +59,8 @@ class Kind(enum.StrEnum):
 
 ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.AGENT)
 DEFENCES = (Kind.SANITIZER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.CLIENT_DETECTOR, Kind.AGGREGATOR)
+# A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
+_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +103,13 @@ _loaded = False
 
 def register(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
-    goals = (goal,) if isinstance(goal, str) else tuple(goal)
-    levels = (access,) if isinstance(access, str) else tuple(access)
+    goals, levels = _words(goal, Goal), _words(access, Access)
 
     def decorate(cls: C) -> C:
-        ready = "__dataclass_params__" in vars(cls)  # values that live below the registry are dataclasses already
-        plugin = cls if ready else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
+        made = vars(cls).get("__dataclass_params__")  # values that live below the registry are dataclasses already
+        if made is not None and not made.frozen:
+            raise PluginError(f"a frozen {cls.__name__}", "a dataclass that can change", "drop your own @dataclass")
+        plugin = cls if made else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
         if "__call__" not in dir(plugin):
             raise PluginError(
                 f"a __call__ in {cls.__name__}", "none", f"define it as antivenom.protocols says for a {kind}"
@@ -115,12 +118,22 @@ def register(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite:
         if known is not None and _address(known.cls) != _address(cls):
             raise PluginError("a new plugin name", f"{cls.__name__}, taken by {known.origin}", "rename the class")
         origin = "antivenom" if cls.__module__.startswith("antivenom.") else cls.__module__
-        _ENTRIES[cls.__name__] = Entry(
-            cls.__name__, kind, plugin, tuple(map(Access, levels)), tuple(map(Goal, goals)), cite, origin
-        )
+        _ENTRIES[cls.__name__] = Entry(cls.__name__, kind, plugin, levels, goals, cite, origin)
         return plugin
 
     return decorate
+
+
+W = TypeVar("W", Access, Goal)
+
+
+def _words(given: Iterable[str] | str, enumeration: type[W]) -> tuple[W, ...]:
+    words = (given,) if isinstance(given, str) else tuple(given)
+    for word in words:
+        if word not in list(enumeration):
+            remedy = did_you_mean(str(word), map(str, enumeration))
+            raise PluginError(f"{enumeration.__name__.lower()} by a known name", repr(word), remedy)
+    return tuple(map(enumeration, words))
 
 
 def _address(cls: type) -> tuple[str, str]:
@@ -201,17 +214,24 @@ def load_builtin() -> None:
     global _loaded
     if _loaded:
         return
-    _loaded = True
-    for module in _BUILTIN:
-        importlib.import_module(module)
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as error:
-            _loaded = False
-            raise PluginError(
-                f"the entry point {point.name} = {point.value} to import", repr(error), "mend or uninstall that package"
-            ) from error
+    _loaded = True  # before the imports: a plugin may ask the registry something while it is imported
+    try:
+        for module in _BUILTIN:
+            importlib.import_module(module)
+        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            _load_entry_point(point)
+    except BaseException:
+        _loaded = False
+        raise
+
+
+def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
+    try:
+        point.load()
+    except Exception as error:
+        raise PluginError(
+            f"the entry point {point.name} = {point.value} to import", repr(error), "mend or uninstall that package"
+        ) from error
 
 
 def load_file(path: str | Path) -> list[Entry]:
@@ -224,23 +244,28 @@ def load_file(path: str | Path) -> list[Entry]:
     path = Path(path)
     if not path.is_file():
         raise PluginError("a Python file with a plugin", str(path), "no such file: check the path after --plugin")
-    before = set(_ENTRIES)
-    name = f"antivenom_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    name = f"antivenom_plugin_{path.stem}"  # without the folder: other processes look pickled plugins up by this name
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise PluginError("a Python file with a plugin", str(path), "its name must end in .py")
+    taken = getattr(sys.modules.get(name), "__file__", None)
+    if taken not in (None, str(path.resolve())):
+        raise PluginError("plugin files with different names", f"{path} after {taken}", "rename one of them")
     module = importlib.util.module_from_spec(spec)
-    again = name in sys.modules
-    sys.modules[name] = module  # pickled plugins of other processes look their class up here
+    before = dict(_ENTRIES)
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except PluginError:
-        raise
-    except Exception as error:
+        new = [entry for entry in _ENTRIES.values() if entry.cls.__module__ == name]
+        if not any(getattr(module, entry.name, None) is entry.cls for entry in new):
+            raise PluginError(f"a plugin in {path.name}", "none", "put one of antivenom's decorators on a class")
+    except BaseException as error:
+        sys.modules.pop(name)
+        _ENTRIES.clear()
+        _ENTRIES.update(before)  # a file that broke half-way leaves nothing behind
+        if isinstance(error, PluginError) or not isinstance(error, (Exception, SystemExit)):
+            raise
         raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}", "mend the file") from error
-    new = [entry for key, entry in _ENTRIES.items() if key not in before or entry.cls.__module__ == name]
-    if not new and not again:
-        raise PluginError(f"a plugin in {path.name}", "none", "put one of antivenom's decorators on a class")
     return new
 
 
@@ -261,7 +286,9 @@ def find(name: str, *kinds: Kind) -> Entry:
     known = {entry.name: entry for entry in entries(*kinds)}
     if name not in known:
         what = " or ".join(kinds) or "plugin"
-        raise PluginError(f"the name of a {what}", repr(name), did_you_mean(name, known))
+        article = "an" if what[0] in "aeiou" else "a"
+        got = f"{name!r}, which is of kind {_ENTRIES[name].kind}" if name in _ENTRIES else repr(name)
+        raise PluginError(f"the name of {article} {what}", got, did_you_mean(name, known))
     return known[name]
 
 
@@ -280,6 +307,8 @@ def build(spec: Any, *kinds: Kind) -> Any:
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
         if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+            if type(spec).__name__ in _ENTRIES:
+                find(type(spec).__name__, *kinds)
             return spec
         raise PluginError("a plugin's name or a mapping with `name`", repr(spec), "write `name: Krum` and its fields")
     if not isinstance(spec.get("name"), str):
@@ -298,15 +327,23 @@ def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
         if key not in hints:
             raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
     values = {key: _coerce(value, hints[key], f"{cls.__name__}.{key}") for key, value in mapping.items()}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise PluginError(f"a value for {cls.__name__}.{name}", "none", "it has no default: add it")
     try:
         return cls(**values)
-    except TypeError as error:
-        raise PluginError(f"every field of {cls.__name__} that has no default", str(error), "add it") from error
+    except (TypeError, ValueError) as error:  # from a third party's own __post_init__; ours raise AntivenomErrors
+        raise PluginError(f"valid fields for {cls.__name__}", str(error), "correct them") from error
 
 
 def fields_of(cls: type) -> dict[str, Any]:
     """Field names and types of a dataclass."""
-    hints = typing.get_type_hints(cls)
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        raise PluginError(
+            f"annotations of {cls.__name__} that can be looked up", str(error), "import that name outside TYPE_CHECKING"
+        ) from error
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
@@ -315,7 +352,14 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     import pydantic
 
     if holds_plugin(hint):
-        return build(value)
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+        try:
+            return build(value, *(_SHAPES[shape] for shape in shapes if shape in _SHAPES))
+        except PluginError as error:
+            error.at(where)
+            raise
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return fill(typing.cast(type, hint), value)
     if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
