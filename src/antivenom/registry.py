@@ -326,7 +326,7 @@ def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
     for key in mapping:
         if key not in hints:
             raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
-    values = {key: _coerce(value, hints[key], f"{cls.__name__}.{key}") for key, value in mapping.items()}
+    values = {key: coerce(value, hints[key], f"{cls.__name__}.{key}") for key, value in mapping.items()}
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.default is parameter.empty and name not in values:
             raise PluginError(f"a value for {cls.__name__}.{name}", "none", "it has no default: add it")
@@ -347,7 +347,7 @@ def fields_of(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def coerce(value: Any, hint: Any, where: str) -> Any:
     """`value` as the field's type."""
     import pydantic
 

@@ -1,0 +1,104 @@
+"""Ways to run trials. An executor has the shape of map: specs in, records out, in any order."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, versions
+
+Spec = Mapping[str, Any]
+Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
+
+
+def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
+    """One after another in this process."""
+    yield from map(run, specs)
+
+
+def processes(jobs: int, plugins: Sequence[str] = ()) -> Executor:
+    """In `jobs` processes of one thread each; `plugins` are plugin files that each process loads.
+
+    A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record.
+    """
+
+    def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
+        todo = {key_of(spec): spec for spec in specs}
+        yield from _drain(run, todo, jobs, plugins)
+        while todo:  # the pool broke: find the trial that breaks it, one process at a time
+            key = next(iter(todo))
+            alone = {key: todo[key]}
+            yield from _drain(run, alone, 1, plugins)
+            if alone:
+                yield _died(alone[key])
+            del todo[key]
+
+    return execute
+
+
+def _drain(run: Callable[[Spec], Record], todo: dict[str, Spec], jobs: int, plugins: Sequence[str]) -> Iterator[Record]:
+    """Run what is in `todo` and take each finished trial out of it; stop early if a process dies."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's locked thread pools
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(tuple(plugins), threads))
+    waiting: dict[Future[Record], str] = {}
+    try:
+        waiting = {pool.submit(run, spec): key for key, spec in todo.items()}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                record = future.result()
+                del todo[waiting.pop(future)]
+                yield record
+    except BrokenProcessPool:
+        return
+    finally:
+        for process in list((pool._processes or {}).values()) if waiting else ():
+            process.kill()  # interrupted: a trial under way is worth nothing unfinished
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(plugins: tuple[str, ...], threads: int) -> None:
+    """In each new process: leave Ctrl-C to the parent, share the cores, know the same plugins."""
+    import torch
+
+    from antivenom.registry import load_builtin, load_file
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    load_builtin()
+    for path in plugins:
+        load_file(path)
+
+
+def _died(spec: Spec) -> Record:
+    return {
+        "schema": SCHEMA,
+        "type": "trial",
+        "key": key_of(spec),
+        "spec": dict(spec),
+        "status": "error",
+        "error": "expected a record, got a dead process: killed from outside or out of memory",
+        "metrics": {},
+        "curves": {},
+        "notes": [],
+        "versions": versions(),
+        "seconds": 0.0,
+    }
+
+
+def executor(jobs: int, plugins: Sequence[str] = ()) -> Executor:
+    """The executor for that many jobs; 0 is one per core."""
+    jobs = jobs or os.cpu_count() or 1
+    return serial if jobs == 1 else processes(jobs, plugins)
+
+
+def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:
+    """`run_trial` with its options, in a form that can be sent to another process."""
+    return functools.partial(run_trial, device=device, timeout=timeout)

@@ -1,0 +1,85 @@
+"""From the mappings of a scenario file to values: every list becomes an axis of a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from antivenom.audit.yaml_lines import Located, Path
+from antivenom.errors import PluginError, did_you_mean
+from antivenom.registry import Kind, build, coerce, fields_of, find, holds_plugin
+
+Axes = tuple[str, ...]
+Choice = tuple[Any, Axes]
+
+
+def variants(cls: type, mapping: Any, document: Located, path: Path) -> list[Choice]:
+    """Every instance of a dataclass that the mapping describes, with the field=value texts that tell them apart."""
+    with document.at(path):
+        if not isinstance(mapping, Mapping):
+            raise PluginError(f"the fields of {cls.__name__}", repr(mapping), "write `field: value` lines")
+    hints = fields_of(cls)
+    choices: dict[str, list[Choice]] = {}
+    for key, node in mapping.items():
+        here = (*path, key)
+        with document.at(here):
+            if key not in hints:
+                raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
+            choices[key] = _options(hints[key], node, document, here, f"{cls.__name__}.{key}")
+    found = []
+    for combination in itertools.product(*choices.values()):
+        values = dict(zip(choices, (value for value, _ in combination), strict=True))
+        axes: list[str] = []
+        for key, (value, inner) in zip(choices, combination, strict=True):
+            axes += inner
+            if len(choices[key]) > 1 and not inner:
+                axes.append(f"{key}={label(value)}")
+        with document.at(path):
+            try:
+                found.append((cls(**values), tuple(axes)))
+            except TypeError as error:
+                raise PluginError(f"every field of {cls.__name__} that has no default", str(error), "add it") from error
+    return found
+
+
+def plugins(node: Any, document: Located, path: Path, *kinds: Kind) -> list[Choice]:
+    """Every plugin that a name, a mapping with `name`, or a list of these describes."""
+    if isinstance(node, list):
+        return [choice for i, item in enumerate(node) for choice in plugins(item, document, (*path, i), *kinds)]
+    with document.at(path):
+        if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+            return [(build(node, *kinds), ())]
+        entry = find(node["name"], *kinds)
+    return variants(entry.cls, {key: value for key, value in node.items() if key != "name"}, document, path)
+
+
+def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
+    """The values of one field."""
+    if holds_plugin(hint):
+        return plugins(node, document, path)
+    if dataclasses.is_dataclass(hint) and isinstance(node, Mapping):
+        return variants(typing.cast(type, hint), node, document, path)
+    is_axis = isinstance(node, list) and (not _holds_sequence(hint) or any(isinstance(item, list) for item in node))
+    return [(coerce(item, hint, where), ()) for item in (node if is_axis else [node])]
+
+
+def _holds_sequence(hint: Any) -> bool:
+    return any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
+
+
+def label(value: Any) -> str:
+    """A plugin by name with the fields that differ from their defaults; other values as they are; None is "none"."""
+    if value is None:
+        return "none"
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return str(value)
+    parts = []
+    for field in dataclasses.fields(value):
+        own = getattr(value, field.name)
+        if field.default is dataclasses.MISSING or own != field.default:
+            nested = dataclasses.is_dataclass(own)
+            parts.append(label(own) if nested else f"{field.name}={label(own)}")
+    return type(value).__name__ + (f"({', '.join(parts)})" if parts else "")

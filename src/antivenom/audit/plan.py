@@ -1,0 +1,235 @@
+"""The plan of an audit: a scenario file, read and checked, as the cells and trials it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path as FilePath
+from typing import Any
+
+from antivenom.audit.grid import label, plugins, variants
+from antivenom.audit.trial import SCHEMA, Record, Trial, scenario_kind
+from antivenom.audit.yaml_lines import Located, Path
+from antivenom.errors import ScenarioError, did_you_mean
+from antivenom.registry import ATTACKS, DEFENCES
+from antivenom.scenarios.federated import Federated
+from antivenom.threat import Goal
+
+DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2}
+_TOP = ("version", "name", "seeds", "timeout", "limits", "fail_if", "scenarios")
+_GROUP = ("kind", "name", "attacks", "defenses", "deployed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One scenario, attack and defence; a trial for each seed.
+
+    Fields:
+        group: the scenario's name in the file, with the axis values that tell its variants apart.
+        scenario: Central, Transfer or Federated.
+        attack, defence: plugins or None.
+        deployed: whether this defence is the one the user runs.
+    """
+
+    group: str
+    scenario: Any
+    attack: Any
+    defence: Any
+    deployed: bool
+
+    @property
+    def level(self) -> str:
+        """The access level, or "federated"."""
+        return "federated" if isinstance(self.scenario, Federated) else str(self.scenario.access)
+
+    def trial(self, seed: int) -> Trial:
+        return Trial(self.scenario, self.attack, self.defence, seed)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an audit will run and how it will be judged.
+
+    Fields:
+        name: of the audit.
+        seeds: every cell is run with each.
+        cells: in the order of the file; each group begins with its clean twins.
+        limits: goal -> harm (0 to 1) from which a cell counts as breached; for the words in the report.
+        fail_if: goal -> harm that decides the exit code; empty gates nothing.
+        timeout: seconds per trial, or None.
+        source: the scenario file's name.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    limits: dict[str, float]
+    fail_if: dict[str, float]
+    timeout: float | None
+    source: str
+
+    def trials(self) -> Iterator[Trial]:
+        """Every distinct trial, seed by seed, so that an interrupted audit has whole seeds."""
+        seen = set()
+        for seed in self.seeds:
+            for cell in self.cells:
+                trial = cell.trial(seed)
+                if trial.key not in seen:
+                    seen.add(trial.key)
+                    yield trial
+
+    def record(self, command: str) -> Record:
+        """The plan as a line of records.jsonl; a report needs nothing else."""
+        return {
+            "schema": SCHEMA,
+            "type": "plan",
+            "name": self.name,
+            "source": self.source,
+            "command": command,
+            "seeds": list(self.seeds),
+            "limits": dict(self.limits),
+            "fail_if": dict(self.fail_if),
+            "cells": [
+                {
+                    "group": cell.group,
+                    "level": cell.level,
+                    "goal": str(cell.scenario.goal),
+                    "scenario": cell.trial(0).spec["scenario"],
+                    "attack": label(cell.attack),
+                    "defence": label(cell.defence),
+                    "deployed": cell.deployed,
+                    "keys": [cell.trial(seed).key for seed in self.seeds],
+                }
+                for cell in self.cells
+            ],
+        }
+
+    def with_seeds(self, n: int) -> Plan:
+        """The same plan with seeds 0 to n-1."""
+        return replace(self, seeds=tuple(range(n)))
+
+
+def embedded() -> str:
+    """The text of the scenario that runs when none is given, and that `antivenom init` writes."""
+    return resources.files("antivenom.audit").joinpath("digits.yaml").read_text(encoding="utf-8")
+
+
+def read_plan(path: str | FilePath | None) -> Plan:
+    """The plan of a scenario file, or the embedded one.
+
+    Raises:
+        ScenarioError: one line with file, line, field and the nearest right name.
+    """
+    if path is None:
+        return plan_of(embedded(), "embedded digits.yaml")
+    file = FilePath(path)
+    try:
+        return plan_of(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise ScenarioError(f"a readable scenario file at {path}", f"{reason}", "antivenom init writes one") from error
+
+
+def plan_of(text: str, name: str) -> Plan:
+    """The plan that YAML text describes."""
+    document = Located(text, name)
+    top = document.content
+    with document.at(()):
+        if not isinstance(top, Mapping) or not isinstance(top.get("scenarios"), list) or not top["scenarios"]:
+            raise ScenarioError(
+                "a mapping with a list `scenarios`", "something else", "antivenom init writes an example"
+            )
+    _only(top, _TOP, document, ())
+    with document.at(("version",)):
+        if top.get("version", 1) != 1:
+            raise ScenarioError("version: 1", f"{top['version']}", "update antivenom")
+    cells = [cell for i, group in enumerate(top["scenarios"]) for cell in _cells(group, document, ("scenarios", i))]
+    limits = {str(goal): value for goal, value in DEFAULT_LIMITS.items()} | _shares(top, "limits", document)
+    fail_if = _shares(top, "fail_if", document)
+    return Plan(
+        name=str(top.get("name", name)),
+        seeds=_seeds(top.get("seeds", 3), document),
+        cells=tuple(cells),
+        limits=limits | fail_if,
+        fail_if=fail_if,
+        timeout=_timeout(top.get("timeout"), document),
+        source=name,
+    )
+
+
+def _only(mapping: Mapping[str, Any], known: tuple[str, ...], document: Located, path: Path) -> None:
+    for key in mapping:
+        with document.at((*path, key)):
+            if key not in known:
+                raise ScenarioError(f"one of {', '.join(known)}", repr(key), did_you_mean(str(key), known))
+
+
+def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
+    """The cells of one entry of `scenarios`: its variants x (no attack, attacks) x (no defence, defences)."""
+    with document.at(path):
+        if not isinstance(group, Mapping):
+            raise ScenarioError("a mapping with `kind`", repr(group), "write `- kind: central`")
+        if "kind" not in group:
+            raise ScenarioError(
+                "`kind` in the scenario", ", ".join(map(str, group)), "add kind: central, transfer or federated"
+            )
+    with document.at((*path, "kind")):
+        cls = scenario_kind(group["kind"])
+    own = {key: value for key, value in group.items() if key not in _GROUP}
+    attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
+    defences = [p for p, _ in plugins(group.get("defenses", []), document, (*path, "defenses"), *DEFENCES)]
+    deployed = _deployed(group, defences, document, path)
+    for scenario, axes in variants(cls, own, document, path):
+        name = str(group.get("name", group["kind"])) + (f" [{', '.join(axes)}]" if axes else "")
+        for attack in (None, *attacks):
+            for defence in (None, *defences):
+                yield Cell(name, scenario, attack, defence, deployed=defence == deployed)
+
+
+def _deployed(group: Mapping[str, Any], defences: list[Any], document: Located, path: Path) -> Any:
+    """The defence that the user runs; None is none. It is named as in `defenses`, by its label or its class."""
+    wanted = group.get("deployed", "none")
+    by_name = {"none": None, **{type(d).__name__: d for d in defences}, **{label(d): d for d in defences}}
+    with document.at((*path, "deployed")):
+        if wanted not in by_name:
+            raise ScenarioError("deployed: none or one of `defenses`", repr(wanted), did_you_mean(str(wanted), by_name))
+    return by_name[wanted]
+
+
+def _seeds(value: Any, document: Located) -> tuple[int, ...]:
+    with document.at(("seeds",)):
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return tuple(range(value))
+        if (
+            isinstance(value, list)
+            and value
+            and all(type(s) is int and s >= 0 for s in value)
+            and len({*value}) == len(value)
+        ):
+            return tuple(value)
+        raise ScenarioError("seeds: a number >= 1 or a list of different numbers", repr(value), "write seeds: 3")
+
+
+def _timeout(value: Any, document: Located) -> float | None:
+    with document.at(("timeout",)):
+        if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0):
+            raise ScenarioError("timeout: seconds > 0", repr(value), "write timeout: 600")
+    return value
+
+
+def _shares(top: Mapping[str, Any], field: str, document: Located) -> dict[str, float]:
+    """A mapping from goals to shares between 0 and 1."""
+    value = top.get(field) or {}
+    with document.at((field,)):
+        if not isinstance(value, Mapping):
+            raise ScenarioError(
+                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{backdoor: 0.2}}"
+            )
+    for goal, share in value.items():
+        with document.at((field, goal)):
+            if goal not in {str(g) for g in Goal}:
+                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), map(str, Goal)))
+            if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+                raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
+    return {str(goal): float(share) for goal, share in value.items()}

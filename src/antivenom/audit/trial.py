@@ -1,0 +1,166 @@
+"""A trial is one cell of the grid with one seed; running it gives a record. A plugin's failure is a record, not a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from antivenom.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
+from antivenom.registry import ATTACKS, DEFENCES, build, describe, fill
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.outcome import Outcome
+from antivenom.scenarios.transfer import Transfer
+
+SCHEMA = 1
+SCENARIOS: dict[str, type] = {"central": Central, "transfer": Transfer, "federated": Federated}
+Record = dict[str, Any]
+
+
+def scenario_kind(name: object) -> type:
+    """The scenario class of that name."""
+    if not isinstance(name, str) or name not in SCENARIOS:
+        raise ScenarioError("kind: central, transfer or federated", repr(name), did_you_mean(str(name), SCENARIOS))
+    return SCENARIOS[name]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One scenario, one attack or none, one defence or none, one seed.
+
+    Fields:
+        scenario: Central, Transfer or Federated.
+        attack: a plugin, or None for the clean twin.
+        defence: a plugin, or None for the undefended pipeline.
+        seed: of every random stream.
+    """
+
+    scenario: Any
+    attack: Any
+    defence: Any
+    seed: int
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The whole trial in plain JSON; `from_spec` turns it back."""
+        kind = next(name for name, cls in SCENARIOS.items() if cls is type(self.scenario))
+        return {
+            "scenario": {"kind": kind, **describe(self.scenario)},
+            "attack": None if self.attack is None else describe(self.attack),
+            "defence": None if self.defence is None else describe(self.defence),
+            "seed": self.seed,
+        }
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits of the canonical specification: equal trials have equal keys, for years."""
+        return key_of(self.spec)
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
+        fields = {name: value for name, value in spec["scenario"].items() if name != "kind"}
+        return cls(
+            scenario=fill(scenario_kind(spec["scenario"]["kind"]), fields),
+            attack=None if spec["attack"] is None else build(spec["attack"], *ATTACKS),
+            defence=None if spec["defence"] is None else build(spec["defence"], *DEFENCES),
+            seed=int(spec["seed"]),
+        )
+
+
+def key_of(spec: Mapping[str, Any]) -> str:
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | None = None) -> Record:
+    """Run the trial that `spec` describes. Never raises for what a plugin, a data set or a model does wrong.
+
+    The record's status is "ok", "not-applicable" (the combination cannot exist, with the rule that says so),
+    "timeout" or "error" (with one line and the traceback).
+    """
+    started = datetime.datetime.now(datetime.UTC)
+    clock = time.perf_counter()
+    record: Record = {
+        "schema": SCHEMA,
+        "type": "trial",
+        "key": key_of(spec),
+        "spec": dict(spec),
+        "started": started.isoformat(timespec="seconds"),
+        "device": device,
+        "versions": versions(),
+        "metrics": {},
+        "curves": {},
+        "notes": [],
+        "error": None,
+    }
+    try:
+        with _time_limit(timeout):
+            trial = Trial.from_spec(spec)
+            outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
+        record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": list(outcome.notes)}
+    except NotApplicable as error:
+        record |= {"status": "not-applicable", "error": str(error)}
+    except TrialTimeout as error:
+        record |= {"status": "timeout", "error": str(error)}
+    except AntivenomError as error:
+        record |= {"status": "error", "error": str(error)}
+    except Exception as error:
+        line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        record |= {"status": "error", "error": line, "traceback": traceback.format_exc()}
+    record["seconds"] = round(time.perf_counter() - clock, 3)
+    return plain(record)  # type: ignore[no-any-return]
+
+
+def plain(value: Any) -> Any:
+    """The value in what JSON can hold: a number that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def versions() -> dict[str, str]:
+    """What produced the numbers."""
+    names = ("antivenom", "torch", "numpy", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise TrialTimeout in the block after so many seconds; only where signals can reach it."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(*_: Any) -> None:
+        raise TrialTimeout(
+            f"an end within {seconds:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
+        )
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
