@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +38,7 @@ class Shards:
     @classmethod
     def of(cls, data: Dataset, shards: Sequence, device: torch.device | str = "cpu") -> Shards:  # type: ignore[type-arg]
         x, y = torch.tensor(data.x, device=device), torch.tensor(data.y, device=device)
-        return cls(x, y, tuple(torch.as_tensor(rows, device=device) for rows in shards))
+        return cls(x, y, tuple(torch.tensor(np.asarray(rows), dtype=torch.int64, device=device) for rows in shards))
 
     def of_agent(self, agent: int) -> tuple[Tensor, Tensor]:
         return self.x[self.rows[agent]], self.y[self.rows[agent]]
@@ -52,6 +53,12 @@ def train_agents(
     """Updates (n, d) of the named agents, each trained from `start` (d,); vectorised where the layers allow."""
     together = not unsupported(network) and len(agents) > 1
     return (train_together if together else train_one_by_one)(network, start, shards, agents, training, streams)
+
+
+def loop_note(network: Network) -> str | None:
+    """What a reader of the numbers is told when agents cannot be trained together; None when they can."""
+    layers = unsupported(network)
+    return f"agents were trained one after another: no vectorised form of {', '.join(layers)}" if layers else None
 
 
 def train_one_by_one(

@@ -60,7 +60,7 @@ class TorchModel:
 
     def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
         """(m, c), dropout off."""
-        rows = torch.as_tensor(np.ascontiguousarray(x), device=self.vector.device)
+        rows = torch.tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.vector.device)
         with torch.no_grad():
             parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
         return torch.cat(parts) if parts else rows.new_zeros(0, self.num_classes)
@@ -72,7 +72,7 @@ class TorchModel:
         return np.asarray(self.logits(x).argmax(1).cpu().numpy())
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """(m, width): what enters the last dense layer.
+        """(m, width): what enters the dense layer that the network holds last.
 
         Raises:
             NotApplicable: a network without dense layer.
@@ -105,12 +105,14 @@ class SklearnModel:
     num_classes: int
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        if len(x) == 0:  # scikit-learn refuses no rows
+            return np.zeros(0, dtype=np.int64)
         return np.asarray(self.estimator.predict(x.reshape(len(x), -1))).astype(np.int64)
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Probabilities, or zeros and ones where the estimator has none."""
         out = np.zeros((len(x), self.num_classes))
-        if hasattr(self.estimator, "predict_proba"):
+        if len(x) and hasattr(self.estimator, "predict_proba"):
             out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(x.reshape(len(x), -1))
         else:
             out[np.arange(len(x)), self.predict(x)] = 1.0
@@ -147,6 +149,12 @@ class TorchLearner:
             raise NotApplicable(
                 "a torch model to train further", type(start).__name__, "only torch models can be fine-tuned"
             )
+        if start is not None and (start.network.row_shape, start.num_classes) != (data.shape, data.num_classes):
+            raise ModelError(
+                f"rows of shape {start.network.row_shape} and {start.num_classes} classes, as the model was built for",
+                f"{data.shape} and {data.num_classes}",
+                "train from scratch",
+            )
         network = start.network if start is not None else self.network(data, streams)
         vector = start.vector if start is not None else network.initial
         buffers = start.buffers if start is not None else network.buffers
@@ -175,5 +183,12 @@ class SklearnLearner:
                 "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
             )
         estimator = self.make(streams.sklearn("fit"))
-        estimator.fit(data.x.reshape(len(data), -1), data.y)
+        try:
+            estimator.fit(data.x.reshape(len(data), -1), data.y)
+        except ValueError as error:
+            raise ModelError(
+                f"rows that {type(estimator).__name__} can be fitted to",
+                str(error),
+                "check its parameters and the rows",
+            ) from error
         return SklearnModel(estimator, data.num_classes)

@@ -26,7 +26,16 @@ class SeededDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator) / (1 - self.p)
+        noise = torch.empty(x.shape, dtype=x.dtype, device=x.device).uniform_(generator=self.generator)
+        return dropped(x, noise, self.p)
+
+
+def dropped(x: Tensor, noise: Tensor, p: float) -> Tensor:
+    """x with a share p of its values zeroed and the others scaled up; `noise` is uniform in [0, 1).
+
+    Uniform numbers and a comparison: drawing the zeros and ones themselves (bernoulli_) takes four times as long.
+    """
+    return x * ((noise >= p).to(x.dtype) / max(1 - p, torch.finfo(x.dtype).tiny))
 
 
 class Network:
@@ -39,23 +48,24 @@ class Network:
         buffers: what is state but not parameter (running statistics), as at the start.
 
     Raises:
-        ModelError: the module's output for one row is not (1, c).
+        ModelError: the module has no parameters, cannot take such a row, or gives something else than (1, c).
     """
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...], num_classes: int) -> None:
         self.module = module.eval()
         self.row_shape, self.num_classes = shape, num_classes
         self.shapes = {name: p.shape for name, p in module.named_parameters()}
+        if not self.shapes:
+            raise ModelError("a module with parameters", type(module).__name__, "there is nothing to train in it")
         self.dimension = sum(shape.numel() for shape in self.shapes.values())
         self.initial = flatten(p.detach() for p in module.parameters())
         self.buffers: Buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
         with torch.no_grad():
             try:
                 output = tuple(self.logits(self.initial, torch.zeros(1, *shape)).shape)
-            except RuntimeError as error:
-                raise ModelError(
-                    f"a model for rows of shape {shape}", str(error).splitlines()[0], "fit the model to the data"
-                ) from error
+            except Exception as error:  # a module of the user's fails in whatever way it likes
+                got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                raise ModelError(f"a model for rows of shape {shape}", got, "fit the model to the data") from error
         if output != (1, num_classes):
             raise ModelError(
                 f"a model with {num_classes} outputs, one per class",
@@ -108,7 +118,18 @@ def _seeded(module: nn.Module, generator: torch.Generator) -> nn.Module:
 def build(
     make: Callable[[tuple[int, ...], int], nn.Module], shape: tuple[int, ...], num_classes: int, streams: Streams
 ) -> Network:
-    """A network with weights drawn from the stream "init"; the global generator is left as it was."""
+    """A network with weights drawn from the stream "init"; the global generator is left as it was.
+
+    Raises:
+        ModelError: no module, or one that does not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.child("init").key)
-        return Network(make(shape, num_classes), shape, num_classes)
+        try:
+            module = make(shape, num_classes)
+        except (TypeError, ValueError, RuntimeError) as error:
+            got = f"{type(error).__name__}: {error}"
+            raise ModelError(f"a module for rows of shape {shape} from {make!r}", got, "correct its fields") from error
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"a torch module from {make!r}", type(module).__name__, "choose a torch architecture")
+        return Network(module, shape, num_classes)

@@ -154,13 +154,18 @@ class Sklearn:
     parameters: tuple[tuple[str, int | float | str | bool | None], ...] = ()
 
     def __call__(self, seed: int) -> Any:
+        from sklearn.base import ClassifierMixin
+
         module, _, name = self.estimator.rpartition(".")
         if not module.startswith("sklearn."):  # a scenario file must not import code of its choice
             raise PluginError(
                 "an estimator below sklearn.", repr(self.estimator), "write sklearn.ensemble.ExtraTreesClassifier"
             )
         try:
-            estimator = getattr(importlib.import_module(module), name)(**dict(self.parameters))
+            found = getattr(importlib.import_module(module), name)
+            if not (isinstance(found, type) and issubclass(found, ClassifierMixin)):  # nor call any function there
+                raise TypeError(f"{self.estimator} is not a classifier")
+            estimator = found(**dict(self.parameters))
         except (ImportError, AttributeError, TypeError) as error:
             raise PluginError(
                 "a scikit-learn classifier and its parameters", str(error), "see scikit-learn's reference"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from antivenom.models.network import Network
+from antivenom.models.network import Network, dropped
 
 Parameters = dict[str, Tensor]
 
@@ -24,13 +25,12 @@ class Draws:
     def __init__(self, generators: Sequence[torch.Generator], sizes: Sequence[int]) -> None:
         self.generators, self.sizes = generators, sizes
 
-    def mask(self, like: Tensor, keep: float) -> Tensor:
-        """(n, b, ...) of zeros and ones; padding rows get zeros and cost no random numbers."""
-        full = min(self.sizes) == like.shape[1]
-        mask = torch.empty_like(like) if full else torch.zeros_like(like)
-        for row, generator, size in zip(mask, self.generators, self.sizes, strict=True):
-            row[:size].bernoulli_(keep, generator=generator)
-        return mask
+    def noise(self, like: Tensor) -> Tensor:
+        """(n, b, ...) uniform in [0, 1); padding rows get zeros and cost no random numbers."""
+        noise = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+        for row, generator, size in zip(noise, self.generators, self.sizes, strict=True):
+            row[:size].uniform_(generator=generator)
+        return noise
 
 
 @singledispatch
@@ -42,9 +42,9 @@ def stacked(layer: nn.Module, parameters: Parameters, x: Tensor, draws: Draws | 
 @stacked.register
 def _(layer: nn.Linear, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
     weight = parameters["weight"].transpose(1, 2)  # (n, in, out)
-    if layer.bias is None:
-        return x @ weight
-    return torch.baddbmm(parameters["bias"].unsqueeze(1), x, weight)
+    rows = x.flatten(1, -2)  # (n, b * any further dimensions, in)
+    out = rows @ weight if layer.bias is None else torch.baddbmm(parameters["bias"].unsqueeze(1), rows, weight)
+    return out.view(*x.shape[:-1], layer.out_features)
 
 
 @stacked.register
@@ -62,13 +62,11 @@ def _(layer: nn.Conv2d, parameters: Parameters, x: Tensor, draws: Draws | None) 
 def _(layer: nn.Dropout, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
     if draws is None or layer.p == 0:
         return x
-    return x * draws.mask(x, 1 - layer.p) / (1 - layer.p)
+    return dropped(x, draws.noise(x), layer.p)
 
 
 @stacked.register
 def _(layer: nn.Flatten, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
-    if (layer.start_dim, layer.end_dim) != (1, -1):
-        raise TypeError("Flatten of some dimensions only")
     return x.flatten(2)
 
 
@@ -93,24 +91,37 @@ def _(layer: nn.Module, parameters: Parameters, x: Tensor, draws: Draws | None) 
 
 def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The layers of nested nn.Sequential in order, with their parameter prefix; any other container is a layer."""
-    if isinstance(module, nn.Sequential):
-        for name, child in module.named_children():
-            yield from _layers(child, f"{prefix}{name}.")
+    if type(module) is nn.Sequential and not _hooked(module):
+        for name, child in module._modules.items():  # named_children() would leave out a layer that is used twice
+            yield from _layers(cast(nn.Module, child), f"{prefix}{name}.")
     else:
         yield prefix, module
 
 
+def _hooked(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def _obstacle(layer: nn.Module, prefix: str, network: Network) -> str | None:
+    """Why this layer has no stacked form, or None. A subclass may compute anything, so only exact types count."""
+    kind = type(layer).__name__
+    if type(layer) not in stacked.registry:
+        return kind
+    if _hooked(layer):
+        return f"{kind} with a hook"
+    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
+        return "Flatten of some dimensions"
+    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+        return f"Conv2d with {layer.padding_mode} padding"
+    if any(prefix + name not in network.shapes for name, _ in layer.named_parameters()):
+        return f"{kind} with shared weights"
+    return None
+
+
 def unsupported(network: Network) -> list[str]:
-    """The layer types that have no stacked form; empty when the network can be trained stacked."""
-    return sorted(
-        {
-            type(layer).__name__
-            for _, layer in _layers(network.module)
-            if stacked.dispatch(type(layer)) is stacked.dispatch(object)
-            or (isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1))
-            or (isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros")
-        }
-    )
+    """What in the network has no stacked form, by layer type; empty when it can be trained stacked."""
+    reasons = (_obstacle(layer, prefix, network) for prefix, layer in _layers(network.module))
+    return sorted({reason for reason in reasons if reason is not None})
 
 
 def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:

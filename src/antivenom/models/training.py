@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -50,6 +51,12 @@ class Training:
             raise ScenarioError(
                 "epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}", "correct them"
             )
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.momentum < 1:
+            raise ScenarioError(
+                "learning_rate > 0 and momentum from 0 to below 1",
+                f"{self.learning_rate} and {self.momentum}",
+                "correct them",
+            )
 
     def optimizer_for(self, leaf: Tensor) -> torch.optim.Optimizer:
         if self.optimizer == "adam":
@@ -87,8 +94,11 @@ def train(
     step = network.training_forward(streams.torch("dropout", device=start.device), state)
     vector = start.detach().clone().requires_grad_()
     optimizer = training.optimizer_for(vector)
-    with torch.random.fork_rng(devices=[]):
+    on_gpu = start.device.type == "cuda"
+    with torch.random.fork_rng(devices=[start.device] if on_gpu else []):
         torch.default_generator.manual_seed(streams.child("global").key)
+        if on_gpu:
+            torch.cuda.manual_seed(streams.child("global").key)
         for rows in training.batches(len(y), streams.numpy("order")):
             batch = torch.as_tensor(rows, device=start.device)
             value = loss(lambda inputs: step(vector, inputs), x[batch], y[batch])
