@@ -17,7 +17,7 @@ from antivenom.scenarios.federated import Federated
 from antivenom.threat import Goal
 
 DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2}
-_TOP = ("version", "name", "seeds", "timeout", "limits", "fail_if", "scenarios")
+_TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
 _GROUP = ("kind", "name", "attacks", "defenses", "deployed")
 
 
@@ -59,6 +59,7 @@ class Plan:
         fail_if: goal -> harm that decides the exit code; empty gates nothing.
         timeout: seconds per trial, or None.
         source: the scenario file's name.
+        claim: free text of the author's, such as a published number that the audit repeats.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Plan:
     fail_if: dict[str, float]
     timeout: float | None
     source: str
+    claim: dict[str, str]
 
     def trials(self) -> Iterator[Trial]:
         """Every distinct trial, seed by seed, so that an interrupted audit has whole seeds."""
@@ -86,6 +88,7 @@ class Plan:
             "type": "plan",
             "name": self.name,
             "source": self.source,
+            "claim": dict(self.claim),
             "command": command,
             "seeds": list(self.seeds),
             "limits": dict(self.limits),
@@ -155,6 +158,7 @@ def plan_of(text: str, name: str) -> Plan:
         fail_if=fail_if,
         timeout=_timeout(top.get("timeout"), document),
         source=name,
+        claim={str(key): str(value) for key, value in (top.get("claim") or {}).items()},
     )
 
 

@@ -256,10 +256,13 @@ def _harm(goal: str, own: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
 
 
 def _resolution(goal: str, finished: tuple[Record, ...]) -> float:
-    """The standard error that one seed's harm has from its finite test set; 0 where it is not known."""
+    """The standard error that one seed's rate has from its finite test set if it is 0 or 1: half a row in m + 1."""
     sizes = [number(record["metrics"].get("test_rows")) for record in finished]
     known = [size for size in sizes if not math.isnan(size)]
-    return 0.0 if goal == "targeted" or not known else 0.5 / (min(known) + 1) ** 0.5 / 10
+    if goal == "targeted" or not known:
+        return 0.0
+    share = 0.5 / (min(known) + 1)
+    return math.sqrt(share * (1 - share) / min(known))
 
 
 def _hits(goal: str, finished: tuple[Record, ...], harms: list[float], limit: float) -> int:

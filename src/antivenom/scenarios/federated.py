@@ -257,6 +257,7 @@ class Judge:
         metrics = {
             "clean_accuracy": last["accuracy"],
             "chance_accuracy": float(torch.bincount(self.y).max()) / len(self.y),
+            "test_rows": float(len(self.y)),
             "target_confidence": last["target_confidence"],
             "targets_hit": last["targets_hit"],
             "rounds": float(len(self.curves["accuracy"])),

@@ -1,0 +1,5 @@
+"""`python -m antivenom`."""
+
+from antivenom.cli import main
+
+main()

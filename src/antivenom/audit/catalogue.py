@@ -1,0 +1,84 @@
+"""The catalogue as `antivenom list` and `antivenom show` print it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from antivenom.data import DATASETS
+from antivenom.errors import ScenarioError, did_you_mean
+from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
+from antivenom.threat import Access, Goal
+
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "attacks": ATTACKS,
+    "defenses": DEFENCES,
+    "models": (Kind.MODEL,),
+    "data": (),
+    "all": tuple(Kind),
+}
+
+
+def rows(what: str = "all", access: str | None = None, goal: str | None = None) -> list[dict[str, Any]]:
+    """One mapping per plugin and data set that matches.
+
+    Raises:
+        ScenarioError: an unknown word; with the nearest right one.
+    """
+    for value, known, name in ((what, _KINDS, "what"), (access, list(Access), "access"), (goal, list(Goal), "goal")):
+        if value is not None and value not in {str(k) for k in known}:
+            raise ScenarioError(
+                f"{name}: {', '.join(map(str, known))}", repr(value), did_you_mean(value, map(str, known))
+            )
+    kinds = _KINDS[what]
+    found = [_row(entry) for entry in entries(*kinds) if _matches(entry, access, goal)] if kinds else []
+    if what in ("data", "all") and access is None and goal is None:
+        found += [{"kind": "data", "name": data.name, "about": data.about} for data in DATASETS.values()]
+    return found
+
+
+def _matches(entry: Entry, access: str | None, goal: str | None) -> bool:
+    return (access is None or access in entry.access) and (goal is None or goal in entry.goals)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "kind": str(entry.kind),
+        "name": entry.name,
+        "about": entry.about,
+        "access": [str(level) for level in entry.access],
+        "goals": [str(goal) for goal in entry.goals],
+        "reference": entry.cite,
+        "origin": entry.origin,
+    }
+
+
+def page(name: str) -> str:
+    """Everything known of one plugin or data set, as text."""
+    if name in DATASETS:
+        data = DATASETS[name]
+        places = [f"  {source.filename}: {source.url}" for source in data.sources] or [
+            "  no file: comes with scikit-learn"
+        ]
+        return "\n".join([f"{data.name} (data)", "", data.about, "", *places])
+    entry = find(name)
+    lines = [f"{entry.name} ({entry.kind}, from {entry.origin})", "", inspect.getdoc(entry.cls) or "", ""]
+    for field, default in _fields(entry):
+        lines.append(f"  {field}: {default}")
+    if entry.access:
+        lines += ["", f"Access: {', '.join(entry.access)}"]
+    if entry.goals:
+        lines.append(f"Goals: {', '.join(entry.goals)}")
+    return "\n".join([*lines, f"Reference: {entry.cite}"])
+
+
+def _fields(entry: Entry) -> list[tuple[str, str]]:
+    """Field names with type and default."""
+    hints = fields_of(entry.cls)
+    found = []
+    for field in dataclasses.fields(entry.cls):
+        type_name = getattr(hints[field.name], "__name__", str(hints[field.name]))
+        default = "required" if field.default is dataclasses.MISSING else f"default {field.default!r}"
+        found.append((field.name, f"{type_name}, {default}"))
+    return found

@@ -1,0 +1,221 @@
+"""The terminal: progress on stderr, one table on stdout, plain text wherever nobody watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from antivenom.audit.grid import label
+from antivenom.audit.plan import Plan
+from antivenom.audit.statistics import Interval
+from antivenom.audit.summary import CellResult, LevelResult, State, Summary
+from antivenom.audit.trial import Record, Trial, plain
+from antivenom.audit.wording import HARM, do_first, interval, not_measured, percent, points, stealth
+
+STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
+HEARTBEAT = 30.0
+
+
+def shown(text: str) -> str:
+    """Text from data, models or plugins without control characters, so that it cannot steer the terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def console(stream: TextIO) -> Console:
+    """80 columns where the width is not a terminal's; colour only on a terminal, never with NO_COLOR."""
+    width = None if stream.isatty() else 80
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+
+
+def cell_name(spec: Any) -> str:
+    """A trial in a few words."""
+    trial = Trial.from_spec(spec)
+    kind = spec["scenario"]["kind"]
+    return shown(f"{kind}: {label(trial.attack)} against {label(trial.defence)}, seed {trial.seed}")
+
+
+def watch(records: Iterator[Record], total: int, quiet: bool, verbose: bool) -> Iterator[Record]:
+    """Pass the records through and show how far the audit is."""
+    if quiet:
+        yield from records
+    elif sys.stderr.isatty():
+        yield from _live(records, total)
+    else:
+        yield from _lines(records, total, verbose)
+
+
+def _live(records: Iterator[Record], total: int) -> Iterator[Record]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    errors = 0
+    with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
+        task = progress.add_task("auditing", total=total, last="")
+        for record in records:
+            errors += record["status"] in ("error", "timeout")
+            last = cell_name(record["spec"])[:40] + (f" ({errors} errors)" if errors else "")
+            progress.update(task, advance=1, last=last)
+            yield record
+
+
+def _lines(records: Iterator[Record], total: int, verbose: bool) -> Iterator[Record]:
+    """A line for every failure and, at the most every few seconds, one for how far it is."""
+    started = said = time.monotonic()
+    for done, record in enumerate(records, start=1):
+        now = time.monotonic()
+        failed = record["status"] in ("error", "timeout")
+        if failed or verbose or done == total or now - said >= 5:
+            said = now
+            tail = f": {shown(record['error'])}" if record["error"] else ""
+            print(
+                f"[{done}/{total}] {now - started:.0f} s {cell_name(record['spec'])} {record['status']}{tail}",
+                file=sys.stderr,
+            )
+        yield record
+
+
+def print_plan(plan: Plan, missing: int) -> None:
+    """What --dry-run shows: cells, trials, what is there already."""
+    out = console(sys.stdout)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("scenario", "level", "attack", "defence"):
+        table.add_column(column, overflow="fold")
+    for cell in plan.cells:
+        table.add_row(shown(cell.group), cell.level, shown(label(cell.attack)), shown(label(cell.defence)))
+    out.print(table)
+    trials = sum(1 for _ in plan.trials())
+    out.print(
+        f"{len(plan.cells)} cells, {len(plan.seeds)} seeds, {trials} trials: {trials - missing} on disk, {missing} to run"
+    )
+
+
+def print_summary(summary: Summary, files: list[str]) -> None:
+    """The table by access level and what follows from it."""
+    out = console(sys.stdout)
+    counts = summary.trials
+    head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
+    failed = counts["error"] + counts["timeout"]
+    out.print(shown(head + (f", {failed} failed" if failed else "")))
+    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("access level", min_width=17, no_wrap=True)
+    table.add_column("clean", justify="right", no_wrap=True)
+    table.add_column("lost", justify="right", no_wrap=True)
+    for name in ("attack success", "stealth", "best defence (its cost)"):
+        table.add_column(name, overflow="fold", ratio=1)
+    for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
+        table.add_row(*_level_row(level, summary))
+    out.print(table)
+    for gap in not_measured(summary):
+        out.print(f"Not measured: {shown(gap)}")
+    out.print(f"Do first: {shown(do_first(summary))}")
+    for file in files:
+        out.print(file, soft_wrap=True)
+    out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
+
+
+def _level_row(level: LevelResult, summary: Summary) -> tuple[Text, ...]:
+    worst = level.deployed
+    verdict = Text(f"{level.state.symbol} {level.state}", style=STYLE.get(level.state, ""))
+    first = Text(f"{level.level}\n") + verdict
+    if worst is None:
+        return first, Text(""), Text(""), Text("no scenario for it"), Text(""), Text("")
+    against = "" if worst.defence == "none" else f" against {worst.defence}"
+    success = f"{HARM[worst.goal]} {interval(worst.harm)}\n{worst.attack}{against}"
+    cells = (
+        _mean(worst.clean_accuracy),
+        _lost(worst.accuracy_lost),
+        success,
+        stealth(worst, summary),
+        _best(level.best),
+    )
+    return first, *(Text(shown_lines(text)) for text in cells)
+
+
+def shown_lines(text: str) -> str:
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
+def _mean(value: Interval | None) -> str:
+    return "not measured" if value is None else percent(value.mean)
+
+
+def _lost(value: Interval | None) -> str:
+    return "not measured" if value is None else points(value.mean)
+
+
+def _best(best: CellResult | None) -> str:
+    if best is None:
+        return "none tried"
+    cost = f" ({points(best.cost.mean)[1:] if best.cost.mean >= 0 else points(best.cost.mean)})" if best.cost else ""
+    left = f"leaves {percent(best.harm.mean)}" if best.harm else "effect not measured"
+    return f"{best.defence}{cost}\n{best.state}, {left}"
+
+
+def print_quiet(summary: Summary) -> None:
+    """The verdict alone."""
+    worst = {level.level: str(level.state) for level in summary.levels if level.planned}
+    print(", ".join(f"{name} {state}" for name, state in worst.items()) + f"; exit {summary.exit_code}")
+
+
+def print_json(summary: Summary, files: list[str]) -> None:
+    """One JSON document, nothing else."""
+    document = {
+        "schema": summary.plan["schema"],
+        "name": summary.plan["name"],
+        "trials": summary.trials,
+        "levels": [
+            {
+                "level": level.level,
+                "state": str(level.state),
+                "deployed": _cell_json(level.deployed),
+                "undefended": _cell_json(level.undefended),
+                "best_defence": _cell_json(level.best),
+            }
+            for level in summary.levels
+        ],
+        "cells": [_cell_json(cell) for cell in summary.attacks],
+        "not_measured": not_measured(summary),
+        "files": files,
+        "exit_code": summary.exit_code,
+        "exit_reason": summary.exit_reason,
+    }
+    print(json.dumps(plain(document), indent=1))
+
+
+def _cell_json(cell: CellResult | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    named = (
+        "group",
+        "level",
+        "goal",
+        "attack",
+        "defence",
+        "deployed",
+        "reason",
+        "limit",
+        "hits",
+        "finished",
+        "planned",
+    )
+    values: dict[str, Any] = {name: getattr(cell, name) for name in named}
+    values["state"] = str(cell.state)
+    for name in ("harm", "clean_accuracy", "accuracy_lost", "cost"):
+        value: Interval | None = getattr(cell, name)
+        values[name] = (
+            None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
+        )
+    return values | {"keys": list(cell.keys), "errors": list(cell.errors)}

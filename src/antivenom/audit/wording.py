@@ -1,0 +1,78 @@
+"""How numbers are put into words, the same in every view."""
+
+from __future__ import annotations
+
+import math
+
+from antivenom.audit.statistics import Interval
+from antivenom.audit.summary import CellResult, Summary, severity
+
+HARM = {"availability": "accuracy lost", "targeted": "target confidence", "backdoor": "ASR"}
+
+
+def percent(share: float) -> str:
+    """A share as whole percent; one decimal below 1; "not measured" for nan."""
+    if math.isnan(share):
+        return "not measured"
+    points = 100 * share
+    return f"{points:.1f} %" if 0 < abs(points) < 1 else f"{points:.0f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percentage points."""
+    return "not measured" if math.isnan(difference) else f"{100 * difference:+.1f} pt"
+
+
+def interval(value: Interval | None) -> str:
+    """Such as "83 % (71 to 92, 5 seeds)"; a single seed has no interval and says so."""
+    if value is None:
+        return "not measured"
+    if value.n < 2:
+        return f"{percent(value.mean)} (1 seed, no interval)"
+    return f"{percent(value.mean)} ({100 * value.low:.0f} to {100 * value.high:.0f}, {value.n} seeds)"
+
+
+def stealth(cell: CellResult, summary: Summary) -> str:
+    """How visible the attack is, by what was measured: the malicious model alone, or the best detector's finds."""
+    if cell.level == "federated":
+        gap = cell.mean("accuracy_gap")
+        return "not measured" if math.isnan(gap) else f"model alone {points(-gap)}"
+    same = [c for c in summary.attacks if (c.group, c.attack) == (cell.group, cell.attack)]
+    found = [(c.mean("detection_tpr"), c.mean("detection_fpr")) for c in same]
+    judged = [(tpr, fpr) for tpr, fpr in found if not math.isnan(tpr)]
+    if judged:
+        tpr, fpr = max(judged, key=lambda pair: pair[0] - pair[1])
+        return f"{percent(tpr)} found, {percent(fpr)} false"
+    return "no row touched" if cell.level in ("logic-corruption", "transfer-learning") else "not measured"
+
+
+def headline(cell: CellResult) -> str:
+    """One sentence: state, attack, defence, effect with interval."""
+    against = "no defence" if cell.defence == "none" else cell.defence
+    return f"{cell.state}: {cell.attack} against {against}: {HARM[cell.goal]} {interval(cell.harm)}; {cell.reason}"
+
+
+def not_measured(summary: Summary) -> list[str]:
+    """What a reader might think was measured and was not."""
+    gaps = [f"{level.level} (no scenario for it)" for level in summary.levels if level.planned == 0]
+    if summary.trials["missing"]:
+        gaps.append(f"{summary.trials['missing']} of {summary.trials['planned']} trials (interrupted)")
+    return gaps
+
+
+def do_first(summary: Summary) -> str:
+    """The measured change that takes away most harm from the worst breached level."""
+    gains = []
+    for level in summary.levels:
+        before, after = level.deployed, level.best
+        if before is None or after is None or before.harm is None or after.harm is None:
+            continue
+        if before.state == "BREACHED":
+            cost = f", clean accuracy {points(-after.cost.mean)}" if after.cost else ""
+            change = f"worst harm {percent(before.harm.mean)} -> {percent(after.harm.mean)}{cost}"
+            gain = before.harm.mean - after.harm.mean
+            gains.append((gain, severity(before), f"{after.defence} in {after.group}: {change}"))
+    best = max(gains, default=None)
+    if best is None or best[0] <= 0:
+        return "no measured defence takes harm away from a breached level"
+    return best[2]

@@ -1,0 +1,245 @@
+"""The command line. Everything heavy is imported inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from antivenom.errors import AntivenomError, NotApplicable, PluginError, ScenarioError, StoreError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Find out how a machine-learning pipeline can be poisoned, and what stops it.",
+)
+OK, FAILED, USAGE, INTERRUPTED = 0, 2, 4, 130
+
+
+class Device(enum.StrEnum):
+    """Where to compute."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Format(enum.StrEnum):
+    """How to print a list."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with plugins; it is run. Repeatable.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"antivenom {metadata.version('antivenom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find out how a machine-learning pipeline can be poisoned, and what stops it."""
+
+
+@app.command("audit")
+def audit_command(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file; the embedded one on digits if absent.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for records and report; an audit goes on there.")] = Path(
+        "audit-out"
+    ),
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Run seeds 0 to N-1 instead of the scenario's.")] = None,
+    plugin: Plugins = [],  # noqa: B006 - typer copies it
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict line only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every trial.")] = False,
+) -> None:
+    """Run a scenario and judge it.
+
+    Exit codes: 0 within limits or nothing gated, 1 breach, 2 the audit failed, 3 not enough evidence, 4 usage,
+    130 interrupted. Killed and started again, it continues.
+    """
+    from antivenom.audit import terminal
+    from antivenom.audit.execute import executor, runner
+    from antivenom.audit.plan import read_plan
+    from antivenom.audit.run import audit, missing
+    from antivenom.audit.store import Store
+
+    _load(plugin)
+    _check_device(device)
+    plan = read_plan(scenario)
+    plan = plan if seeds is None else plan.with_seeds(seeds)
+    if dry_run:
+        exists = (out / "records.jsonl").exists()
+        todo = len(missing(plan, Store(out))) if exists else sum(1 for _ in plan.trials())
+        terminal.print_plan(plan, todo)
+        raise typer.Exit(OK)
+    if device is Device.CUDA:
+        jobs = jobs or 1  # one process owns the accelerator
+    with Store(out, write=True) as store:
+        execute = executor(jobs, [str(path) for path in plugin])
+        todo = len(missing(plan, store))
+        records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
+        try:
+            for _ in terminal.watch(records, todo, quiet or as_json, verbose):
+                pass
+        except KeyboardInterrupt:
+            _finish(out, as_json, quiet)
+            raise
+    raise typer.Exit(_finish(out, as_json, quiet))
+
+
+def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
+    """Write the report, print the outcome, return the exit code."""
+    from antivenom.audit import terminal
+    from antivenom.audit.report import write_report
+    from antivenom.audit.store import Store
+    from antivenom.audit.summary import summarise
+
+    store = Store(folder)
+    summary = summarise(store.plan(), store.trials())
+    files = [str(store.path), str(write_report(folder))]
+    if as_json:
+        terminal.print_json(summary, files)
+    elif quiet:
+        terminal.print_quiet(summary)
+    else:
+        terminal.print_summary(summary, files)
+    return summary.exit_code
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The folder of an audit.")]) -> None:
+    """Write report.html again from an audit's records."""
+    from antivenom.audit.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("scenario.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented scenario file to start from."""
+    from antivenom.audit.plan import embedded
+
+    if path.exists() and not force:
+        raise ScenarioError("a new file", f"{path}, which exists", "choose another name or add --force")
+    try:
+        path.write_text(embedded(), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error
+    typer.echo(f"{path} written: antivenom audit {path}")
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[str, typer.Argument(help="attacks, defenses, data, models or all.")] = "all",
+    access: Annotated[str | None, typer.Option(help="Only for this access level.")] = None,
+    goal: Annotated[str | None, typer.Option(help="Only for this goal.")] = None,
+    format: Annotated[Format, typer.Option(help="text or json.")] = Format.TEXT,
+    plugin: Plugins = [],  # noqa: B006 - typer copies it
+) -> None:
+    """List attacks, defences, data sets and models."""
+    from antivenom.audit import catalogue
+
+    _load(plugin)
+    rows = catalogue.rows(what, access, goal)
+    if format is Format.JSON:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        typer.echo(f"{row['kind']:<16} {row['name']:<24} {row['about']}")
+    if not rows:
+        typer.echo("nothing matches", err=True)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A plugin or a data set.")], plugin: Plugins = []) -> None:  # noqa: B006
+    """Show one attack, defence, model or data set in full."""
+    from antivenom.audit import catalogue
+
+    _load(plugin)
+    typer.echo(catalogue.page(name))
+
+
+@app.command()
+def data(name: Annotated[str | None, typer.Argument(help="A data set; all of them if absent.")] = None) -> None:
+    """Say where the files of a data set are, fetching what is missing."""
+    from antivenom.data import DATASETS, load
+
+    absent = 0
+    for each in [name] if name else list(DATASETS):
+        try:
+            split = load(each)
+            typer.echo(f"{each:<14} {len(split.train)} + {len(split.test)} rows of shape {split.train.shape}")
+        except AntivenomError as error:
+            absent += 1
+            typer.echo(f"{each:<14} {error}", err=True)
+    raise typer.Exit(FAILED if absent else OK)
+
+
+def _load(plugin: list[Path]) -> None:
+    from antivenom.registry import load_file
+
+    for path in plugin:
+        load_file(path)
+
+
+def _check_device(device: Device) -> None:
+    import torch
+
+    if device is Device.CUDA and not torch.cuda.is_available():
+        raise ScenarioError("a CUDA device", "none that torch sees", "use --device cpu")
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and the exit code that means it."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except click.ClickException as error:
+        return _say(error.format_message(), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted: what was finished is kept, the same command goes on", INTERRUPTED)
+    except (ScenarioError, PluginError, NotApplicable) as error:
+        return _say(str(error), USAGE)
+    except AntivenomError as error:
+        return _say(str(error), FAILED)
+    except BrokenPipeError:  # the reader of stdout went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _say(message: str, code: int) -> int:
+    line = "".join(c if c.isprintable() else " " for c in message)
+    print(f"antivenom: {line}", file=sys.stderr)
+    return code
