@@ -199,7 +199,7 @@ DATASETS: dict[str, NamedData] = {
         NamedData("fashion-mnist", "70,000 images 28x28, 10 classes; MIT", _FASHION_SOURCES, _fashion_mnist),
         NamedData("mnist", "70,000 images 28x28, 10 classes; CC BY-SA 3.0", (_MNIST_SOURCE,), _mnist),
         NamedData(
-            "adult", "UCI Census income, 45,222 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult
+            "adult", "UCI Census income, 45,220 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult
         ),
         NamedData("spambase", "4,601 mails, 57 features (log), 2 classes; CC BY 4.0", (_SPAMBASE_SOURCE,), _spambase),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,8 +64,10 @@ def locate(source: Source) -> Path:
     """
     for place in candidates(source):
         try:
-            if place.is_file():
+            if stat.S_ISREG(place.stat().st_mode):  # is_file() would hide a folder that may not be entered
                 return place
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except OSError as error:
             raise broken(place, error) from error
     reason = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else _download(source)

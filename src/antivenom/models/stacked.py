@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -93,7 +92,7 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
     """The layers of nested nn.Sequential in order, with their parameter prefix; any other container is a layer."""
     if type(module) is nn.Sequential and not _hooked(module):
         for name, child in module._modules.items():  # named_children() would leave out a layer that is used twice
-            yield from _layers(cast(nn.Module, child), f"{prefix}{name}.")
+            yield from _layers(child, f"{prefix}{name}.")
     else:
         yield prefix, module
 

@@ -1,0 +1,72 @@
+"""What every test may ask for. torch runs on one thread, so that two workers do not fight for two cores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from antivenom.data import DATASETS, Dataset, Split, load
+from antivenom.data.sources import OFFLINE, candidates
+from antivenom.rng import Streams
+
+torch.set_num_threads(1)
+
+
+@functools.lru_cache(maxsize=2)  # the image sets are large
+def _loaded(name: str) -> Split:
+    return load(name, Streams(0))
+
+
+@pytest.fixture(scope="session")
+def named_data() -> Callable[[str], Split]:
+    """Loads a named data set from the files at hand; skips, naming the missing file, where there are none."""
+
+    def get(name: str) -> Split:
+        for source in DATASETS[name].sources:
+            if not any(place.is_file() for place in candidates(source)):
+                pytest.skip(f"{name}: no {source.filename} in $ANTIVENOM_DATA, a system package or the user cache")
+        return _loaded(name)
+
+    return get
+
+
+@pytest.fixture
+def blobs() -> Dataset:
+    """90 rows of three classes in five dimensions, far enough apart for any classifier."""
+    rng = np.random.default_rng(7)
+    y = np.repeat([0, 1, 2], 30)
+    centres = 3 * np.eye(3, 5)
+    return Dataset(centres[y] + 0.5 * rng.standard_normal((90, 5)), y, ("a", "b", "c"), "blobs")
+
+
+@pytest.fixture
+def bare_machine(tmp_path, monkeypatch) -> None:
+    """No data folder and no network; the user cache is the empty folder `tmp_path / "cache"`."""
+    monkeypatch.delenv("ANTIVENOM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(OFFLINE, "1")
+
+
+@pytest.fixture
+def global_randomness_unchanged() -> Iterator[None]:
+    """Fails the test if it moved torch's or numpy's global generator."""
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    yield
+    numpy_after = np.random.get_state()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert numpy_after[2:] == numpy_before[2:]
+    assert np.array_equal(numpy_after[1], numpy_before[1])
+
+
+_NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=_NO_CUDA)])
+def device(request) -> str:
+    """The CPU always, the GPU where there is one."""
+    return request.param
