@@ -172,7 +172,7 @@ class AgentView:
 
     @property
     def benign_updates(self) -> Tensor:
-        if self.knowledge is not Knowledge.OMNISCIENT or self.benign is None:
+        if Knowledge(self.knowledge) is not Knowledge.OMNISCIENT or self.benign is None:
             raise ThreatError(
                 "an agent that uses only its own view", "a look at the benign updates", "grant knowledge: omniscient"
             )

@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -71,10 +72,19 @@ def _prepare(plugins: tuple[str, ...], threads: int) -> None:
     from antivenom.registry import load_builtin, load_file
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     load_builtin()
     for path in plugins:
         load_file(path)
+
+
+def _end_with_parent() -> None:
+    """Do not outlive a parent that was killed: nobody would write the record down."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _died(spec: Spec) -> Record:

@@ -175,7 +175,7 @@ class Federation:
 
     def _weights(self, shards: Shards) -> Tensor:
         """(K,) a_i."""
-        if self.weighting is Weighting.UNIFORM:
+        if Weighting(self.weighting) is Weighting.UNIFORM:
             return torch.full((self.num_agents,), 1.0 / self.num_agents)
         sizes = torch.tensor([float(shards.size(a)) for a in range(self.num_agents)])
         return sizes / sizes.sum()

@@ -64,7 +64,7 @@ class Federated:
     validation_rows: int = 100
 
     def __post_init__(self) -> None:
-        if self.goal is not Goal.TARGETED:
+        if Goal(self.goal) is not Goal.TARGETED:
             raise ScenarioError("goal: targeted in a federation", f"{self.goal}", "other goals are not measured yet")
         if self.source is not None and self.source == self.target:
             raise ScenarioError(

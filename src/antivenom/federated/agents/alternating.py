@@ -90,7 +90,7 @@ class AlternatingMinimization:
 
     def _centre(self, view: AgentView, member: int) -> Tensor | None:
         """(d,) the parameters to stay near, or None."""
-        if self.centre is Centre.OWN_HONEST:
+        if Centre(self.centre) is Centre.OWN_HONEST:
             return view.start + honest(view, member, max(self.epochs, view.training.epochs))
-        previous = estimated_benign(view) if self.centre is Centre.LAST_BENIGN else None
+        previous = estimated_benign(view) if Centre(self.centre) is Centre.LAST_BENIGN else None
         return None if previous is None else view.start + previous

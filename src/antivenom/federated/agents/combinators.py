@@ -45,7 +45,7 @@ class BenignEstimation:
         estimate = estimated_benign(view)
         if estimate is None:
             return self.agent(view)
-        if self.correction is Correction.PRE:
+        if Correction(self.correction) is Correction.PRE:
             return self.agent(
                 dataclasses.replace(view, start=view.start + estimate, past=self._shifted(view, estimate))
             )
