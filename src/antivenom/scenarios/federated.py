@@ -14,14 +14,16 @@ from torch import Tensor
 from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
+from antivenom.federated.clients import Shards
 from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
 from antivenom.federated.judging import accuracy, probabilities
-from antivenom.models.face import Architecture, TorchLearner
+from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
 from antivenom.models.stacked import unsupported
+from antivenom.models.training import train
 from antivenom.protocols import Targets
 from antivenom.registry import Kind, entry_of
 from antivenom.rng import Streams
@@ -34,8 +36,9 @@ from antivenom.verdict import Verdict, quality
 class Federated:
     """A federation in which the attacker wants chosen test inputs misclassified.
 
-    The targets are drawn from the test rows and taken out of them. The server's validation rows come from the training
-    rows. Both depend on the seed alone, so trials with one seed are paired.
+    The targets are drawn from the test rows and taken out of them; by default among those that an honest model of the
+    attacker's own shard gets right, for an input that is misclassified anyway is no target. The server's validation
+    rows come from the training rows. All of it depends on the seed alone, so trials with one seed are paired.
 
     Fields:
         data: name of the data set.
@@ -45,6 +48,7 @@ class Federated:
         num_targets: r; one target goes from `source` to `target`, several get random points and random wrong classes.
         source: true class of a single target; None is any.
         target: class wanted for a single target; None is a random wrong one.
+        only_right: draw targets that an honest model, trained on the attacker's shard alone, classifies correctly.
         stop_accuracy: end after the first round with this test accuracy; None runs all rounds.
         train_rows: use only so many training rows; None is all.
         test_rows: judge on only so many test rows; None is all.
@@ -58,6 +62,7 @@ class Federated:
     num_targets: int = 1
     source: int | None = None
     target: int | None = None
+    only_right: bool = True
     stop_accuracy: float | None = None
     train_rows: int | None = None
     test_rows: int | None = None
@@ -81,7 +86,6 @@ class Federated:
         split = load(self.data, streams)
         train = _some(split.train, self.train_rows, streams, "train rows", self.validation_rows)
         validation, train = train[: self.validation_rows], train[self.validation_rows :]
-        targets, test = self._targets(split.test, streams, device)
         maker = learner(self.model, self.federation.training, device)
         if not isinstance(maker, TorchLearner):
             raise NotApplicable(
@@ -93,6 +97,7 @@ class Federated:
                 "a network without running statistics", ", ".join(network.buffers), "use GroupNorm, not BatchNorm"
             )
         shards = self.federation.shards(train, streams, device)
+        targets, test = self._targets(split.test, network, shards, streams, device)
         judge = Judge(network, targets, test, device)
         notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), _fallback(network)]
         rounds = self.federation.rounds_of(
@@ -104,30 +109,37 @@ class Federated:
                 break
         return judge.outcome(tuple(note for note in notes if note))
 
-    def _targets(self, test: Dataset, streams: Streams, device: str) -> tuple[Targets, Dataset]:
+    def _targets(
+        self, test: Dataset, network: Network, shards: Shards, streams: Streams, device: str
+    ) -> tuple[Targets, Dataset]:
         """The targets, and the test rows without them."""
-        rng = streams.numpy("targets")
-        rows, wanted = self._drawn(test, rng)
-        keep = np.setdiff1d(np.arange(len(test)), rows)
-        chosen = test[rows]
+        right = np.ones(len(test), dtype=bool)
+        if self.only_right:
+            own = shards.of_agent(self.federation.num_agents - 1)
+            vector, _ = train(network, network.initial, *own, self.federation.training, streams.child("own model"))
+            right = TorchModel(network, vector, network.buffers).predict(test.x) == test.y
+        rows, wanted = self._drawn(test, right, streams.numpy("targets"))
+        chosen, rest = test[rows], test[np.setdiff1d(np.arange(len(test)), rows)]
         drawn = Targets(
             torch.tensor(chosen.x, device=device),
             torch.tensor(chosen.y, device=device),
             torch.tensor(wanted, device=device),
         )
-        return drawn, _some(test[keep], self.test_rows, streams, "test rows")
+        return drawn, _some(rest, self.test_rows, streams, "test rows")
 
-    def _drawn(self, test: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (r,) of the targets and the classes (r,) wanted."""
+    def _drawn(self, test: Dataset, right: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (r,) of the targets and the classes (r,) wanted; `right` (n,) says which rows may be drawn."""
         c = test.num_classes
         for role, value in (("source", self.source), ("target", self.target)):
             if value is not None and not 0 <= value < c:
                 raise ScenarioError(
                     f"{role} from 0 to {c - 1} for {self.data}", f"{value}", f"name one of its {c} classes"
                 )
-        eligible = np.arange(len(test)) if self.source is None else np.flatnonzero(test.y == self.source)
-        if self.source is None and self.target is not None:
-            eligible = np.flatnonzero(test.y != self.target)
+        if self.source is not None:
+            right = right & (test.y == self.source)
+        if self.target is not None:
+            right = right & (test.y != self.target)
+        eligible = np.flatnonzero(right)
         if len(eligible) < self.num_targets:
             raise DataError(
                 f"{self.num_targets} test rows to target", f"{len(eligible)}", "lower num_targets or change source"

@@ -1,0 +1,55 @@
+"""Run the claims and write RESULTS.md.
+
+    python benchmarks/claims/run.py census                     a few minutes on two cores
+    python benchmarks/claims/run.py fashion --scale small      half an hour on two cores
+    python benchmarks/claims/run.py fashion --scale paper --device cuda
+    python benchmarks/claims/run.py --tables-only              RESULTS.md again from the records at hand
+
+Each claim is a scenario file of its own and runs through `antivenom audit`; the files of one folder share their records,
+so a clean twin is trained once. Killed and started again, it continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from results import write_results
+
+HERE = Path(__file__).parent
+FOLDERS = {"census": "census", "fashion small": "fashion-small", "fashion paper": "fashion-paper"}
+
+
+def run(folder: str, names: list[str], device: str, jobs: int) -> None:
+    """Every claim of a folder, the quick ones first."""
+    for file in sorted((HERE / folder).glob("*.yaml"), key=lambda f: (f.stem != "benign", f.stem)):
+        if names and file.stem not in names:
+            continue
+        command = ["-m", "antivenom", "audit", str(file), "--out", str(HERE / "out" / folder), "--device", device]
+        print(f"== {folder}/{file.stem}", flush=True)
+        code = subprocess.run([sys.executable, *command, "--jobs", str(jobs), "--quiet", "-v"], check=False).returncode
+        if code not in (0, 1, 3):
+            sys.exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("claims", nargs="*", default=["census"], help="census, fashion, or names of claims after them")
+    parser.add_argument("--scale", choices=("small", "paper"), default="small", help="of fashion")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 is one per core")
+    parser.add_argument("--tables-only", action="store_true")
+    options = parser.parse_args()
+    which, *names = options.claims
+    if which not in ("census", "fashion"):
+        parser.error(f"expected census or fashion, got {which!r}")
+    if not options.tables_only:
+        key = which if which == "census" else f"fashion {options.scale}"
+        run(FOLDERS[key], names, options.device, options.jobs)
+    write_results(HERE, HERE / "RESULTS.md")
+
+
+if __name__ == "__main__":
+    main()
