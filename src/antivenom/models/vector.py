@@ -18,4 +18,4 @@ def unflatten(vector: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Ten
     sizes = [shape.numel() for shape in shapes.values()]
     lead = vector.shape[:-1]
     parts = vector.split(sizes, dim=-1)
-    return {name: part.reshape(*lead, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    return {name: part.reshape((*lead, *shape)) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
