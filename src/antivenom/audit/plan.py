@@ -12,7 +12,7 @@ from antivenom.audit.grid import label, plugins, variants
 from antivenom.audit.trial import SCHEMA, Record, Trial, scenario_kind
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.errors import ScenarioError, did_you_mean
-from antivenom.registry import ATTACKS, DEFENCES
+from antivenom.registry import ATTACKS, DEFENCES, fields_of
 from antivenom.scenarios.federated import Federated
 from antivenom.threat import Goal
 
@@ -166,7 +166,7 @@ def _only(mapping: Mapping[str, Any], known: tuple[str, ...], document: Located,
     for key in mapping:
         with document.at((*path, key)):
             if key not in known:
-                raise ScenarioError(f"one of {', '.join(known)}", repr(key), did_you_mean(str(key), known))
+                raise ScenarioError("a known field", repr(key), did_you_mean(str(key), known))
 
 
 def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
@@ -180,6 +180,7 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
             )
     with document.at((*path, "kind")):
         cls = scenario_kind(group["kind"])
+    _only(group, (*_GROUP, *fields_of(cls)), document, path)
     own = {key: value for key, value in group.items() if key not in _GROUP}
     attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
     defences = [p for p, _ in plugins(group.get("defenses", []), document, (*path, "defenses"), *DEFENCES)]

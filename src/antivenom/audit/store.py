@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -33,9 +34,10 @@ class Store:
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab+")  # noqa: SIM115 - stays open as long as the store
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - stays open as long as the store
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.close()
             raise StoreError(
                 f"one audit at a time in {self.path.parent}",
                 "another one running there",
@@ -56,31 +58,20 @@ class Store:
 
     def append(self, record: Record) -> None:
         """Write one line and force it to the disk. On failure nothing already written is lost, nor half a line left."""
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        rest = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         end = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._drop_back(end)
+            with contextlib.suppress(OSError):  # if that fails too, the next start mends it
+                os.ftruncate(self._file.fileno(), end)
             raise StoreError(
                 f"room to write {self.path}",
                 f"{error.strerror}",
                 "free some space and start the audit again: it goes on where it stopped",
             ) from error
-
-    def _drop_back(self, end: int) -> None:
-        """Undo a half-written line. The file object is given up: its buffer still holds the rest of that line."""
-        handle = os.dup(self._file.fileno())
-        try:
-            os.ftruncate(handle, end)
-        except OSError:
-            pass  # then the next start mends it
-        finally:
-            os.close(handle)
-            raw, self._file = self._file.detach(), None
-            raw.close()
 
     def close(self) -> None:
         if self._file is not None:

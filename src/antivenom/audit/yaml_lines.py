@@ -37,6 +37,10 @@ class Located:
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
         self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > 20:  # an alias that contains itself would go on for ever
+            raise ScenarioError("at most 20 levels of nesting", "more, or an alias inside itself", "write it out").at(
+                self.name
+            )
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key_node, value_node in node.value:
