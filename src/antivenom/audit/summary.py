@@ -313,7 +313,7 @@ def _bound(hits: int, n: int) -> str:
     """How often the attack succeeded; no success is stated as what it does not exclude."""
     if hits:
         return f"{hits} of {n} seeds succeeded"
-    return f"0 of {n} seeds succeeded, up to {excluded_at_most(n):.0%} of runs not excluded (one-sided 95 %)"
+    return f"0 of {n} seeds succeeded, up to {excluded_at_most(n):.0%} of runs not excluded (one-sided 95%)"
 
 
 _RANK = {

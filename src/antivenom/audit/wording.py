@@ -15,7 +15,7 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "not measured"
     points = 100 * share
-    return f"{points:.1f} %" if 0 < abs(points) < 1 else f"{points:.0f} %"
+    return f"{points:.1f}%" if 0 < abs(points) < 1 else f"{points:.0f}%"
 
 
 def points(difference: float) -> str:
@@ -24,7 +24,7 @@ def points(difference: float) -> str:
 
 
 def interval(value: Interval | None) -> str:
-    """Such as "83 % (71 to 92, 5 seeds)"; a single seed has no interval and says so."""
+    """Such as "83% (71 to 92, 5 seeds)"; a single seed has no interval and says so."""
     if value is None:
         return "not measured"
     if value.n < 2:

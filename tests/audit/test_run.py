@@ -1,0 +1,242 @@
+"""Running an audit: failures are records, only what is missing runs, a killed audit goes on to the same table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from antivenom.audit.execute import executor, processes, serial
+from antivenom.audit.plan import plan_of
+from antivenom.audit.run import audit, missing
+from antivenom.audit.store import Store
+from antivenom.audit.summary import State, summarise
+from antivenom.audit.trial import run_trial
+from antivenom.registry import load_file
+
+TEXT = """
+version: 1
+name: resume
+seeds: 2
+scenarios:
+  - kind: federated
+    federation: {num_agents: 5, rounds: 2, training: {epochs: 1, batch_size: 50}}
+    model: {name: MLP, hidden: [8]}
+    attacks: [ExplicitBoosting]
+    defenses: [Krum]
+"""
+
+# Plugins that misbehave, in a file as a third party would write them.
+ROGUES = '''
+import os, signal, time
+import torch
+from antivenom.registry import agent
+
+def own(view):
+    return torch.zeros(len(view.shards), view.network.dimension)
+
+@agent(goal="targeted", cite="none")
+class Crashes:
+    """Raises."""
+    def __call__(self, view):
+        raise RuntimeError("boom\\nwith a second line")
+
+@agent(goal="targeted", cite="none")
+class Sleeps:
+    """Never ends."""
+    def __call__(self, view):
+        time.sleep(60)
+
+@agent(goal="targeted", cite="none")
+class Dies:
+    """Takes its process along."""
+    def __call__(self, view):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@agent(goal="targeted", cite="none")
+class SendsNaN:
+    """Sends NaN."""
+    def __call__(self, view):
+        return own(view) * float("nan")
+'''
+
+
+@pytest.fixture
+def rogues(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "rogues.py"
+    path.write_text(ROGUES)
+    load_file(path)
+    yield path
+    from antivenom import registry
+
+    for name in ("Crashes", "Sleeps", "Dies", "SendsNaN"):
+        registry._ENTRIES.pop(name, None)
+
+
+def run_all(text: str, folder: Path, jobs: int = 1, plugins: tuple[str, ...] = ()) -> dict[str, dict]:  # type: ignore[type-arg]
+    with Store(folder, write=True) as store:
+        plan = plan_of(text, "x.yaml")
+        for _ in audit(plan, store, executor(jobs, plugins), run_trial, "command"):
+            pass
+        return {
+            record["spec"]["attack"] and record["spec"]["attack"]["name"]: record for record in store.trials().values()
+        }
+
+
+def test_failures_are_records_and_the_audit_goes_on(tmp_path: Path, rogues: Path) -> None:
+    text = TEXT.replace("[ExplicitBoosting]", "[Crashes, SendsNaN, ExplicitBoosting]").replace("seeds: 2", "seeds: 1")
+    records = run_all(text, tmp_path)
+    assert records["Crashes"]["status"] == "error"
+    assert records["Crashes"]["error"] == "RuntimeError: boom"
+    assert "boom" in records["Crashes"]["traceback"]
+    assert records["SendsNaN"]["status"] == "ok"
+    assert records["SendsNaN"]["notes"][0] == "round 1: agent 4 sent NaN or infinity and was left out"
+    assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
+
+
+def test_a_timeout_is_a_record(tmp_path: Path, rogues: Path) -> None:
+    trial = next(t for t in plan_of(TEXT.replace("ExplicitBoosting", "Sleeps"), "x").trials() if t.attack is not None)
+    started = time.monotonic()
+    record = run_trial(trial.spec, timeout=1.0)
+    assert time.monotonic() - started < 10
+    assert record["status"] == "timeout"
+    assert "expected an end within 1 s" in record["error"]
+
+
+def test_a_dead_process_costs_its_own_trial_only(tmp_path: Path, rogues: Path) -> None:
+    text = (
+        TEXT.replace("[ExplicitBoosting]", "[Dies, ExplicitBoosting]")
+        .replace("seeds: 2", "seeds: 1")
+        .replace("[Krum]", "[]")
+    )
+    records = run_all(text, tmp_path, jobs=2, plugins=(str(rogues),))
+    assert records["Dies"]["status"] == "error"
+    assert "dead process" in records["Dies"]["error"]
+    assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
+
+
+def test_processes_give_the_same_numbers_as_one(tmp_path: Path) -> None:
+    specs = [trial.spec for trial in plan_of(TEXT, "x.yaml").trials()]
+    alone = {r["key"]: r for r in serial(run_trial, specs)}
+    for record in processes(2)(run_trial, specs):
+        for name, value in record["metrics"].items():
+            assert alone[record["key"]]["metrics"][name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+
+
+def test_only_what_is_missing_runs(tmp_path: Path) -> None:
+    run_all(TEXT, tmp_path)
+    store = Store(tmp_path)
+    assert missing(plan_of(TEXT, "x.yaml"), store) == []
+    changed = plan_of(
+        TEXT.replace("attacks: [ExplicitBoosting]", "attacks: [{name: ExplicitBoosting, steps: 6}]"), "x.yaml"
+    )
+    again = missing(changed, store)
+    assert len(again) == 4  # one attack, two defences, two seeds; the clean twins are there
+    assert {spec["attack"]["steps"] for spec in again} == {6}
+    assert len(missing(plan_of(TEXT.replace("seeds: 2", "seeds: 3"), "x.yaml"), store)) == 4
+
+
+def test_failed_trials_are_tried_again(tmp_path: Path, rogues: Path) -> None:
+    text = TEXT.replace("ExplicitBoosting", "Crashes")
+    run_all(text, tmp_path)
+    assert len(missing(plan_of(text, "x.yaml"), Store(tmp_path))) == 4
+
+
+def command(folder: Path, scenario: Path) -> list[str]:
+    return [sys.executable, "-m", "antivenom", "audit", str(scenario), "--out", str(folder), "--jobs", "2", "--json"]
+
+
+def final_table(folder: Path, scenario: Path) -> dict:  # type: ignore[type-arg]
+    done = subprocess.run(command(folder, scenario), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    table: dict = json.loads(done.stdout)  # type: ignore[type-arg]
+    del table["files"]
+    return table
+
+
+def test_killed_at_any_moment_and_started_again_the_table_is_the_same(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(TEXT)
+    undisturbed = final_table(tmp_path / "whole", scenario)
+    total = undisturbed["trials"]["planned"]
+    folder = tmp_path / "killed"
+    kills = 0
+    for written in (0, 1, 3, 5, total):  # after the plan, after some records, during the report
+        process = subprocess.Popen(command(folder, scenario), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and lines(folder) <= written:
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        with open(folder / "records.jsonl", "ab") as file:  # what a kill in the middle of a write leaves
+            file.write(b'{"schema": 1, "type": "tri')
+    assert kills >= 3
+    assert final_table(folder, scenario) == undisturbed
+
+
+def lines(folder: Path) -> int:
+    """Trials on disk."""
+    try:
+        return (folder / "records.jsonl").read_bytes().count(b'"type":"trial"')
+    except FileNotFoundError:
+        return -1
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(TEXT.replace("rounds: 2", "rounds: 2000"))
+    process = subprocess.Popen(
+        command(tmp_path / "out", scenario), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    children: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(children) < 3 and time.monotonic() < deadline:  # two workers and the resource tracker
+        time.sleep(0.1)
+        listing = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        children = [int(pid) for pid in listing.read_text().split()] if listing.exists() else []
+    time.sleep(3.0)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert children
+    assert not [pid for pid in children if alive(pid)]
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(TEXT.replace("seeds: 2", "seeds: 50"))
+    folder = tmp_path / "out"
+    process = subprocess.Popen(
+        command(folder, scenario)[:-1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while lines(folder) < 3:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted: what was finished is kept" in err
+    assert "trials (interrupted)" in out
+    assert (folder / "report.html").exists()
+    store = Store(folder)
+    summary = summarise(store.plan(), store.trials())
+    assert summary.trials["missing"] > 0
+    assert State.NOT_MEASURED in {c.state for c in summary.cells} or summary.trials["ok"] > 0
