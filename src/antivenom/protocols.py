@@ -28,7 +28,7 @@ from antivenom.verdict import Verdict
 
 
 class Trigger(Protocol):
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, /) -> np.ndarray:
         """The inputs (m, ...) with the trigger in them; a new array."""
         ...
 

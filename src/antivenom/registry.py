@@ -237,6 +237,8 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
 def load_file(path: str | Path) -> list[Entry]:
     """Import a plugin file and return what it registered. It is code of the caller's choice and is run as such.
 
+    A file that is loaded already is imported again only if its text has changed.
+
     Raises:
         PluginError: not a readable Python file, or one that registers nothing.
     """
@@ -248,10 +250,14 @@ def load_file(path: str | Path) -> list[Entry]:
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise PluginError("a Python file with a plugin", str(path), "its name must end in .py")
-    taken = getattr(sys.modules.get(name), "__file__", None)
-    if taken not in (None, str(path.resolve())):
-        raise PluginError("plugin files with different names", f"{path} after {taken}", "rename one of them")
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ != spec.origin:
+        raise PluginError("plugin files with different names", f"{path} after {loaded.__file__}", "rename one of them")
+    source = path.read_bytes()
+    if loaded is not None and vars(loaded)["__source__"] == source:  # a second copy of its classes would equal nothing
+        return [entry for entry in _ENTRIES.values() if entry.cls.__module__ == name]
     module = importlib.util.module_from_spec(spec)
+    module.__source__ = source  # type: ignore[attr-defined]
     before = dict(_ENTRIES)
     sys.modules[name] = module
     try:

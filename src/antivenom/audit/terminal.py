@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -109,15 +110,9 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
     failed = counts["error"] + counts["timeout"]
     out.print(shown(head + (f", {failed} failed" if failed else "")))
-    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("access level", min_width=17, no_wrap=True)
-    table.add_column("clean", justify="right", no_wrap=True)
-    table.add_column("lost", justify="right", no_wrap=True)
-    for name in ("attack success", "stealth", "best defence (its cost)"):
-        table.add_column(name, overflow="fold", ratio=1)
+    out.print(f"{'access level':<18} {'verdict':<15} {'clean':>6} {'lost':>8}  attack success", style="bold")
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
-        table.add_row(*_level_row(level, summary))
-    out.print(table)
+        _print_level(out, level, summary)
     for gap in not_measured(summary):
         out.print(f"Not measured: {shown(gap)}")
     out.print(f"Do first: {shown(do_first(summary))}")
@@ -126,42 +121,41 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
 
 
-def _level_row(level: LevelResult, summary: Summary) -> tuple[Text, ...]:
+def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
+    """One row, and below it the attack, how visible it is, and the best defence."""
     worst = level.deployed
-    verdict = Text(f"{level.state.symbol} {level.state}", style=STYLE.get(level.state, ""))
-    first = Text(f"{level.level}\n") + verdict
+    name, verdict = f"{level.level:<18} ", f"{level.state.symbol} {level.state}"
     if worst is None:
-        return first, Text(""), Text(""), Text("no scenario for it"), Text(""), Text("")
-    against = "" if worst.defence == "none" else f" against {worst.defence}"
-    success = f"{HARM[worst.goal]} {interval(worst.harm)}\n{worst.attack}{against}"
-    cells = (
-        _mean(worst.clean_accuracy),
-        _lost(worst.accuracy_lost),
-        success,
-        stealth(worst, summary),
-        _best(level.best),
+        out.print(name + verdict)
+        return
+    numbers = (
+        f"{_mean(worst.clean_accuracy):>6} {_lost(worst.accuracy_lost):>8}  {HARM[worst.goal]} {interval(worst.harm)}"
     )
-    return first, *(Text(shown_lines(text)) for text in cells)
-
-
-def shown_lines(text: str) -> str:
-    return "\n".join(shown(line) for line in text.split("\n"))
+    row = Text(name) + Text(f"{verdict:<15} ", style=STYLE.get(level.state, "")) + Text(numbers)
+    out.print(row)
+    against = "no defence" if worst.defence == "none" else worst.defence
+    for text in (
+        f"{worst.attack} against {against}",
+        f"stealth: {stealth(worst, summary)}",
+        f"best defence: {_best(level.best)}",
+    ):
+        out.print(Padding(Text(shown(text), style="dim"), (0, 0, 0, 2)))
 
 
 def _mean(value: Interval | None) -> str:
-    return "not measured" if value is None else percent(value.mean)
+    return "?" if value is None else percent(value.mean)
 
 
 def _lost(value: Interval | None) -> str:
-    return "not measured" if value is None else points(value.mean)
+    return "?" if value is None else points(value.mean)
 
 
 def _best(best: CellResult | None) -> str:
     if best is None:
         return "none tried"
-    cost = f" ({points(best.cost.mean)[1:] if best.cost.mean >= 0 else points(best.cost.mean)})" if best.cost else ""
+    cost = f", costs {points(best.cost.mean).removeprefix('+')}" if best.cost else ""
     left = f"leaves {percent(best.harm.mean)}" if best.harm else "effect not measured"
-    return f"{best.defence}{cost}\n{best.state}, {left}"
+    return f"{best.defence} {left}{cost} ({best.state})"
 
 
 def print_quiet(summary: Summary) -> None:

@@ -1,0 +1,19 @@
+"""No attack, as a plugin."""
+
+from __future__ import annotations
+
+from antivenom.data import Dataset, Poison
+from antivenom.protocols import AttackContext
+from antivenom.registry import attack
+from antivenom.threat import Access, Goal
+
+
+@attack(access=tuple(Access), goal=tuple(Goal), cite="none: the clean twin that every attack is measured against")
+class NoAttack:
+    """Does nothing; every scenario takes it as "no attack".
+
+    What it scores is the floor: a backdoor's success rate is not zero without a backdoor. Weakness: it has none to hide.
+    """
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        return Poison.none(data)

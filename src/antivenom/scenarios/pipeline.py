@@ -1,0 +1,70 @@
+"""The user's own side of the central and transfer arrows: which rows are theirs, and how they train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from antivenom.data import Dataset
+from antivenom.errors import DataError
+from antivenom.models.face import Architecture, Model
+from antivenom.models.reference import learner
+from antivenom.models.training import Loss, Training, cross_entropy
+from antivenom.protocols import DefenceContext
+from antivenom.rng import Streams
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How the user's model comes from rows.
+
+    Fields:
+        model: the architecture.
+        training: how it is trained.
+        device: where.
+        streams: of the trial.
+    """
+
+    model: Architecture
+    training: Training
+    device: str
+    streams: Streams
+
+    def fit(self, data: Dataset, name: str, loss: Loss = cross_entropy) -> Model:
+        """Train from scratch; `name` is the random stream, so that equal names start from equal weights."""
+        return learner(self.model, self.training, self.device).fit(data, self.streams.child(name), loss)
+
+    def refit(self, model: Model, data: Dataset, epochs: int, name: str) -> Model:
+        """Train a model further."""
+        maker = learner(self.model, replace(self.training, epochs=epochs), self.device)
+        return maker.fit(data, self.streams.child(name), start=model)
+
+    def context(self) -> DefenceContext:
+        """What a defence gets. Its trainings run the honest code, even where the pipeline's own is corrupted."""
+        return DefenceContext(
+            self.streams.child("defence"),
+            fit=lambda data: self.fit(data, "defence fit"),
+            refit=lambda model, data, epochs: self.refit(model, data, epochs, "defence refit"),
+        )
+
+
+def hold_out(train: Dataset, clean_rows: int, train_rows: int | None, streams: Streams) -> tuple[Dataset, Dataset]:
+    """(rows to train on, trusted rows): the trusted ones are taken out before any attack sees the data.
+
+    Raises:
+        DataError: there are not that many rows.
+    """
+    order = streams.numpy("trusted").permutation(len(train))
+    trusted, rest = order[:clean_rows], np.sort(order[clean_rows:])
+    if clean_rows < 0 or len(rest) == 0:
+        raise DataError(
+            f"clean_rows from 0 to {len(train) - 1}", f"{clean_rows}", f"{train.name} has {len(train)} rows"
+        )
+    if train_rows is not None:
+        if not 1 <= train_rows <= len(rest):
+            raise DataError(
+                f"train_rows from 1 to {len(rest)}", f"{train_rows}", f"{train.name} has no more beside clean_rows"
+            )
+        rest = np.sort(streams.numpy("rows").permutation(rest)[:train_rows])
+    return train[rest], train[trusted]
