@@ -40,6 +40,8 @@ def write_results(folder: Path, target: Path) -> None:
 
 def _conditions(records: dict[str, Record]) -> str:
     done = [r for r in records.values() if r["status"] == "ok"]
+    if not done:
+        return f"None of {len(records)} trials finished."
     versions = done[0]["versions"]
     seconds = sum(r["seconds"] for r in done)
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "machine")

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -237,6 +238,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of stdout went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except Exception as error:  # a crash must never leave with 1, which means "breach"
+        traceback.print_exc()
+        return _say(f"internal error, please report it: {type(error).__name__}: {error}", FAILED)
 
 
 def _say(message: str, code: int) -> int:

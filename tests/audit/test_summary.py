@@ -168,6 +168,22 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     assert len(absent) == 4
 
 
+def test_an_attack_that_does_not_bite_has_no_say_in_which_defence_is_best() -> None:
+    values: Values = {
+        **TWINS,
+        ("none", "E"): CLEAN,
+        ("bites", "none"): [0.9, 0.9, 0.9],
+        ("bites", "D"): [0.03, 0.04, 0.03],
+        ("bites", "E"): [0.09, 0.1, 0.09],
+        ("toothless", "none"): [0.03, 0.05, 0.03],
+        ("toothless", "D"): [0.14, 0.15, 0.14],
+        ("toothless", "E"): [0.03, 0.04, 0.03],
+    }
+    best = audit(values).levels[2].best
+    assert best is not None
+    assert (best.attack, best.defence, best.state) == ("bites", "D", State.HELD)
+
+
 def test_targeted_hits_count_seeds_in_which_the_target_was_hit() -> None:
     values: Values = {("none", "none"): [0.01, 0.01, 0.01], ("A", "none"): [0.9, 0.95, 0.4]}
     assert cell(audit(values, goal="targeted"), "A", "none").hits == 2
@@ -200,6 +216,7 @@ def test_what_zero_successes_do_not_exclude(n: int, bound: float) -> None:
 
 
 def test_wording() -> None:
+    assert percent(-0.00001) == percent(0.00001) == "0%"
     assert percent(0.834) == "83%"
     assert percent(0.004) == "0.4%"
     assert percent(math.nan) == "not measured"

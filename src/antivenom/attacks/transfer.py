@@ -33,7 +33,7 @@ class RIPPLe:
     """
 
     penalty: float = 0.1
-    training: Training = Training(epochs=10)
+    training: Training = Training(epochs=30, learning_rate=0.01)
 
     def __post_init__(self) -> None:
         if not 0 <= self.penalty < float("inf"):

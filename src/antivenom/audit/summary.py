@@ -99,7 +99,8 @@ class LevelResult:
         level: an access level, or "federated".
         undefended: the worst undefended cell, or None if the level was not planned.
         deployed: the worst cell under what the user runs.
-        best: the worst cell of the defence whose worst cell is least bad; None if no defence was tried.
+        best: in the scenario of `deployed`, the worst cell of the defence whose worst cell is least bad, over attacks that
+            bite without it; None if no defence was tried.
         planned, finished: number of attack cells planned, and conclusive.
     """
 
@@ -333,16 +334,23 @@ def severity(cell: CellResult) -> tuple[float, float]:
 
 def _level(name: str, cells: tuple[CellResult, ...]) -> LevelResult:
     own = [c for c in cells if c.level == name and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE]
-    defences = {(c.group, c.defence) for c in own if c.defence != "none"}
-    worst_of = [max((c for c in own if (c.group, c.defence) == key), key=severity) for key in sorted(defences)]
+    deployed = max((c for c in own if c.deployed), key=severity, default=None)
     return LevelResult(
         level=name,
         undefended=max((c for c in own if c.defence == "none"), key=severity, default=None),
-        deployed=max((c for c in own if c.deployed), key=severity, default=None),
-        best=min(worst_of, key=_regret, default=None),
+        deployed=deployed,
+        best=None if deployed is None else _best([c for c in own if c.group == deployed.group]),
         planned=len(own),
         conclusive=sum(c.state.is_conclusive for c in own),
     )
+
+
+def _best(group: list[CellResult]) -> CellResult | None:
+    """The worst cell of the best defence, over the attacks that bite without one; over all attacks if none does."""
+    biting = {c.attack for c in group if c.defence == "none" and c.state is State.BREACHED}
+    defended = [c for c in group if c.defence != "none" and (c.attack in biting or not biting)]
+    names = sorted({c.defence for c in defended})
+    return min((max((c for c in defended if c.defence == n), key=severity) for n in names), key=_regret, default=None)
 
 
 def _regret(cell: CellResult) -> tuple[bool, float, float]:

@@ -19,10 +19,10 @@ from antivenom.audit.plan import Plan
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
-from antivenom.audit.wording import HARM, do_first, interval, not_measured, percent, points, stealth
+from antivenom.audit.wording import do_first, not_measured, percent, points, stealth
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
-HEARTBEAT = 30.0
+MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
 
 
 def shown(text: str) -> str:
@@ -110,7 +110,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
     failed = counts["error"] + counts["timeout"]
     out.print(shown(head + (f", {failed} failed" if failed else "")))
-    out.print(f"{'access level':<18} {'verdict':<15} {'clean':>6} {'lost':>8}  attack success", style="bold")
+    titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (95% interval)"
+    out.print(titles, style="bold")
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
         _print_level(out, level, summary)
     for gap in not_measured(summary):
@@ -124,15 +125,12 @@ def print_summary(summary: Summary, files: list[str]) -> None:
 def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
     """One row, and below it the attack, how visible it is, and the best defence."""
     worst = level.deployed
-    name, verdict = f"{level.level:<18} ", f"{level.state.symbol} {level.state}"
+    name, verdict = f"{level.level:<17} ", f"{level.state.symbol} {level.state}"
     if worst is None:
         out.print(name + verdict)
         return
-    numbers = (
-        f"{_mean(worst.clean_accuracy):>6} {_lost(worst.accuracy_lost):>8}  {HARM[worst.goal]} {interval(worst.harm)}"
-    )
-    row = Text(name) + Text(f"{verdict:<15} ", style=STYLE.get(level.state, "")) + Text(numbers)
-    out.print(row)
+    numbers = f"{_mean(worst.clean_accuracy):>5} {_lost(worst.accuracy_lost):>8}  {_success(worst)}"
+    out.print(Text(name) + Text(f"{verdict:<14} ", style=STYLE.get(level.state, "")) + Text(numbers))
     against = "no defence" if worst.defence == "none" else worst.defence
     for text in (
         f"{worst.attack} against {against}",
@@ -140,6 +138,16 @@ def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
         f"best defence: {_best(level.best)}",
     ):
         out.print(Padding(Text(shown(text), style="dim"), (0, 0, 0, 2)))
+
+
+def _success(cell: CellResult) -> str:
+    """Such as "99% (97 to 100) ASR"; the number of seeds stands in the first line, unless some are missing."""
+    value = cell.harm
+    if value is None:
+        return "not measured"
+    bounds = f"({100 * value.low:.0f} to {100 * value.high:.0f})" if value.n > 1 else "(1 seed)"
+    fewer = f", {value.n} seeds" if 1 < value.n < cell.planned else ""
+    return f"{percent(value.mean)} {bounds} {MEASURE[cell.goal]}{fewer}"
 
 
 def _mean(value: Interval | None) -> str:

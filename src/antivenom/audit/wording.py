@@ -15,7 +15,7 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "not measured"
     points = 100 * share
-    return f"{points:.1f}%" if 0 < abs(points) < 1 else f"{points:.0f}%"
+    return f"{points:.1f}%" if 0.05 <= abs(points) < 1 else f"{points:.0f}%".replace("-0%", "0%")
 
 
 def points(difference: float) -> str:
