@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from antivenom.data import Dataset
 from antivenom.models.network import Network
@@ -50,8 +50,13 @@ class Shards:
 def train_agents(
     network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
 ) -> Tensor:
-    """Updates (n, d) of the named agents, each trained from `start` (d,); vectorised where the layers allow."""
-    together = not unsupported(network) and len(agents) > 1
+    """Updates (n, d) of the named agents, each trained from `start` (d,); vectorised where the layers allow and it pays.
+
+    On a CPU it does not pay with convolutions: one agent's fill a core already, and its activations then stay in the
+    cache (`benchmarks/federation.py`).
+    """
+    pays = start.is_cuda or not any(isinstance(layer, nn.Conv2d) for layer in network.module.modules())
+    together = pays and not unsupported(network) and len(agents) > 1
     return (train_together if together else train_one_by_one)(network, start, shards, agents, training, streams)
 
 

@@ -95,16 +95,22 @@ class Network:
     def logits(self, vector: Tensor, x: Tensor, buffers: Buffers | None = None) -> Tensor:
         """(m, c) for x (m, ...), dropout off; differentiable in `vector` and x."""
         state = {**self.parameters(vector), **(self.buffers if buffers is None else buffers)}
-        return functional_call(self.module, state, (x,))  # type: ignore[no-any-return]
+        return functional_call(self.module, state, (_channels_last(x),))  # type: ignore[no-any-return]
 
     def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
         """A function (vector, x) -> logits with dropout drawn from `generator`; it updates `buffers` in place."""
         module = _seeded(self.module, generator).train()
 
         def forward(vector: Tensor, x: Tensor) -> Tensor:
-            return functional_call(module, {**self.parameters(vector), **buffers}, (x,))  # type: ignore[no-any-return]
+            state = {**self.parameters(vector), **buffers}
+            return functional_call(module, state, (_channels_last(x),))  # type: ignore[no-any-return]
 
         return forward
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same numbers, images with their channels innermost: convolution and pooling then take a quarter less time."""
+    return x if x.dim() != 4 else torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
 
 
 def _seeded(module: nn.Module, generator: torch.Generator) -> nn.Module:
