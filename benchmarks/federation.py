@@ -13,6 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -63,10 +64,8 @@ def main() -> None:
         updates: dict[str, torch.Tensor] = {}
         for _ in range(options.repeats):
             for name, train in (("together", train_together), ("loop", train_one_by_one)):
-                seconds, updates[name] = timed(
-                    lambda train=train: train(network, network.initial, shards, agents, training, Streams(1)),  # type: ignore[misc]
-                    options.device,
-                )
+                job = partial(train, network, network.initial, shards, agents, training, Streams(1))
+                seconds, updates[name] = timed(job, options.device)
                 times[name].append(1000 * seconds / steps)
         together, loop = times["together"], times["loop"]
         difference = (updates["together"] - updates["loop"]).abs().max()
