@@ -1,0 +1,149 @@
+"""The figures: matplotlib draws them, the page's style sheet colours them, in light and in dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Drawn in these colours, then renamed to the page's variables. Okabe and Ito 2008, told apart by the colour-blind.
+INK, GRID = "#010101", "#020202"
+SERIES = tuple(f"#0303{i:02x}" for i in range(7))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+COLOURS = {INK: "var(--ink)", GRID: "var(--rule)"} | {c: f"var(--s{i})" for i, c in enumerate(SERIES)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve over rounds 1, 2, ...: its mean, and the band of its extremes.
+
+    Fields:
+        name: in the legend.
+        mean: per round; None where nothing is defined.
+        low, high: the band's edges per round, or None for no band.
+        series: number of colour and dash.
+    """
+
+    name: str
+    mean: Sequence[float | None]
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    series: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share axes.
+
+    Fields:
+        title: what is measured, with its unit.
+        lines: the curves.
+        percent: the axis is a share from 0 to 1.
+        level: a dotted line at this height, or None.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    percent: bool = True
+    level: float | None = None
+
+
+def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> str:
+    """Panels side by side as one SVG; `name` makes its ids unique on the page."""
+    figure = _figure(10.2, 2.9)
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        _plain_axes(axes, panel.title, "round")
+        if panel.percent:
+            axes.set_ylim(-0.03, 1.03)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        if panel.level is not None:
+            axes.axhline(panel.level, color=INK, linewidth=0.8, linestyle=":")
+        for line in panel.lines:
+            rounds = range(1, len(line.mean) + 1)
+            colour, dash = SERIES[line.series % 7], DASHES[line.series % 7]
+            if line.low is not None and line.high is not None:
+                axes.fill_between(rounds, _floats(line.low), _floats(line.high), color=colour, alpha=0.18, linewidth=0)
+            axes.plot(rounds, _floats(line.mean), color=colour, linestyle=dash, linewidth=1.8, label=line.name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if not panel.percent:
+            axes.set_ylim(bottom=0)
+        legend = axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        for text in legend.get_texts():
+            text.set_color(INK)
+    figure.tight_layout(w_pad=2.0)
+    return _svg(figure, name, title, description)
+
+
+def price(points: Sequence[tuple[str, float, float]], name: str, title: str, description: str) -> str:
+    """Defences as numbered marks: (number, clean accuracy cost in points, harm left as a share)."""
+    figure = _figure(6.4, 3.2)
+    axes = figure.add_subplot()
+    _plain_axes(axes, "harm that the worst attack still does", "clean accuracy that the defence costs, points")
+    axes.set_ylim(-0.06, 1.06)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    axes.axvline(0, color=GRID, linewidth=1)
+    placed: list[tuple[float, float]] = []
+    span = max([abs(x) for _, x, _ in points], default=0) or 1
+    for number, x, y in points:
+        crowd = sum(abs(x - a) < 0.06 * span and abs(y - b) < 0.06 for a, b in placed)
+        placed.append((x, y))
+        axes.plot([x], [y], marker="o", markersize=7, color=SERIES[1], linestyle="none")
+        offset = (7 + 12 * crowd, 4)
+        axes.annotate(number, (x, y), xytext=offset, textcoords="offset points", color=INK, fontsize=9)
+    axes.margins(x=0.12)
+    figure.tight_layout()
+    return _svg(figure, name, title, description)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_visible(False)
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _plain_axes(axes: Any, title: str, below: str) -> None:
+    axes.patch.set_visible(False)
+    axes.set_title(title, fontsize=10, loc="left", color=INK)
+    axes.set_xlabel(below, fontsize=9, color=INK)
+    axes.tick_params(labelsize=9, colors=INK, length=0)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+
+
+def _floats(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
+
+
+def _svg(figure: Any, name: str, title: str, description: str) -> str:
+    """The figure as an <svg> that scales, speaks and takes the page's colours and font; the same bytes every time."""
+    import matplotlib as mpl
+    from markupsafe import escape
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    for drawn, variable in COLOURS.items():
+        text = text.replace(drawn, variable)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(xlink:href="#|url\(#)([^")]+)', rf"\1{name}-\2", text)
+    width, height = re.findall(r'<svg[^>]*? viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
+    )
+    return head + text[text.index(">", text.index("<svg")) + 1 :]

@@ -1,0 +1,397 @@
+"""What the page says, section by section, as plain values for the template. Every number comes from the Summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from antivenom.audit.report.replay import replay
+from antivenom.audit.report.rounds import federations, price_figure
+from antivenom.audit.statistics import Interval
+from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
+from antivenom.audit.trial import Record
+from antivenom.audit.wording import HARM, do_first, headline, interval, not_measured, percent, points, stealth
+
+ABOUT = {
+    "logic-corruption": "changes the training code and sees no row",
+    "data-manipulation": "changes rows or labels that are there",
+    "data-injection": "adds rows of their own",
+    "transfer-learning": "hands out the pretrained model",
+    "federated": "controls agents of a federation and the updates they send",
+}
+KNOWLEDGE = {
+    "logic-corruption": "the batch in hand while it is trained on; not the defence",
+    "data-manipulation": "the training rows; not the model, not the defence",
+    "data-injection": "the training rows; not the model, not the defence",
+    "transfer-learning": "the provider's rows and the model handed out; not the user's rows, not the defence",
+    "federated": "its own rows, the global model of each round it takes part in, the aggregation weights; not the others' "
+    "rows or current updates, not the defence",
+}
+MOST_CELLS = 2000
+WORST_CELLS = 200
+
+
+def page(summary: Summary, sha256: str) -> dict[str, Any]:
+    """Everything the template shows."""
+    shown = _shown(summary.attacks)
+    levels = sorted(summary.levels, key=lambda level: list(State).index(level.state))
+    return {
+        "name": summary.plan["name"],
+        "summary": summary,
+        "banner": _banner(summary),
+        "verdict": _verdict(levels),
+        "levels": [_level(level, summary) for level in levels],
+        "do_first": do_first(summary),
+        "funnel": _funnel(summary),
+        "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
+        "gaps": _gaps(summary),
+        "cards": [_card(level.deployed, summary) for level in levels if level.state is State.BREACHED],
+        "nearest": max(summary.attacks, key=severity, default=None),
+        "changes": [_changes(level.deployed, summary) for level in levels if level.state is State.BREACHED],
+        "matrices": [_matrix(name, shown) for name in ABOUT if any(c.level == name for c in shown)],
+        "left_out": len(summary.attacks) - len(shown),
+        "federations": federations(summary),
+        "price": _price(summary),
+        "detection": _detection(summary),
+        "every": [_row(cell) for cell in sorted(shown, key=severity, reverse=True)],
+        "clean": [_row(cell) for cell in summary.cells if cell.is_clean_twin][: MOST_CELLS + 1],
+        "facts": _facts(summary, sha256),
+        "errors": sorted({(c.group, error) for c in summary.cells for error in c.errors}),
+        "text": {
+            "interval": interval,
+            "percent": percent,
+            "points": points,
+            "headline": headline,
+            "harm": HARM,
+            "cell": _cell_text,
+        },
+        "State": State,
+    }
+
+
+def _shown(attacks: tuple[CellResult, ...]) -> list[CellResult]:
+    """Every cell, or the worst of each level where there are too many for a page."""
+    if len(attacks) <= MOST_CELLS:
+        return list(attacks)
+    ranked = sorted(attacks, key=severity, reverse=True)
+    return [c for name in ABOUT for c in [c for c in ranked if c.level == name][:WORST_CELLS]]
+
+
+def _banner(summary: Summary) -> str | None:
+    counts = summary.trials
+    parts = []
+    if counts["missing"]:
+        parts.append(f"Interrupted: {counts['planned'] - counts['missing']} of {counts['planned']} trials were run.")
+    failed = counts["error"] + counts["timeout"]
+    if failed:
+        parts.append(f"{failed} of {counts['planned']} trials failed; their errors stand in the appendix.")
+    if len(summary.plan["seeds"]) == 1:
+        parts.append("One seed: there are no intervals, so nothing is shown to be breached or held.")
+    return " ".join(parts) or None
+
+
+def _verdict(levels: list[LevelResult]) -> str:
+    """The first sentence of the page."""
+    tried = [level for level in levels if level.planned]
+    breached = [level for level in tried if level.state is State.BREACHED]
+    if not tried:
+        return "No attack was planned, so nothing is known."
+    if breached:
+        return f"{len(breached)} of {len(tried)} access levels that were tried are breached as deployed."
+    if all(level.state is State.HELD for level in tried):
+        return f"All {len(tried)} access levels that were tried held in this test."
+    return f"No breach is shown at the {len(tried)} access levels that were tried; not all of them are shown to hold."
+
+
+def _level(level: LevelResult, summary: Summary) -> dict[str, Any]:
+    worst = level.deployed
+    return {
+        "name": level.level,
+        "about": ABOUT[level.level],
+        "state": level.state,
+        "worst": worst,
+        "undefended": level.undefended,
+        "best": level.best,
+        "stealth": "" if worst is None else stealth(worst, summary),
+        "strip": None if worst is None else _strip(worst, level.undefended, level.best),
+        "planned": level.planned,
+        "conclusive": level.conclusive,
+    }
+
+
+def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | None) -> dict[str, Any]:
+    """Where the marks of the ladder stand, in percent of its width; harm below 0 stands at 0."""
+
+    def at(value: float) -> float:
+        return round(100 * min(max(value, 0.0), 1.0), 2)
+
+    def mark(cell: CellResult | None) -> float | None:
+        return None if cell is None or cell.harm is None else at(cell.harm.mean)
+
+    spans = worst.harm is not None and worst.harm.n > 1
+    ends = (at(worst.harm.low), at(worst.harm.high)) if worst.harm is not None and spans else None
+    said = (
+        f"{HARM[worst.goal]}: deployed {interval(worst.harm)}"
+        + (f", undefended {interval(undefended.harm)}" if undefended is not None else "")
+        + (f", best defence tried {interval(best.harm)}" if best is not None else "")
+        + f"; limit {percent(worst.limit)}"
+    )
+    return {
+        "deployed": mark(worst),
+        "undefended": mark(undefended),
+        "best": mark(best),
+        "ends": ends,
+        "limit": at(worst.limit),
+        "said": said,
+    }
+
+
+def _funnel(summary: Summary) -> list[tuple[str, int, str]]:
+    """From what the tool can do to what is known."""
+    from antivenom.audit.catalogue import rows
+
+    catalogue = len(rows("attacks", None, None))
+    counts = summary.trials
+    attacks = {(c.attack) for c in summary.attacks}
+    ran = [c for c in summary.attacks if c.finished]
+    conclusive = [c for c in summary.attacks if c.state.is_conclusive]
+    return [
+        ("attacks in the catalogue", catalogue, "`antivenom list attacks`"),
+        ("attacks in this scenario, each setting counted", len(attacks), "`attacks` in the scenario file"),
+        ("pairs of attack and defence planned", len(summary.attacks), "its grid"),
+        (
+            "pairs with a finished trial",
+            len(ran),
+            f"{counts['ok']} of {counts['planned']} trials, clean twins included",
+        ),
+        ("pairs with a conclusive answer", len(conclusive), "BREACHED or HELD"),
+    ]
+
+
+def _gaps(summary: Summary) -> list[tuple[str, str, str]]:
+    """(what, why it is not known, what would close the gap)."""
+    found = [
+        (gap, "not in the scenario file, or not run", "add it, or start the audit again")
+        for gap in not_measured(summary)
+    ]
+    for cell in summary.attacks:
+        if not cell.state.is_conclusive:
+            found.append((f"{cell.attack} against {cell.defence} in {cell.group}", cell.reason, _remedy(cell)))
+    return found
+
+
+def _remedy(cell: CellResult) -> str:
+    if cell.state is State.NOT_APPLICABLE:
+        return "nothing: the pair cannot exist"
+    if cell.state is State.NOT_MEASURED or cell.finished < cell.planned:
+        return "run the same command again"
+    if cell.state is State.ERROR:
+        return "mend the cause named in the appendix, then run again"
+    if cell.harm is not None and cell.harm.n > 1 and cell.harm.low <= cell.limit <= cell.harm.high:
+        return "more seeds: --seeds"
+    if cell.planned == 1:
+        return "more seeds: --seeds 3 or more"
+    return "a stronger attack: a higher rate, boost or number of agents"
+
+
+def _card(cell: CellResult | None, summary: Summary) -> dict[str, Any]:
+    """The worst case of a level in full."""
+    assert cell is not None
+    attack = cell.records[0]["spec"]["attack"] if cell.records else {}
+    return {
+        "cell": cell,
+        "headline": headline(cell),
+        "facts": [
+            ("Access", f"{cell.level}: {ABOUT[cell.level]}"),
+            ("Goal", f"{cell.goal}, measured as {HARM[cell.goal]}"),
+            ("Knowledge", KNOWLEDGE[cell.level]),
+            ("Budget", _budget(cell)),
+            ("Attack", _fields(attack)),
+            (
+                "Effect",
+                f"{HARM[cell.goal]} {interval(cell.harm)}; clean accuracy {_mean(cell.clean_accuracy)}, lost {_points(cell.accuracy_lost)}",
+            ),
+            ("Stealth", stealth(cell, summary)),
+            ("Against", "no defence, as deployed" if cell.defence == "none" else f"{cell.defence}, as deployed"),
+        ],
+        "notes": sorted({note for record in cell.records for note in record["notes"]})[:5],
+        "replay": replay(cell, summary.plan),
+    }
+
+
+def _budget(cell: CellResult) -> str:
+    scenario = cell.scenario
+    if cell.level == "federated":
+        federation = scenario.get("federation", {})
+        malicious, agents = federation.get("num_malicious", "?"), federation.get("num_agents", "?")
+        return f"{malicious} of {agents} agents, in {federation.get('rounds', '?')} rounds"
+    if cell.level in ("logic-corruption", "transfer-learning"):
+        return "no row touched"
+    return f"{percent(cell.mean('poisoned_rate'))} of the training rows ({cell.mean('poisoned_rows'):.0f} rows)"
+
+
+def _fields(spec: Mapping[str, Any] | None) -> str:
+    if not spec:
+        return "not measured"
+    inner = ", ".join(
+        f"{name} = {_fields(value) if isinstance(value, Mapping) and 'name' in value else value}"
+        for name, value in spec.items()
+        if name != "name"
+    )
+    return f"{spec['name']}: {inner}" if inner else str(spec["name"])
+
+
+def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
+    """Every defence tried against the worst attack of a level: what it leaves and what it costs."""
+    assert worst is not None
+    tried = [
+        c for c in summary.attacks if (c.group, c.attack) == (worst.group, worst.attack) and c.defence != worst.defence
+    ]
+    tried.sort(key=lambda c: c.harm.mean if c.harm else 2.0)
+    rows = [
+        {
+            "defence": c.defence,
+            "before": interval(worst.harm),
+            "after": interval(c.harm),
+            "state": c.state,
+            "cost": _points(c.cost),
+            "time": _slower(c, summary),
+        }
+        for c in tried
+    ]
+    return {"level": worst.level, "group": worst.group, "attack": worst.attack, "rows": rows}
+
+
+def _slower(cell: CellResult, summary: Summary) -> str:
+    """The defence's cost in time: seconds of the clean run with it over those without, same seeds."""
+
+    def seconds(defence: str) -> dict[int, float]:
+        twin = next(
+            (c for c in summary.cells if c.is_clean_twin and (c.group, c.defence) == (cell.group, defence)), None
+        )
+        return {} if twin is None else {r["spec"]["seed"]: r["seconds"] for r in twin.records}
+
+    with_it, without = seconds(cell.defence), seconds("none")
+    ratios = [with_it[s] / without[s] for s in with_it if without.get(s)]
+    return f"{sum(ratios) / len(ratios):.1f}x" if ratios else "not measured"
+
+
+def _matrix(name: str, shown: list[CellResult]) -> dict[str, Any]:
+    """A level's attacks against its defences, the worst row and column first."""
+    tables = []
+    groups = sorted(
+        {c.group for c in shown if c.level == name},
+        key=lambda g: _worst([c for c in shown if c.group == g]),
+        reverse=True,
+    )
+    for group in groups:
+        cells = {(c.attack, c.defence): c for c in shown if (c.level, c.group) == (name, group)}
+        attacks = sorted(
+            {a for a, _ in cells}, key=lambda a: _worst([c for c in cells.values() if c.attack == a]), reverse=True
+        )
+        defences = sorted(
+            {d for _, d in cells},
+            key=lambda d: (d == "none", _worst([c for c in cells.values() if c.defence == d])),
+            reverse=True,
+        )
+        first = next(iter(cells.values()))
+        tables.append({"group": group, "goal": first.goal, "attacks": attacks, "defences": defences, "cells": cells})
+    return {"level": name, "tables": tables}
+
+
+def _worst(cells: list[CellResult]) -> tuple[float, float]:
+    return max(map(severity, cells))
+
+
+def _cell_text(cell: CellResult) -> str:
+    """What stands in a cell of the matrix below its state."""
+    if cell.harm is None:
+        return f"{cell.finished} of {cell.planned} seeds"
+    return interval(cell.harm)
+
+
+def _price(summary: Summary) -> dict[str, Any]:
+    """What each defence costs without attack, against the harm it leaves."""
+    rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    for group in dict.fromkeys(c.group for c in summary.attacks):
+        own = [c for c in summary.attacks if c.group == group]
+        biting = {c.attack for c in own if c.defence == "none" and c.state is State.BREACHED}
+        for defence in dict.fromkeys(c.defence for c in own if c.defence != "none"):
+            cells = [c for c in own if c.defence == defence and c.attack in biting and c.harm is not None]
+            if not cells or cells[0].cost is None:
+                left_out.append(f"{defence} in {group}")
+                continue
+            worst = max(cells, key=severity)
+            rows.append(
+                {
+                    "number": str(len(rows) + 1),
+                    "group": group,
+                    "defence": defence,
+                    "worst": worst,
+                    "cost": cells[0].cost,
+                }
+            )
+    return {"rows": rows, "left_out": left_out, "figure": price_figure(rows)}
+
+
+def _detection(summary: Summary) -> list[dict[str, str]]:
+    """How well sanitizers and detectors told poison from clean, with poison and without."""
+    rows = []
+    for cell in summary.attacks:
+        tpr, fpr, auroc = (cell.mean(f"detection_{name}") for name in ("tpr", "fpr", "auroc"))
+        if math.isnan(fpr):
+            continue
+        twin = next(c for c in summary.cells if c.is_clean_twin and (c.group, c.defence) == (cell.group, cell.defence))
+        rows.append(
+            {
+                "group": cell.group,
+                "attack": cell.attack,
+                "defence": cell.defence,
+                "tpr": percent(tpr) if not math.isnan(tpr) else "undefined: nothing of the attack to find",
+                "fpr": percent(fpr),
+                "clean": percent(twin.mean("detection_fpr")),
+                "auroc": f"{auroc:.2f}" if not math.isnan(auroc) else "undefined: no poison present",
+            }
+        )
+    return rows
+
+
+def _row(cell: CellResult) -> dict[str, Any]:
+    values = "" if cell.harm is None else ", ".join(percent(value) for value in cell.harm.values)
+    return {"cell": cell, "values": values}
+
+
+def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:
+    records = [record for cell in summary.cells for record in cell.records]
+    made = sorted({f"{name} {value}" for r in records for name, value in r["versions"].items() if name != "machine"})
+    machines = sorted({r["versions"]["machine"] for r in records})
+    devices = sorted({r["device"] for r in records})
+    distinct = {r["key"]: r["seconds"] for r in records}
+    return [
+        ("Command", summary.plan["command"]),
+        ("Scenario", summary.plan["source"]),
+        ("Seeds", ", ".join(map(str, summary.plan["seeds"]))),
+        ("Limits", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["limits"].items())),
+        ("Gates", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["fail_if"].items()) or "none"),
+        ("Exit code", f"{summary.exit_code}: {summary.exit_reason}"),
+        ("Versions", ", ".join(made) or "not measured"),
+        ("Machine", f"{'; '.join(machines) or 'not measured'}; {', '.join(devices)}"),
+        ("First and last trial", _span(records)),
+        ("Time in trials", f"{sum(distinct.values()):.0f} s in {len(distinct)} trials"),
+        ("Records", "records.jsonl" + (f", SHA-256 {sha256}" if sha256 else "")),
+    ]
+
+
+def _span(records: list[Record]) -> str:
+    started = sorted(record["started"] for record in records)
+    return f"{started[0]} to {started[-1]}" if started else "not measured"
+
+
+def _mean(value: Interval | None) -> str:
+    return "not measured" if value is None else percent(value.mean)
+
+
+def _points(value: Interval | None) -> str:
+    return "not measured" if value is None else points(value.mean)
