@@ -19,7 +19,7 @@ from antivenom.audit.plan import Plan
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
-from antivenom.audit.wording import do_first, not_measured, percent, points, stealth
+from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, stealth
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
 MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
@@ -145,9 +145,9 @@ def _success(cell: CellResult) -> str:
     value = cell.harm
     if value is None:
         return "not measured"
-    bounds = f"({100 * value.low:.0f} to {100 * value.high:.0f})" if value.n > 1 else "(1 seed)"
+    span = f"({bounds(value)})" if value.n > 1 else "(1 seed)"
     fewer = f", {value.n} seeds" if 1 < value.n < cell.planned else ""
-    return f"{percent(value.mean)} {bounds} {MEASURE[cell.goal]}{fewer}"
+    return f"{percent(value.mean)} {span} {MEASURE[cell.goal]}{fewer}"
 
 
 def _mean(value: Interval | None) -> str:

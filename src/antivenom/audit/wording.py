@@ -20,7 +20,7 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of accuracies in percentage points."""
-    return "not measured" if math.isnan(difference) else f"{100 * difference:+.1f} pt"
+    return "not measured" if math.isnan(difference) else f"{100 * difference:+.1f} pt".replace("-0.0", "+0.0")
 
 
 def interval(value: Interval | None) -> str:
@@ -29,7 +29,12 @@ def interval(value: Interval | None) -> str:
         return "not measured"
     if value.n < 2:
         return f"{percent(value.mean)} (1 seed, no interval)"
-    return f"{percent(value.mean)} ({100 * value.low:.0f} to {100 * value.high:.0f}, {value.n} seeds)"
+    return f"{percent(value.mean)} ({bounds(value)}, {value.n} seeds)"
+
+
+def bounds(value: Interval) -> str:
+    """Such as "71 to 92", in percent."""
+    return f"{percent(value.low)} to {percent(value.high)}".replace("%", "")
 
 
 def stealth(cell: CellResult, summary: Summary) -> str:

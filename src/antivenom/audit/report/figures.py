@@ -52,7 +52,7 @@ class Panel:
 
 def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> str:
     """Panels side by side as one SVG; `name` makes its ids unique on the page."""
-    figure = _figure(10.2, 2.9)
+    figure = _figure(10.2, 3.2)
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
         _plain_axes(axes, panel.title, "round")
@@ -70,10 +70,11 @@ def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> 
         axes.xaxis.get_major_locator().set_params(integer=True)
         if not panel.percent:
             axes.set_ylim(bottom=0)
-        legend = axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        columns = 1 if len(panel.lines) < 3 else 2
+        legend = axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-0.05, -0.2), ncols=columns)
         for text in legend.get_texts():
             text.set_color(INK)
-    figure.tight_layout(w_pad=2.0)
+    figure.subplots_adjust(left=0.045, right=0.985, top=0.91, bottom=0.36, wspace=0.2)
     return _svg(figure, name, title, description)
 
 
@@ -85,14 +86,18 @@ def price(points: Sequence[tuple[str, float, float]], name: str, title: str, des
     axes.set_ylim(-0.06, 1.06)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     axes.axvline(0, color=GRID, linewidth=1)
-    placed: list[tuple[float, float]] = []
     span = max([abs(x) for _, x, _ in points], default=0) or 1
+    marks: list[tuple[float, float, list[str]]] = []
     for number, x, y in points:
-        crowd = sum(abs(x - a) < 0.06 * span and abs(y - b) < 0.06 for a, b in placed)
-        placed.append((x, y))
+        near = next((m for m in marks if abs(x - m[0]) < 0.06 * span and abs(y - m[1]) < 0.06), None)
+        if near is None:
+            marks.append((x, y, [number]))
+        else:
+            near[2].append(number)  # one label for what would overlap
         axes.plot([x], [y], marker="o", markersize=7, color=SERIES[1], linestyle="none")
-        offset = (7 + 12 * crowd, 4)
-        axes.annotate(number, (x, y), xytext=offset, textcoords="offset points", color=INK, fontsize=9)
+    for x, y, numbers in marks:
+        text = ", ".join(numbers)
+        axes.annotate(text, (x, y), xytext=(6, 6), textcoords="offset points", color=INK, fontsize=9)
     axes.margins(x=0.12)
     figure.tight_layout()
     return _svg(figure, name, title, description)

@@ -11,7 +11,7 @@ from antivenom.audit.report.rounds import federations, price_figure
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
 from antivenom.audit.trial import Record
-from antivenom.audit.wording import HARM, do_first, headline, interval, not_measured, percent, points, stealth
+from antivenom.audit.wording import HARM, bounds, do_first, headline, interval, not_measured, percent, points, stealth
 
 ABOUT = {
     "logic-corruption": "changes the training code and sees no row",
@@ -65,6 +65,7 @@ def page(summary: Summary, sha256: str) -> dict[str, Any]:
             "headline": headline,
             "harm": HARM,
             "cell": _cell_text,
+            "split": lambda label: label.rstrip(")").split("(", 1),
         },
         "State": State,
     }
@@ -232,14 +233,16 @@ def _budget(cell: CellResult) -> str:
 
 
 def _fields(spec: Mapping[str, Any] | None) -> str:
+    """A plugin with all its fields, in words."""
     if not spec:
         return "not measured"
     inner = ", ".join(
-        f"{name} = {_fields(value) if isinstance(value, Mapping) and 'name' in value else value}"
+        f"{name} {_fields(value) if isinstance(value, Mapping) else value}"
         for name, value in spec.items()
         if name != "name"
     )
-    return f"{spec['name']}: {inner}" if inner else str(spec["name"])
+    named = spec.get("name")
+    return f"({inner})" if named is None else f"{named}: {inner}" if inner else str(named)
 
 
 def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
@@ -308,7 +311,9 @@ def _cell_text(cell: CellResult) -> str:
     """What stands in a cell of the matrix below its state."""
     if cell.harm is None:
         return f"{cell.finished} of {cell.planned} seeds"
-    return interval(cell.harm)
+    if cell.harm.n != cell.planned or cell.harm.n < 2:
+        return interval(cell.harm)
+    return f"{percent(cell.harm.mean)} ({bounds(cell.harm)})"
 
 
 def _price(summary: Summary) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def _one(cell: CellResult, own: list[CellResult], number: int) -> dict[str, Any]
         _line(n, c, "target_confidence", i, band=i == 0) for i, (n, c) in enumerate(zip(names, family, strict=True))
     ]
     accuracy = [
-        _line("global model, no defence", cell, "accuracy", 0, band=True),
+        _line("global model", cell, "accuracy", 0, band=True),
         _line("malicious model alone", cell, "malicious_accuracy", 1, band=True),
     ]
     apart = [
@@ -38,7 +38,7 @@ def _one(cell: CellResult, own: list[CellResult], number: int) -> dict[str, Any]
     panels = [
         Panel("target confidence", confidence, level=cell.limit),
         Panel("test accuracy", accuracy),
-        Panel("L2 distance of updates, least to greatest", apart, percent=False),
+        Panel("L2 distance of updates", apart, percent=False),
     ]
     title = f"{cell.attack} in {cell.group}, round by round"
     said = (
