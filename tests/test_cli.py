@@ -160,7 +160,7 @@ def test_show_tells_all_there_is(name: str, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["audit", "nowhere.yaml"], 4, "expected a readable scenario file; got nowhere.yaml"),
+        (["audit", "nowhere.yaml"], 4, "expected a readable scenario file at nowhere.yaml, got No such file"),
         (["audit", "--jobs", "-1"], 4, "-1"),
         (["audit", "--seeds", "0"], 4, "0"),
         (["audit", "--device", "tpu"], 4, "tpu"),

@@ -226,6 +226,8 @@ def run(arguments: list[str]) -> int:
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)
+        if code == INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else OK
     except click.ClickException as error:
         return _say(error.format_message(), USAGE)

@@ -19,15 +19,10 @@ from antivenom.audit.plan import Plan
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
-from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, stealth
+from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, shown, stealth
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
 MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
-
-
-def shown(text: str) -> str:
-    """Text from data, models or plugins without control characters, so that it cannot steer the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def console(stream: TextIO) -> Console:

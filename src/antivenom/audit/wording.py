@@ -10,6 +10,11 @@ from antivenom.audit.summary import CellResult, Summary, severity
 HARM = {"availability": "accuracy lost", "targeted": "target confidence", "backdoor": "ASR"}
 
 
+def shown(text: str) -> str:
+    """Text from data, models or plugins without control characters, so that it can steer no terminal and break no page."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def percent(share: float) -> str:
     """A share as whole percent; one decimal below 1; "not measured" for nan."""
     if math.isnan(share):

@@ -160,7 +160,13 @@ class Federation:
             updates, shares = updates[finite], weights[list(agents)].to(updates)
             view_of_server = ServerView(number, vector, updates, agents, shares, network, validation)
             verdict, state = (None, state) if detector is None else detector(view_of_server, state)
-            aggregate = self._aggregate(rule, view_of_server, verdict)
+            try:
+                aggregate = self._aggregate(rule, view_of_server, verdict)
+            except PluginError as error:
+                if finite.all():  # the scenario's own mistake; else a hostile client must not end the training
+                    raise
+                aggregate = torch.zeros_like(vector)
+                notes = (*notes, f"round {number}: the global model stayed as it was: {error}")
             end = vector + aggregate
             owned = torch.tensor([a >= self.num_agents - self.num_malicious for a in agents])
             yield Round(number, vector, agents, owned, updates, shares, verdict, aggregate, end, notes)

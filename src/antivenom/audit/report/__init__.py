@@ -6,9 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from antivenom.audit.report.page import page
+from antivenom.audit.report.page import contents
 from antivenom.audit.store import Store
 from antivenom.audit.summary import Summary, summarise
+from antivenom.audit.wording import shown
 from antivenom.errors import StoreError
 
 
@@ -40,17 +41,16 @@ def render(summary: Summary, sha256: str = "") -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("antivenom.audit.report", "."),
         autoescape=True,
-        finalize=_plain,
+        finalize=_line_by_line,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("report.html.j2").render(page(summary, sha256))
+    text = environment.get_template("report.html.j2").render(contents(summary, sha256))
+    home = str(Path.home())
+    return text.replace(home, "~") if len(home) > 1 else text
 
 
-def _plain(value: object) -> object:
-    """Text from plugins and data without control characters and without the user's home folder."""
-    if type(value) is not str:
-        return value
-    text = value.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else value
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def _line_by_line(value: object) -> object:
+    """Text without control characters; what is marked as safe is a figure, which has cleaned its own."""
+    return "\n".join(map(shown, value.split("\n"))) if type(value) is str else value

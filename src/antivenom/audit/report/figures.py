@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from antivenom.audit.wording import shown
+
 # Drawn in these colours, then renamed to the page's variables. Okabe and Ito 2008, told apart by the colour-blind.
 INK, GRID = "#010101", "#020202"
 SERIES = tuple(f"#0303{i:02x}" for i in range(7))
@@ -66,7 +68,7 @@ def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> 
             colour, dash = SERIES[line.series % 7], DASHES[line.series % 7]
             if line.low is not None and line.high is not None:
                 axes.fill_between(rounds, _floats(line.low), _floats(line.high), color=colour, alpha=0.18, linewidth=0)
-            axes.plot(rounds, _floats(line.mean), color=colour, linestyle=dash, linewidth=1.8, label=line.name)
+            axes.plot(rounds, _floats(line.mean), color=colour, linestyle=dash, linewidth=1.8, label=shown(line.name))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if not panel.percent:
             axes.set_ylim(bottom=0)
@@ -74,6 +76,7 @@ def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> 
         legend = axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-0.05, -0.2), ncols=columns)
         for text in legend.get_texts():
             text.set_color(INK)
+            text.set_parse_math(False)
     figure.subplots_adjust(left=0.045, right=0.985, top=0.91, bottom=0.36, wspace=0.2)
     return _svg(figure, name, title, description)
 
@@ -149,6 +152,6 @@ def _svg(figure: Any, name: str, title: str, description: str) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
+        f'<title id="{name}-title">{escape(shown(title))}</title><desc id="{name}-desc">{escape(shown(description))}</desc>'
     )
     return head + text[text.index(">", text.index("<svg")) + 1 :]

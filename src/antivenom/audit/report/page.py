@@ -32,7 +32,7 @@ MOST_CELLS = 2000
 WORST_CELLS = 200
 
 
-def page(summary: Summary, sha256: str) -> dict[str, Any]:
+def contents(summary: Summary, sha256: str) -> dict[str, Any]:
     """Everything the template shows."""
     shown = _shown(summary.attacks)
     levels = sorted(summary.levels, key=lambda level: list(State).index(level.state))

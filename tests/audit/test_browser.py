@@ -1,0 +1,140 @@
+"""The report in a real browser: Chromium loads it, shows it at every width, in light and dark, and reports no fault."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="no Chromium with its driver on this machine"),
+]
+SCENARIO = """
+version: 1
+name: in the browser
+seeds: 2
+scenarios:
+  - kind: federated
+    federation: {num_agents: 5, rounds: 3, training: {epochs: 2, batch_size: 20, learning_rate: 0.01}}
+    model: {name: MLP, hidden: [16]}
+    attacks: [{name: ExplicitBoosting, learning_rate: 0.02, steps: 10}]
+    defenses: [Krum]
+"""
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The page of a real audit, run by the command line, and its JSON."""
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "scenario.yaml").write_text(SCENARIO)
+    command = [sys.executable, "-m", "antivenom", "audit", str(folder / "scenario.yaml"), "--out", str(folder / "out")]
+    done = subprocess.run([*command, "--jobs", "1", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "out" / "report.html", json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = str(BROWSER)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def shown(browser: Any, page: Path, width: int = 1280, scheme: str = "light", media: str = "screen") -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    browser.get(page.as_uri())
+
+
+def test_it_shows_the_same_numbers_as_the_json_and_asks_for_nothing(browser: Any, audited: Any) -> None:
+    page, document = audited
+    shown(browser, page)
+    assert browser.find_element("css selector", "h1").text == "in the browser"
+    trials = ", ".join(f"{name} {number}" for name, number in document["trials"].items())
+    assert browser.find_element("id", "trials").text == trials
+    for state in ("BREACHED", "HELD", "INCONCLUSIVE"):
+        number = sum(cell["state"] == state for cell in document["cells"])
+        assert browser.find_element("id", f"count-{state}").text == str(number)
+    assert browser.get_log("browser") == []  # no error, no violated policy
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"}
+    assert {url for url in asked if not url.startswith(("data:", "chrome:", "about:"))} == {page.as_uri()}
+
+
+@pytest.mark.parametrize("width", [320, 480, 768, 1280, 2560])
+def test_the_page_is_never_wider_than_the_window(browser: Any, audited: Any, width: int) -> None:
+    shown(browser, audited[0], width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_light_and_dark_can_be_read(browser: Any, audited: Any) -> None:
+    papers = {}
+    for scheme in ("light", "dark"):
+        shown(browser, audited[0], scheme=scheme)
+        papers[scheme] = browser.execute_script(CONTRAST)
+        low = [(text, ratio) for text, ratio in papers[scheme]["contrast"] if ratio < 4.5]
+        assert low == [], scheme
+    assert papers["light"]["paper"] != papers["dark"]["paper"]
+
+
+CONTRAST = """
+const rgb = c => c.match(/[\\d.]+/g).map(Number);
+const lum = c => { const [r, g, b] = rgb(c).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b; };
+const paper = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (rgb(c)[3] !== 0) return c; } };
+const contrast = [];
+for (const e of document.querySelectorAll('p, h1, h2, h3, th, td, dt, dd, span, a, caption, summary, li, code, footer')) {
+  if (!e.offsetParent || !e.textContent.trim()) continue;
+  const [a, b] = [lum(getComputedStyle(e).color), lum(paper(e))].sort((x, y) => y - x);
+  contrast.push([e.tagName + ' ' + e.textContent.trim().slice(0, 30), (a + .05) / (b + .05)]);
+}
+return {paper: getComputedStyle(document.body).backgroundColor, contrast};
+"""
+
+
+def test_figures_are_visible_and_named(browser: Any, audited: Any) -> None:
+    shown(browser, audited[0])
+    figures = browser.find_elements("css selector", "figure > svg")
+    assert len(figures) == 2
+    for figure in figures:
+        assert figure.size["width"] > 300
+        assert figure.size["height"] > 100
+        assert figure.accessible_name
+
+
+def test_it_prints_in_light_colours_with_every_part_open(browser: Any, audited: Any) -> None:
+    shown(browser, audited[0], scheme="dark", media="print")
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    hidden = browser.execute_script(
+        "return [...document.querySelectorAll('details')].filter(d => d.children[1].getBoundingClientRect().height == 0).length"
+    )
+    assert hidden == 0
+
+
+def test_it_is_complete_without_style(browser: Any, audited: Any) -> None:
+    shown(browser, audited[0])
+    browser.execute_script("document.querySelector('style').remove()")
+    words = browser.find_element("tag name", "main").text
+    for part in ("Verdict", "Coverage", "Worst case in full", "Method and limits", "Appendix"):
+        assert part in words
