@@ -1,0 +1,236 @@
+"""Every registered plugin keeps the contract, and the contract can be broken: one rogue for each rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from antivenom import registry
+from antivenom.data import Dataset, Poison
+from antivenom.errors import PluginError
+from antivenom.federated import ExplicitBoosting, ImplicitBoosting
+from antivenom.federated.aggregation import aggregator
+from antivenom.models.reference import MLP
+from antivenom.registry import (
+    Kind,
+    agent,
+    attack,
+    client_detector,
+    entries,
+    logic_attack,
+    mitigation,
+    model,
+    model_attack,
+    model_detector,
+    partition,
+    sanitizer,
+    trigger,
+)
+from antivenom.testing import check_plugin
+from antivenom.verdict import Verdict
+
+QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20)}
+
+
+def instance(entry: registry.Entry) -> Any:
+    """With defaults; a combinator around an agent."""
+    if entry.name in QUICK:
+        return QUICK[entry.name]
+    inner = {"agent": ExplicitBoosting()} if "agent" in {f.name for f in fields(entry.cls)} else {}
+    return entry.cls(**inner)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+def test_the_contract_is_kept(entry: registry.Entry, global_randomness_unchanged: None) -> None:
+    check_plugin(instance(entry))
+
+
+@pytest.fixture
+def rogues() -> Iterator[None]:
+    before = dict(registry._ENTRIES)
+    yield
+    registry._ENTRIES.clear()
+    registry._ENTRIES.update(before)
+
+
+DOC = """Does harm. Weakness: all of it."""
+
+
+def breaks(message: str, cls: type) -> None:
+    with pytest.raises(PluginError, match=message) as caught:
+        check_plugin(cls)
+    assert "\n" not in str(caught.value)
+
+
+def data_attack(call: Any, doc: str | None = DOC, name: str = "Rogue", **words: Any) -> type:
+    cls = type(name, (), {"__call__": call, "__doc__": doc, "__module__": __name__})
+    globals()[name] = cls  # a pickle looks it up there
+    words = {"access": ("data-manipulation",), "goal": "availability", "cite": "none"} | words
+    return attack(**words)(cls)
+
+
+def nothing(self: Any, data: Dataset, context: Any) -> Poison:
+    return Poison.none(data)
+
+
+def test_a_plugin_that_does_nothing_wrong_passes(rogues: None) -> None:
+    check_plugin(data_attack(nothing))
+
+
+def test_an_unregistered_class_is_told_so() -> None:
+    breaks("expected the name of a plugin", type("Stranger", (), {}))
+
+
+@pytest.mark.parametrize("doc", [None, "A line.", "   "])
+def test_an_undocumented_plugin(rogues: None, doc: str | None) -> None:
+    breaks("to be documented", data_attack(nothing, doc))
+
+
+class WithRate:
+    """Does harm. Weakness: all of it."""
+
+    rate: float = 0.1
+    __call__ = nothing
+
+
+class WithFunction:
+    """Does harm. Weakness: all of it. Fields: how: a function."""
+
+    how: object = print
+    __call__ = nothing
+
+
+def test_an_undocumented_field(rogues: None) -> None:
+    breaks("the field rate below Fields:", attack(access=(), goal="availability", cite="none")(WithRate))
+
+
+def test_a_field_that_no_record_brings_back(rogues: None) -> None:
+    breaks(
+        "a frozen value, got Object of type builtin", attack(access=(), goal="availability", cite="none")(WithFunction)
+    )
+
+
+def test_a_class_that_no_pickle_brings_back(rogues: None) -> None:
+    class Local:
+        """Does harm. Weakness: all of it."""
+
+        __call__ = nothing
+
+    breaks("a frozen value, got Can't pickle", attack(access=(), goal="availability", cite="none")(Local))
+
+
+def returns_an_array(self: Any, data: Dataset, context: Any) -> Any:
+    return data.x
+
+
+def writes_into_the_rows(self: Any, data: Dataset, context: Any) -> Poison:
+    data.x[0] = 1
+    return Poison.none(data)
+
+
+def adds_a_row(self: Any, data: Dataset, context: Any) -> Poison:
+    more = data.extend(data.x[:1], data.y[:1])
+    return Poison(more, np.arange(len(more)) >= len(data))
+
+
+def draws_globally(self: Any, data: Dataset, context: Any) -> Poison:
+    torch.rand(1)
+    return Poison.none(data)
+
+
+def draws_from_numpy(self: Any, data: Dataset, context: Any) -> Poison:
+    np.random.rand()  # noqa: NPY002
+    return Poison.none(data)
+
+
+def never_twice_the_same(self: Any, data: Dataset, context: Any) -> Poison:
+    rows = np.random.default_rng().permutation(len(data))[:5]
+    y = data.y.copy()
+    y[rows] = (y[rows] + 1) % data.num_classes
+    return Poison(Dataset(data.x, y, data.classes), np.isin(np.arange(len(data)), rows))
+
+
+def hides_its_rows(self: Any, data: Dataset, context: Any) -> Poison:
+    y = (data.y + 1) % data.num_classes
+    return Poison(Dataset(data.x, y, data.classes), np.zeros(len(data), dtype=bool))
+
+
+def warns(self: Any, data: Dataset, context: Any) -> Poison:
+    np.float64(1) / np.float64(0)
+    return Poison.none(data)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (returns_an_array, "expected a Poison from Rogue"),
+        (writes_into_the_rows, "inputs are read-only: work on a copy"),
+        (draws_globally, "to leave global randomness alone"),
+        (draws_from_numpy, "to leave global randomness alone"),
+        (never_twice_the_same, "to repeat itself"),
+        (warns, "RuntimeWarning"),
+    ],
+)
+def test_attacks_on_rows(rogues: None, call: Any, message: str) -> None:
+    breaks(message, data_attack(call))
+
+
+@pytest.mark.parametrize("call", [adds_a_row, hides_its_rows])
+def test_an_attack_that_takes_more_than_it_asked_for(rogues: None, call: Any) -> None:
+    from antivenom.errors import ThreatError
+
+    with pytest.raises(ThreatError):
+        check_plugin(data_attack(call))
+
+
+def rogue(kind: Kind, call: Any) -> type:
+    cls = type("Rogue", (), {"__call__": call, "__doc__": DOC, "__module__": __name__})
+    globals()["Rogue"] = cls
+    decorators: dict[Kind, Any] = {
+        Kind.MODEL_ATTACK: model_attack(goal="backdoor", cite="none"),
+        Kind.LOGIC_ATTACK: logic_attack(goal="backdoor", cite="none"),
+        Kind.AGENT: agent(goal="targeted", cite="none"),
+        Kind.SANITIZER: sanitizer(goal="backdoor", cite="none"),
+        Kind.MODEL_DETECTOR: model_detector(goal="backdoor", cite="none"),
+        Kind.MITIGATION: mitigation(goal="backdoor", cite="none"),
+        Kind.CLIENT_DETECTOR: client_detector(goal="targeted", cite="none"),
+        Kind.AGGREGATOR: aggregator(goal="targeted", cite="none"),
+        Kind.TRIGGER: trigger(cite="none"),
+        Kind.PARTITION: partition(cite="none"),
+        Kind.MODEL: model(cite="none"),
+    }
+    return decorators[kind](cls)  # type: ignore[no-any-return]
+
+
+def boosts_in_place(self: Any, view: Any) -> Any:
+    view.start.mul_(2)
+    return torch.zeros(len(view.shards), view.network.dimension)
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "message"),
+    [
+        (Kind.MODEL_ATTACK, lambda self, m, data, context: m, "a model and a Poison from Rogue"),
+        (Kind.LOGIC_ATTACK, lambda self, loss, context: 1.0, "a loss from Rogue"),
+        (Kind.LOGIC_ATTACK, lambda self, loss, context: lambda f, x, y: f(x), "one finite number from the loss"),
+        (Kind.AGENT, lambda self, view: view.start, "updates of shape"),
+        (Kind.AGENT, boosts_in_place, "to leave its inputs alone"),
+        (Kind.SANITIZER, lambda self, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 120 rows"),
+        (Kind.MODEL_DETECTOR, lambda self, m, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 10 classes"),
+        (Kind.MITIGATION, lambda self, m, data, c: None, "a Model from Rogue"),
+        (Kind.CLIENT_DETECTOR, lambda self, view, state: state, "a Verdict and a state from Rogue"),
+        (Kind.AGGREGATOR, lambda self, u, w, view: u[0], "the same update in reverse order"),
+        (Kind.AGGREGATOR, lambda self, u, w, view: u, "an aggregate of shape"),
+        (Kind.AGGREGATOR, lambda self, u, w, view: u.mul_(0).sum(0), "to leave its inputs alone"),
+        (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
+        (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
+        (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
+    ],
+)
+def test_every_other_kind(rogues: None, kind: Kind, call: Any, message: str) -> None:
+    breaks(message, rogue(kind, call))
