@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom import registry
 from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.sources import OFFLINE, candidates
 from antivenom.rng import Streams
@@ -61,6 +62,15 @@ def global_randomness_unchanged() -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert numpy_after[2:] == numpy_before[2:]
     assert np.array_equal(numpy_after[1], numpy_before[1])
+
+
+@pytest.fixture
+def plugins() -> Iterator[None]:
+    """Plugins registered in the test are forgotten after it."""
+    before = dict(registry._ENTRIES)
+    yield
+    registry._ENTRIES.clear()
+    registry._ENTRIES.update(before)
 
 
 _NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

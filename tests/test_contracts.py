@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -50,14 +49,6 @@ def test_the_contract_is_kept(entry: registry.Entry, global_randomness_unchanged
     check_plugin(instance(entry))
 
 
-@pytest.fixture
-def rogues() -> Iterator[None]:
-    before = dict(registry._ENTRIES)
-    yield
-    registry._ENTRIES.clear()
-    registry._ENTRIES.update(before)
-
-
 DOC = """Does harm. Weakness: all of it."""
 
 
@@ -78,7 +69,7 @@ def nothing(self: Any, data: Dataset, context: Any) -> Poison:
     return Poison.none(data)
 
 
-def test_a_plugin_that_does_nothing_wrong_passes(rogues: None) -> None:
+def test_a_plugin_that_does_nothing_wrong_passes(plugins: None) -> None:
     check_plugin(data_attack(nothing))
 
 
@@ -87,7 +78,7 @@ def test_an_unregistered_class_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("doc", [None, "A line.", "   "])
-def test_an_undocumented_plugin(rogues: None, doc: str | None) -> None:
+def test_an_undocumented_plugin(plugins: None, doc: str | None) -> None:
     breaks("to be documented", data_attack(nothing, doc))
 
 
@@ -105,17 +96,17 @@ class WithFunction:
     __call__ = nothing
 
 
-def test_an_undocumented_field(rogues: None) -> None:
+def test_an_undocumented_field(plugins: None) -> None:
     breaks("the field rate below Fields:", attack(access=(), goal="availability", cite="none")(WithRate))
 
 
-def test_a_field_that_no_record_brings_back(rogues: None) -> None:
+def test_a_field_that_no_record_brings_back(plugins: None) -> None:
     breaks(
         "a frozen value, got Object of type builtin", attack(access=(), goal="availability", cite="none")(WithFunction)
     )
 
 
-def test_a_class_that_no_pickle_brings_back(rogues: None) -> None:
+def test_a_class_that_no_pickle_brings_back(plugins: None) -> None:
     class Local:
         """Does harm. Weakness: all of it."""
 
@@ -176,12 +167,12 @@ def warns(self: Any, data: Dataset, context: Any) -> Poison:
         (warns, "RuntimeWarning"),
     ],
 )
-def test_attacks_on_rows(rogues: None, call: Any, message: str) -> None:
+def test_attacks_on_rows(plugins: None, call: Any, message: str) -> None:
     breaks(message, data_attack(call))
 
 
 @pytest.mark.parametrize("call", [adds_a_row, hides_its_rows])
-def test_an_attack_that_takes_more_than_it_asked_for(rogues: None, call: Any) -> None:
+def test_an_attack_that_takes_more_than_it_asked_for(plugins: None, call: Any) -> None:
     from antivenom.errors import ThreatError
 
     with pytest.raises(ThreatError):
@@ -232,5 +223,5 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
     ],
 )
-def test_every_other_kind(rogues: None, kind: Kind, call: Any, message: str) -> None:
+def test_every_other_kind(plugins: None, kind: Kind, call: Any, message: str) -> None:
     breaks(message, rogue(kind, call))

@@ -11,6 +11,7 @@ import yaml
 from antivenom.errors import AntivenomError, PluginError, ScenarioError
 
 Path = tuple[str | int, ...]
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class Located:
@@ -41,6 +42,8 @@ class Located:
             raise ScenarioError("at most 20 levels of nesting", "more, or an alias inside itself", "write it out").at(
                 self.name
             )
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise ScenarioError("plain lists and mappings", f"the tag {node.tag}", "remove it").at(self.place(path))
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key_node, value_node in node.value:

@@ -1,0 +1,205 @@
+"""Bad input, end to end: one line that says expected, got, remedy; the right exit code; nothing lost that was written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from antivenom.cli import run
+
+FEDERATED = """
+version: 1
+seeds: 1
+scenarios:
+  - kind: federated
+    model: {name: MLP, hidden: [8]}
+    federation: {num_agents: 5, rounds: 1, training: {epochs: 1}}
+"""
+CENTRAL = """
+version: 1
+seeds: 1
+scenarios:
+  - kind: central
+    model: {name: MLP, hidden: [8]}
+    training: {epochs: 1}
+"""
+
+
+def audited(folder: Path, text: str, *options: str) -> int:
+    (folder / "s.yaml").write_text(text)
+    return run(["audit", str(folder / "s.yaml"), "--out", str(folder / "out"), "--jobs", "1", *options])
+
+
+def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
+    lines = (folder / "out" / "records.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["type"] == "trial"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: 1\nscenarios: [\n", "line 3"),
+        ("- a\n- b\n", "expected"),
+        ("", "expected"),
+        (FEDERATED.replace("num_agents", "num_agent"), "line 7, scenarios[0].federation.num_agent: "),
+        (FEDERATED.replace("federated", "federatd"), "did you mean 'federated'"),
+        (FEDERATED.replace("MLP", "MPL"), "did you mean 'MLP'"),
+        (FEDERATED.replace("num_agents: 5", "num_agents: five"), "line 7"),
+        (
+            FEDERATED.replace("num_agents: 5", "num_agents: 5, num_malicious: 6"),
+            "num_malicious from 0 to num_agents = 5",
+        ),
+        (FEDERATED + "    source: 3\n    target: 3\n", "a target that differs from the true class"),
+        (FEDERATED.replace("seeds: 1", "seeds: 0"), "seeds: a number >= 1"),
+        (FEDERATED.replace("seeds: 1", "fail_if: {backdor: 0.1}"), "did you mean 'backdoor'"),
+        (
+            CENTRAL + "    attacks: [{name: LabelFlipping, poisoned_rate: 2}]\n",
+            "LabelFlipping.poisoned_rate from 0 to 1",
+        ),
+        (CENTRAL + "    defenses: [KNNSanitiser]\n", "did you mean 'KNNSanitizer'"),
+        (CENTRAL + "    deployed: Krum\n", "deployed: none or one of"),
+        (CENTRAL + "    name: !!python/object/apply:os.system [id]\n", "expected"),
+    ],
+)
+def test_a_wrong_scenario_is_refused_before_anything_runs(tmp_path: Path, text: str, said: str, capsys) -> None:
+    assert audited(tmp_path, text) == 4
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert said in err
+    assert ": " in err.split(", got ")[-1], "no remedy"
+    assert not (tmp_path / "out").exists()
+
+
+NARROW = '''
+from torch import nn
+from antivenom import model
+@model(cite="none")
+class Narrow:
+    """Three outputs, whatever the classes."""
+    def __call__(self, shape, num_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+'''
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        (
+            FEDERATED + "    defenses: [{name: Krum, f: 2}]\n",
+            "error",
+            "n >= 2f + 3 updates for Krum with f = 2, got n = 5",
+        ),
+        (FEDERATED + "    source: 12\n", "error", "source from 0 to 9 for digits"),
+        (FEDERATED.replace("num_agents: 5", "num_agents: 5000"), "error", "5000"),
+        (FEDERATED + "    train_rows: 99999\n", "error", "train rows"),
+        (CENTRAL.replace("MLP, hidden: [8]", "Narrow"), "error", "a model with 10 outputs, one per class"),
+        (CENTRAL.replace("MLP, hidden: [8]", "FashionCNN"), "error", "images of at least 9x9"),
+        (CENTRAL + "    target: 10\n", "error", "target from 0 to 9"),
+        (
+            CENTRAL + "    data: breast-cancer\n    model: {name: RandomForest, n_estimators: 0}\n",
+            "error",
+            "n_estimators",
+        ),
+    ],
+)
+def test_what_shows_only_in_a_trial_is_a_record_and_the_rest_goes_on(
+    tmp_path: Path, text: str, status: str, said: str, plugins: None
+) -> None:
+    plugin = tmp_path / f"{tmp_path.name}.py"
+    plugin.write_text(NARROW)
+    text = text.replace("    model: {name: MLP, hidden: [8]}\n", "", 1) if text.count("    model:") > 1 else text
+    code = audited(tmp_path, text, "--plugin", str(plugin))
+    found = [record for record in records(tmp_path) if record["status"] == status]
+    assert found
+    assert all(said in record["error"] and "\n" not in record["error"] for record in found)
+    assert code == (2 if len(found) == len(records(tmp_path)) else 0)
+    assert said.split(",")[0].replace(">", "&gt;") in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_class_that_some_shard_lacks_is_a_note_and_no_failure(tmp_path: Path) -> None:
+    text = FEDERATED.replace("rounds: 1,", "rounds: 1, partition: {name: Dirichlet, beta: 0.05},")
+    assert audited(tmp_path, text) == 0
+    (record,) = records(tmp_path)
+    assert record["status"] == "ok"
+    assert "no rows of" in record["notes"][0] or "without" in record["notes"][0], record["notes"]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of one's own, and no other."""
+    monkeypatch.setenv("ANTIVENOM_DATA", str(tmp_path / "shelf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ANTIVENOM_OFFLINE", "1")
+    (tmp_path / "shelf").mkdir()
+    return tmp_path / "shelf"
+
+
+def test_an_absent_file_is_named_with_the_places_looked_in(tmp_path: Path, shelf: Path) -> None:
+    assert audited(tmp_path, CENTRAL + "    data: spambase\n    trigger: Stamp\n") == 2
+    error = records(tmp_path)[0]["error"]
+    assert "spambase" in error
+    assert str(shelf) in error
+    assert "\n" not in error
+
+
+def test_nan_in_a_data_file(tmp_path: Path, shelf: Path) -> None:
+    rows = np.random.default_rng(0).random((4601, 58))
+    rows[:, -1] = rows[:, -1] > 0.5
+    lines = [",".join(map(str, row)) for row in rows]
+    lines[7] = lines[7].replace(lines[7].split(",")[3], "nan", 1)
+    for place in (shelf, shelf / "spambase"):
+        place.mkdir(exist_ok=True)
+        (place / "spambase.data").write_text("\n".join(lines) + "\n")
+    assert audited(tmp_path, CENTRAL + "    data: spambase\n    trigger: Stamp\n") == 2
+    assert "expected" in records(tmp_path)[0]["error"]
+    assert "\n" not in records(tmp_path)[0]["error"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1f\x8b\x08", gzip.compress(b"\x00\x00\x08\x03\x00\x00"), b"not gzip at all"]
+)
+def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, content: bytes) -> None:
+    from antivenom.data import DATASETS
+
+    for source in DATASETS["mnist"].sources:
+        for place in (shelf / source.filename, shelf / "mnist" / source.filename):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    assert audited(tmp_path, CENTRAL + "    data: mnist\n") == 2
+    error = records(tmp_path)[0]["error"]
+    assert "expected" in error
+    assert "\n" not in error
+    assert "traceback" not in records(tmp_path)[0]
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    """A file size limit stands in for the disk: the same errno family, at a chosen byte."""
+    (tmp_path / "s.yaml").write_text(FEDERATED.replace("seeds: 1", "seeds: 4"))
+    command = [sys.executable, "-m", "antivenom", "audit", "s.yaml", "--out", "out", "--jobs", "1"]
+
+    def limited() -> None:
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limited)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("antivenom: ")
+    assert "Traceback" not in done.stderr
+    whole = [line for line in (tmp_path / "out" / "records.jsonl").read_bytes().split(b"\n") if line.endswith(b"}")]
+    before = [json.loads(line)["key"] for line in whole if b'"type":"trial"' in line]
+    assert 0 < len(before) < 4
+    again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"]["ok"] == 4
+    after = [record["key"] for record in records(tmp_path)]
+    assert sorted(after) == sorted(set(after))
+    assert set(before) < set(after)

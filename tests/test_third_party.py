@@ -1,0 +1,115 @@
+"""A stranger's attack, from the one file in CONTRIBUTING.md, by --plugin and through an entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PLUGIN, CONTRACT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+SCENARIO = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[0].replace("seeds: 3", "seeds: 2")
+POINT = re.findall(r'\[project.entry-points."(.*?)"\]\n(.*?)\n```', GUIDE, re.DOTALL)[0]
+LABELS = {"none", "LabelSwap", "LabelSwap(first=2, second=4)", "LabelSwap(first=3, second=4)"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "label_swap.py").write_text(PLUGIN)
+    (tmp_path / "scenario.yaml").write_text(SCENARIO.replace("    attacks:", "    training: {epochs: 2}\n    attacks:"))
+    return tmp_path
+
+
+def antivenom(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-m", "antivenom", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def installed(folder: Path) -> str:
+    """The plugin as an installer would leave it: its module and its metadata in one folder of the path."""
+    site = folder / "site"
+    info = site / "label_swap-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "label_swap.py").rename(site / "label_swap.py")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: label-swap\nVersion: 1.0\n")
+    group, line = POINT
+    (info / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
+    return str(site)
+
+
+def audited(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The attacks of an audit's JSON; every trial must have finished."""
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["trials"]["ok"] == document["trials"]["planned"] == 16
+    return {cell["attack"] for cell in document["cells"]}
+
+
+def test_the_file_is_short() -> None:
+    lines = [line for line in PLUGIN.splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_by_plugin(folder: Path, jobs: str) -> None:
+    done = antivenom(
+        folder, "audit", "scenario.yaml", "--plugin", "label_swap.py", "--out", "out", "--jobs", jobs, "--json"
+    )
+    assert audited(done) == LABELS - {"none"}
+    assert "LabelSwap" in (folder / "out" / "report.html").read_text()
+
+
+def test_through_an_entry_point(folder: Path) -> None:
+    site = installed(folder)
+    done = antivenom(folder, "audit", "scenario.yaml", "--out", "out", "--jobs", "2", "--json", path=site)
+    assert audited(done) == LABELS - {"none"}
+    assert "LabelSwap" in antivenom(folder, "list", "attacks", path=site).stdout
+    assert "Swaps the labels of two classes" in antivenom(folder, "show", "LabelSwap", path=site).stdout
+
+
+def test_the_contract_as_the_guide_runs_it(folder: Path) -> None:
+    (folder / "test_contract.py").write_text(f"from label_swap import LabelSwap\n\n{CONTRACT}")
+    done = subprocess.run([sys.executable, "test_contract.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_it_the_scenario_is_refused_in_one_line(folder: Path) -> None:
+    done = antivenom(folder, "audit", "scenario.yaml", "--out", "out")
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert "scenarios[0].attacks[0]: expected the name of a data attack" in done.stderr
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no such file"),
+        ("def broken(:\n", "SyntaxError"),
+        ("x = 1\n", "put one of antivenom's decorators on a class"),
+        ("raise RuntimeError('boom')\n", "boom"),
+        ("import sys; sys.exit(0)\n", "SystemExit"),
+    ],
+)
+def test_files_that_are_no_plugin(folder: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (folder / "wrong.py").write_text(text)
+    done = antivenom(folder, "list", "--plugin", "wrong.py")
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_a_broken_installed_plugin_is_named(folder: Path) -> None:
+    site = installed(folder)
+    (Path(site) / "label_swap.py").write_text("raise RuntimeError('boom')\n")
+    done = antivenom(folder, "list", path=site)
+    assert done.returncode == 4
+    assert "entry point label_swap" in done.stderr
+    assert done.stderr.count("\n") == 1
