@@ -20,7 +20,7 @@ lint: .venv/installed
 
 docs: .venv/installed-docs
 	$(BIN)/python docs/catalogue.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 claims: .venv/installed
 	$(BIN)/python benchmarks/claims/run.py

@@ -143,7 +143,7 @@ def test_every_decorator_registers_its_kind():
         "sanitizer": ({"goal": "backdoor"}, Kind.SANITIZER, ()),
         "model_detector": ({"goal": "backdoor"}, Kind.MODEL_DETECTOR, ()),
         "mitigation": ({"goal": "backdoor"}, Kind.MITIGATION, ()),
-        "client_detector": ({"goal": "backdoor"}, Kind.CLIENT_DETECTOR, ()),
+        "client_detector": ({"goal": "backdoor"}, Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,)),
         "trigger": ({}, Kind.TRIGGER, ()),
         "model": ({}, Kind.MODEL, ()),
         "partition": ({}, Kind.PARTITION, ()),

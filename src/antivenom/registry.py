@@ -188,7 +188,7 @@ def mitigation(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: s
 @typing.dataclass_transform(frozen_default=True)
 def client_detector(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a client detector: (ServerView, state) -> (Verdict over agents, state)."""
-    return register(Kind.CLIENT_DETECTOR, (), goal, cite)
+    return register(Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,), goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)

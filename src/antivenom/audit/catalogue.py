@@ -6,6 +6,8 @@ import dataclasses
 import inspect
 from typing import Any
 
+from antivenom.audit.grid import label
+from antivenom.audit.trial import SCENARIOS
 from antivenom.data import DATASETS
 from antivenom.errors import ScenarioError, did_you_mean
 from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
@@ -55,17 +57,19 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def page(name: str) -> str:
-    """Everything known of one plugin or data set, as text."""
+    """Everything known of one plugin, data set or kind of scenario, as text."""
     if name in DATASETS:
         data = DATASETS[name]
         places = [f"  {source.filename}: {source.url}" for source in data.sources] or [
             "  no file: comes with scikit-learn"
         ]
         return "\n".join([f"{data.name} (data)", "", data.about, "", *places])
+    if name in SCENARIOS:
+        cls = SCENARIOS[name]
+        return "\n".join([f"{name} (scenario)", "", inspect.getdoc(cls) or "", "", *_fields(cls)])
     entry = find(name)
     lines = [f"{entry.name} ({entry.kind}, from {entry.origin})", "", inspect.getdoc(entry.cls) or "", ""]
-    for field, default in _fields(entry):
-        lines.append(f"  {field}: {default}")
+    lines += _fields(entry.cls)
     if entry.access:
         lines += ["", f"Access: {', '.join(entry.access)}"]
     if entry.goals:
@@ -73,12 +77,12 @@ def page(name: str) -> str:
     return "\n".join([*lines, f"Reference: {entry.cite}"])
 
 
-def _fields(entry: Entry) -> list[tuple[str, str]]:
-    """Field names with type and default."""
-    hints = fields_of(entry.cls)
+def _fields(cls: type) -> list[str]:
+    """A line per field: name, type, default."""
+    hints = fields_of(cls)
     found = []
-    for field in dataclasses.fields(entry.cls):
+    for field in dataclasses.fields(cls):
         type_name = getattr(hints[field.name], "__name__", str(hints[field.name]))
-        default = "required" if field.default is dataclasses.MISSING else f"default {field.default!r}"
-        found.append((field.name, f"{type_name}, {default}"))
+        default = "required" if field.default is dataclasses.MISSING else f"default {label(field.default)}"
+        found.append(f"  {field.name}: {type_name}, {default}")
     return found

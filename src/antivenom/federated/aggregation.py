@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.registry import Kind, register
+from antivenom.threat import Access
 
 C = TypeVar("C", bound=type)
 
@@ -28,7 +29,7 @@ def aggregator(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 
     def decorate(cls: C) -> C:
         setattr(cls, "__call__", _on_any_matrix(vars(cls)["__call__"]))  # noqa: B010 - mypy refuses to see a method replaced
-        return register(Kind.AGGREGATOR, (), goal, cite)(cls)
+        return register(Kind.AGGREGATOR, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
 
     return decorate
 

@@ -33,7 +33,7 @@ class AccuracyCheck:
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
         if view.validation is None:
-            raise NotApplicable("validation rows of the server", "none", "set validation_rows in the federation")
+            raise NotApplicable("validation rows of the server", "none", "set validation_rows in the scenario")
         device = view.start.device
         x, y = torch.tensor(view.validation.x, device=device), torch.tensor(view.validation.y, device=device)
         weighted = view.weights[:, None] * view.updates
