@@ -13,10 +13,10 @@ from antivenom.errors import DataError, PluginError, ScenarioError
 from antivenom.models.face import Architecture
 from antivenom.models.reference import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.protocols import AttackContext, Trigger
+from antivenom.protocols import Trigger
 from antivenom.registry import Kind
 from antivenom.rng import Streams
-from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of
+from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
 from antivenom.scenarios.judging import Judge, class_detection, detection
 from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline, hold_out
@@ -103,13 +103,7 @@ class Central:
 
     def _attacked(self, attack: Any, kind: Kind | None, clean: Dataset, streams: Streams) -> tuple[Poison, Loss]:
         """The rows that arrive, and the loss that the training code computes."""
-        backdoor = self.goal is Goal.BACKDOOR
-        context = AttackContext(
-            streams.child("attack"),
-            self.threat,
-            self.target if backdoor else None,
-            self.trigger if backdoor else None,
-        )
+        context = view_of(self.threat, self.target, self.trigger, streams)
         poison, loss = Poison.none(clean), cross_entropy
         if kind is Kind.DATA_ATTACK:
             poison = poison_of(attack(clean, context), attack, context.target)

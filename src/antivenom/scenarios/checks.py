@@ -10,8 +10,9 @@ from antivenom.attacks import NoAttack
 from antivenom.data import Dataset, Poison
 from antivenom.errors import NotApplicable, PluginError, ScenarioError, ThreatError
 from antivenom.models.face import Model, TorchModel
-from antivenom.protocols import Trigger
+from antivenom.protocols import AttackContext, Trigger
 from antivenom.registry import Kind, entry_of
+from antivenom.rng import Streams
 from antivenom.threat import Goal, ThreatModel
 from antivenom.verdict import Verdict
 
@@ -54,6 +55,12 @@ def deployed(defence: Any, trusted: Dataset, *kinds: Kind) -> Kind | None:
     if entry.kind is not Kind.SANITIZER and not len(trusted):
         raise NotApplicable(f"trusted rows for {entry.name}", "clean_rows: 0", "raise clean_rows")
     return entry.kind
+
+
+def view_of(threat: ThreatModel, target: int, trigger: Trigger, streams: Streams) -> AttackContext:
+    """What the attacker gets; target and trigger only if a backdoor is wanted."""
+    backdoor = threat.goal is Goal.BACKDOOR
+    return AttackContext(streams.child("attack"), threat, target if backdoor else None, trigger if backdoor else None)
 
 
 def measured_goal(threat: ThreatModel) -> None:

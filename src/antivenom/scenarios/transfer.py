@@ -11,10 +11,10 @@ from antivenom.errors import DataError, PluginError, ScenarioError
 from antivenom.models.face import Architecture, Model
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AttackContext, Trigger
+from antivenom.protocols import Trigger
 from antivenom.registry import Kind
 from antivenom.rng import Streams
-from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of
+from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
 from antivenom.scenarios.judging import Judge, class_detection
 from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline, hold_out
@@ -116,13 +116,7 @@ class Transfer:
         """The model that the user receives, and the attack's own trigger if it made one."""
         if attack is None:
             return pretrained, None
-        backdoor = self.goal is Goal.BACKDOOR
-        context = AttackContext(
-            streams.child("attack"),
-            self.threat,
-            self.target if backdoor else None,
-            self.trigger if backdoor else None,
-        )
+        context = view_of(self.threat, self.target, self.trigger, streams)
         returned = attack(pretrained, theirs, context)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise PluginError(
