@@ -97,6 +97,7 @@ def test_the_table_fits_80_columns_and_names_every_level(audited: Path, capsys) 
     assert "Not measured: transfer-learning (no scenario for it)" in out
     assert "Exit 0: nothing is gated" in out
     assert "\x1b[" not in out
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
 
 
 def test_quiet_is_one_line(audited: Path, capsys) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -110,8 +110,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
         _print_level(out, level, summary)
     for gap in not_measured(summary):
-        out.print(f"Not measured: {shown(gap)}")
-    out.print(f"Do first: {shown(do_first(summary))}")
+        _print_wrapped(out, f"Not measured: {gap}")
+    _print_wrapped(out, f"Do first: {do_first(summary)}")
     for file in files:
         out.print(file, soft_wrap=True)
     out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
@@ -132,7 +132,13 @@ def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
         f"stealth: {stealth(worst, summary)}",
         f"best defence: {_best(level.best)}",
     ):
-        out.print(Padding(Text(shown(text), style="dim"), (0, 0, 0, 2)))
+        _print_wrapped(out, text, indent="  ", style="dim")
+
+
+def _print_wrapped(out: Console, text: str, indent: str = "", style: str = "") -> None:
+    """Lines of the console's width, without the trailing blanks that rich would add."""
+    for line in textwrap.wrap(shown(text), out.width, initial_indent=indent, subsequent_indent=indent):
+        out.print(Text(line, style=style))
 
 
 def _success(cell: CellResult) -> str:
