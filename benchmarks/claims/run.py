@@ -2,7 +2,7 @@
 
     python benchmarks/claims/run.py census                     a few minutes on two cores
     python benchmarks/claims/run.py fashion --scale small      half an hour on two cores
-    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: an hour
+    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: 50 minutes
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py --tables-only              RESULTS.md again from the records at hand
 
