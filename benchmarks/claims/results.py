@@ -66,22 +66,26 @@ def _claim(plan: Plan, records: dict[str, Record]) -> str:
     ]
     table: list[Sequence[str]] = []
     curves: list[Sequence[str]] = []
+    several = len({cell.group for cell in plan.cells}) > 1
     for cell in plan.cells:
         found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
         done = [r for r in found if r is not None and r["status"] == "ok"]
-        name = f"{label(cell.attack)} / {label(cell.defence)}" + cell.group.removeprefix(
-            plan.cells[0].group.split(" [")[0]
-        )
+        name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
         if not done:
             table.append([name, "not measured", *[""] * 6])
             continue
         table.append([name, *_numbers(done, attacked=cell.attack is not None)])
         curves += _curves(name, done, attacked=cell.attack is not None)
-    rounds = [r for r in ROUNDS if r <= _longest(plan)]
+    rounds = _rounds(_longest(plan))
     header = ["cell", "per round", *map(str, rounds)]
     return "\n".join(
         [*lines, "", *_markdown(summary, table), "", *_markdown(header, [c[: len(header)] for c in curves])]
     )
+
+
+def _rounds(longest: int) -> list[int]:
+    """Every round of a short run, some of a long one."""
+    return list(range(1, longest + 1)) if longest <= 12 else [r for r in ROUNDS if r <= longest]
 
 
 def _longest(plan: Plan) -> int:
@@ -119,7 +123,7 @@ def _curves(name: str, done: list[Record], attacked: bool) -> list[list[str]]:
     rows = []
     for curve, text in wanted.items():
         cells = []
-        for number in (r for r in ROUNDS if r <= longest):
+        for number in _rounds(longest):
             values = [r["curves"][curve][number - 1] for r in done if len(r["curves"][curve]) >= number]
             cells.append(_spread([v for v in values if v is not None], short=True))
         rows.append([name, text, *cells])

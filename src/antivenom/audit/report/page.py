@@ -158,8 +158,8 @@ def _funnel(summary: Summary) -> list[tuple[str, int, str]]:
     ran = [c for c in summary.attacks if c.finished]
     conclusive = [c for c in summary.attacks if c.state.is_conclusive]
     return [
-        ("attacks in the catalogue", catalogue, "`antivenom list attacks`"),
-        ("attacks in this scenario, each setting counted", len(attacks), "`attacks` in the scenario file"),
+        ("attacks in the catalogue", catalogue, "antivenom list attacks"),
+        ("attacks in this scenario, each setting counted", len(attacks), "attacks, in the scenario file"),
         ("pairs of attack and defence planned", len(summary.attacks), "its grid"),
         (
             "pairs with a finished trial",
