@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from antivenom.audit.report.replay import replay
+from antivenom.audit.report.cards import ABOUT, card, lost
 from antivenom.audit.report.rounds import federations, price_figure
-from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
 from antivenom.audit.trial import Record
 from antivenom.audit.wording import HARM, bounds, do_first, headline, interval, not_measured, percent, points, stealth
 
-ABOUT = {
-    "logic-corruption": "changes the training code and sees no row",
-    "data-manipulation": "changes rows or labels that are there",
-    "data-injection": "adds rows of their own",
-    "transfer-learning": "hands out the pretrained model",
-    "federated": "controls agents of a federation and the updates they send",
-}
-KNOWLEDGE = {
-    "logic-corruption": "the batch in hand while it is trained on; not the defence",
-    "data-manipulation": "the training rows; not the model, not the defence",
-    "data-injection": "the training rows; not the model, not the defence",
-    "transfer-learning": "the provider's rows and the model handed out; not the user's rows, not the defence",
-    "federated": "its own rows, the global model of each round it takes part in, the aggregation weights; not the others' "
-    "rows or current updates, not the defence",
-}
 MOST_CELLS = 2000
 WORST_CELLS = 200
 
@@ -46,7 +29,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, Any]:
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
         "gaps": _gaps(summary),
-        "cards": [_card(level.deployed, summary) for level in levels if level.state is State.BREACHED],
+        "cards": [card(level.deployed, summary) for level in levels if level.state is State.BREACHED],
         "nearest": max(summary.attacks, key=severity, default=None),
         "changes": [_changes(level.deployed, summary) for level in levels if level.state is State.BREACHED],
         "matrices": [_matrix(name, shown) for name in ABOUT if any(c.level == name for c in shown)],
@@ -196,55 +179,6 @@ def _remedy(cell: CellResult) -> str:
     return "a stronger attack: a higher rate, boost or number of agents"
 
 
-def _card(cell: CellResult | None, summary: Summary) -> dict[str, Any]:
-    """The worst case of a level in full."""
-    assert cell is not None
-    attack = cell.records[0]["spec"]["attack"] if cell.records else {}
-    return {
-        "cell": cell,
-        "headline": headline(cell),
-        "facts": [
-            ("Access", f"{cell.level}: {ABOUT[cell.level]}"),
-            ("Goal", f"{cell.goal}, measured as {HARM[cell.goal]}"),
-            ("Knowledge", KNOWLEDGE[cell.level]),
-            ("Budget", _budget(cell)),
-            ("Attack", _fields(attack)),
-            (
-                "Effect",
-                f"{HARM[cell.goal]} {interval(cell.harm)}; clean accuracy {_mean(cell.clean_accuracy)}, lost {_points(cell.accuracy_lost)}",
-            ),
-            ("Stealth", stealth(cell, summary)),
-            ("Against", "no defence, as deployed" if cell.defence == "none" else f"{cell.defence}, as deployed"),
-        ],
-        "notes": sorted({note for record in cell.records for note in record["notes"]})[:5],
-        "replay": replay(cell, summary.plan),
-    }
-
-
-def _budget(cell: CellResult) -> str:
-    scenario = cell.scenario
-    if cell.level == "federated":
-        federation = scenario.get("federation", {})
-        malicious, agents = federation.get("num_malicious", "?"), federation.get("num_agents", "?")
-        return f"{malicious} of {agents} agents, in {federation.get('rounds', '?')} rounds"
-    if cell.level in ("logic-corruption", "transfer-learning"):
-        return "no row touched"
-    return f"{percent(cell.mean('poisoned_rate'))} of the training rows ({cell.mean('poisoned_rows'):.0f} rows)"
-
-
-def _fields(spec: Mapping[str, Any] | None) -> str:
-    """A plugin with all its fields, in words."""
-    if not spec:
-        return "not measured"
-    inner = ", ".join(
-        f"{name} {_fields(value) if isinstance(value, Mapping) else value}"
-        for name, value in spec.items()
-        if name != "name"
-    )
-    named = spec.get("name")
-    return f"({inner})" if named is None else f"{named}: {inner}" if inner else str(named)
-
-
 def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
     """Every defence tried against the worst attack of a level: what it leaves and what it costs."""
     assert worst is not None
@@ -258,7 +192,7 @@ def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
             "before": interval(worst.harm),
             "after": interval(c.harm),
             "state": c.state,
-            "cost": _points(c.cost),
+            "cost": lost(c.cost),
             "time": _slower(c, summary),
         }
         for c in tried
@@ -392,11 +326,3 @@ def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:
 def _span(records: list[Record]) -> str:
     started = sorted(record["started"] for record in records)
     return f"{started[0]} to {started[-1]}" if started else "not measured"
-
-
-def _mean(value: Interval | None) -> str:
-    return "not measured" if value is None else percent(value.mean)
-
-
-def _points(value: Interval | None) -> str:
-    return "not measured" if value is None else points(value.mean)
