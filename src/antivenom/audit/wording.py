@@ -73,6 +73,8 @@ def not_measured(summary: Summary) -> list[str]:
 def do_first(summary: Summary) -> str:
     """The measured change that takes away most harm from the worst breached level."""
     gains = []
+    if not any(level.state == "BREACHED" for level in summary.levels):
+        return "nothing; no level is shown to be breached as deployed"
     for level in summary.levels:
         before, after = level.deployed, level.best
         if before is None or after is None or before.harm is None or after.harm is None:
