@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antivenom.attacks import NoAttack
 from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
-from antivenom.federated.clients import Shards
+from antivenom.federated.clients import Shards, loop_note
 from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
@@ -22,7 +23,6 @@ from antivenom.federated.judging import accuracy, probabilities
 from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
-from antivenom.models.stacked import unsupported
 from antivenom.models.training import train
 from antivenom.protocols import Targets
 from antivenom.registry import Kind, entry_of
@@ -99,7 +99,7 @@ class Federated:
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test, network, shards, streams, device)
         judge = Judge(network, targets, test, device)
-        notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), _fallback(network)]
+        notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
         rounds = self.federation.rounds_of(
             network, shards, targets, streams, agent, rule, detector, validation if len(validation) else None
         )
@@ -173,18 +173,13 @@ def _server_side(defence: Any) -> tuple[Any, Any]:
 
 def _agent(attack: Any) -> Any:
     """The agent, or None for no attack."""
-    if attack is None or type(attack).__name__ == "NoAttack":
+    if attack is None or isinstance(attack, NoAttack):
         return None
     if entry_of(attack).kind is not Kind.AGENT:
         raise NotApplicable(
             "a malicious agent in a federation", f"a {entry_of(attack).kind}", "use it in another scenario"
         )
     return attack
-
-
-def _fallback(network: Network) -> str | None:
-    layers = unsupported(network)
-    return f"agents were trained one after another: no vectorised form of {', '.join(layers)}" if layers else None
 
 
 class Judge:
