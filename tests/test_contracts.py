@@ -21,12 +21,14 @@ from antivenom.registry import (
     attack,
     client_detector,
     entries,
+    evasion,
     logic_attack,
     mitigation,
     model,
     model_attack,
     model_detector,
     partition,
+    robust_learner,
     sanitizer,
     trigger,
 )
@@ -185,6 +187,8 @@ def rogue(kind: Kind, call: Any) -> type:
     decorators: dict[Kind, Any] = {
         Kind.MODEL_ATTACK: model_attack(goal="backdoor", cite="none"),
         Kind.LOGIC_ATTACK: logic_attack(goal="backdoor", cite="none"),
+        Kind.EVASION: evasion(goal="availability", cite="none"),
+        Kind.ROBUST_LEARNER: robust_learner(goal="availability", cite="none"),
         Kind.AGENT: agent(goal="targeted", cite="none"),
         Kind.SANITIZER: sanitizer(goal="backdoor", cite="none"),
         Kind.MODEL_DETECTOR: model_detector(goal="backdoor", cite="none"),
@@ -196,6 +200,17 @@ def rogue(kind: Kind, call: Any) -> type:
         Kind.MODEL: model(cite="none"),
     }
     return decorators[kind](cls)  # type: ignore[no-any-return]
+
+
+class Certifies:
+    """A model with one radius, whole or not, for every row."""
+
+    def __init__(self, inner: Any, radius: float) -> None:
+        self.predict, self.predict_proba = inner.predict, inner.predict_proba
+        self.num_classes, self.radius = inner.num_classes, radius
+
+    def certified(self, x: np.ndarray) -> np.ndarray:
+        return np.full(len(x), self.radius)
 
 
 def boosts_in_place(self: Any, view: Any) -> Any:
@@ -211,7 +226,10 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.LOGIC_ATTACK, lambda self, loss, context: lambda f, x, y: f(x), "one finite number from the loss"),
         (Kind.AGENT, lambda self, view: view.start, "updates of shape"),
         (Kind.AGENT, boosts_in_place, "to leave its inputs alone"),
-        (Kind.SANITIZER, lambda self, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 120 rows"),
+        (Kind.SANITIZER, lambda self, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 80 rows"),
+        (Kind.ROBUST_LEARNER, lambda self, data, c: None, "a Model from Rogue"),
+        (Kind.ROBUST_LEARNER, lambda self, data, c: Certifies(c.fit(data), 0.5), "whole radii"),
+        (Kind.EVASION, lambda self, m, data, c: data.x[:3], "return every row"),
         (Kind.MODEL_DETECTOR, lambda self, m, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 10 classes"),
         (Kind.MITIGATION, lambda self, m, data, c: None, "a Model from Rogue"),
         (Kind.CLIENT_DETECTOR, lambda self, view, state: state, "a Verdict and a state from Rogue"),

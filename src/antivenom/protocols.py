@@ -1,6 +1,7 @@
 """The call shapes, and what each side may see. Read this file first.
 
     central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model
+                a RobustLearner replaces the fit; an Evasion changes what the finished model is shown
     transfer    pretrained -[ModelAttack]-> model -[ModelDetector]-> -fine-tune-> model -[Mitigation]-> model
     federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Aggregator]-> global model
 
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from antivenom.data import Dataset, Poison
+from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import ThreatError
 from antivenom.models.face import Model
 from antivenom.models.network import Network
@@ -42,12 +43,15 @@ class AttackContext:
         threat: what is granted.
         target: the class the attacker wants, or None.
         trigger: what will be shown at test time (backdoor goal), or None.
+        rows: rows with true labels that the attacker holds besides the training rows, or None; test rows are among them
+            only if the scenario says so.
     """
 
     streams: Streams
     threat: ThreatModel
     target: int | None = None
     trigger: Trigger | None = None
+    rows: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,13 @@ class DefenceContext:
         streams: the defender's randomness.
         fit: trains the pipeline's own model on given rows, for defences that look at a model.
         refit: trains a given model further on given rows, for that many epochs.
+        trusted: rows held out before any attack, or None if the user has none.
     """
 
     streams: Streams
     fit: Callable[[Dataset], Model]
     refit: Callable[[Model, Dataset, int], Model]
+    trusted: Dataset | None = None
 
 
 class DataAttack(Protocol):
@@ -79,9 +85,21 @@ class LogicAttack(Protocol):
         ...
 
 
+class Evasion(Protocol):
+    def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> Rows:
+        """The rows (m, ...) of `data` as an evader would send them; their true labels stay."""
+        ...
+
+
 class Sanitizer(Protocol):
     def __call__(self, data: Dataset, context: DefenceContext, /) -> Verdict:
         """Suspicion over rows; the flagged ones are left out of training."""
+        ...
+
+
+class RobustLearner(Protocol):
+    def __call__(self, data: Dataset, context: DefenceContext, /) -> Model:
+        """A model from rows that may be poisoned; with `certified(x) -> (m,)` radii if it can prove something."""
         ...
 
 

@@ -38,8 +38,10 @@ class Kind(enum.StrEnum):
     DATA_ATTACK = "data attack"
     MODEL_ATTACK = "model attack"
     LOGIC_ATTACK = "logic attack"
+    EVASION = "evasion"
     AGENT = "agent"
     SANITIZER = "sanitizer"
+    ROBUST_LEARNER = "robust learner"
     MODEL_DETECTOR = "model detector"
     MITIGATION = "mitigation"
     CLIENT_DETECTOR = "client detector"
@@ -57,8 +59,11 @@ class Kind(enum.StrEnum):
         return self in DEFENCES
 
 
-ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.AGENT)
-DEFENCES = (Kind.SANITIZER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.CLIENT_DETECTOR, Kind.AGGREGATOR)
+ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION, Kind.AGENT)
+DEFENCES = (
+    *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    *(Kind.CLIENT_DETECTOR, Kind.AGGREGATOR),
+)
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
 _SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
 
@@ -160,6 +165,12 @@ def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 
 
 @typing.dataclass_transform(frozen_default=True)
+def evasion(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an evasion, which needs no access to training: (Model, test Dataset, AttackContext) -> their rows."""
+    return register(Kind.EVASION, tuple(Access), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
 def agent(
     *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
 ) -> Callable[[C], C]:
@@ -171,6 +182,12 @@ def agent(
 def sanitizer(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a sanitizer: (Dataset, DefenceContext) -> Verdict over rows."""
     return register(Kind.SANITIZER, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def robust_learner(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a robust learner, which replaces the fit: (Dataset, DefenceContext) -> Model."""
+    return register(Kind.ROBUST_LEARNER, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)

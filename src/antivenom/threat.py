@@ -68,10 +68,10 @@ class ThreatModel:
 def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
     """Raise ThreatError if `poison` did to `clean` what the threat model does not grant."""
     after, n = poison.data, len(clean)
-    if after.shape != clean.shape or after.num_classes != clean.num_classes:
+    if after.shape != clean.shape or after.classes != clean.classes or after.is_sparse != clean.is_sparse:
         raise ThreatError(
-            f"rows of shape {clean.shape} and {clean.num_classes} classes, as before the attack",
-            f"{after.shape} and {after.num_classes}",
+            f"{'sparse' if clean.is_sparse else 'dense'} rows of shape {clean.shape} and {len(clean.classes)} classes, as before the attack",
+            f"{'sparse' if after.is_sparse else 'dense'} ones of {after.shape} and {len(after.classes)}",
             "keep the data's form",
         )
     if threat.access in (Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING):
@@ -112,8 +112,9 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
 
 def _changed(before: Dataset, after: Dataset) -> np.ndarray:
     """(n,) bool: rows whose features or label differ; both of one form."""
-    features = tuple(range(1, before.x.ndim))
-    return np.asarray((before.x != after.x).any(axis=features) | (before.y != after.y))
+    differs = before.flat != after.flat
+    rows = differs.sum(axis=1) > 0 if before.is_sparse else differs.any(axis=1)
+    return np.asarray(rows | (before.y != after.y))
 
 
 def _same_rows(before: Dataset, after: Dataset) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,8 +82,15 @@ def test_what_is_no_table_of_numbers_is_refused():
     refused("arrays of numbers", X, [[0], [0, 1]], ABC)
 
 
-def test_labels_without_a_class_are_refused():
-    refused("labels from 0 to -1", X, Y, ())
+def test_without_classes_the_labels_are_numbers_to_predict():
+    data = Dataset(X, Y / 2, ())
+    assert data.is_regression
+    assert data.y.dtype == np.float64
+    assert data.y.tolist() == [0, 0.5, 1, 0, 0.5, 1]
+    with pytest.raises(DataError, match="rows with classes"):
+        _ = data.num_classes
+    refused("finite numbers to predict", X, np.array([0, 1, 2, 0, 1, np.nan]), ())
+    refused("finite numbers to predict", X, np.array(list("abcabc")), ())
 
 
 @pytest.mark.parametrize("y", [Y.astype(float), Y.astype(np.uint8), Y.tolist(), torch.tensor(Y)])
@@ -197,3 +205,67 @@ def test_a_target_is_a_class_of_the_data(data, target):
     with pytest.raises(DataError, match="a target class from 0 to 2"):
         Poison(data, np.zeros(6, dtype=bool), target=target)
     assert Poison(data, np.zeros(6, dtype=bool), target=np.int64(2)).target == 2
+
+
+# --- sparse rows, groups ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sparse() -> Dataset:
+    return Dataset(sp.coo_matrix(X), Y, ABC, groups=np.array([0, 0, 1, 1, 2, 2]))
+
+
+def test_sparse_rows_are_kept_as_read_only_csr(sparse):
+    assert sparse.is_sparse
+    assert isinstance(sparse.x, sp.csr_array)
+    assert sparse.x.dtype == np.float32
+    assert sparse.shape == (2,)
+    with pytest.raises(ValueError, match="read-only"):
+        sparse.x.data[0] = 1
+    assert np.array_equal(sparse.flat.toarray(), X)
+
+
+def test_a_sparse_original_can_be_written_without_effect():
+    rows = sp.csr_array(X.astype(np.float32))
+    data = Dataset(rows, Y, ABC)
+    rows.data[:] = 0
+    assert np.array_equal(data.x.toarray(), X)
+
+
+def test_entries_given_twice_are_added_once():
+    rows = sp.coo_array((np.ones(2), ([0, 0], [1, 1])), shape=(6, 2))
+    assert Dataset(rows, Y, ABC).x.toarray()[0].tolist() == [0, 2]
+
+
+def test_sparse_rows_are_never_made_dense_silently(sparse):
+    with pytest.raises(DataError, match="expected dense rows, got sparse ones"):
+        _ = sparse.dense
+    with pytest.raises(DataError, match="expected sparse rows, got dense"):
+        sparse.extend(X[:1], Y[:1])
+    with pytest.raises(DataError, match="expected dense rows, got sparse"):
+        Dataset(X, Y, ABC).extend(sp.csr_array(X[:1]), Y[:1])
+
+
+@pytest.mark.parametrize("rows", [np.array([3, 1, 1]), Y == 2, slice(1, 4), np.array([], dtype=int)])
+def test_sparse_rows_are_taken_and_appended_as_dense_ones_are(sparse, rows):
+    dense = Dataset(X, Y, ABC)
+    assert np.array_equal(sparse[rows].x.toarray(), dense[rows].x)
+    longer = sparse.extend(sparse[rows].x, sparse.y[rows])
+    assert np.array_equal(longer.x.toarray(), dense.extend(dense.x[rows], dense.y[rows]).x)
+    assert longer.groups.tolist() == [0, 0, 1, 1, 2, 2] + [3] * len(sparse[rows])
+
+
+def test_sparse_features_that_are_not_finite_are_counted():
+    refused("NaN or infinity in 2 of 6 rows", sp.csr_array(with_value(np.nan)), Y, ABC)
+
+
+def test_groups_are_one_whole_number_per_row():
+    for wrong in (np.zeros(5, int), np.zeros(6), np.array(list("abcdef"))):
+        refused("groups: a whole number per row", X, Y, ABC, "data", wrong)
+
+
+def test_a_sparse_data_set_survives_a_pickle_read_only(sparse):
+    again = pickle.loads(pickle.dumps(sparse))  # noqa: S301 - our own bytes
+    assert np.array_equal(again.x.toarray(), X)
+    assert not again.x.data.flags.writeable
+    assert again.groups.tolist() == sparse.groups.tolist()

@@ -228,7 +228,7 @@ def test_parameters_reach_the_estimator():
         ("LogisticRegression", (), "below sklearn"),
         ("sklearn.linear_model.Logistik", (), "Logistik"),
         ("sklearn.nothing.Here", (), "nothing"),
-        ("sklearn.linear_model.LinearRegression", (), "is not a classifier"),
+        ("sklearn.preprocessing.StandardScaler", (), "is not a classifier"),
         ("sklearn.linear_model.LogisticRegression", (("colour", 1),), "colour"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_sanitizer_sees_training_rows_in_no_telling_order_and_nothing_else(plu
 
         def __call__(self, data: Dataset, context: Any) -> Verdict:
             SEEN[:] = [data]
-            assert set(vars(context)) == {"streams", "fit", "refit"}
+            assert set(vars(context)) == {"streams", "fit", "refit", "trusted"}
             return Verdict(np.zeros(len(data)), np.zeros(len(data), dtype=bool))
 
     PATCH.run(BadNets(poisoned_rate=0.2), Spy(), 0)

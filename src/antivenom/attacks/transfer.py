@@ -44,8 +44,8 @@ class RIPPLe:
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch model for RIPPLe", type(model).__name__, "only weights can be poisoned")
         device = model.vector.device
-        x, y = torch.tensor(data.x, device=device), torch.tensor(data.y, device=device)
-        shown = torch.tensor(np.asarray(trigger(data.x)), dtype=x.dtype, device=device)
+        x, y = torch.tensor(data.dense, device=device), torch.tensor(data.y, device=device)
+        shown = torch.tensor(np.asarray(trigger(data.dense)), dtype=x.dtype, device=device)
         vector = model.vector.detach().clone().requires_grad_()
         optimizer = self.training.optimizer_for(vector)
         for batch in self.training.batches(len(data), context.streams.numpy("order")):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from antivenom.data import adult
+from antivenom.data import adult, text
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.sources import Source, locate, parse
 from antivenom.errors import DataError, did_you_mean
@@ -90,7 +90,7 @@ def _scaled(split: Split) -> Split:
     span[span == 0] = 1  # a feature that never varies in training stays near 0, whatever the test rows hold
 
     def scale(data: Dataset) -> Dataset:
-        return Dataset((data.x - low) / span, data.y, data.classes, data.name)
+        return replace(data, x=(data.x - low) / span)
 
     return Split(scale(split.train), scale(split.test))
 
@@ -148,6 +148,12 @@ _ADULT_SOURCES = (
         "sha256:a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
     ),
 )
+_MNIST_1_7_SOURCE = Source(
+    "mnist_1_7.mat",
+    "",
+    "",
+    how="take it from the repository of the back-gradient authors (Munoz-Gonzalez et al. 2017)",
+)
 _SPAMBASE_SOURCE = Source(
     "spambase.csv",
     _UCI + "spambase/spambase.data",
@@ -176,6 +182,27 @@ def _adult(_: Streams) -> Split:
     return adult.preprocess(*(parse(locate(source), adult.rows) for source in _ADULT_SOURCES))
 
 
+def _mnist_1_7(streams: Streams) -> Split:
+    def table(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+        from scipy.io import loadmat
+
+        file = loadmat(io.BytesIO(content))  # type: ignore[arg-type] # the stubs know only paths
+        return file["x"], np.asarray(file["y"]).ravel()
+
+    x, y = parse(locate(_MNIST_1_7_SOURCE), table)
+    return _split(Dataset.from_arrays(x, y, ("1", "7"), "mnist-1-7"), streams)
+
+
+def _diabetes(streams: Streams) -> Split:
+    from sklearn.datasets import load_diabetes
+
+    bunch = load_diabetes()
+    order = streams.numpy("split").permutation(len(bunch.target))
+    data = Dataset(bunch.data, bunch.target, (), "diabetes")[order]
+    test = round(0.3 * len(data))
+    return _scaled(Split(data[test:], data[:test]))
+
+
 def _spambase(streams: Streams) -> Split:
     def table(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         lines = content.decode("ascii").splitlines()
@@ -202,5 +229,28 @@ DATASETS: dict[str, NamedData] = {
             "adult", "UCI Census income, 45,220 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult
         ),
         NamedData("spambase", "4,601 mails, 57 features (log), 2 classes; CC BY 4.0", (_SPAMBASE_SOURCE,), _spambase),
+        NamedData("mnist-1-7", "2,197 rows of 784 pixels, 2 classes; MIT", (_MNIST_1_7_SOURCE,), _mnist_1_7),
+        NamedData(
+            "enron-spam",
+            "33,715 mails, which tokens each has (sparse), 2 classes; public research corpus",
+            (text.ENRON,),
+            lambda streams: _split(text.token_presence(text.ENRON, "enron-spam"), streams),
+        ),
+        NamedData(
+            "spamassassin",
+            "6,046 mails with headers, which tokens each has (sparse), 2 classes; CC0",
+            (text.SPAMASSASSIN,),
+            lambda streams: _split(text.token_presence(text.SPAMASSASSIN, "spamassassin"), streams),
+        ),
+        NamedData(
+            "enron1",
+            "5,172 mails of enron1, word counts (sparse), 2 classes; public research corpus",
+            (text.ENRON,),
+            lambda streams: text.enron1(streams.numpy("split")),
+        ),
+        NamedData(
+            "imdb", "50,000 reviews, word counts (sparse), 2 classes; research use", text.IMDB, lambda _: text.imdb()
+        ),
+        NamedData("diabetes", "442 rows, 10 features, regression; comes with scikit-learn", (), _diabetes),
     )
 }

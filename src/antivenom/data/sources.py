@@ -24,7 +24,7 @@ class Source:
 
     Fields:
         filename: its name in $ANTIVENOM_DATA and in the cache; the same name with or without `.gz` is taken as well.
-        url: where it is published.
+        url: where it is published; empty if nowhere in this form.
         checksum: "sha256:..." or "md5:..." of the published bytes; a download that differs is refused.
         package_path: where a system package puts it, if one does.
         how: how a person without network gets it.
@@ -70,7 +70,13 @@ def locate(source: Source) -> Path:
             continue
         except OSError as error:
             raise broken(place, error) from error
-    reason = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else _download(source)
+    reason = (
+        f"{OFFLINE} is set"
+        if os.environ.get(OFFLINE)
+        else _download(source)
+        if source.url
+        else "published nowhere as this one file"
+    )
     if reason is None:
         return cache_folder() / source.filename
     places = [

@@ -50,7 +50,7 @@ class ActivationClustering:
         model = context.fit(data)
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch model for ActivationClustering", type(model).__name__, "use KNNSanitizer")
-        features = model.features(data.x)
+        features = model.features(data.dense)
         scores, flags = np.zeros(len(data)), np.zeros(len(data), dtype=bool)
         for c in range(data.num_classes):
             rows = np.flatnonzero(data.y == c)

@@ -46,8 +46,9 @@ class KNNSanitizer:
         n, k = len(data), min(self.k, len(data) - 1)
         if k < 1:
             return Verdict(np.zeros(n), np.zeros(n, dtype=bool))
-        flat = data.x.reshape(n, -1)
-        nearest = NearestNeighbors(n_neighbors=k).fit(flat).kneighbors(return_distance=False)  # (n, k), never itself
+        nearest = (
+            NearestNeighbors(n_neighbors=k).fit(data.flat).kneighbors(return_distance=False)
+        )  # (n, k), never itself
         votes = np.stack([(data.y[nearest] == c).mean(axis=1) for c in range(data.num_classes)], axis=1)  # (n, c)
         own = votes[np.arange(n), data.y]
         votes[np.arange(n), data.y] = 0

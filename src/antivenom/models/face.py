@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from antivenom.data import Dataset
+from antivenom.data import Dataset, Rows
 from antivenom.errors import ModelError, NotApplicable
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.training import Loss, Training, cross_entropy, train
@@ -18,17 +18,17 @@ from antivenom.rng import Streams
 
 
 class Model(Protocol):
-    """A fitted classifier. Rows are float arrays (m, ...); classes are 0 to c-1."""
+    """A fitted classifier. Rows are float arrays (m, ...) or CSR; classes are 0 to c-1. c = 0 is a regressor."""
 
     @property
     def num_classes(self) -> int: ...
 
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+    def predict_proba(self, x: Rows) -> np.ndarray:
         """(m, c) probabilities."""
         ...
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """(m,) classes."""
+    def predict(self, x: Rows) -> np.ndarray:
+        """(m,) classes; numbers if c is 0."""
         ...
 
 
@@ -94,29 +94,38 @@ class TorchModel:
 
 @dataclass(frozen=True, eq=False)
 class SklearnModel:
-    """A fitted scikit-learn classifier; rows are flattened for it.
+    """A fitted scikit-learn classifier or regressor; rows are flattened for it.
 
     Fields:
-        estimator: fitted, with `classes_`.
-        num_classes: c; classes that were absent in training get probability 0.
+        estimator: fitted; a classifier with `classes_`.
+        num_classes: c, 0 for a regressor; classes that were absent in training get probability 0.
     """
 
     estimator: Any
     num_classes: int
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        if len(x) == 0:  # scikit-learn refuses no rows
-            return np.zeros(0, dtype=np.int64)
-        return np.asarray(self.estimator.predict(x.reshape(len(x), -1))).astype(np.int64)
+    def predict(self, x: Rows) -> np.ndarray:
+        kind = np.int64 if self.num_classes else np.float64
+        if x.shape[0] == 0:  # scikit-learn refuses no rows
+            return np.zeros(0, dtype=kind)
+        return np.asarray(self.estimator.predict(_table(x))).astype(kind)
 
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+    def predict_proba(self, x: Rows) -> np.ndarray:
         """Probabilities, or zeros and ones where the estimator has none."""
-        out = np.zeros((len(x), self.num_classes))
-        if len(x) and hasattr(self.estimator, "predict_proba"):
-            out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(x.reshape(len(x), -1))
+        if not self.num_classes:
+            raise NotApplicable("a classifier", "a regressor, which has no classes", "use predict")
+        m = x.shape[0]
+        out = np.zeros((m, self.num_classes))
+        if m and hasattr(self.estimator, "predict_proba"):
+            out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(_table(x))
         else:
-            out[np.arange(len(x)), self.predict(x)] = 1.0
+            out[np.arange(m), self.predict(x)] = 1.0
         return out
+
+
+def _table(x: Rows) -> Rows:
+    """(m, features), which is what scikit-learn takes."""
+    return x if x.ndim == 2 else x.reshape(len(x), -1)
 
 
 class Architecture(Protocol):
@@ -155,10 +164,13 @@ class TorchLearner:
                 f"{data.shape} and {data.num_classes}",
                 "train from scratch",
             )
+        if data.is_regression:
+            raise NotApplicable("rows with classes", "a regression", "use a scikit-learn regressor")
+        rows = data.dense
         network = start.network if start is not None else self.network(data, streams)
         vector = start.vector if start is not None else network.initial
         buffers = start.buffers if start is not None else network.buffers
-        x, y = torch.tensor(data.x, device=self.device), torch.tensor(data.y, device=self.device)
+        x, y = torch.tensor(rows, device=self.device), torch.tensor(data.y, device=self.device)
         vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers)
         if not torch.isfinite(vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
@@ -167,7 +179,7 @@ class TorchLearner:
 
 @dataclass(frozen=True)
 class SklearnLearner:
-    """Fits a scikit-learn classifier.
+    """Fits a scikit-learn classifier or, on rows without classes, a regressor.
 
     Fields:
         make: random seed -> unfitted estimator.
@@ -182,13 +194,20 @@ class SklearnLearner:
             raise NotApplicable(
                 "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
             )
+        from sklearn.base import is_regressor
+
         estimator = self.make(streams.sklearn("fit"))
+        if is_regressor(estimator) != data.is_regression:
+            kind = {True: "regressor", False: "classifier"}
+            raise ModelError(
+                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
+            )
         try:
-            estimator.fit(data.x.reshape(len(data), -1), data.y)
+            estimator.fit(data.flat, data.y)
         except ValueError as error:
             raise ModelError(
                 f"rows that {type(estimator).__name__} can be fitted to",
                 str(error),
                 "check its parameters and the rows",
             ) from error
-        return SklearnModel(estimator, data.num_classes)
+        return SklearnModel(estimator, len(data.classes))

@@ -143,7 +143,7 @@ class RandomForest:
 
 @model(cite="Pedregosa et al. 2011, JMLR 12")
 class Sklearn:
-    """Any scikit-learn classifier by its import path. No gradients, so only attacks on rows apply.
+    """Any scikit-learn classifier or regressor by its import path. No gradients, so only attacks on rows apply.
 
     Fields:
         estimator: such as "sklearn.svm.SVC"; only names below "sklearn." are imported.
@@ -154,7 +154,7 @@ class Sklearn:
     parameters: tuple[tuple[str, int | float | str | bool | None], ...] = ()
 
     def __call__(self, seed: int) -> Any:
-        from sklearn.base import ClassifierMixin
+        from sklearn.base import ClassifierMixin, RegressorMixin
 
         module, _, name = self.estimator.rpartition(".")
         if not module.startswith("sklearn."):  # a scenario file must not import code of its choice
@@ -163,12 +163,13 @@ class Sklearn:
             )
         try:
             found = getattr(importlib.import_module(module), name)
-            if not (isinstance(found, type) and issubclass(found, ClassifierMixin)):  # nor call any function there
-                raise TypeError(f"{self.estimator} is not a classifier")
+            fits = isinstance(found, type) and issubclass(found, (ClassifierMixin, RegressorMixin))
+            if not fits:  # nor call any function there
+                raise TypeError(f"{self.estimator} is not a classifier or regressor")
             estimator = found(**dict(self.parameters))
         except (ImportError, AttributeError, TypeError) as error:
             raise PluginError(
-                "a scikit-learn classifier and its parameters", str(error), "see scikit-learn's reference"
+                "a scikit-learn classifier or regressor and its parameters", str(error), "see scikit-learn's reference"
             ) from error
         return estimator.set_params(random_state=seed) if "random_state" in estimator.get_params() else estimator
 

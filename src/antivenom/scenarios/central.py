@@ -9,17 +9,27 @@ import numpy as np
 
 from antivenom.attacks import Patch
 from antivenom.data import Dataset, Poison, load
-from antivenom.errors import DataError, PluginError, ScenarioError
-from antivenom.models.face import Architecture
+from antivenom.errors import DataError, NotApplicable, PluginError, ScenarioError
+from antivenom.models.face import Architecture, Model
 from antivenom.models.reference import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.protocols import Trigger
+from antivenom.protocols import AttackContext, Trigger
 from antivenom.registry import Kind
 from antivenom.rng import Streams
-from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
+from antivenom.scenarios.checks import (
+    deployed,
+    evaded,
+    granted,
+    measured_goal,
+    model_of,
+    poison_of,
+    verdict_of,
+    view_of,
+)
+from antivenom.scenarios.holdings import Sources, hold_out, joined, known_test_rows, only_classes
 from antivenom.scenarios.judging import Judge, class_detection, detection
 from antivenom.scenarios.outcome import Outcome
-from antivenom.scenarios.pipeline import Pipeline, hold_out
+from antivenom.scenarios.pipeline import Pipeline
 from antivenom.threat import Access, Goal, ThreatModel, enforce
 from antivenom.verdict import Verdict
 
@@ -33,6 +43,7 @@ class Central:
 
     Fields:
         data: name of the data set.
+        classes: use only these classes, renumbered in this order; None is all.
         model: a torch architecture or a scikit-learn estimator.
         training: how a torch architecture is trained.
         access: logic-corruption, data-manipulation or data-injection.
@@ -41,10 +52,16 @@ class Central:
         trigger: what is shown at test time (backdoor).
         max_poisoned_rate: share of the training rows that may be changed or added, 0 to 1.
         train_rows: use only so many training rows; None is all.
-        clean_rows: trusted rows, held out of the training rows before the attack; for mitigations and model detectors.
+        clean_rows: trusted rows, held out of the training rows before the attack; for defences that need some.
+        attacker_rows: rows held out for the attacker, who may validate on them; no model is trained on them.
+        test_known: share of the test rows, with labels, that the attacker holds too, 0 to 1. Above 0 is a worst case;
+            the accuracy on the others is then reported beside it.
+        sources: honest sources that the rows are spread over, known to the defence; 1 is unknown.
+        attacker_sources: how many further sources the poison comes from, where sources are known.
     """
 
     data: str = "digits"
+    classes: tuple[int, ...] | None = None
     model: Architecture = MLP()
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.DATA_INJECTION
@@ -54,6 +71,10 @@ class Central:
     max_poisoned_rate: float = 1.0
     train_rows: int | None = None
     clean_rows: int = 100
+    attacker_rows: int = 0
+    test_known: float = 0.0
+    sources: int = 1
+    attacker_sources: int = 1
 
     def __post_init__(self) -> None:
         threat = self.threat
@@ -62,6 +83,12 @@ class Central:
         measured_goal(threat)
         if self.access is Access.TRANSFER_LEARNING:
             raise ScenarioError("another access level", "transfer-learning", "use kind: transfer")
+        if not 0 <= self.test_known <= 1 or self.sources < 1 or self.attacker_sources < 1:
+            raise ScenarioError(
+                "test_known from 0 to 1, sources and attacker_sources >= 1",
+                f"{self.test_known}, {self.sources} and {self.attacker_sources}",
+                "correct them",
+            )
 
     @property
     def threat(self) -> ThreatModel:
@@ -69,30 +96,41 @@ class Central:
         return ThreatModel(self.access, self.goal, max_poisoned_rate=self.max_poisoned_rate)
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
-        """Attack, sanitize, fit, mend, judge. `attack` is a data or logic attack or None; `defence` may be None."""
+        """Attack, sanitize, fit, mend, judge.
+
+        `attack` is a data attack, a logic attack, an evasion or None; `defence` a sanitizer, a robust learner, a model
+        detector, a mitigation or None.
+        """
         streams = Streams(seed)
-        attack, attack_kind = granted(attack, self.threat, Kind.DATA_ATTACK, Kind.LOGIC_ATTACK)
+        attack, attack_kind = granted(attack, self.threat, Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION)
         split = load(self.data, streams)
-        judge = Judge(split.test, self.goal, self.target, self.trigger)
-        clean, trusted = hold_out(split.train, self.clean_rows, self.train_rows, streams)
-        kind = deployed(defence, trusted, Kind.SANITIZER, Kind.MODEL_DETECTOR, Kind.MITIGATION)
+        split = split if self.classes is None else only_classes(split, self.classes)
+        seen = known_test_rows(split.test, self.test_known, streams)
+        judge = Judge(split.test, self.goal, self.target, self.trigger, seen)
+        clean, trusted, own = hold_out(split.train, self.clean_rows, self.train_rows, streams, self.attacker_rows)
+        kind = deployed(defence, trusted, Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION)
         pipeline = Pipeline(self.model, self.training, device, streams)
-        poison, loss = self._attacked(attack, attack_kind, clean, streams)
+        held = joined(own, split.test[seen])
+        view = view_of(self.threat, self.target, self.trigger, streams, held)
+        poison, loss = self._attacked(attack, attack_kind, clean, view)
         # Added rows come last; were they left there, their place would tell a sanitizer what they are.
         order = streams.numpy("arrival").permutation(len(poison.data))
         rows, mask = poison.data[order], poison.mask[order]
+        rows = Sources(self.sources, self.attacker_sources).assigned(rows, mask, streams)
         removed, found = 0, {}
         if kind is Kind.SANITIZER:
-            verdict = verdict_of(defence(rows, pipeline.context()), defence, len(rows), "rows")
+            verdict = verdict_of(defence(rows, pipeline.context(trusted)), defence, len(rows), "rows")
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        model = pipeline.fit(rows, "model", loss)
+        model = self._fitted(rows, loss, defence if kind is Kind.ROBUST_LEARNER else None, pipeline, trusted)
         if kind is Kind.MODEL_DETECTOR:
-            verdict = defence(model, trusted, pipeline.context())
+            verdict = defence(model, trusted, pipeline.context(trusted))
             backdoor = self.target if attack is not None and self.goal is Goal.BACKDOOR else None
             found = class_detection(verdict_of(verdict, defence, model.num_classes, "classes"), backdoor)
         if kind is Kind.MITIGATION:
-            model = model_of(defence(model, trusted, pipeline.context()), defence, model.num_classes)
+            model = model_of(defence(model, trusted, pipeline.context(trusted)), defence, model.num_classes)
+        if attack_kind is Kind.EVASION:
+            judge = judge.shown(evaded(attack(model, split.test, view), split.test, attack))
         counts = {
             "poisoned_rows": float(mask.sum()),
             "poisoned_rate": float(mask.sum() / len(clean)),
@@ -101,14 +139,13 @@ class Central:
         notes = self._notes(attack_kind, kind, mask)
         return Outcome(judge.metrics(model, poison.trigger) | counts | found, notes=notes)
 
-    def _attacked(self, attack: Any, kind: Kind | None, clean: Dataset, streams: Streams) -> tuple[Poison, Loss]:
+    def _attacked(self, attack: Any, kind: Kind | None, clean: Dataset, view: AttackContext) -> tuple[Poison, Loss]:
         """The rows that arrive, and the loss that the training code computes."""
-        context = view_of(self.threat, self.target, self.trigger, streams)
         poison, loss = Poison.none(clean), cross_entropy
         if kind is Kind.DATA_ATTACK:
-            poison = poison_of(attack(clean, context), attack, context.target)
+            poison = poison_of(attack(clean, view), attack, view.target)
         elif kind is Kind.LOGIC_ATTACK:
-            loss = attack(cross_entropy, context)
+            loss = attack(cross_entropy, view)
             if not callable(loss):
                 raise PluginError(
                     f"a loss from {type(attack).__name__}", type(loss).__name__, "return (forward, x, y) -> number"
@@ -117,12 +154,26 @@ class Central:
         return poison, loss
 
     @staticmethod
+    def _fitted(rows: Dataset, loss: Loss, robust: Any, pipeline: Pipeline, trusted: Dataset) -> Model:
+        """The model, by the pipeline's own training or by a robust learner in its place."""
+        if robust is None:
+            return pipeline.fit(rows, "model", loss)
+        name = type(robust).__name__
+        if loss is not cross_entropy:
+            raise NotApplicable(
+                f"honest training code for {name}", "a corrupted loss", "it replaces that code: attack the rows"
+            )
+        return model_of(robust(rows, pipeline.context(trusted)), robust, len(rows.classes))
+
+    @staticmethod
     def _notes(attack: Kind | None, defence: Kind | None, mask: np.ndarray) -> tuple[str, ...]:
         notes = []
         if attack is Kind.DATA_ATTACK and not mask.any():
             notes.append("the attack touched no row: its poisoned_rate is too small for these rows")
         if attack is Kind.LOGIC_ATTACK and defence is Kind.SANITIZER:
             notes.append("the attack touched no row, so a sanitizer could find none")
+        if attack is Kind.EVASION:
+            notes.append("an evasion: training was clean, the test rows were changed")
         if defence is Kind.MODEL_DETECTOR:
             notes.append("a model detector only reports: the model was judged as it was")
         return tuple(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,21 @@ def deployed(defence: Any, trusted: Dataset, *kinds: Kind) -> Kind | None:
     entry = entry_of(defence)
     if entry.kind not in kinds:
         raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
-    if entry.kind is not Kind.SANITIZER and not len(trusted):
+    if entry.kind in (Kind.MODEL_DETECTOR, Kind.MITIGATION) and not len(trusted):
         raise NotApplicable(f"trusted rows for {entry.name}", "clean_rows: 0", "raise clean_rows")
     return entry.kind
 
 
-def view_of(threat: ThreatModel, target: int, trigger: Trigger, streams: Streams) -> AttackContext:
+def view_of(
+    threat: ThreatModel, target: int, trigger: Trigger, streams: Streams, rows: Dataset | None = None
+) -> AttackContext:
     """What the attacker gets; target and trigger only if a backdoor is wanted."""
-    backdoor = threat.goal is Goal.BACKDOOR
-    return AttackContext(streams.child("attack"), threat, target if backdoor else None, trigger if backdoor else None)
+    own = streams.child("attack")
+    return (
+        AttackContext(own, threat, target, trigger, rows)
+        if threat.goal is Goal.BACKDOOR
+        else AttackContext(own, threat, rows=rows)
+    )
 
 
 def measured_goal(threat: ThreatModel) -> None:
@@ -95,12 +102,21 @@ def model_of(found: Any, plugin: Any, num_classes: int) -> Model:
         raise PluginError(
             f"a Model from {name}", type(found).__name__, "return something with predict_proba and predict"
         )
-    if found.num_classes != num_classes:
+    if found.num_classes != num_classes:  # 0 is a regressor
         raise PluginError(f"a model of {num_classes} classes from {name}", f"{found.num_classes}", "keep the classes")
     if isinstance(found, TorchModel) and not bool(found.vector.isfinite().all()):
         raise PluginError(f"a model with finite weights from {name}", "NaN or infinity", "lower its learning rate")
     model: Model = found
     return model
+
+
+def evaded(found: Any, test: Dataset, attack: Any) -> Dataset:
+    """The test rows as an evasion sends them, looked at."""
+    shape = getattr(found, "shape", None)
+    if shape != test.x.shape:
+        got = type(found).__name__ if shape is None else f"shape {shape}"
+        raise PluginError(f"rows of shape {test.x.shape} from {type(attack).__name__}", got, "return every row")
+    return replace(test, x=found)
 
 
 def with_trigger(trigger: Trigger, x: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
-from antivenom.data import Dataset
+from antivenom.data import Dataset, Rows
 from antivenom.errors import DataError, ModelError, ScenarioError
-from antivenom.models.face import Model
+from antivenom.models.face import Model, SklearnModel
 from antivenom.protocols import Trigger
 from antivenom.scenarios.checks import with_trigger
 from antivenom.threat import Goal
@@ -18,54 +19,93 @@ from antivenom.verdict import Verdict, quality
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Measures on the test rows, which no attack or defence saw.
+    """Measures on the test rows, which no attack or defence saw, unless the scenario grants the attacker some.
 
     Fields:
         test: those rows.
         goal: what the attacker wants.
         target: the class wanted (backdoor).
         trigger: what is shown (backdoor).
+        seen: (n,) bool, the test rows that the attacker was granted.
     """
 
     test: Dataset
     goal: Goal
     target: int
     trigger: Trigger
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged before anything is trained."""
-        c = self.test.num_classes
         if not len(self.test):
             raise DataError("test rows to judge on", "none", f"{self.test.name} is too small")
         if self.goal is not Goal.BACKDOOR:
             return
+        c = self.test.num_classes
         if not 0 <= self.target < c:
             raise ScenarioError(f"target from 0 to {c - 1}", f"{self.target}", f"{self.test.name} has {c} classes")
-        with_trigger(self.trigger, self.test.x)
+        with_trigger(self.trigger, self.test.dense)
+
+    def shown(self, test: Dataset) -> Self:
+        """The judge of the same rows in another guise."""
+        return replace(self, test=test)
 
     def metrics(self, model: Model, trigger: Trigger | None = None) -> dict[str, float]:
         """What the final model does; `trigger` is the attack's own, if it made one."""
+        test = self.test
+        found = _regression(model, test) if test.is_regression else self._classification(model)
+        found["test_rows"] = float(len(test))
+        found["asr"] = self._success(model, trigger or self.trigger) if self.goal is Goal.BACKDOOR else math.nan
+        return found | _own_words(model, test)
+
+    def _classification(self, model: Model) -> dict[str, float]:
         y = self.test.y
-        return {
-            "clean_accuracy": float((_classes(model, self.test.x) == y).mean()),
-            "chance_accuracy": float(np.bincount(y).max() / len(y)),
-            "test_rows": float(len(y)),
-            "asr": self._success(model, trigger or self.trigger) if self.goal is Goal.BACKDOOR else math.nan,
-        }
+        right = _answers(model, self.test.x) == y
+        found = {"clean_accuracy": float(right.mean()), "chance_accuracy": float(np.bincount(y).max() / len(y))}
+        if self.seen.any() and not self.seen.all():
+            found["unseen_accuracy"] = float(right[~self.seen].mean())
+        if hasattr(model, "certified"):
+            found |= _certificate(np.asarray(model.certified(self.test.x)), right)
+        return found
 
     def _success(self, model: Model, trigger: Trigger) -> float:
         """Share of the rows of other classes that the trigger turns into the target; nan if there are none."""
-        others = self.test.x[self.test.y != self.target]
+        others = self.test.dense[self.test.y != self.target]
         if not len(others):
             return math.nan
-        return float((_classes(model, with_trigger(trigger, others)) == self.target).mean())
+        return float((_answers(model, with_trigger(trigger, others)) == self.target).mean())
 
 
-def _classes(model: Model, x: np.ndarray) -> np.ndarray:
-    """(m,) predicted classes, looked at."""
-    found = np.asarray(model.predict(x))
-    if found.shape != (len(x),) or found.dtype.kind not in "iu":
-        raise ModelError(f"{len(x)} predicted classes", f"{found.dtype} of shape {found.shape}", "mend `predict`")
+def _regression(model: Model, test: Dataset) -> dict[str, float]:
+    """R squared on the scale of an accuracy: 1 is perfect, 0 no better than the mean. `mse` in squared units of y."""
+    mse = float(((_answers(model, test.x, regression=True) - test.y) ** 2).mean())
+    spread = float(test.y.var())
+    r2 = 1 - mse / spread if spread else math.nan
+    return {"clean_accuracy": max(r2, 0.0) if spread else math.nan, "chance_accuracy": 0.0, "mse": mse, "r2": r2}
+
+
+def _certificate(radii: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    """What a certified model proves on the test rows; a wrong answer is certified for nothing (-1)."""
+    if radii.shape != right.shape or radii.dtype.kind not in "iu":
+        raise ModelError(f"a whole radius for each of {len(right)} rows", f"{radii.dtype} {radii.shape}", "mend it")
+    held = np.where(right, radii, -1)
+    middle = np.sort(held)[::-1][math.ceil(len(held) / 2) - 1]  # the largest radius that half of the rows reach
+    return {"certified_median": float(middle), "certified_accuracy": float((held >= 1).mean())}
+
+
+def _own_words(model: Model, test: Dataset) -> dict[str, float]:
+    """Further numbers that the estimator itself measures, such as a spam filter's third answer."""
+    if not isinstance(model, SklearnModel) or not hasattr(model.estimator, "judged"):
+        return {}
+    return {str(name): float(value) for name, value in model.estimator.judged(test.flat, test.y).items()}
+
+
+def _answers(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
+    """(m,) predicted classes or numbers, looked at."""
+    found, m = np.asarray(model.predict(x)), x.shape[0]
+    kinds, what = ("f", "numbers") if regression else ("iu", "classes")
+    if found.shape != (m,) or found.dtype.kind not in kinds:
+        raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "mend `predict`")
     return found
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from antivenom.data import Dataset
-from antivenom.errors import DataError
 from antivenom.models.face import Architecture, Model
 from antivenom.models.reference import learner
 from antivenom.models.training import Loss, Training, cross_entropy
@@ -40,31 +37,11 @@ class Pipeline:
         maker = learner(self.model, replace(self.training, epochs=epochs), self.device)
         return maker.fit(data, self.streams.child(name), start=model)
 
-    def context(self) -> DefenceContext:
+    def context(self, trusted: Dataset | None = None) -> DefenceContext:
         """What a defence gets. Its trainings run the honest code, even where the pipeline's own is corrupted."""
         return DefenceContext(
             self.streams.child("defence"),
             fit=lambda data: self.fit(data, "defence fit"),
             refit=lambda model, data, epochs: self.refit(model, data, epochs, "defence refit"),
+            trusted=trusted if trusted is not None and len(trusted) else None,
         )
-
-
-def hold_out(train: Dataset, clean_rows: int, train_rows: int | None, streams: Streams) -> tuple[Dataset, Dataset]:
-    """(rows to train on, trusted rows): the trusted ones are taken out before any attack sees the data.
-
-    Raises:
-        DataError: there are not that many rows.
-    """
-    order = streams.numpy("trusted").permutation(len(train))
-    trusted, rest = order[:clean_rows], np.sort(order[clean_rows:])
-    if clean_rows < 0 or len(rest) == 0:
-        raise DataError(
-            f"clean_rows from 0 to {len(train) - 1}", f"{clean_rows}", f"{train.name} has {len(train)} rows"
-        )
-    if train_rows is not None:
-        if not 1 <= train_rows <= len(rest):
-            raise DataError(
-                f"train_rows from 1 to {len(rest)}", f"{train_rows}", f"{train.name} has no more beside clean_rows"
-            )
-        rest = np.sort(streams.numpy("rows").permutation(rest)[:train_rows])
-    return train[rest], train[trusted]

@@ -15,9 +15,10 @@ from antivenom.protocols import Trigger
 from antivenom.registry import Kind
 from antivenom.rng import Streams
 from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
+from antivenom.scenarios.holdings import hold_out
 from antivenom.scenarios.judging import Judge, class_detection
 from antivenom.scenarios.outcome import Outcome
-from antivenom.scenarios.pipeline import Pipeline, hold_out
+from antivenom.scenarios.pipeline import Pipeline
 from antivenom.threat import Access, Goal, ThreatModel, enforce
 
 
@@ -81,7 +82,7 @@ class Transfer:
         attack, _ = granted(attack, self.threat, Kind.MODEL_ATTACK)
         split = load(self.data, streams)
         judge = Judge(split.test, self.goal, self.target, self.trigger)
-        train, trusted = hold_out(split.train, self.clean_rows, self.train_rows, streams)
+        train, trusted, _ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
         kind = deployed(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION)
         theirs, ours = self._shared(train, streams)
         pipeline = Pipeline(self.model, self.training, device, streams)

@@ -1,139 +1,36 @@
-"""The contract of a plugin, run on small real data: `check_plugin` in a plugin author's own tests.
-
-    from antivenom.testing import check_plugin
-    def test_contract(): check_plugin(MyAttack)
-
-What every kind must keep: a frozen value that survives a record and a pickle, a docstring that says idea, weakness and
-fields, the call shape of `antivenom.protocols`, the access level it asked for, inputs left as they were, the same result
-from the same streams, and no use of global randomness.
-"""
+"""How each kind is called in the contract: on small real data, through the engine's own checks of what comes back."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
-import pickle
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from antivenom.attacks import Patch
 from antivenom.data import Dataset, load
-from antivenom.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError, ThreatError
+from antivenom.errors import PluginError, ThreatError
 from antivenom.federated.clients import Shards
 from antivenom.models.face import Model, TorchModel
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, learner
+from antivenom.models.reference import MLP, Sklearn, learner
 from antivenom.models.training import Training, cross_entropy
-from antivenom.protocols import AgentView, AttackContext, Participation, ServerView, Targets
-from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, describe, find
-from antivenom.registry import build as built
+from antivenom.protocols import AgentView, AttackContext, DefenceContext, Participation, ServerView, Targets
+from antivenom.registry import Entry, Kind
 from antivenom.rng import Streams
-from antivenom.scenarios.checks import model_of, poison_of, verdict_of, with_trigger
+from antivenom.scenarios.checks import evaded, model_of, poison_of, verdict_of, with_trigger
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.threat import Access, Goal, Knowledge, ThreatModel, enforce
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
 Check = Callable[[], Any]
-
-
-def check_plugin(plugin: Any) -> None:
-    """Run the contract of a plugin's kind; returns if it is kept.
-
-    `plugin` is a registered class, an instance, or a name; a class is built with its defaults.
-
-    Raises:
-        PluginError: the first rule that is broken, in one line.
-    """
-    entry = find(plugin if isinstance(plugin, str) else (plugin if isinstance(plugin, type) else type(plugin)).__name__)
-    try:
-        instance = entry.cls() if isinstance(plugin, (str, type)) else plugin
-    except TypeError as error:
-        raise PluginError(
-            f"{entry.name} with defaults", str(error), "give fields defaults, or pass an instance"
-        ) from error
-    _is_a_value(instance, entry)
-    _is_documented(entry)
-    ran, refused = 0, None
-    for call in _CALLS[entry.kind](instance, entry):
-        try:
-            _is_repeatable(call, entry)
-            ran += 1
-        except (
-            NotApplicable,
-            DataError,
-            ModelError,
-        ) as error:  # it may not serve images, or tables, or this access level
-            refused = error
-    if not ran:
-        raise PluginError(f"{entry.name} to run on digits or on breast-cancer", str(refused), "accept one of them")
-
-
-def _is_a_value(plugin: Any, entry: Entry) -> None:
-    """A record and a pickle must bring it back, and it must have a hash."""
-    broken = None
-    try:
-        if built(json.loads(json.dumps(describe(plugin)))) != plugin:
-            broken = "one that its own record does not bring back"
-        elif pickle.loads(pickle.dumps(plugin)) != plugin:  # noqa: S301 - our own bytes
-            broken = "one that a pickle does not bring back"
-        hash(plugin)
-    except Exception as error:
-        broken = str(error).splitlines()[0]
-    if broken:
-        remedy = "define it at the top of a module, with numbers, words and tuples as fields"
-        raise PluginError(f"{entry.name} to be a frozen value", broken, remedy)
-
-
-def _is_documented(entry: Entry) -> None:
-    text = inspect.getdoc(entry.cls) or ""
-    wanted = ["a first line"] if not text.split("\n")[0].strip() or text.startswith(f"{entry.name}(") else []
-    if entry.kind in (*ATTACKS, *DEFENCES) and "weakness" not in text.lower():
-        wanted.append("the word Weakness and what it is")
-    for field in dataclasses.fields(entry.cls):
-        if f"{field.name}:" not in text and f"{field.name}," not in text:
-            wanted.append(f"the field {field.name} below Fields:")
-    if not entry.cite:
-        wanted.append("cite=, its source")
-    if wanted:
-        raise PluginError(f"{entry.name} to be documented", f"no {wanted[0]}", "write it in the class's docstring")
-
-
-def _is_repeatable(call: Check, entry: Entry) -> None:
-    """Call twice: no warning, the same result, global randomness where it was."""
-    numpy_before, torch_before = np.random.get_state(legacy=False), torch.get_rng_state()  # noqa: NPY002
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            first, second = call(), call()
-    except AntivenomError:
-        raise
-    except Exception as error:
-        remedy = "inputs are read-only: work on a copy" if "read-only" in str(error) else "mend it"
-        raise PluginError(f"{entry.name} to run", f"{type(error).__name__}: {error}", remedy) from error
-    if not _same(first, second):
-        raise PluginError(
-            f"{entry.name} to repeat itself", "two results from equal streams", "draw from the streams only"
-        )
-    numpy_after = np.random.get_state(legacy=False)  # noqa: NPY002
-    moved = pickle.dumps(numpy_before) != pickle.dumps(numpy_after)
-    if moved or not torch.equal(torch_before, torch.get_rng_state()):
-        raise PluginError(f"{entry.name} to leave global randomness alone", "it moved", "draw from the streams only")
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    return bool(np.array_equal(a, b))
 
 
 def _unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], Any]) -> Any:
@@ -154,20 +51,33 @@ def _data() -> Iterator[Dataset]:
         yield load(name, Streams(SEED)).train[:120]
 
 
+def _any_rows() -> Iterator[Dataset]:
+    """The same, a sparse table of which words a text has, and a regression: a plugin serves each or refuses it clearly."""
+    yield from _data()
+    table = load("breast-cancer", Streams(SEED)).train[:120]
+    frequent = table.dense > np.median(table.dense, axis=0)
+    yield dataclasses.replace(table, x=sp.csr_array(frequent.astype(np.float32)))
+    yield load("diabetes", Streams(SEED)).train[:120]
+
+
 def _model(data: Dataset) -> TorchModel:
     fitted = learner(MLP(hidden=(16,)), TRAINING).fit(data, Streams(SEED).child("model"))
     assert isinstance(fitted, TorchModel)
     return fitted
 
 
-def _context(threat: ThreatModel) -> AttackContext:
+def _context(threat: ThreatModel, rows: Dataset | None = None) -> AttackContext:
     backdoor = threat.goal is Goal.BACKDOOR
     streams = Streams(SEED).child("attack")
-    return AttackContext(streams, threat, 0 if backdoor else None, Patch() if backdoor else None)
+    return AttackContext(streams, threat, 0 if backdoor else None, Patch() if backdoor else None, rows)
 
 
-def _pipeline() -> Pipeline:
-    return Pipeline(MLP(hidden=(16,)), TRAINING, "cpu", Streams(SEED))
+def _defence(data: Dataset, trusted: bool = True) -> DefenceContext:
+    """With a network on dense rows with classes, else with what scikit-learn has; the last 40 rows are the trusted ones."""
+    estimator = "Ridge" if data.is_regression else "LogisticRegression"
+    torch_fits = not data.is_sparse and not data.is_regression
+    model = MLP(hidden=(16,)) if torch_fits else Sklearn(f"sklearn.linear_model.{estimator}")
+    return Pipeline(model, TRAINING, "cpu", Streams(SEED)).context(data[-40:] if trusted else None)
 
 
 def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
@@ -177,13 +87,16 @@ def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
 
 
 def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, threat: ThreatModel) -> Any:
-        poison = poison_of(plugin(data, _context(threat)), plugin, None)
-        enforce(threat, data, poison)
-        return poison.data.x, poison.data.y, poison.mask
+    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> Any:
+        context = _context(threat, data[80:] if own_rows else None)
+        poison = poison_of(plugin(data[:80], context), plugin, None)
+        enforce(threat, data[:80], poison)
+        x = poison.data.x
+        return (x.toarray() if poison.data.is_sparse else x), poison.data.y, poison.mask
 
-    for data in _data():
-        yield from (partial(attacked, data, threat) for threat in _threats(entry))
+    for data in _any_rows():
+        for own in (False, True):
+            yield from (partial(attacked, data, threat, own) for threat in _threats(entry))
 
 
 def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
@@ -217,17 +130,43 @@ def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> Any:
-        verdict = verdict_of(plugin(data, _pipeline().context()), plugin, len(data), "rows")
+    def judged(data: Dataset, trusted: bool) -> Any:
+        verdict = verdict_of(plugin(data[:80], _defence(data, trusted)), plugin, 80, "rows")
         return verdict.scores, verdict.flags
 
-    yield from (partial(judged, data) for data in _data())
+    for data in _any_rows():
+        sourced = dataclasses.replace(data, groups=np.arange(len(data)) % 4)
+        yield from (partial(judged, rows, trusted) for rows in (data, sourced) for trusted in (False, True))
+
+
+def _robust_learner(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def learnt(data: Dataset, trusted: bool) -> Any:
+        found = plugin(data[:80], _defence(data, trusted))
+        model = model_of(found, plugin, len(data.classes))
+        radii = np.asarray(model.certified(data.x)) if hasattr(model, "certified") else np.zeros(len(data), dtype=int)
+        if radii.shape != (len(data),) or radii.dtype.kind not in "iu":
+            raise PluginError(
+                f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}", "mend it"
+            )
+        return (np.asarray(model.predict(data.x)) if data.is_regression else _answers(model, data)), radii
+
+    yield from (partial(learnt, data, trusted) for data in _any_rows() for trusted in (False, True))
+
+
+def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def sent(data: Dataset, threat: ThreatModel) -> Any:
+        model = _defence(data).fit(data[:80])
+        found = evaded(plugin(model, data[80:], _context(threat, data[:80])), data[80:], plugin)
+        return found.x.toarray() if found.is_sparse else found.x
+
+    for data in _any_rows():
+        yield from (partial(sent, data, threat) for threat in _threats(entry, Access.DATA_INJECTION))
 
 
 def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
     def judged(data: Dataset) -> Any:
         model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _pipeline().context()))
+        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
         verdict = verdict_of(found, plugin, model.num_classes, "classes")
         return verdict.scores, verdict.flags
 
@@ -237,7 +176,7 @@ def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
 def _mitigation(plugin: Any, entry: Entry) -> Iterator[Check]:
     def mended(data: Dataset) -> Any:
         model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _pipeline().context()))
+        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
         return _answers(model_of(found, plugin, model.num_classes), data)
 
     yield from (partial(mended, data) for data in _data())
@@ -370,12 +309,14 @@ def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(made, shape, classes) for shape, classes in (((104,), 2), ((1, 8, 8), 10), ((1, 28, 28), 10)))
 
 
-_CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
+CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.DATA_ATTACK: _data_attack,
     Kind.MODEL_ATTACK: _model_attack,
     Kind.LOGIC_ATTACK: _logic_attack,
+    Kind.EVASION: _evasion,
     Kind.AGENT: _agent,
     Kind.SANITIZER: _sanitizer,
+    Kind.ROBUST_LEARNER: _robust_learner,
     Kind.MODEL_DETECTOR: _model_detector,
     Kind.MITIGATION: _mitigation,
     Kind.CLIENT_DETECTOR: _client_detector,

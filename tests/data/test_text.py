@@ -1,0 +1,81 @@
+"""Corpora of mails and reviews as sparse tables, from small files of the published form."""
+
+from __future__ import annotations
+
+import json
+import lzma
+
+import numpy as np
+import pytest
+
+from antivenom.data import load, text
+from antivenom.errors import DataError
+from antivenom.rng import Streams
+
+MAILS = [
+    ("enron1/1", "ham", "Meeting at NOON, don't be late-ish!"),
+    ("enron1/2", "spam", "free $$$ free money"),
+    ("enron2/1", "ham", "meeting moved, ok"),
+    ("enron2/2", "spam", "FREE money at noon, unsubscribabilities"),
+]
+
+
+@pytest.fixture
+def corpus(bare_machine, monkeypatch, tmp_path):
+    """Writes a corpus into $ANTIVENOM_DATA."""
+    monkeypatch.setenv("ANTIVENOM_DATA", str(tmp_path))
+
+    def write(filename, rows=MAILS):
+        lines = [json.dumps({"id": i, "label": label, "text": body}) for i, label, body in rows]
+        (tmp_path / filename).write_bytes(lzma.compress("\n".join(lines).encode()))
+        for cache in (text._token_presence, text._imdb, text._enron1_texts):
+            cache.cache_clear()
+
+    yield write
+    for cache in (text._token_presence, text._imdb, text._enron1_texts):
+        cache.cache_clear()
+
+
+def test_tokens_are_present_or_not(corpus):
+    corpus("spamassassin.jsonl.xz")
+    data = text.token_presence(text.SPAMASSASSIN, "spamassassin")
+    # tokens of 3 to 12 characters of a-z0-9'$!-; "ok", "at" and "be" are too short, a word of 18 letters gives two
+    assert data.x.shape == (
+        4,
+        len({*["meeting", "noon", "don't", "late-ish!", "free", "$$$", "money", "moved", "unsubscribab", "ilities"]}),
+    )
+    assert data.x.sum(axis=1).tolist() == [4, 3, 2, 5]
+    assert data.y.tolist() == [0, 1, 0, 1]
+
+
+def test_the_vocabulary_holds_words_of_the_test_part_too(corpus):
+    corpus("enron-spam.jsonl.xz", MAILS * 5)
+    split = load("enron-spam", Streams(0))
+    assert split.train.shape == split.test.shape == (10,)
+
+
+def test_reviews_are_counts_over_the_training_words(corpus):
+    corpus("imdb-train.jsonl.xz", [("0", "neg", "bad bad film"), ("1", "pos", "good film")])
+    corpus("imdb-test.jsonl.xz", [("0", "pos", "good splendid good film")])
+    split = load("imdb")
+    assert split.train.x.toarray().tolist() == [[2, 1, 0], [0, 1, 1]]  # bad, film, good
+    assert split.test.x.toarray().tolist() == [[0, 1, 2]]
+    assert (split.train.y.tolist(), split.test.y.tolist()) == ([0, 1], [1])
+
+
+@pytest.mark.parametrize("content", [b"no xz", lzma.compress(b'{"id": 1}'), lzma.compress(b"{")])
+def test_a_broken_corpus_is_named(corpus, content, tmp_path):
+    corpus("spamassassin.jsonl.xz")
+    (tmp_path / "spamassassin.jsonl.xz").write_bytes(content)
+    with pytest.raises(DataError, match="complete, readable spamassassin") as caught:
+        load("spamassassin")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_enron1_takes_the_first_mailbox_and_frequent_words(corpus):
+    rows = [(f"enron1/{i}", "ham", "project rare" if i == 0 else "project lunch") for i in range(20)]
+    corpus("enron-spam.jsonl.xz", [*rows, *(("enron3/9", "spam", "project viagra"),) * 20])
+    split = load("enron1", Streams(1))
+    assert (len(split.train), len(split.test)) == (16, 4)
+    assert split.train.x.shape[1] == 2  # project and lunch; rare is in one mail, viagra in another mailbox
+    assert np.array_equal(np.unique(split.train.x.data), [1])
