@@ -4,7 +4,20 @@ from antivenom.attacks.backdoor import BadNets
 from antivenom.attacks.labels import LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.regression import RegressionPoisoning, StatP
+from antivenom.attacks.subpopulation import SubpopulationAttack
 from antivenom.attacks.transfer import RIPPLe
 from antivenom.attacks.triggers import Patch, Stamp
 
-__all__ = ["BadNets", "BlindBackdoor", "LabelFlipping", "NoAttack", "Patch", "RIPPLe", "Stamp"]
+__all__ = [
+    "BadNets",
+    "BlindBackdoor",
+    "LabelFlipping",
+    "NoAttack",
+    "Patch",
+    "RIPPLe",
+    "RegressionPoisoning",
+    "Stamp",
+    "StatP",
+    "SubpopulationAttack",
+]
