@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -113,7 +112,7 @@ class StatP:
         rng, k = context.streams.numpy("draws"), count(self.poisoned_rate, len(data))
         spread = np.atleast_2d(np.cov(x, rowvar=False, bias=True))
         drawn = rng.multivariate_normal(x.mean(axis=0), spread, size=k, method="eigh")
-        corners = farther(drawn, high[:-1], low[:-1])
+        corners = np.where(drawn > (low + high)[:-1] / 2, high[:-1], low[:-1])
         theta, _ = least_squares(clean, 0.0)
         answers = corners @ theta[:-1] + theta[-1]
         return injected(data, np.column_stack([corners, farther(answers, low[-1], high[-1])]))
@@ -132,9 +131,9 @@ def table(data: Dataset) -> np.ndarray:
     return np.column_stack([data.dense.reshape(len(data), -1), data.y])
 
 
-def farther(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
-    """The end of the range that is farther from each value; the nearer one if the ends are swapped."""
-    return np.where(values > (low + high) / 2, low, high)
+def farther(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The end of the range that is farther from each value."""
+    return np.asarray(np.where(values > (low + high) / 2, low, high))
 
 
 def injected(data: Dataset, poison: np.ndarray) -> Poison:
