@@ -115,3 +115,23 @@ def test_flips_far_inside_a_class_carry_over_to_learners_without_gradients(model
         for choice in ("random", "furthest")
     )
     assert chosen < random - 0.05
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *("ensemble.ExtraTreesClassifier", "neighbors.KNeighborsClassifier", "svm.LinearSVC"),
+        *("naive_bayes.GaussianNB", "tree.DecisionTreeClassifier", "linear_model.RidgeClassifier"),
+    ],
+)
+def test_any_scikit_learn_classifier_is_a_victim_with_many_classes_too(estimator: str) -> None:
+    scenario = Central(
+        data="digits",
+        model=Sklearn(f"sklearn.{estimator}"),
+        access="data-manipulation",
+        goal="availability",
+        train_rows=300,
+    )  # type: ignore[arg-type]
+    clean, attacked = (scenario.run(a, None, 0).metrics["clean_accuracy"] for a in (None, LabelFlipping(0.6)))
+    assert clean > 0.6
+    assert attacked < clean - 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,7 +30,7 @@ class SubpopulationAttack:
 
     Fields:
         alpha: rows added, as a multiple of the subpopulation's own training rows, >= 0.
-        clusters: number of clusters (k-means on 10 principal components).
+        clusters: number of clusters (k-means, on 10 principal components if there are more features).
         features: columns whose values define the subpopulation instead; () is by cluster.
         rank: which subpopulation, in order of size, from 0, the largest.
 
@@ -80,9 +81,12 @@ class SubpopulationAttack:
         from sklearn.decomposition import PCA
         from sklearn.pipeline import make_pipeline
 
-        seed, width = streams.sklearn("clusters"), min(COMPONENTS, len(data) - 1, math.prod(data.shape) - 1)
-        components = PCA(width, svd_solver="arpack" if data.is_sparse else "auto", random_state=seed)
-        groups = make_pipeline(components, KMeans(self.clusters, n_init=1, random_state=seed))
+        seed = streams.sklearn("clusters")
+        steps: list[Any] = [KMeans(self.clusters, n_init=1, random_state=seed)]
+        if min(len(data), math.prod(data.shape)) > COMPONENTS:
+            solver = "arpack" if data.is_sparse else "auto"
+            steps.insert(0, PCA(COMPONENTS, svd_solver=solver, random_state=seed))
+        groups = make_pipeline(*steps)
         cluster = self._nth(np.bincount(groups.fit_predict(data.flat), minlength=self.clusters))
         return lambda x: np.asarray(groups.predict(_table(x)) == cluster)
 

@@ -123,7 +123,7 @@ def trimmed(
 ) -> tuple[Any, np.ndarray]:
     """The model with the least loss on the rows it was fitted to, over the starts, and those rows (rows,) bool."""
     best: tuple[float, Any, np.ndarray] = (math.inf, None, np.zeros(rows, dtype=bool))
-    for _ in range(starts):
+    for _ in range(starts if kept < rows else 1):
         subset, loss = np.sort(rng.permutation(rows)[:kept]), math.inf
         for _ in range(steps):
             model, residuals = fit(subset)
