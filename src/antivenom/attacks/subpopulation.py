@@ -25,8 +25,9 @@ class SubpopulationAttack:
     """Adds wrongly labelled copies of the rows of one subpopulation, so that the model fails there and hardly elsewhere.
 
     The subpopulation is a cluster of rows (ClusterMatch) or the rows that share the values of some features
-    (FeatureMatch); the judge reports the accuracy on its test rows, `subpopulation_accuracy`; what it was before is that
-    of `alpha: 0`. Weakness: copies crowd one spot and contradict its honest rows, which neighbours and duplicates show.
+    (FeatureMatch); the judge reports the accuracy on its test rows and on the others, and `alpha: 0` what both were before.
+    Weakness: each copy is the duplicate of a row with another label. A vote of neighbours does not show it once the copies
+    outnumber the honest rows there: it then removes these.
 
     Fields:
         alpha: rows added, as a multiple of the subpopulation's own training rows, >= 0.
