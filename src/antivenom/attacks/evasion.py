@@ -7,12 +7,11 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.attacks.terms import two_classes
 from antivenom.data import Dataset, Rows
 from antivenom.errors import PluginError, did_you_mean
 from antivenom.models.face import Model
-from antivenom.models.naive_bayes import LogOdds
-from antivenom.models.spambayes import HAM, SPAM, leading, presence
+from antivenom.models.log_odds import LogOdds
+from antivenom.models.spambayes import HAM, SPAM, check_mails, leading, presence
 from antivenom.protocols import AttackContext
 from antivenom.registry import evasion
 from antivenom.threat import Goal
@@ -51,7 +50,7 @@ class GoodWords:
             )
 
     def __call__(self, model: Model, data: Dataset, context: AttackContext) -> Rows:
-        two_classes(data, self)
+        check_mails(data, self)
         held = context.rows or data
         if self.method in ("first-n", "best-n"):
             words = self._active(model, held, context)
@@ -80,14 +79,12 @@ class GoodWords:
         ham, spam = frequencies(held)
         best = self.method == "best-n"
         budget = self.queries // 2 if best else self.queries
-        candidates = np.setdiff1d(np.argsort(-ham, kind="stable")[: budget + len(stopped)], stopped)
-        candidates = candidates[np.argsort(-ham[candidates], kind="stable")][:budget]
+        candidates = most_frequent(ham, budget, stopped)
         good = first_where(model, held, stopped, candidates, HAM, len(candidates) if best else self.num_words)
         if not best:
             return good
         left = self.queries - len(candidates)
-        candidates = np.setdiff1d(np.argsort(-spam, kind="stable")[: left // 2 + len(delivered)], delivered)
-        candidates = candidates[np.argsort(-spam[candidates], kind="stable")][: left // 2]
+        candidates = most_frequent(spam, left // 2, delivered)
         bad = first_where(model, held, delivered, candidates, SPAM, len(candidates))
         left -= len(candidates)
         outweighed, alive = np.zeros(len(good)), np.arange(len(good))
@@ -127,7 +124,7 @@ class CostSensitiveAdversary:
             raise PluginError("finite utility and costs > 0", f"{costs}", "correct them")
 
     def __call__(self, model: Model, data: Dataset, context: AttackContext) -> Rows:
-        two_classes(data, self)
+        check_mails(data, self)
         odds = LogOdds.of(model) or surrogate(model, context.rows or data)
         spam = np.flatnonzero((data.y == SPAM) & (np.asarray(model.predict(data.x)) == SPAM))
         mails = presence(data.flat)[spam]
@@ -142,7 +139,8 @@ class CostSensitiveAdversary:
         m = mails.shape[0]
         gap = gap * (1 + 1e-9) + 1e-9  # rounding must not leave it at the wrong side
         adds = affordable(self.utility, self.add_cost)
-        removals = 0 if self.remove_cost is None else affordable(self.utility, self.remove_cost)
+        longest = int(np.diff(mails.indptr).max(initial=0))
+        removals = 0 if self.remove_cost is None else min(affordable(self.utility, self.remove_cost), longest)
         good = absent_good(mails, weights, adds)  # (m, adds)
         gained = running(np.where(good >= 0, -weights[good], 0.0))
         row, token = leading(mails, weights, np.finfo(float).tiny, removals)
@@ -203,6 +201,12 @@ def frequencies(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     mails = presence(data.flat)
     ham, spam = ((mails[data.y == c].sum(axis=0) + 1) / ((data.y == c).sum() + 2) for c in (HAM, SPAM))
     return ham, spam
+
+
+def most_frequent(shares: np.ndarray, number: int, without: np.ndarray) -> np.ndarray:
+    """The tokens of highest share, except those."""
+    order = np.argsort(-shares, kind="stable")
+    return order[~np.isin(order, without)][:number]
 
 
 def boundary(model: Model, held: Dataset, context: AttackContext) -> tuple[np.ndarray, np.ndarray] | None:

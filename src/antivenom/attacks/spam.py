@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.attacks.terms import check_share, count, two_classes
+from antivenom.attacks.terms import check_share, count
 from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import DataError, PluginError, did_you_mean
-from antivenom.models.spambayes import HAM, SPAM, presence
+from antivenom.models.spambayes import HAM, SPAM, check_mails, presence
 from antivenom.protocols import AttackContext
 from antivenom.registry import attack
 from antivenom.threat import Access, Goal
@@ -53,7 +53,7 @@ class DictionaryAttack:
             )
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        two_classes(data, self)
+        check_mails(data, self)
         listed = np.unique(self._listed(data, context))
         width = data.flat.shape[1]
         if listed[-1] >= width:
@@ -95,7 +95,7 @@ class FocusedAttack:
         check_share(self.guess_rate, "FocusedAttack.guess_rate")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        two_classes(data, self)
+        check_mails(data, self)
         rng = context.streams.numpy("guesses")
         if context.rows is not None:
             targets = of_class(context.rows, HAM, self)
@@ -128,7 +128,7 @@ class Pseudospam:
         check_share(self.poisoned_rate, "Pseudospam.poisoned_rate")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        two_classes(data, self)
+        check_mails(data, self)
         own = of_class(context.rows or data, SPAM, self)
         order = context.streams.numpy("copies").permutation(len(own))
         return injected(data, own.flat[np.resize(order, count(self.poisoned_rate, len(data)))], HAM)
@@ -144,8 +144,7 @@ def of_class(data: Dataset, label: int, attack: object) -> Dataset:
 
 def injected(data: Dataset, mails: Rows, label: int) -> Poison:
     """The data with these mails (k, tokens) appended, in the data's own form."""
-    if sp.issparse(mails) and not data.is_sparse:
-        mails = mails.toarray()
-    x = mails if data.is_sparse else mails.reshape(-1, *data.shape)
+    x = mails if sp.issparse(mails) == data.is_sparse else sp.csr_array(mails).toarray()
+    x = x if data.is_sparse else x.reshape(-1, *data.shape)
     poisoned = data.extend(x, np.full(mails.shape[0], label))
     return Poison(poisoned, np.arange(len(poisoned)) >= len(data))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from antivenom.data import Dataset
-from antivenom.errors import DataError, NotApplicable, PluginError
+from antivenom.errors import NotApplicable, PluginError
 from antivenom.protocols import AttackContext, Trigger
 
 
@@ -31,17 +30,3 @@ def wanted(context: AttackContext, attack: object) -> tuple[int, Trigger]:
             f"a target class and a trigger for {type(attack).__name__}", "none", "set the scenario's goal to backdoor"
         )
     return context.target, context.trigger
-
-
-def two_classes(data: Dataset, attack: object) -> None:
-    """Refuse what has no legitimate class 0 and malicious class 1.
-
-    Raises:
-        DataError: another number of classes.
-    """
-    if data.num_classes != 2:
-        raise DataError(
-            f"two classes for {type(attack).__name__}, 0 legitimate and 1 malicious",
-            f"{data.num_classes}",
-            "choose two with the scenario's `classes`",
-        )

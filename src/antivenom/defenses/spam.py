@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -12,8 +11,8 @@ from scipy.special import expit
 from antivenom.data import Dataset, Rows
 from antivenom.errors import DataError, PluginError
 from antivenom.models.face import Model
-from antivenom.models.naive_bayes import LogOdds
-from antivenom.models.spambayes import HAM, SPAM, presence, three_way
+from antivenom.models.log_odds import LogOdds
+from antivenom.models.spambayes import HAM, SPAM, check_mails, presence, three_way
 from antivenom.protocols import DefenceContext
 from antivenom.registry import robust_learner
 from antivenom.threat import Access, Goal
@@ -44,7 +43,7 @@ class DynamicThresholds:
             raise PluginError("DynamicThresholds.g from 0 to below 0.5", f"{self.g}", "0.05 or 0.1")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        _two_classes(data, self)
+        check_mails(data, self)
         order = context.streams.numpy("halves").permutation(len(data))
         fitted, held = data[order[::2]], data[order[1::2]]
         if min(np.bincount(fitted.y, minlength=2).min(), np.bincount(held.y, minlength=2).min()) == 0:
@@ -122,7 +121,7 @@ class AdversaryAwareNaiveBayes:
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
         from sklearn.naive_bayes import BernoulliNB
 
-        _two_classes(data, self)
+        check_mails(data, self)
         if len(np.unique(data.y)) < 2:
             raise DataError("rows of both classes", "one class", "train on more rows")
         filter = BernoulliNB(alpha=self.smoothing).fit(presence(data.flat), data.y)
@@ -174,6 +173,7 @@ def foreseen(likely: np.ndarray, most: int, depth: int = 1000) -> np.ndarray:
     `likely` is log p, the probability that a spam has each word on its own. Where all sets count, the sum is prod 1 / p.
     """
     ratio = np.log1p(-np.exp(likely[:depth])) - likely[:depth]
+    most = min(most, len(ratio))
     of_size = np.full(most + 1, -np.inf)  # log of the elementary symmetric polynomials of the words so far
     of_size[0] = 0.0
     out = [0.0]
@@ -181,12 +181,3 @@ def foreseen(likely: np.ndarray, most: int, depth: int = 1000) -> np.ndarray:
         of_size[1:] = np.logaddexp(of_size[1:], of_size[:-1] + one)
         out.append(float(np.logaddexp.reduce(of_size)))
     return np.array(out)
-
-
-def _two_classes(data: Dataset, defence: Any) -> None:
-    if data.num_classes != 2:
-        raise DataError(
-            f"two classes for {type(defence).__name__}, 0 legitimate and 1 malicious",
-            f"{data.num_classes}",
-            "choose two with the scenario's `classes`",
-        )

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from scipy.special import chdtrc
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from antivenom.data import Rows
-from antivenom.errors import ModelError
+from antivenom.data import Dataset, Rows
+from antivenom.errors import DataError, ModelError
 from antivenom.registry import model
 
 HAM, SPAM = 0, 1
@@ -24,13 +24,7 @@ class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Rows are mails, columns are tokens; a token is in a mail where the number is above 0, how often does not count. Class
     0 is ham, 1 is spam. Training only counts, so k copies of a mail are one with weight k.
 
-    Fields:
-        unknown_word_strength: s, mails that the prior is worth, > 0.
-        unknown_word_prob: x, the score of a token never seen, 0 to 1 (neither included).
-        max_discriminators: how many of a mail's tokens are used at most, the most telling first.
-        minimum_prob_strength: tokens nearer than this to 0.5 are left out, 0 to 0.5.
-        ham_cutoff: up to this score a mail is ham.
-        spam_cutoff: above this score it is spam; between the two the filter is unsure.
+    Its parameters are the fields of `SpamBayes`.
 
     Reference: Robinson 2003, "A Statistical Approach to the Spam Problem", Linux Journal 107; Nelson et al. 2008,
     "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 2.3.
@@ -117,6 +111,20 @@ def three_way(scores: np.ndarray, y: np.ndarray, ham_cutoff: float, spam_cutoff:
         of_class = answers[y == c]
         found |= {name: float((of_class == k).mean()) if len(of_class) else math.nan for k, name in enumerate(three)}
     return found
+
+
+def check_mails(data: Dataset, plugin: object) -> None:
+    """Refuse rows that are not of two classes, legitimate and malicious.
+
+    Raises:
+        DataError: another number of classes.
+    """
+    if data.num_classes != 2:
+        raise DataError(
+            f"two classes for {type(plugin).__name__}, 0 legitimate and 1 malicious",
+            f"{data.num_classes}",
+            "choose two with the scenario's `classes`",
+        )
 
 
 def presence(x: Rows) -> sp.csr_array:
