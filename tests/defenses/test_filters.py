@@ -19,6 +19,7 @@ from antivenom.models.spambayes import SpamBayes
 from antivenom.models.training import Training
 from antivenom.protocols import AttackContext, DefenceContext
 from antivenom.rng import Streams
+from antivenom.scenarios.central import Central
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.threat import ThreatModel
 
@@ -100,6 +101,13 @@ def test_any_model_of_two_classes_can_be_unsure() -> None:
     for architecture in (MLP(hidden=(8,)), Sklearn()):
         model = DynamicThresholds(g=0.1)(split.train, context(architecture))
         assert (model.predict(split.test.x) == split.test.y).mean() > 0.8
+
+
+def test_the_judge_reports_the_three_answers_of_a_model_without_an_estimator() -> None:
+    scenario = Central(data="breast-cancer", model=MLP(hidden=(8,)), access="data-injection", goal="availability")
+    found = scenario.run(None, DynamicThresholds(), seed=0).metrics
+    assert sum(found[f"spam_{what}"] for what in ("delivered", "unsure", "caught")) == pytest.approx(1)
+    assert found["clean_accuracy"] > 0.8
 
 
 # --- the reply to the cost-sensitive adversary -------------------------------------------------------------------------

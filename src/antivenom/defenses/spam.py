@@ -99,7 +99,8 @@ class AdversaryAwareNaiveBayes:
 
     The probability that spam looks like x is that of every spam he would turn into x. He adds the best good words first,
     so these are x without some of the best words; their sum has a closed form, in which those words no longer speak for
-    ham. Weakness: it expects that one adversary, with these costs; who adds other words is met as by naive Bayes.
+    ham. It replaces the pipeline's model. Weakness: it expects that one adversary, with these costs; who adds other words
+    is met as by naive Bayes.
 
     Fields:
         utility: what a delivered spam is worth to the adversary, in units of cost.
@@ -124,12 +125,12 @@ class AdversaryAwareNaiveBayes:
         check_mails(data, self)
         if len(np.unique(data.y)) < 2:
             raise DataError("rows of both classes", "one class", "train on more rows")
-        filter = BernoulliNB(alpha=self.smoothing).fit(presence(data.flat), data.y)
-        odds = LogOdds.of(filter)
+        bayes = BernoulliNB(alpha=self.smoothing).fit(presence(data.flat), data.y)
+        odds = LogOdds.of(bayes)
         assert odds is not None
         best = np.argsort(odds.weights, kind="stable")
         best = best[odds.weights[best] < 0]
-        likely = filter.feature_log_prob_[SPAM, best]
+        likely = bayes.feature_log_prob_[SPAM, best]
         return AdversaryAware(odds, best, foreseen(likely, math.ceil(self.utility / self.add_cost) - 1))
 
 
