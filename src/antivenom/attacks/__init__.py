@@ -5,7 +5,9 @@ from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.labels import LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.regression import RegressionPoisoning, StatP
 from antivenom.attacks.spam import DictionaryAttack, FocusedAttack, Pseudospam
+from antivenom.attacks.subpopulation import SubpopulationAttack
 from antivenom.attacks.transfer import RIPPLe
 from antivenom.attacks.triggers import Patch, Stamp
 
@@ -21,5 +23,8 @@ __all__ = [
     "Patch",
     "Pseudospam",
     "RIPPLe",
+    "RegressionPoisoning",
     "Stamp",
+    "StatP",
+    "SubpopulationAttack",
 ]
