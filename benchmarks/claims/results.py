@@ -1,4 +1,7 @@
-"""RESULTS.md from the records of the claims: a table per claim, over seeds, next to the published numbers."""
+"""RESULTS.md from the records of the claims: a table per claim, over seeds, next to the published numbers.
+
+A claim of which some records are not on this machine keeps the table that RESULTS.md has.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from typing import Any
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan, read_plan
 from antivenom.audit.store import Store
+from antivenom.scenarios.federated import Federated
 
 TITLES = {
     "census": "Census (UCI Adult), the paper's own setting",
     "fashion-small": "Fashion-MNIST, small scale",
     "fashion-paper": "Fashion-MNIST, the paper's scale",
+    "availability": "Availability of centralised models",
 }
 ROUNDS = (1, 2, 3, 4, 5, 8, 11, 20, 40)
 GAMMA, KAPPA = 0.1, 5.0
@@ -24,36 +29,59 @@ Record = dict[str, Any]
 
 def write_results(folder: Path, target: Path) -> None:
     """Findings (written by hand) and tables (from the records) in one file."""
+    before = _sections(target)
     parts = [(folder / "FINDINGS.md").read_text(encoding="utf-8").rstrip()]
     for name, title in TITLES.items():
         store = Store(folder / "out" / name)
         if not store.path.exists():
-            parts.append(f"## {title}\n\nNot run on this machine. The commands stand in `benchmarks/claims/{name}/`.")
+            never = f"Not run on this machine. The commands stand in `benchmarks/claims/{name}/`."
+            parts.append(f"## {title}\n\n{before.get(title, never)}")
             continue
         records = store.trials()
         plans = [read_plan(file) for file in sorted((folder / name).glob("*.yaml"))]
-        parts.append(f"## {title}\n\n{_conditions(records)}")
-        parts += [_claim(plan, records) for plan in plans]
+        opening, *claims = before.get(title, "").split("### ")
+        kept = {claim.partition("\n")[0].strip(): "### " + claim.strip() for claim in claims}
+        parts.append(f"## {title}\n\n{opening.strip()}".strip())
+        parts += [
+            kept[plan.name] if plan.name in kept and _has_gaps(plan, records) else _claim(plan, records)
+            for plan in plans
+        ]
     target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(target)
 
 
-def _conditions(records: dict[str, Record]) -> str:
+def _sections(target: Path) -> dict[str, str]:
+    """Title -> text of the sections that the file has."""
+    text = target.read_text(encoding="utf-8") if target.exists() else ""
+    parts = [part.partition("\n") for part in text.split("\n## ")[1:]]
+    return {title.strip(): body.strip() for title, _, body in parts}
+
+
+def _has_gaps(plan: Plan, records: dict[str, Record]) -> bool:
+    return any(trial.key not in records for trial in plan.trials())
+
+
+def _conditions(plan: Plan, records: dict[str, Record]) -> str:
+    wanted = {trial.key for trial in plan.trials()}
+    records = {key: record for key, record in records.items() if key in wanted}
     done = [r for r in records.values() if r["status"] == "ok"]
     if not done:
         return f"None of {len(records)} trials finished."
     versions = done[0]["versions"]
     seconds = sum(r["seconds"] for r in done)
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "machine")
-    return f"{len(done)} trials, {seconds / 60:.0f} minutes of training in all; {versions['machine']}; {shown}."
+    return f"{len(done)} trials, {seconds / 60:.1f} minutes in all; {versions['machine']}; {shown}."
 
 
 def _claim(plan: Plan, records: dict[str, Record]) -> str:
     lines = [f"### {plan.name}", "", f"Published: {plan.claim['published']}. Tolerance: {plan.claim['tolerance']}."]
     lines += [
         "",
-        f"`{plan.claim['command']}`, seeds {', '.join(map(str, plan.seeds))}; mean [least, greatest] over seeds.",
+        f"`{plan.claim['command']}`, seeds {', '.join(map(str, plan.seeds))}; mean [least, greatest] over seeds. "
+        + _conditions(plan, records),
     ]
+    if not all(isinstance(cell.scenario, Federated) for cell in plan.cells):
+        return "\n".join([*lines, "", *_central(plan, records)])
     summary = [
         "cell",
         "accuracy",
@@ -81,6 +109,36 @@ def _claim(plan: Plan, records: dict[str, Record]) -> str:
     return "\n".join(
         [*lines, "", *_markdown(summary, table), "", *_markdown(header, [c[: len(header)] for c in curves])]
     )
+
+
+def _central(plan: Plan, records: dict[str, Record]) -> list[str]:
+    """A row per cell of a claim about one model: test error, the metrics that the claim names, rows removed, seconds."""
+    names = [name.strip() for name in plan.claim.get("metrics", "").split(",") if name.strip()]
+    several = len({cell.group for cell in plan.cells}) > 1
+    table: list[Sequence[str]] = []
+    for cell in plan.cells:
+        found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
+        done = [r for r in found if r is not None and r["status"] == "ok"]
+        name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
+        if not done:
+            refused = next((r["error"] for r in found if r is not None and r["error"]), "not measured")
+            table.append([name, refused.replace("|", "/"), *[""] * (len(names) + 2)])
+            continue
+        error = [1 - r["metrics"]["clean_accuracy"] for r in done]
+        kept = [[r["metrics"][n] for r in done if r["metrics"].get(n) is not None] for n in names]
+        rows = statistics.mean(r["metrics"]["poisoned_rows"] for r in done)
+        removed = statistics.mean(r["metrics"]["removed_rows"] for r in done)
+        seconds = statistics.mean(r["seconds"] for r in done)
+        table.append(
+            [
+                name,
+                _spread(error),
+                *(_spread(k) if k else "" for k in kept),
+                f"{rows:.0f} / {removed:.0f}",
+                f"{seconds:.1f}",
+            ]
+        )
+    return _markdown(["cell", "test error", *names, "rows poisoned / removed", "seconds"], table)
 
 
 def _rounds(longest: int) -> list[int]:
