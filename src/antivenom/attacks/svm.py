@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from antivenom.threat import Access, Goal
 
 KERNELS = ("linear", "poly", "rbf")
 RIDGE = 1e-9  # on the margin's block, which repeated rows make singular
-ACCURACY = 1e-6  # of the multipliers, as a share of C
+ROUNDS = 12  # of moving rows between margin, bound and rest before libsvm is asked
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,23 @@ class Kernel:
 
 
 @dataclass(frozen=True, eq=False)
+class Solution:
+    """The multipliers of a machine that keep the KKT conditions, and what it takes to derive them.
+
+    Fields:
+        alpha: (n,) multipliers, from 0 to C.
+        bias: b.
+        margin: (s,) row numbers with 0 < alpha < C.
+        matrix: (s + 1, s + 1) of the linear system that gives b and the margin's multipliers.
+    """
+
+    alpha: np.ndarray
+    bias: float
+    margin: np.ndarray
+    matrix: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Machine:
     """A support vector machine on some rows, and the hinge loss of others; labels are -1 and 1.
 
@@ -65,6 +83,7 @@ class Machine:
         x, y: (n, d) training rows and (n,) labels.
         others, truth: (m, d) the attacker's rows and (m,) labels.
         gram, cross: (n, n) and (m, n) kernel values.
+        guess: (n,) multipliers near the solution, or None.
     """
 
     kernel: Kernel
@@ -75,68 +94,92 @@ class Machine:
     truth: np.ndarray
     gram: np.ndarray
     cross: np.ndarray
+    guess: np.ndarray | None = None
 
     @classmethod
     def of(cls, kernel: Kernel, c: float, data: Dataset, rows: Dataset) -> Self:
-        x, others = (np.asarray(part.flat, dtype=np.float64) for part in (data, rows))
+        x, others = (part.dense.reshape(len(part), -1).astype(np.float64) for part in (data, rows))
         return cls(kernel, c, x, 2.0 * data.y - 1, others, 2.0 * rows.y - 1, kernel(x, x), kernel(others, x))
 
     def add(self, x: np.ndarray, label: int) -> Self:
-        """With one more row: one more row and column of kernel values."""
+        """With one more row: one more row and column of kernel values, the other multipliers nearly as they were."""
         column = self.kernel(self.x, x[None])
         gram = np.block([[self.gram, column], [column.T, self.kernel(x[None], x[None])]])
         cross = np.hstack([self.cross, self.kernel(self.others, x[None])])
         rows, labels = np.vstack([self.x, x]), np.append(self.y, 2.0 * label - 1)
-        return replace(self, x=rows, y=labels, gram=gram, cross=cross)
+        guess = np.append(self.solution.alpha, self.c)
+        return replace(self, x=rows, y=labels, gram=gram, cross=cross, guess=guess)
 
     def loss(self, x: np.ndarray, label: int) -> tuple[float, Callable[[], np.ndarray]]:
         """The mean hinge loss with the row added, and its gradient with respect to that row."""
-        machine = self.add(x, label)
-        alpha, bias, margin, inverse = machine.solve()
-        losses = 1 - machine.truth * (machine.cross @ (alpha * machine.y) + bias)
+        more = self.add(x, label)
+        losses = 1 - more.truth * (more.cross @ (more.solution.alpha * more.y) + more.solution.bias)
         violated = losses > 0
-        return float(losses[violated].sum() / len(losses)), lambda: machine.gradient(alpha, margin, inverse, violated)
+        return float(losses[violated].sum() / len(losses)), lambda: more.gradient(violated)
 
-    def solve(self) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-        """(n,) multipliers, the bias, the rows (s,) on the margin, and the inverse (s + 1, s + 1) of their KKT matrix."""
+    @cached_property
+    def solution(self) -> Solution:
+        """Found from the guess, if it is near enough, else from libsvm's answer."""
         from sklearn.svm import SVC
 
-        svc = SVC(C=self.c, kernel="precomputed", tol=1e-6).fit(self.gram, self.y)
-        alpha = np.zeros(len(self.y))
-        alpha[svc.support_] = np.abs(svc.dual_coef_[0])
-        inside = (alpha > ACCURACY * self.c) & (alpha < (1 - ACCURACY) * self.c)
-        margin, bound = np.flatnonzero(inside), alpha >= (1 - ACCURACY) * self.c
-        if not len(margin):
-            return alpha, float(svc.intercept_[0]), margin, np.zeros((1, 1))
-        y, block = self.y[margin], (self.y[margin, None] * self.gram[margin]) * self.y
+        found = None if self.guess is None else self._settled(self.guess)
+        if found is None:
+            tolerance = float(
+                np.clip(1e-6 * np.diagonal(self.gram).mean(), 1e-6, 1e-3)
+            )  # its kernel is of single precision
+            svc = SVC(C=self.c, kernel="precomputed", tol=tolerance).fit(self.gram, self.y)
+            alpha = np.zeros(len(self.y))
+            alpha[svc.support_] = np.abs(svc.dual_coef_[0])
+            found = self._settled(alpha)
+            if found is None:  # a margin that is empty or of too many rows: libsvm's rules choose among the solutions
+                sets = self._solved(alpha > 0, alpha >= self.c)
+                found = replace(sets, alpha=alpha, bias=float(svc.intercept_[0]))
+        return found
+
+    def _settled(self, alpha: np.ndarray) -> Solution | None:
+        """The primal-dual active set method: solve for the margin that is guessed, move the rows that contradict it."""
+        supports, bound = alpha > 0, alpha >= self.c
+        scale = np.diagonal(self.gram).mean()
+        for _ in range(ROUNDS):
+            found = self._solved(supports, bound)
+            if not len(found.margin):
+                return None
+            slack = self.y * (self.gram @ (found.alpha * self.y) + found.bias) - 1
+            slack[found.margin] = 0
+            moved = found.alpha - slack / scale
+            if np.array_equal(moved > 0, supports) and np.array_equal(moved >= self.c, bound):
+                return found
+            supports, bound = moved > 0, moved >= self.c
+        return None
+
+    def _solved(self, supports: np.ndarray, bound: np.ndarray) -> Solution:
+        """The multipliers if these rows are the support vectors, and these of them lie at C."""
+        margin = np.flatnonzero(supports & ~bound)
         matrix = np.zeros((len(margin) + 1, len(margin) + 1))
-        matrix[0, 1:] = matrix[1:, 0] = y
-        matrix[1:, 1:] = block[:, margin]
-        matrix[1:, 1:][np.diag_indices(len(margin))] += RIDGE * np.trace(block[:, margin]) / len(margin)
-        inverse = np.linalg.inv(matrix)
-        # libsvm keeps its kernel in single precision; the sets it finds are right, the numbers follow from them.
-        solved = inverse @ np.append(-self.c * self.y[bound].sum(), 1 - self.c * block[:, bound].sum(axis=1))
+        matrix[0, 1:] = matrix[1:, 0] = self.y[margin]
+        matrix[1:, 1:] = self.y[margin, None] * self.gram[np.ix_(margin, margin)] * self.y[margin]
+        matrix[0, 0] = -RIDGE
+        matrix[1:, 1:][np.diag_indices(len(margin))] *= 1 + RIDGE
+        pushed = self.c * self.y[margin] * (self.gram[np.ix_(margin, bound)] @ self.y[bound])
+        solved = np.linalg.solve(matrix, np.append(-self.c * self.y[bound].sum(), 1 - pushed))
         alpha = np.where(bound, self.c, 0.0)
         alpha[margin] = solved[1:]
-        return alpha, float(solved[0]), margin, inverse
+        return Solution(alpha, float(solved[0]), margin, matrix)
 
-    def gradient(self, alpha: np.ndarray, margin: np.ndarray, inverse: np.ndarray, violated: np.ndarray) -> np.ndarray:
-        """(d,) derivative of the mean hinge loss with respect to the last row.
+    def gradient(self, violated: np.ndarray) -> np.ndarray:
+        """(d,) derivative of the mean hinge loss over the rows `violated` with respect to the last training row.
 
         As long as no row leaves its set (margin, bound, rest), multipliers and bias follow from the margin's linear
         system, which is differentiated; by the adjoint, one solve serves all d features.
         """
-        row, last = self.x[-1], len(self.x) - 1
-        signs, weights = self.truth[violated], np.zeros(len(self.x))
-        pull = (signs[:, None] * self.cross[np.ix_(violated, margin)]).sum(axis=0) * self.y[margin]
-        adjoint = np.zeros(len(self.x))
-        adjoint[margin] = (inverse @ np.append(signs.sum(), pull))[1:]
-        weights = adjoint * self.y * self.y[last] * alpha[last]
-        weights += (
-            adjoint[last] * alpha * self.y * self.y[last]
-        )  # its own margin, if it lies on that; its square counts twice
+        row, alpha, margin = self.x[-1], self.solution.alpha, self.solution.margin
+        signs, adjoint = self.truth[violated], np.zeros(len(self.x))
+        pull = self.y[margin] * (signs @ self.cross[np.ix_(violated, margin)])
+        adjoint[margin] = np.linalg.solve(self.solution.matrix, np.append(signs.sum(), pull))[1:]
+        # The second term is zero unless the row lies on the margin itself, where its own equation depends on it too.
+        weights = self.y * self.y[-1] * (adjoint * alpha[-1] + adjoint[-1] * alpha)
         gradient = self.kernel.slope(weights, self.x, row)
-        gradient -= self.kernel.slope(self.y[last] * alpha[last] * signs, self.others[violated], row)
+        gradient -= self.kernel.slope(self.y[-1] * alpha[-1] * signs, self.others[violated], row)
         return np.asarray(gradient / len(self.truth))
 
 

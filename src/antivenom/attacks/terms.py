@@ -37,8 +37,6 @@ def wanted(context: AttackContext, attack: object) -> tuple[int, Trigger]:
 
 def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Dataset]:
     """(rows to train a surrogate on, rows to measure its loss on): the attacker's own if there are any, else a third."""
-    if data.is_regression:
-        raise NotApplicable("rows with classes", "a regression", "use an attack on regressions")
     if context.rows is not None:
         known, own = data, context.rows
     else:
@@ -63,7 +61,10 @@ def mislabelled(
     c, rng = rows.num_classes, context.streams.numpy("starts")
     if label is not None and not 0 <= label < c:
         raise DataError(f"a label from 0 to {c - 1}", f"{label}", f"{rows.name} has {c} classes")
-    order, shift = rng.permutation(len(rows)), rng.integers(1, max(c, 2), size=len(rows))
+    order, shift = (
+        rng.permutation(len(rows)),
+        rng.integers(1, max(c, 2), size=len(rows)),
+    )  # one class has no wrong one: none is eligible below
     labels = (rows.y + shift) % c if wanted is None else np.asarray(wanted)[rows.y]
     if label is not None:
         labels = np.full(len(rows), label)
@@ -76,7 +77,7 @@ def mislabelled(
 
 def injected(data: Dataset, x: np.ndarray, y: np.ndarray) -> Poison:
     """`data` with these rows appended, all of them poison."""
-    if not len(x):
+    if not len(y):
         return Poison.none(data)
     poisoned = data.extend(x, y)
     return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
