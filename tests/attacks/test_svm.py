@@ -61,9 +61,9 @@ def test_the_machine_is_scikit_learn_s_and_its_loss_is_the_hinge_written_out(ker
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 def test_the_gradient_is_the_numeric_one_wherever_the_row_lies(kernel: Kernel) -> None:
     kinds = set()
-    for seed in range(40):
+    for seed in range(24):
         problem, label = machine(kernel, seed), seed % 2
-        x = np.random.default_rng(seed).normal(size=4) * (0.5 if seed % 3 else 2.0)
+        x = np.random.default_rng(500 + seed).normal(size=4) * (0.5 if seed % 3 else 2.0)
         solution = problem.add(x, label).solution
         kinds.add("bound" if solution.alpha[-1] == 1 else "margin" if 30 in solution.margin else "rest")
         numeric = [(problem.loss(x + h, label)[0] - problem.loss(x - h, label)[0]) / 2e-6 for h in 1e-6 * np.eye(4)]

@@ -195,7 +195,7 @@ class LinearProblem:
         with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges is refused below
             w = self.steps.forward(Dual(self.link, more.gram, more.y).gradient, np.zeros_like(more.y))
             z = more.cross @ w
-        value = self.sign * float(self.link.loss(z, self.truth).mean())
+            value = self.sign * float(self.link.loss(z, self.truth).mean())
         _finite(value)
 
         def gradient() -> np.ndarray:
