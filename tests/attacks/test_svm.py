@@ -102,6 +102,13 @@ def test_repeated_rows_on_the_margin_do_not_break_the_solution() -> None:
     assert np.isfinite(problem.loss(np.array([1.0]), 1)[1]()).all()
 
 
+def test_rows_of_zeros_are_rows_too() -> None:
+    zeros = Dataset(np.zeros((4, 2)), np.array([0, 0, 1, 1]), ("a", "b"))
+    loss, gradient = Machine.of(Kernel(), 1.0, zeros, zeros).loss(np.array([0.0, 0.0]), 1)
+    assert loss == pytest.approx(1, abs=1e-6)  # nothing to tell them apart by: the bias alone errs on half of the rows
+    assert np.isfinite(gradient()).all()
+
+
 def test_without_steps_it_adds_what_flipping_adds() -> None:
     data, rows = blobs(50, 3), blobs(60, 4)
     still = SVMPoisoning(poisoned_rate=0.1, ascent=Ascent(steps=0, box=(-9, 9)))(data, context(rows))

@@ -19,7 +19,7 @@ from antivenom.threat import Access, Goal
 
 KERNELS = ("linear", "poly", "rbf")
 RIDGE = 1e-9  # on the margin's block, which repeated rows make singular
-ROUNDS = 12  # of moving rows between margin, bound and rest before libsvm is asked
+EXCHANGES = 12  # of moving rows between margin, bound and rest before libsvm is asked
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ class Machine:
         violated = losses > 0
         return float(losses[violated].sum() / len(losses)), lambda: more.gradient(violated)
 
+    @property
+    def scale(self) -> float:
+        """The mean squared length of a row in the kernel's space, or 1 if all are zero."""
+        return float(np.diagonal(self.gram).mean()) or 1.0
+
     @cached_property
     def solution(self) -> Solution:
         """Found from the guess, if it is near enough, else from libsvm's answer."""
@@ -124,9 +129,7 @@ class Machine:
 
         found = None if self.guess is None else self._settled(self.guess)
         if found is None:
-            tolerance = float(
-                np.clip(1e-6 * np.diagonal(self.gram).mean(), 1e-6, 1e-3)
-            )  # its kernel is of single precision
+            tolerance = float(np.clip(1e-6 * self.scale, 1e-6, 1e-3))  # libsvm's kernel is of single precision
             svc = SVC(C=self.c, kernel="precomputed", tol=tolerance).fit(self.gram, self.y)
             alpha = np.zeros(len(self.y))
             alpha[svc.support_] = np.abs(svc.dual_coef_[0])
@@ -139,14 +142,13 @@ class Machine:
     def _settled(self, alpha: np.ndarray) -> Solution | None:
         """The primal-dual active set method: solve for the margin that is guessed, move the rows that contradict it."""
         supports, bound = alpha > 0, alpha >= self.c
-        scale = np.diagonal(self.gram).mean()
-        for _ in range(ROUNDS):
+        for _ in range(EXCHANGES):
             found = self._solved(supports, bound)
             if not len(found.margin):
                 return None
             slack = self.y * (self.gram @ (found.alpha * self.y) + found.bias) - 1
             slack[found.margin] = 0
-            moved = found.alpha - slack / scale
+            moved = found.alpha - slack / self.scale
             if np.array_equal(moved > 0, supports) and np.array_equal(moved >= self.c, bound):
                 return found
             supports, bound = moved > 0, moved >= self.c
@@ -159,7 +161,7 @@ class Machine:
         matrix[0, 1:] = matrix[1:, 0] = self.y[margin]
         matrix[1:, 1:] = self.y[margin, None] * self.gram[np.ix_(margin, margin)] * self.y[margin]
         matrix[0, 0] = -RIDGE
-        matrix[1:, 1:][np.diag_indices(len(margin))] *= 1 + RIDGE
+        matrix[1:, 1:][np.diag_indices(len(margin))] += RIDGE * self.scale
         pushed = self.c * self.y[margin] * (self.gram[np.ix_(margin, bound)] @ self.y[bound])
         solved = np.linalg.solve(matrix, np.append(-self.c * self.y[bound].sum(), 1 - pushed))
         alpha = np.where(bound, self.c, 0.0)
@@ -193,7 +195,8 @@ class SVMPoisoning:
 
     Each row starts as a mislabelled one and climbs the loss on the attacker's rows, which stays a smooth function of it
     while no training row enters or leaves the margin. Weakness: it needs the kernel and C, or good guesses, and ends far
-    from the class it claims to be of, so distances to the class's centre and neighbours give it away. Two classes only.
+    from the class it claims to be of, so distances to the class's centre and neighbours give it away. Two classes only;
+    memory grows with the square of the rows.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
