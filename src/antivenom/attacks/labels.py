@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from antivenom.attacks.terms import check_share, count
+from antivenom.attacks.terms import check_share, count, injected, mislabelled
 from antivenom.data import Dataset, Poison
 from antivenom.errors import DataError, PluginError, did_you_mean
 from antivenom.models.face import Architecture
@@ -80,6 +80,32 @@ class LabelFlipping:
         y[rows] = wrong[rows]
         mask[rows] = True
         return Poison(replace(data, y=y), mask)
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389")
+class FlippedPoints:
+    """Adds real rows under a wrong label: what the gradient attacks start from, so what their climb is worth.
+
+    The rows are the attacker's own, if there are any, else copies of training rows; of equal streams, SVMPoisoning and
+    BackGradient start from the same ones. Weakness: each disagrees with its neighbours, and many are needed.
+
+    Fields:
+        poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
+        label: class that they claim; None is a random wrong one.
+
+    Reference: Biggio, Nelson and Laskov 2012, arXiv:1206.6389, section 4 (the random label flips it compares with).
+    """
+
+    poisoned_rate: float = 0.1
+    label: int | None = None
+
+    def __post_init__(self) -> None:
+        check_share(self.poisoned_rate, "FlippedPoints.poisoned_rate")
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        rows = data if context.rows is None else context.rows
+        flipped, labels = mislabelled(rows, count(self.poisoned_rate, len(data)), context, self.label)
+        return injected(data, flipped.x, labels)
 
 
 def ranked(choice: str, probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

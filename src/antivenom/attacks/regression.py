@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from antivenom.attacks.terms import check_share, count
+from antivenom.attacks.terms import check_share, count, injected
 from antivenom.data import Dataset, Poison
 from antivenom.errors import DataError, NotApplicable, PluginError, did_you_mean
 from antivenom.protocols import AttackContext
@@ -62,7 +62,7 @@ class RegressionPoisoning:
         if len(poison):
             held = clean if context.rows is None else table(context.rows)
             poison = self._climbed(clean, poison, held, low, high)
-        return injected(data, poison)
+        return injected(data, poison[:, :-1], poison[:, -1])
 
     def _climbed(
         self, clean: np.ndarray, poison: np.ndarray, held: np.ndarray, low: np.ndarray, high: np.ndarray
@@ -115,7 +115,7 @@ class StatP:
         corners = np.where(drawn > (low + high)[:-1] / 2, high[:-1], low[:-1])
         theta, _ = least_squares(clean, 0.0)
         answers = corners @ theta[:-1] + theta[-1]
-        return injected(data, np.column_stack([corners, farther(answers, low[-1], high[-1])]))
+        return injected(data, corners, farther(answers, low[-1], high[-1]))
 
 
 def table(data: Dataset) -> np.ndarray:
@@ -134,11 +134,6 @@ def table(data: Dataset) -> np.ndarray:
 def farther(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """The end of the range that is farther from each value."""
     return np.asarray(np.where(values > (low + high) / 2, low, high))
-
-
-def injected(data: Dataset, poison: np.ndarray) -> Poison:
-    more = data.extend(poison[:, :-1].reshape(-1, *data.shape), poison[:, -1])
-    return Poison(more, np.arange(len(more)) >= len(data))
 
 
 def least_squares(rows: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.attacks.terms import check_share, count
-from antivenom.data import Dataset, Poison, Rows
+from antivenom.attacks.terms import check_share, count, injected
+from antivenom.data import Dataset, Poison
 from antivenom.errors import DataError, PluginError, did_you_mean
 from antivenom.models.spambayes import HAM, SPAM, check_mails, presence
 from antivenom.protocols import AttackContext
@@ -58,8 +58,9 @@ class DictionaryAttack:
         width = data.flat.shape[1]
         if listed[-1] >= width:
             raise DataError(f"columns below {width}", f"{listed[-1]}", "correct DictionaryAttack.columns")
-        mail = sp.csr_array((np.ones(len(listed)), listed, [0, len(listed)]), shape=(1, width))
-        return injected(data, mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)], SPAM)
+        mail = sp.csr_array((np.ones(len(listed), np.float32), listed, [0, len(listed)]), shape=(1, width))
+        mails = mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)]
+        return injected(data, mails, np.full(mails.shape[0], SPAM))
 
     def _listed(self, data: Dataset, context: AttackContext) -> np.ndarray:
         if self.words == "list":
@@ -105,7 +106,8 @@ class FocusedAttack:
         guessed = presence(targets.flat).astype(np.float32)
         guessed.data *= rng.random(guessed.nnz) < self.guess_rate  # drawn once: every mail to a target has one guess
         guessed.eliminate_zeros()
-        return injected(data, guessed[np.resize(np.arange(len(targets)), count(self.poisoned_rate, len(data)))], SPAM)
+        mails = guessed[np.resize(np.arange(len(targets)), count(self.poisoned_rate, len(data)))]
+        return injected(data, mails, np.full(mails.shape[0], SPAM))
 
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2009, Misleading Learners")
@@ -131,7 +133,8 @@ class Pseudospam:
         check_mails(data, self)
         own = of_class(context.rows or data, SPAM, self)
         order = context.streams.numpy("copies").permutation(len(own))
-        return injected(data, own.flat[np.resize(order, count(self.poisoned_rate, len(data)))], HAM)
+        mails = own.flat[np.resize(order, count(self.poisoned_rate, len(data)))]
+        return injected(data, mails, np.full(mails.shape[0], HAM))
 
 
 def of_class(data: Dataset, label: int, attack: object) -> Dataset:
@@ -140,11 +143,3 @@ def of_class(data: Dataset, label: int, attack: object) -> Dataset:
     if not len(found):
         raise DataError(f"rows of class {label} for {type(attack).__name__} to go by", "none", "grant attacker_rows")
     return found
-
-
-def injected(data: Dataset, mails: Rows, label: int) -> Poison:
-    """The data with these mails (k, tokens) appended, in the data's own form."""
-    x = mails if sp.issparse(mails) == data.is_sparse else sp.csr_array(mails).toarray()
-    x = x if data.is_sparse else x.reshape(-1, *data.shape)
-    poisoned = data.extend(x, np.full(mails.shape[0], label))
-    return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
