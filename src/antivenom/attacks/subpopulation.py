@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.attacks.terms import count
+from antivenom.attacks.terms import count, injected
 from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import DataError, PluginError
 from antivenom.protocols import AttackContext
@@ -64,8 +65,8 @@ class SubpopulationAttack:
             raise DataError("rows of the subpopulation to copy", "none", "choose another rank or more attacker_rows")
         copied = context.streams.numpy("copies").permutation(matching)
         copied = np.resize(copied, count(self.alpha, int(inside.sum())))  # one twice only after all were copied
-        poisoned = data.extend(own.x[copied], np.full(len(copied), wrong))
-        return Poison(poisoned, np.arange(len(poisoned)) >= len(data), subpopulation=members)
+        poison = injected(data, own.x[copied], np.full(len(copied), wrong))
+        return replace(poison, subpopulation=members)
 
     def _members(self, data: Dataset, streams: Streams) -> Callable[[Rows], np.ndarray]:
         """Which rows belong to the subpopulation of that rank."""
