@@ -1,8 +1,18 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
 from antivenom.defenses.activations import ActivationClustering
+from antivenom.defenses.certified import DPA, FiniteAggregation, LabelSmoothing
 from antivenom.defenses.neighbours import KNNSanitizer
 from antivenom.defenses.pruning import FinePruning
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
-__all__ = ["ActivationClustering", "FinePruning", "FlagAll", "FlagNone", "KNNSanitizer"]
+__all__ = [
+    "DPA",
+    "ActivationClustering",
+    "FinePruning",
+    "FiniteAggregation",
+    "FlagAll",
+    "FlagNone",
+    "KNNSanitizer",
+    "LabelSmoothing",
+]

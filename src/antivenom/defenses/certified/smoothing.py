@@ -1,0 +1,208 @@
+"""Randomised smoothing against flipped labels: least squares is linear in the labels, so no noise need be drawn."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from antivenom.data import Dataset, Rows
+from antivenom.defenses.certified.certificate import Certificate, one_row_at_a_time
+from antivenom.errors import DataError, PluginError
+from antivenom.models.features import FeatureMap
+from antivenom.protocols import DefenceContext
+from antivenom.registry import robust_learner
+from antivenom.threat import Access, Goal
+
+CELLS = 1 << 20  # influences held at a time
+STEPS = 8  # of Newton's method; the bound is valid after any number of them
+
+
+class Bound(enum.StrEnum):
+    """How a radius is proven.
+
+    SMOOTHING is the paper's: how surely the prediction outlives random flips bounds what chosen flips can do. EXACT counts
+    the fewest flips that turn the prediction; it is never below and needs no noise.
+    """
+
+    SMOOTHING = "smoothing"
+    EXACT = "exact"
+
+
+@robust_learner(access=(Access.DATA_MANIPULATION,), goal=tuple(Goal), cite="Rosenfeld et al. 2020, ICML")
+class LabelSmoothing:
+    """Randomised smoothing over the training labels of a least-squares classifier; certifies against flipped labels.
+
+    Each label is thought to change with probability `noise` to any other. A score is a weighted sum of labels, so the chance
+    that noise turns a prediction has a Chernoff bound, and that bound limits chosen flips (both in closed form).
+    Weakness: the rows and the feature map are trusted; flips only. Not the label smoothing that softens targets.
+
+    Fields:
+        noise: q, chance that a label changes, above 0 and below (c - 1) / c.
+        penalty: ridge, as a share of the sum of squared row lengths, above 0; flatter influences, larger radii.
+        features: map of one row at a time, such as HOG; None takes the rows as they are.
+        bound: smoothing or exact.
+
+    Reference: Rosenfeld, Winston, Ravikumar and Kolter 2020, arXiv:2002.03018, Theorem 1 and section 4.
+    """
+
+    noise: float = 0.1
+    penalty: float = 0.001
+    features: FeatureMap | None = None
+    bound: Bound = Bound.SMOOTHING
+
+    def __post_init__(self) -> None:
+        if not 0 < self.noise < 1 or not self.penalty > 0:
+            got = f"{self.noise} and {self.penalty}"
+            raise PluginError("LabelSmoothing.noise from 0 to 1, penalty above 0, both open", got, "correct them")
+        object.__setattr__(self, "bound", Bound(self.bound))
+        one_row_at_a_time(self.features, "LabelSmoothing")
+
+    def __call__(self, data: Dataset, context: DefenceContext) -> SmoothedRidge:
+        c = data.num_classes
+        if c < 2 or not self.noise < (c - 1) / c:
+            remedy = "with more, a label says least about itself: lower it"
+            raise DataError(f"noise below (c - 1) / c for {c} classes", f"{self.noise}", remedy)
+        x = _with_one(data.dense if self.features is None else self.features(data.dense))
+        gram = x.T @ x
+        level = self.penalty * np.trace(gram)
+        inverse = np.linalg.solve(gram + level * np.eye(len(gram)), x.T)  # (f, n): influence of a label on a weight
+        return SmoothedRidge(inverse, data.y, c, self.features, self.noise, self.bound)
+
+
+def _with_one(x: np.ndarray) -> np.ndarray:
+    """(m, f + 1) float64 with a constant feature."""
+    rows = x.reshape(len(x), -1)
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1, dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothedRidge:
+    """A fitted least-squares classifier that knows each label's influence. Ties go to the smaller class.
+
+    It answers with the highest mean score under noise, which is the highest score without noise.
+
+    Fields:
+        inverse: (f, n) weights per label.
+        y: (n,) the training labels.
+        num_classes: c.
+        features: what it is shown.
+        noise: q.
+        bound: how `certified` proves.
+    """
+
+    inverse: np.ndarray
+    y: np.ndarray
+    num_classes: int
+    features: FeatureMap | None
+    noise: float
+    bound: Bound
+
+    @property
+    def certificate(self) -> Certificate:
+        theorem = (
+            "Rosenfeld et al. 2020, Theorem 1" if self.bound is Bound.SMOOTHING else "counted: linear in the labels"
+        )
+        return Certificate("labels flipped", theorem)
+
+    def influences(self, x: Rows) -> np.ndarray:
+        """(m, n) what each training label adds to the score of the class it names."""
+        return np.asarray(self._seen(x) @ self.inverse)
+
+    def scores(self, x: Rows) -> np.ndarray:
+        """(m, c) without noise; near 1 for a class that the labels support, near 0 for others."""
+        return np.asarray(self._seen(x) @ (self.inverse @ np.eye(self.num_classes)[self.y]))
+
+    def predict(self, x: Rows) -> np.ndarray:
+        return np.asarray(self.scores(x).argmax(axis=1))
+
+    def predict_proba(self, x: Rows) -> np.ndarray:
+        """(m, c) scores cut to 0 to 1 and made to add up to 1."""
+        scores = self.scores(x).clip(1e-12, 1)
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+    def certified(self, x: Rows) -> np.ndarray:
+        """(m,) for how many flipped training labels the prediction surely stays."""
+        radii = [np.zeros(0, dtype=np.int64)]
+        for rows in self._pieces(x):
+            influence, winner = self.influences(rows), self.predict(rows)
+            radii.append(
+                self._smoothed(influence, winner) if self.bound is Bound.SMOOTHING else self._counted(influence, winner)
+            )
+        return np.concatenate(radii)
+
+    def _seen(self, x: Rows) -> np.ndarray:
+        return _with_one(x if self.features is None else self.features(x))
+
+    def _pieces(self, x: Rows) -> Iterator[Rows]:
+        step = max(1, CELLS // max(1, len(self.y)))
+        return (x[start : start + step] for start in range(0, len(x), step))
+
+    def _sides(self, label: int, winner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(m, n) bool: which labels speak for each row's winner, and which for the other class."""
+        return self.y == winner[:, None], np.broadcast_to(self.y == label, (len(winner), len(self.y)))
+
+    def _counted(self, influence: np.ndarray, winner: np.ndarray) -> np.ndarray:
+        """The most harmful flips one by one, against each other class, while the lead lasts."""
+        radii = np.full(len(winner), len(self.y))
+        slack = 1e-9 * np.abs(influence).sum(axis=1)  # what rounding might hide
+        for label in range(self.num_classes):
+            own, other = self._sides(label, winner)
+            given = influence * own - influence * other
+            harm = np.sort(given + np.abs(influence), axis=1)[
+                :, ::-1
+            ]  # a label can be made to cost its whole influence
+            lead = given.sum(axis=1) - slack
+            held = (np.cumsum(harm, axis=1) < lead[:, None]).sum(axis=1)
+            radii = np.where(winner == label, radii, np.minimum(radii, held))
+        return radii
+
+    def _smoothed(self, influence: np.ndarray, winner: np.ndarray) -> np.ndarray:
+        """Theorem 1 with p from Chernoff bounds, summed over the other classes.
+
+        The theorem is about the vote under noise. What is served is the class of the highest mean, and that stays too: flips
+        that drew the mean over the border would be at least the Chernoff exponent of Kullback-Leibler divergence away, more
+        than twice what the radius allows.
+        """
+        log_wrong = np.full(len(winner), -np.inf)
+        for label in range(self.num_classes):
+            exponent = self._exponent(influence, label, winner)
+            log_wrong = np.where(winner == label, log_wrong, np.logaddexp(log_wrong, -exponent))
+        return flips(log_wrong, self.noise, self.num_classes)
+
+    def _exponent(self, influence: np.ndarray, label: int, winner: np.ndarray) -> np.ndarray:
+        """(m,) E such that noise lets `label` reach the winner with chance at most exp(-E).
+
+        E is the largest of -sum_i log E exp(-t a_i d_i) over t >= 0, where d_i is 1 if the noisy label is the winner, -1 if
+        it is `label`, else 0. Newton's method from the mean and variance; any t on the way gives a bound.
+        """
+        kept, moved = 1 - self.noise, self.noise / (self.num_classes - 1)
+        own, other = self._sides(label, winner)
+        up, down = np.where(own, kept, moved), np.where(other, kept, moved)
+        rest = 1 - up - down
+        most = 30 / np.maximum(np.abs(influence).max(axis=1), 1e-300)  # beyond that, exp overflows
+        t, best = np.zeros(len(winner)), np.zeros(len(winner))
+        for _ in range(STEPS):
+            grown = np.exp(t[:, None] * influence)
+            plus, minus = up / grown, down * grown
+            total = plus + minus + rest
+            best = np.maximum(best, -np.log(total).sum(axis=1))
+            slope = influence * (minus - plus) / total
+            bend = (influence * influence * (plus + minus) / total - slope * slope).sum(axis=1)
+            t = np.clip(t - slope.sum(axis=1) / np.maximum(bend, 1e-300), 0, most)
+        return best
+
+
+def flips(log_wrong: np.ndarray, noise: float, num_classes: int = 2) -> np.ndarray:
+    """Theorem 1: how many chosen flips cannot turn a vote that noise turns with chance at most exp(log_wrong).
+
+    One flip moves the law of a noisy label by a divergence k; p falls to 1/2 only at -log(4 p (1 - p)) / 2.
+    """
+    moved = noise / (num_classes - 1)
+    each = (1 - noise - moved) * math.log((1 - noise) / moved)
+    sure = np.minimum(log_wrong, -math.log(2))
+    budget = -(math.log(4) + sure + np.log1p(-np.exp(sure)))
+    return np.asarray(np.floor(np.maximum(budget, 0) / (2 * each) * (1 - 1e-9)), dtype=np.int64)
