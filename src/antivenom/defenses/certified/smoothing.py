@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from antivenom.data import Dataset, Rows
 from antivenom.defenses.certified.certificate import Certificate, one_row_at_a_time
@@ -17,7 +17,8 @@ from antivenom.protocols import DefenceContext
 from antivenom.registry import robust_learner
 from antivenom.threat import Access, Goal
 
-CELLS = 1 << 17  # influences held at a time, so that they stay in the cache
+BLOCK = 256  # rows whose influences are computed at a time
+CELLS = 1 << 17  # influences looked at at a time, so that they stay in the cache
 STEPS = 6  # towards the best bound; it is valid after any number of them
 
 
@@ -69,8 +70,8 @@ class LabelSmoothing:
         x = _with_one(data.dense if self.features is None else self.features(data.dense))
         gram = x.T @ x
         level = self.penalty * np.trace(gram)
-        inverse = np.linalg.solve(gram + level * np.eye(len(gram)), x.T)  # (f, n): influence of a label on a weight
-        return SmoothedRidge(inverse, data.y, c, self.features, self.noise, self.bound)
+        influence = np.linalg.solve(gram + level * np.eye(len(gram)), x.T)  # (f, n)
+        return SmoothedRidge(influence, influence @ np.eye(c)[data.y], data.y, self.features, self.noise, self.bound)
 
 
 def _with_one(x: np.ndarray) -> np.ndarray:
@@ -86,81 +87,73 @@ class SmoothedRidge:
     It answers with the highest mean score under noise, which is the highest score without noise.
 
     Fields:
-        inverse: (f, n) weights per label.
+        influence: (f, n) of each label on the weights of the class it names.
+        weights: (f, c) of least squares.
         y: (n,) the training labels.
-        num_classes: c.
         features: what it is shown.
         noise: q.
         bound: how `certified` proves.
     """
 
-    inverse: np.ndarray
+    influence: np.ndarray
+    weights: np.ndarray
     y: np.ndarray
-    num_classes: int
     features: FeatureMap | None
     noise: float
     bound: Bound
 
     @property
+    def num_classes(self) -> int:
+        return int(self.weights.shape[1])
+
+    @property
     def certificate(self) -> Certificate:
-        theorem = (
-            "Rosenfeld et al. 2020, Theorem 1" if self.bound is Bound.SMOOTHING else "counted: linear in the labels"
-        )
-        return Certificate("labels flipped", theorem)
+        smoothing = self.bound is Bound.SMOOTHING
+        return Certificate("labels flipped", "Rosenfeld et al. 2020, Theorem 1" if smoothing else "counted, as linear")
 
     def influences(self, x: Rows) -> np.ndarray:
         """(m, n) what each training label adds to the score of the class it names."""
-        return np.asarray(self._seen(x) @ self.inverse)
+        return np.asarray(self._seen(x) @ self.influence)
 
     def scores(self, x: Rows) -> np.ndarray:
         """(m, c) without noise; near 1 for a class that the labels support, near 0 for others."""
-        return np.asarray(self._seen(x) @ (self.inverse @ np.eye(self.num_classes)[self.y]))
+        return np.asarray(self._seen(x) @ self.weights)
 
     def predict(self, x: Rows) -> np.ndarray:
         return np.asarray(self.scores(x).argmax(axis=1))
 
     def predict_proba(self, x: Rows) -> np.ndarray:
-        """(m, c) scores cut to 0 to 1 and made to add up to 1."""
-        scores = self.scores(x).clip(1e-12, 1)
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+        """(m, c) softmax of the scores, which orders the classes but is not calibrated."""
+        return np.asarray(softmax(self.scores(x), axis=1))
 
     def certified(self, x: Rows) -> np.ndarray:
         """(m,) for how many flipped training labels the prediction surely stays."""
+        prove = self._smoothed if self.bound is Bound.SMOOTHING else self._counted
+        step = max(1, CELLS // max(1, len(self.y)))
         radii = [np.zeros(0, dtype=np.int64)]
-        for rows in self._pieces(x):
-            influence, winner = self.influences(rows), self.predict(rows)
-            radii.append(
-                self._smoothed(influence, winner) if self.bound is Bound.SMOOTHING else self._counted(influence, winner)
-            )
+        for start in range(0, len(x), BLOCK):
+            influences, winner = self.influences(x[start : start + BLOCK]), self.predict(x[start : start + BLOCK])
+            pieces = [slice(first, first + step) for first in range(0, len(winner), step)]
+            radii += [prove(influences[piece], winner[piece]) for piece in pieces]
         return np.concatenate(radii)
 
     def _seen(self, x: Rows) -> np.ndarray:
         return _with_one(x if self.features is None else self.features(x))
 
-    def _pieces(self, x: Rows) -> Iterator[Rows]:
-        step = max(1, CELLS // max(1, len(self.y)))
-        return (x[start : start + step] for start in range(0, len(x), step))
-
-    def _sides(self, label: int, winner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(m, n) bool: which labels speak for each row's winner, and which for the other class."""
-        return self.y == winner[:, None], np.broadcast_to(self.y == label, (len(winner), len(self.y)))
-
-    def _counted(self, influence: np.ndarray, winner: np.ndarray) -> np.ndarray:
+    def _counted(self, influences: np.ndarray, winner: np.ndarray) -> np.ndarray:
         """The most harmful flips one by one, against each other class, while the lead lasts."""
         radii = np.full(len(winner), len(self.y))
-        slack = 1e-9 * np.abs(influence).sum(axis=1)  # what rounding might hide
+        slack = 1e-9 * np.abs(influences).sum(axis=1)  # what rounding might hide
         for label in range(self.num_classes):
-            own, other = self._sides(label, winner)
-            given = influence * own - influence * other
-            harm = np.sort(given + np.abs(influence), axis=1)[
-                :, ::-1
-            ]  # a label can be made to cost its whole influence
-            lead = given.sum(axis=1) - slack
-            held = (np.cumsum(harm, axis=1) < lead[:, None]).sum(axis=1)
-            radii = np.where(winner == label, radii, np.minimum(radii, held))
+            rows = np.flatnonzero(winner != label)
+            found = influences[rows]
+            given = found * (self.y == winner[rows, None]) - found * (self.y == label)
+            harm = np.sort(given + np.abs(found), axis=1)[:, ::-1]  # a label can be made to cost its whole influence
+            lead = given.sum(axis=1) - slack[rows]
+            radii[rows] = np.minimum(radii[rows], (np.cumsum(harm, axis=1) < lead[:, None]).sum(axis=1))
         return radii
 
-    def _smoothed(self, influence: np.ndarray, winner: np.ndarray) -> np.ndarray:
+    def _smoothed(self, influences: np.ndarray, winner: np.ndarray) -> np.ndarray:
         """Theorem 1 with p from Chernoff bounds, summed over the other classes.
 
         The theorem is about the vote under noise. What is served is the class of the highest mean, and that stays too: flips
@@ -169,29 +162,28 @@ class SmoothedRidge:
         """
         log_wrong = np.full(len(winner), -np.inf)
         for label in range(self.num_classes):
-            exponent = self._exponent(influence, label, winner)
-            log_wrong = np.where(winner == label, log_wrong, np.logaddexp(log_wrong, -exponent))
+            rows = np.flatnonzero(winner != label)
+            log_wrong[rows] = np.logaddexp(log_wrong[rows], -self._exponent(influences[rows], label, winner[rows]))
         return flips(log_wrong, self.noise, self.num_classes)
 
-    def _exponent(self, influence: np.ndarray, label: int, winner: np.ndarray) -> np.ndarray:
+    def _exponent(self, influences: np.ndarray, label: int, winner: np.ndarray) -> np.ndarray:
         """(m,) E such that noise lets `label` reach the winner with chance at most exp(-E).
 
         E is the largest of -sum_i log E exp(-t a_i d_i) over t >= 0, where d_i is 1 if the noisy label is the winner, -1 if
         it is `label`, else 0. Newton's method from the mean and variance, halving the bracket where it leaps out of it.
         """
         kept, moved = 1 - self.noise, self.noise / (self.num_classes - 1)
-        own, other = self._sides(label, winner)
-        up, down = np.where(own, kept, moved), np.where(other, kept, moved)
+        up, down = np.where(self.y == winner[:, None], kept, moved), np.where(self.y == label, kept, moved)
         rest = 1 - up - down
         low, t, best = np.zeros((3, len(winner)))
-        high = 30 / np.maximum(np.abs(influence).max(axis=1), 1e-300)  # beyond that, exp overflows
+        high = 30 / np.maximum(np.abs(influences).max(axis=1), 1e-300)  # beyond that, exp overflows
         for _ in range(STEPS):
-            grown = np.exp(t[:, None] * influence)
+            grown = np.exp(t[:, None] * influences)
             plus, minus = up / grown, down * grown
             total = plus + minus + rest
             best = np.maximum(best, -np.log(total).sum(axis=1))
-            slopes = influence * (minus - plus) / total
-            bend = (influence * influence * (plus + minus) / total - slopes * slopes).sum(axis=1)
+            slopes = influences * (minus - plus) / total
+            bend = (influences * influences * (plus + minus) / total - slopes * slopes).sum(axis=1)
             slope = slopes.sum(axis=1)
             low, high = np.where(slope < 0, t, low), np.where(slope < 0, high, t)
             t = t - slope / np.maximum(bend, 1e-300)
