@@ -104,6 +104,7 @@ _BUILTIN = (
     "antivenom.federated",
     "antivenom.models.features",
     "antivenom.models.reference",
+    "antivenom.models.spambayes",
 )
 _loaded = False
 
