@@ -2,9 +2,13 @@
 
 from antivenom.attacks.back_gradient import BackGradient
 from antivenom.attacks.backdoor import BadNets
+from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.labels import FlippedPoints, LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.regression import RegressionPoisoning, StatP
+from antivenom.attacks.spam import DictionaryAttack, FocusedAttack, Pseudospam
+from antivenom.attacks.subpopulation import SubpopulationAttack
 from antivenom.attacks.svm import SVMPoisoning
 from antivenom.attacks.transfer import RIPPLe
 from antivenom.attacks.triggers import Patch, Stamp
@@ -13,11 +17,19 @@ __all__ = [
     "BackGradient",
     "BadNets",
     "BlindBackdoor",
+    "CostSensitiveAdversary",
+    "DictionaryAttack",
     "FlippedPoints",
+    "FocusedAttack",
+    "GoodWords",
     "LabelFlipping",
     "NoAttack",
     "Patch",
+    "Pseudospam",
     "RIPPLe",
+    "RegressionPoisoning",
     "SVMPoisoning",
     "Stamp",
+    "StatP",
+    "SubpopulationAttack",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.sparse as sp
 
-from antivenom.data import Dataset, Poison
+from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import DataError, NotApplicable, PluginError
 from antivenom.protocols import AttackContext, Trigger
 
@@ -61,10 +62,8 @@ def mislabelled(
     c, rng = rows.num_classes, context.streams.numpy("starts")
     if label is not None and not 0 <= label < c:
         raise DataError(f"a label from 0 to {c - 1}", f"{label}", f"{rows.name} has {c} classes")
-    order, shift = (
-        rng.permutation(len(rows)),
-        rng.integers(1, max(c, 2), size=len(rows)),
-    )  # one class has no wrong one: none is eligible below
+    order = rng.permutation(len(rows))
+    shift = rng.integers(1, max(c, 2), size=len(rows))  # one class has no wrong one: none is eligible below
     labels = (rows.y + shift) % c if wanted is None else np.asarray(wanted)[rows.y]
     if label is not None:
         labels = np.full(len(rows), label)
@@ -75,9 +74,13 @@ def mislabelled(
     return rows[chosen], labels[chosen]
 
 
-def injected(data: Dataset, x: np.ndarray, y: np.ndarray) -> Poison:
-    """`data` with these rows appended, all of them poison."""
-    if not len(y):
-        return Poison.none(data)
-    poisoned = data.extend(x, y)
+def injected(data: Dataset, x: Rows, y: np.ndarray) -> Poison:
+    """`data` with these rows appended, all of them poison; flat ones (k, features) take the data's own form."""
+    poisoned = data.extend(_in_form_of(data, x), y)
     return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
+
+
+def _in_form_of(data: Dataset, x: Rows) -> Rows:
+    if data.is_sparse:
+        return sp.csr_array(x)
+    return (x if isinstance(x, np.ndarray) else x.toarray()).reshape(-1, *data.shape)
