@@ -1,8 +1,30 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
 from antivenom.defenses.activations import ActivationClustering
+from antivenom.defenses.combinators import AllOf
+from antivenom.defenses.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
+from antivenom.defenses.losses import SEVER, LossSanitizer
+from antivenom.defenses.micromodels import Micromodels
 from antivenom.defenses.neighbours import KNNSanitizer
 from antivenom.defenses.pruning import FinePruning
+from antivenom.defenses.roni import RONI, ProvenanceGroups
+from antivenom.defenses.subspace import SVDSanitizer
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
-__all__ = ["ActivationClustering", "FinePruning", "FlagAll", "FlagNone", "KNNSanitizer"]
+__all__ = [
+    "RONI",
+    "SEVER",
+    "ActivationClustering",
+    "AllOf",
+    "FinePruning",
+    "FlagAll",
+    "FlagNone",
+    "KNNDistanceSanitizer",
+    "KNNSanitizer",
+    "LossSanitizer",
+    "Micromodels",
+    "ProvenanceGroups",
+    "SVDSanitizer",
+    "SlabSanitizer",
+    "SphereSanitizer",
+]
