@@ -160,7 +160,7 @@ class Gradients:
 
         def forth(v: np.ndarray) -> np.ndarray:
             direction = v.reshape(centre.shape)
-            return self.along(direction) - (centre * direction).sum()
+            return np.asarray(self.along(direction) - (centre * direction).sum())
 
         def back(u: np.ndarray) -> np.ndarray:
             u = u.ravel()
