@@ -102,6 +102,7 @@ _BUILTIN = (
     "antivenom.defenses",
     "antivenom.federated",
     "antivenom.models.reference",
+    "antivenom.models.spambayes",
 )
 _loaded = False
 

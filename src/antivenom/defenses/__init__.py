@@ -7,15 +7,20 @@ from antivenom.defenses.losses import SEVER, LossSanitizer
 from antivenom.defenses.micromodels import Micromodels
 from antivenom.defenses.neighbours import KNNSanitizer
 from antivenom.defenses.pruning import FinePruning
+from antivenom.defenses.regression import TRIM, TrimmedRegressor
 from antivenom.defenses.roni import RONI, ProvenanceGroups
+from antivenom.defenses.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defenses.subspace import SVDSanitizer
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
 __all__ = [
     "RONI",
     "SEVER",
+    "TRIM",
     "ActivationClustering",
+    "AdversaryAwareNaiveBayes",
     "AllOf",
+    "DynamicThresholds",
     "FinePruning",
     "FlagAll",
     "FlagNone",
@@ -27,4 +32,5 @@ __all__ = [
     "SVDSanitizer",
     "SlabSanitizer",
     "SphereSanitizer",
+    "TrimmedRegressor",
 ]
