@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from antivenom.data import Dataset
+from antivenom.attacks import LabelFlipping
+from antivenom.data import Dataset, load
 from antivenom.defenses import RONI
 from antivenom.defenses.roni import batches, limit
 from antivenom.defenses.terms import stratified
@@ -16,9 +17,11 @@ from antivenom.errors import DataError
 from antivenom.models.face import Model
 from antivenom.models.reference import Sklearn
 from antivenom.models.training import Training
-from antivenom.protocols import DefenceContext
+from antivenom.protocols import AttackContext, DefenceContext
 from antivenom.rng import Streams
 from antivenom.scenarios.pipeline import Pipeline
+from antivenom.threat import ThreatModel
+from antivenom.verdict import quality
 
 BAYES = Sklearn("sklearn.naive_bayes.MultinomialNB")
 
@@ -60,11 +63,11 @@ def with_dictionary(mails: Dataset, copies: int) -> Dataset:
     return mails.extend(sp.csr_array(np.repeat(row, copies, axis=0)), np.ones(copies, dtype=int))
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_impact_against_a_written_out_loop(batch: int) -> None:
-    data = with_dictionary(mailbox(60), 4)
+@pytest.mark.parametrize(("batch", "measure"), [(1, "answers"), (3, "answers"), (2, "probability")])
+def test_impact_against_a_written_out_loop(batch: int, measure: str) -> None:
+    data = with_dictionary(mailbox(40), 4)
     counted = Counted(Streams(3))
-    roni = RONI(train_rows=12, validation_rows=20, repeats=2, batch=batch)
+    roni = RONI(train_rows=12, validation_rows=20, repeats=2, batch=batch, measure=measure)
     context = counted.context()
     verdict = roni(data, context)
     number, members = batches(data, context.streams.numpy("direction"), batch)
@@ -80,9 +83,11 @@ def test_impact_against_a_written_out_loop(batch: int) -> None:
             answers = []
             for taught in (train, np.concatenate([train, rows])):
                 model = counted.context().fit(Dataset(x[taught][:, used], data.y[taught], data.classes))
-                answers.append(model.predict(x[questions][:, used]) == data.y[questions])
+                proba = model.predict_proba(x[questions][:, used])[np.arange(20), data.y[questions]]
+                right = model.predict(x[questions][:, used]) == data.y[questions]
+                answers.append(proba if measure == "probability" else right.astype(float))
             others = number[questions] != b
-            lost += int(answers[0][others].sum()) - int(answers[1][others].sum())
+            lost += answers[0][others].sum() - answers[1][others].sum()
             asked += int(others.sum())
         expected[b] = lost / asked
     assert verdict.scores == pytest.approx(expected[number])
@@ -90,8 +95,8 @@ def test_impact_against_a_written_out_loop(batch: int) -> None:
 
 def test_the_dictionary_is_rejected_and_copies_are_judged_once() -> None:
     mails = mailbox()
-    data = with_dictionary(mails, 30)
-    for trusted, rows in ((False, None), (True, mailbox(100, seed=1))):
+    for trusted, rows, copies in ((False, None, 3), (True, mailbox(100, seed=1), 30)):
+        data = with_dictionary(mails, copies)
         counted = Counted(Streams(0))
         verdict = RONI(of_class=0, trusted=trusted)(data, counted.context(rows))
         assert verdict.flags[120:].all()
@@ -118,22 +123,34 @@ def test_batches_hold_distinct_rows_of_one_class_and_copies_stay_together() -> N
 
 def test_named_rows_are_defended_where_the_others_notice_nothing() -> None:
     """A focused attack: spam of the very words of one ham mail to come, which other ham does not use."""
-    mails, trusted = mailbox(words=80), mailbox(100, words=80, seed=1)
-    target = np.zeros((1, 100), dtype=np.float32)
-    target[0, 80:90] = 1  # words of its own
-    target[0, :2] = 1
-    wide = replace(mails, x=sp.csr_array(np.hstack([mails.x.toarray(), np.zeros((120, 20))])))
-    known = replace(trusted, x=sp.csr_array(np.hstack([trusted.x.toarray(), np.zeros((100, 20))])))
-    known = known.extend(sp.csr_array(target), np.array([0]))
-    focused = target.copy()
+
+    def wider(mails: Dataset) -> Dataset:
+        return replace(mails, x=sp.csr_array(np.hstack([mails.x.toarray(), np.zeros((len(mails), 10))])))
+
+    target = np.zeros((1, 70), dtype=np.float32)
+    target[0, [0, 1, *range(60, 70)]] = 1
+    known = wider(mailbox(80, seed=1)).extend(sp.csr_array(target), np.array([0]))
+    focused = 6 * target
     focused[0, :2] = 0
-    focused *= 6
-    data = wide.extend(sp.csr_array(focused), np.array([1]))
-    blind = RONI(trusted=True)(data, Counted(Streams(0)).context(known))
-    aware = RONI(trusted=True, named=(100,))(data, Counted(Streams(0)).context(known))
-    assert not blind.flags[120]
-    assert aware.flags[120]
-    assert aware.flags[:120].mean() < 0.1
+    data = wider(mailbox(40)).extend(sp.csr_array(focused), np.array([1]))
+    blind, aware = (
+        RONI(trusted=True, repeats=2, named=named)(data, Counted(Streams(0)).context(known)) for named in ((), (80,))
+    )
+    assert not blind.flags[40]
+    assert aware.flags[40]
+    assert aware.flags[:40].mean() < 0.1
+
+
+def test_the_probability_sees_single_flips_that_no_answer_turns_on() -> None:
+    train = load("breast-cancer", Streams(0)).train
+    poison = LabelFlipping(0.2)(train[:80], AttackContext(Streams(0), ThreatModel("data-manipulation", "availability")))
+    found = {}
+    for measure in ("answers", "probability"):
+        roni = RONI(trusted=True, repeats=2, measure=measure, min_drop=0.0)
+        context = Counted(Streams(0)).context(train[80:160], Sklearn("sklearn.linear_model.LogisticRegression"))
+        found[measure] = quality(roni(poison.data, context), poison.mask).auroc
+    assert found["probability"] > 0.85
+    assert found["probability"] > found["answers"]
 
 
 def test_the_limit_by_hand() -> None:

@@ -10,11 +10,14 @@ import scipy.sparse as sp
 from antivenom.data import Dataset
 from antivenom.defenses.distances import ROWS
 from antivenom.defenses.terms import stratified, trusted_rows
-from antivenom.errors import DataError, NotApplicable, PluginError
+from antivenom.errors import DataError, NotApplicable, PluginError, did_you_mean
+from antivenom.models.face import Model
 from antivenom.protocols import DefenceContext
 from antivenom.registry import sanitizer
 from antivenom.threat import Goal
 from antivenom.verdict import Verdict
+
+MEASURES = ("answers", "probability")
 
 
 @sanitizer(access=ROWS, goal=(Goal.AVAILABILITY, Goal.TARGETED), cite="Nelson et al. 2008, LEET")
@@ -29,10 +32,12 @@ class RONI:
         train_rows: size of each random training set.
         validation_rows: of each random validation set, apart from it.
         repeats: pairs of sets.
+        measure: "answers" counts right ones, as the paper does; "probability" is that of the right label, which sees what a
+            single row does long before an answer turns (set `min_drop` lower then).
         of_class: count only the validation rows of this class (the paper: ham); None counts all.
         batch: distinct rows judged together: of one class, and neighbours along a random direction.
         deviations: flagged if the impact is so many standard deviations above the usual one, >= 0.
-        min_drop: and above this share of the answers asked for, 0 to 1.
+        min_drop: and above this, in the measure's own unit: a share of the answers or a probability, 0 to 1.
         named: numbers of trusted rows that must not suffer (target-aware RONI); the worst of them counts.
         trusted: sets and usual impact from the trusted rows instead of the suspicious ones.
 
@@ -43,6 +48,7 @@ class RONI:
     train_rows: int = 20
     validation_rows: int = 50
     repeats: int = 5
+    measure: str = "answers"
     of_class: int | None = None
     batch: int = 1
     deviations: float = 3.0
@@ -57,6 +63,8 @@ class RONI:
                 f"{self.train_rows}, {self.validation_rows}, {self.repeats} and {self.batch}",
                 "correct them",
             )
+        if self.measure not in MEASURES:
+            raise PluginError("RONI.measure by name", repr(self.measure), did_you_mean(self.measure, MEASURES))
         _check_limits(self.deviations, self.min_drop, "RONI")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
@@ -104,9 +112,9 @@ class RONI:
             rest = rest if self.of_class is None else rest[pool.y[rest] == self.of_class]
             questions = rest[: self.validation_rows]
             trial = Trial.of(pool[train], pool[questions], named, data)
-            before = trial.right(context, np.zeros(0, dtype=np.int64))
+            before = trial.right(context, np.zeros(0, dtype=np.int64), self.measure)
             for b, rows in enumerate(members):
-                drop = before - trial.right(context, rows)
+                drop = before - trial.right(context, rows, self.measure)
                 counted = own[questions] != b  # nobody is asked about himself
                 lost[b] += drop[: len(questions)][counted].sum()
                 asked[b] += counted.sum()
@@ -122,13 +130,13 @@ class ProvenanceGroups:
     """RONI over sources: trains with and without all rows of a source, and flags the source whose absence helps.
 
     A source is a group of the data: a person, a sensor, a supplier. Poison that is harmless row by row is judged as a
-    whole, at 1 + sources fits per repeat. Weakness: an attacker with many sources, or one who also sends good rows; a
-    source whose rows are honestly different.
+    whole, by the probability of the right label, at 1 + sources fits per repeat. Weakness: an attacker with many
+    sources, or one who also sends good rows; a source whose rows are honestly different.
 
     Fields:
         repeats: random halves of the rows to train on, the other half being asked; with trusted rows these are asked.
         deviations: flagged if the gain is so many robust standard deviations above the usual one, >= 0.
-        min_drop: and above this share of the answers, 0 to 1.
+        min_drop: and above this probability, 0 to 1.
         trusted: ask the trusted rows instead of the suspicious ones.
 
     Reference: Baracaldo, Chen, Ludwig and Safavi 2017, "Mitigating Poisoning Attacks on Machine Learning Models: A Data
@@ -155,16 +163,21 @@ class ProvenanceGroups:
             half = np.zeros(len(data), dtype=bool)
             half[stratified(data.y, context.streams.numpy("halves", repeat))[: -(-len(data) // 2)]] = True
             asked = trusted_rows(context, self) if self.trusted else data[~half]
-            right = context.fit(data[half]).predict(asked.x) == asked.y
+            sure = certainty(context.fit(data[half]), asked)
             for source in range(len(sources)):
                 rest = half & (number != source)
-                if len(np.unique(data.y[rest])) < min(2, c):  # without it there is nothing to tell apart
-                    continue
                 counted = np.ones(len(asked), dtype=bool) if self.trusted else number[~half] != source
-                without = context.fit(data[rest]).predict(asked.x) == asked.y
-                gain[source] += (without[counted].mean() - right[counted].mean()) / self.repeats if counted.any() else 0
+                if len(np.unique(data.y[rest])) < min(2, c) or not counted.any():  # nothing is left to compare with
+                    continue
+                without = certainty(context.fit(data[rest]), asked)
+                gain[source] += (without - sure)[counted].mean() / self.repeats
         scores = gain[number]
         return Verdict(scores, scores > limit(gain, self.deviations, self.min_drop, robust=True))
+
+
+def certainty(model: Model, data: Dataset) -> np.ndarray:
+    """(n,) the probability that the model gives the right label: it moves long before an answer turns."""
+    return np.asarray(model.predict_proba(data.x)[np.arange(len(data)), data.y])
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +204,12 @@ class Trial:
         train, suspects, validation, named = (replace(part, groups=None) for part in parts)
         return cls(train.extend(suspects.x, suspects.y), len(train), validation.extend(named.x, named.y))
 
-    def right(self, context: DefenceContext, suspects: np.ndarray) -> np.ndarray:
-        """(questions,) 1 where the model that learnt these suspects too answers rightly, else 0."""
-        rows = np.concatenate([np.arange(self.size), self.size + suspects])
-        model = context.fit(self.rows[rows])
-        return np.asarray(model.predict(self.questions.x) == self.questions.y, dtype=np.int64)
+    def right(self, context: DefenceContext, suspects: np.ndarray, measure: str) -> np.ndarray:
+        """(questions,) how right the model is that learnt these suspects too, 0 to 1."""
+        model = context.fit(self.rows[np.concatenate([np.arange(self.size), self.size + suspects])])
+        if measure == "probability":
+            return certainty(model, self.questions)
+        return np.asarray(model.predict(self.questions.x) == self.questions.y, dtype=np.float64)
 
 
 def batches(data: Dataset, rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
