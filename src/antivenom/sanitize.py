@@ -262,6 +262,8 @@ def _neighbours(data: Dataset, table: Table, own: str, nearest: np.ndarray) -> s
 def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Per suspect, how unusual its cell is in its class (in standard deviations), and the words for it."""
     cells, own = [column.text[row] for row in suspects], y[suspects]
+    if column.numbers is None and len(set(column.text)) > CATEGORIES:  # names and free text: all are rare
+        return np.zeros(len(suspects)), [""] * len(suspects)
     if column.numbers is None:
         peers, same = Counter(y.tolist()), Counter(zip(y.tolist(), column.text, strict=False))
         shares = [(same[c, cell], peers[c]) for c, cell in zip(own.tolist(), cells, strict=True)]

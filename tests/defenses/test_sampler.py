@@ -119,7 +119,7 @@ def test_sources_and_trusted_rows_are_handed_on() -> None:
     sources = np.random.default_rng(0).choice(["north", "south", "east", "west"], len(y))
     wrong = np.where(sources == "east", np.where(y == "benign", "malignant", "benign"), y)
     sampler = SanitizerSampler(ProvenanceGroups())
-    kept, _ = sampler.fit_resample(x, wrong, groups=sources)
+    sampler.fit_resample(x, wrong, groups=sources)
     assert set(sources[sampler.sample_indices_]) == {"north", "south", "west"}
     with pytest.raises(NotApplicable, match="sources are known"):
         sampler.fit_resample(x, wrong)
