@@ -1,6 +1,7 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
 from antivenom.defenses.activations import ActivationClustering
+from antivenom.defenses.certified import DPA, FiniteAggregation, LabelSmoothing
 from antivenom.defenses.combinators import AllOf
 from antivenom.defenses.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
 from antivenom.defenses.losses import SEVER, LossSanitizer
@@ -14,6 +15,7 @@ from antivenom.defenses.subspace import SVDSanitizer
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "DPA",
     "RONI",
     "SEVER",
     "TRIM",
@@ -22,10 +24,12 @@ __all__ = [
     "AllOf",
     "DynamicThresholds",
     "FinePruning",
+    "FiniteAggregation",
     "FlagAll",
     "FlagNone",
     "KNNDistanceSanitizer",
     "KNNSanitizer",
+    "LabelSmoothing",
     "LossSanitizer",
     "Micromodels",
     "ProvenanceGroups",
