@@ -11,6 +11,7 @@ import torch
 
 from antivenom import registry
 from antivenom.data import Dataset, Poison
+from antivenom.defenses import RONI
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator
@@ -36,7 +37,7 @@ from antivenom.registry import (
 from antivenom.testing import check_plugin
 from antivenom.verdict import Verdict
 
-QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20)}
+QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20), "RONI": RONI(repeats=1, batch=10)}
 
 
 def instance(entry: registry.Entry) -> Any:
