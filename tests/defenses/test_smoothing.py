@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy.stats import binom
 
 from antivenom.data import Dataset, load
-from antivenom.defenses import LabelSmoothing
+from antivenom.defenses import RandomizedSmoothing
 from antivenom.defenses.certified import Bound
 from antivenom.defenses.certified.smoothing import SmoothedRidge, flips
 from antivenom.errors import DataError, PluginError
@@ -53,7 +53,7 @@ CASES = [(2, 8), (3, 7)]
 @pytest.mark.parametrize(("classes", "n"), CASES)
 def test_every_flip_within_the_radius_and_one_beyond_the_exact_one(classes: int, n: int) -> None:
     data, asked = small(classes, n)
-    model = LabelSmoothing(noise=0.05, penalty=0.05, bound=Bound.EXACT)(data, context())
+    model = RandomizedSmoothing(noise=0.05, penalty=0.05, bound=Bound.EXACT)(data, context())
     assert np.array_equal(answers(model, data.y[None], asked)[0], model.predict(asked))
     ways = labellings(data)
     distance = (ways != data.y).sum(axis=1)
@@ -62,7 +62,7 @@ def test_every_flip_within_the_radius_and_one_beyond_the_exact_one(classes: int,
     assert np.array_equal(model.certified(asked), fewest - 1)
     assert fewest.max() >= 2
     for noise in (0.01, 0.05, 0.2):
-        smoothed = LabelSmoothing(noise=noise, penalty=0.05)(data, context())
+        smoothed = RandomizedSmoothing(noise=noise, penalty=0.05)(data, context())
         assert (smoothed.certified(asked) < fewest).all()
 
 
@@ -71,7 +71,7 @@ def test_every_flip_within_the_radius_and_one_beyond_the_exact_one(classes: int,
 def test_the_vote_under_every_noise(classes: int, n: int, noise: float) -> None:
     """Chernoff's bound is above the chance, and no flips within the radius move the vote."""
     data, asked = small(classes, n)
-    model = LabelSmoothing(noise=noise, penalty=0.05)(data, context())
+    model = RandomizedSmoothing(noise=noise, penalty=0.05)(data, context())
     winner = model.predict(asked)
     ways = labellings(data)
     said = answers(model, ways, asked)  # (ways, m)
@@ -98,7 +98,7 @@ def test_the_vote_under_every_noise(classes: int, n: int, noise: float) -> None:
 
 def test_the_exponent_is_found_by_newton() -> None:
     data, asked = small(2, 8)
-    model = LabelSmoothing(noise=0.1, penalty=0.05)(data, context())
+    model = RandomizedSmoothing(noise=0.1, penalty=0.05)(data, context())
     influence, winner = model.influences(asked), model.predict(asked)
     t = np.linspace(0, 60, 3001)[:, None]
     for row, w in zip(influence, winner, strict=True):
@@ -128,7 +128,7 @@ def test_the_theorem_in_numbers_and_below_the_exact_test() -> None:
 
 def test_influences_are_those_of_ridge_and_add_up_to_scores() -> None:
     data, asked = small(3, 7)
-    model = LabelSmoothing(penalty=0.05)(data, context())
+    model = RandomizedSmoothing(penalty=0.05)(data, context())
     x = np.c_[data.x.astype(float), np.ones(7)]
     gram = x.T @ x
     weights = np.linalg.inv(gram + 0.05 * np.trace(gram) * np.eye(4)) @ x.T
@@ -142,7 +142,7 @@ def test_influences_are_those_of_ridge_and_add_up_to_scores() -> None:
 @pytest.mark.parametrize("bound", list(Bound))
 def test_it_learns_breast_cancer_and_proves_something(bound: Bound) -> None:
     scenario = Central(data="breast-cancer", goal="availability", access="data-manipulation", clean_rows=0)
-    found = scenario.run(None, LabelSmoothing(bound=bound), seed=0).metrics
+    found = scenario.run(None, RandomizedSmoothing(bound=bound), seed=0).metrics
     assert found["clean_accuracy"] > 0.9
     assert found["certified_median"] >= {Bound.SMOOTHING: 2, Bound.EXACT: 10}[bound]
 
@@ -150,7 +150,7 @@ def test_it_learns_breast_cancer_and_proves_something(bound: Bound) -> None:
 def test_rows_that_say_nothing_prove_nothing() -> None:
     data = Dataset(np.zeros((6, 2)), np.array([0, 1] * 3), ("a", "b"))
     for bound in Bound:
-        model = LabelSmoothing(bound=bound)(data, context())
+        model = RandomizedSmoothing(bound=bound)(data, context())
         assert model.certified(np.zeros((3, 2), dtype=np.float32)).tolist() == [0, 0, 0]
         assert model.certified(np.zeros((0, 2), dtype=np.float32)).shape == (0,)
 
@@ -163,17 +163,17 @@ def test_what_it_cannot_serve_it_refuses() -> None:
             return x
 
     for make in (
-        lambda: LabelSmoothing(noise=0.0),
-        lambda: LabelSmoothing(noise=1.0),
-        lambda: LabelSmoothing(penalty=0.0),
-        lambda: LabelSmoothing(features=Fitted()),
+        lambda: RandomizedSmoothing(noise=0.0),
+        lambda: RandomizedSmoothing(noise=1.0),
+        lambda: RandomizedSmoothing(penalty=0.0),
+        lambda: RandomizedSmoothing(features=Fitted()),
     ):
         with pytest.raises(PluginError):
             make()
     data, _ = small(2, 8)
     with pytest.raises(DataError, match=r"noise below \(c - 1\) / c for 2 classes, got 0.5"):
-        LabelSmoothing(noise=0.5)(data, context())
+        RandomizedSmoothing(noise=0.5)(data, context())
     with pytest.raises(DataError, match="dense rows"):
-        LabelSmoothing()(Dataset(sp.csr_array(data.dense), data.y, data.classes), context())
+        RandomizedSmoothing()(Dataset(sp.csr_array(data.dense), data.y, data.classes), context())
     with pytest.raises(DataError, match="rows with classes"):
-        LabelSmoothing()(load("diabetes", Streams(0)).train, context())
+        RandomizedSmoothing()(load("diabetes", Streams(0)).train, context())

@@ -3,6 +3,6 @@
 from antivenom.defenses.certified.aggregation import DPA, FiniteAggregation
 from antivenom.defenses.certified.bases import Base
 from antivenom.defenses.certified.certificate import Certificate
-from antivenom.defenses.certified.smoothing import Bound, LabelSmoothing
+from antivenom.defenses.certified.smoothing import Bound, RandomizedSmoothing
 
-__all__ = ["DPA", "Base", "Bound", "Certificate", "FiniteAggregation", "LabelSmoothing"]
+__all__ = ["DPA", "Base", "Bound", "Certificate", "FiniteAggregation", "RandomizedSmoothing"]

@@ -34,7 +34,7 @@ class Bound(enum.StrEnum):
 
 
 @robust_learner(access=(Access.DATA_MANIPULATION,), goal=tuple(Goal), cite="Rosenfeld et al. 2020, ICML")
-class LabelSmoothing:
+class RandomizedSmoothing:
     """Randomised smoothing over the training labels of a least-squares classifier; certifies against flipped labels.
 
     Each label is thought to change with probability `noise` to any other. A score is a weighted sum of labels, so the chance
@@ -58,9 +58,9 @@ class LabelSmoothing:
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1 or not self.penalty > 0:
             got = f"{self.noise} and {self.penalty}"
-            raise PluginError("LabelSmoothing.noise from 0 to 1, penalty above 0, both open", got, "correct them")
+            raise PluginError("RandomizedSmoothing.noise from 0 to 1, penalty above 0, both open", got, "correct them")
         object.__setattr__(self, "bound", Bound(self.bound))
-        one_row_at_a_time(self.features, "LabelSmoothing")
+        one_row_at_a_time(self.features, "RandomizedSmoothing")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> SmoothedRidge:
         c = data.num_classes
