@@ -9,6 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import LabelFlipping
+from antivenom.audit.grid import label
+from antivenom.audit.plan import plan_of
 from antivenom.data import Dataset, load
 from antivenom.defenses import (
     RONI,
@@ -30,6 +32,7 @@ from antivenom.errors import AntivenomError, DataError, NotApplicable, PluginErr
 from antivenom.models.reference import MLP, Sklearn
 from antivenom.models.training import Training
 from antivenom.protocols import AttackContext, DefenceContext
+from antivenom.registry import build, describe
 from antivenom.rng import Streams
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.threat import ThreatModel
@@ -356,3 +359,20 @@ def test_every_sanitizer_error_is_ours(blobs: Dataset) -> None:
     for defence in (SlabSanitizer(), Micromodels(), RONI()):
         with pytest.raises(AntivenomError):
             defence(empty, context())
+
+
+def test_several_sanitizers_stand_in_one_field_of_a_scenario_file() -> None:
+    text = """
+version: 1
+scenarios:
+  - kind: central
+    goal: availability
+    access: data-manipulation
+    defenses: [{name: AllOf, sanitizers: [KNNSanitizer, {name: SphereSanitizer, share: 0.2}]}]
+"""
+    cell = plan_of(text, "text").cells[-1]
+    assert cell.defence == AllOf(sanitizers=(KNNSanitizer(), SphereSanitizer(share=0.2)))
+    assert label(cell.defence) == "AllOf(KNNSanitizer + SphereSanitizer(share=0.2))"
+    assert build(describe(cell.defence)) == cell.defence
+    with pytest.raises(AntivenomError, match="did you mean 'KNNSanitizer'"):
+        plan_of(text.replace("KNNSanitizer", "KNNSanitiser"), "text")

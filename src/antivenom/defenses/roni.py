@@ -25,8 +25,8 @@ class RONI:
     """Reject on negative impact: trains a small model with and without a row, and flags the row if it costs answers.
 
     Costs `repeats` fits per batch of distinct rows: rows that are alike are judged once. Without trusted rows the usual
-    impact comes from the suspicious ones, by median and median deviation. Weakness: poison that harms only together
-    (judge it in batches), or only rows that are not asked (name them); honest rows with much leverage.
+    impact is the suspicious rows' own median. Weakness: poison that harms only together (judge batches, which dilute a
+    single bad row) or only rows that are not asked (name them); honest rows with much leverage; poison in the sets.
 
     Fields:
         train_rows: size of each random training set.
@@ -37,7 +37,8 @@ class RONI:
         of_class: count only the validation rows of this class (the paper: ham); None counts all.
         batch: distinct rows judged together: of one class, and neighbours along a random direction.
         deviations: flagged if the impact is so many standard deviations above the usual one, >= 0.
-        min_drop: and above this, in the measure's own unit: a share of the answers or a probability, 0 to 1.
+        min_drop: and above this, in the measure's own unit: a share of the answers or a probability, 0 to 1 (the paper's
+            ordinary spam costs up to 0.18 of the ham, a dictionary at least 0.27).
         named: numbers of trusted rows that must not suffer (target-aware RONI); the worst of them counts.
         trusted: sets and usual impact from the trusted rows instead of the suspicious ones.
 
@@ -52,7 +53,7 @@ class RONI:
     of_class: int | None = None
     batch: int = 1
     deviations: float = 3.0
-    min_drop: float = 0.1
+    min_drop: float = 0.2
     named: tuple[int, ...] = ()
     trusted: bool = False
 
