@@ -101,6 +101,7 @@ _BUILTIN = (
     "antivenom.attacks",
     "antivenom.defenses",
     "antivenom.federated",
+    "antivenom.models.hinge",
     "antivenom.models.reference",
 )
 _loaded = False

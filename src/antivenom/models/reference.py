@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from typing import Any
 
@@ -174,8 +175,13 @@ class Sklearn:
         return estimator.set_params(random_state=seed) if "random_state" in estimator.get_params() else estimator
 
 
+def makes_estimator(architecture: Architecture) -> bool:
+    """Whether it makes a scikit-learn estimator from a seed, rather than a torch module from a shape."""
+    return "seed" in inspect.signature(architecture).parameters
+
+
 def learner(architecture: Architecture, training: Training, device: str = "cpu") -> Learner:
-    """What fits the given reference architecture."""
-    if isinstance(architecture, (RandomForest, Sklearn)):
+    """What fits the given architecture."""
+    if makes_estimator(architecture):
         return SklearnLearner(architecture)
     return TorchLearner(architecture, training, device)
