@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from antivenom import registry
+from antivenom.attacks import KKTAttack, MinMax
 from antivenom.data import Dataset, Poison
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
@@ -35,7 +36,11 @@ from antivenom.registry import (
 from antivenom.testing import check_plugin
 from antivenom.verdict import Verdict
 
-QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20)}
+QUICK = {
+    "ImplicitBoosting": ImplicitBoosting(steps=20),
+    "MinMax": MinMax(steps=50),
+    "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
+}
 
 
 def instance(entry: registry.Entry) -> Any:

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antivenom.certificates import Bound, certify
     from antivenom.data import Dataset, Poison, load
     from antivenom.federated import (
         AlternatingMinimization,
@@ -52,6 +53,7 @@ __all__ = [
     "Access",
     "AlternatingMinimization",
     "BenignEstimation",
+    "Bound",
     "Central",
     "Dataset",
     "Delayed",
@@ -76,6 +78,7 @@ __all__ = [
     "agent",
     "aggregator",
     "attack",
+    "certify",
     "client_detector",
     "evasion",
     "load",
@@ -91,6 +94,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "certificates": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator",),
     "registry": (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -44,16 +45,17 @@ def play(
     steps: int,
     recorded: np.ndarray,
     counts: bool = False,
+    write: Callable[[np.ndarray], Rows] = np.float32,
 ) -> Play:
     """Algorithm 1: the learner averages subgradients of U, the attacker answers with the worst feasible row.
 
     U(theta) = mean hinge over the clean rows + poisoned_rate * largest hinge over the feasible sets of both classes. It
     is convex; every theta in the ball gives a valid bound, so the best of all steps is kept and evaluated anew in double
     precision. With `counts` the attacker's rows are whole numbers and the dual value of his search stands in U.
-    `recorded` are step numbers; a number may occur more than once.
+    `recorded` are step numbers; a number may occur more than once. `write` makes the row (d,) that is kept of a move, or
+    a CSR table of one row.
     """
-    rows, y, n = _rows(data.flat), signs(data.y), len(data)
-    columns = rows.T.tocsr() if sp.issparse(rows) else rows.T
+    (rows, columns), y, n = _fast(data.flat), signs(data.y), len(data)
     theta, z, decay = np.zeros(rows.shape[1] + 1), np.zeros(rows.shape[1] + 1), 1 / eta
     best, upper = theta, math.inf
     wanted, moves = set(recorded.tolist()), {}
@@ -64,12 +66,10 @@ def play(
         if value < upper:
             best, upper = theta, value
         if step in wanted:
-            moves[step] = _stored(move, counts and data.is_sparse)
+            moves[step] = (write(move[0]), move[1])
         active = np.flatnonzero(margins < 1)
-        if 4 * len(active) < n:  # then it is quicker to cut these rows out
-            pull = y[active] @ rows[active]
-        else:
-            pull = columns @ np.where(margins < 1, y, np.float32(0))
+        few = 4 * len(active) < n  # then it is quicker to cut these rows out
+        pull = y[active] @ rows[active] if few else columns @ np.where(margins < 1, y, np.float32(0))
         z += np.append(pull, y[active].sum()) / n
         if margin < 1:
             z += poisoned_rate * move[1] * np.append(move[0], 1.0)
@@ -78,8 +78,7 @@ def play(
     loss = np.maximum(1 - y * (rows.astype(np.float64) @ best[:-1] + best[-1]), 0).mean()
     upper = float(loss) + poisoned_rate * max(0.0, 1 - _answer(sets, best, counts)[2])
     chosen = [moves[step] for step in recorded.tolist()]
-    stack = sp.vstack if counts and data.is_sparse else np.stack
-    x = stack([x for x, _ in chosen]) if chosen else data.flat[:0]
+    x = stacked([x for x, _ in chosen]) if chosen else data.flat[:0]
     return Play(best, upper, x, np.array([int(sign > 0) for _, sign in chosen], dtype=np.int64))
 
 
@@ -100,16 +99,20 @@ def _answer(
     return (x, sign), margin, min(answer[1] for answer in found)
 
 
-def _stored(move: tuple[np.ndarray, float], sparse: bool) -> tuple[Rows, float]:
-    x = move[0].astype(np.float32)
-    return (sp.csr_array(x[None]) if sparse else x), move[1]
+def stacked(rows: list[Rows]) -> Rows:
+    """(k, d) of rows (d,), or of CSR tables of one row each."""
+    return sp.vstack(rows, format="csr") if sp.issparse(rows[0]) else np.stack(rows)
 
 
-def _rows(x: Rows) -> Rows:
-    """The rows in the form whose products are fastest: CSR where three quarters of a table are zero."""
-    if sp.issparse(x) or np.count_nonzero(x) > x.size / 4:
-        return x
-    return sp.csr_array(x)
+def written(data: Dataset) -> Callable[[np.ndarray], Rows]:
+    """How one row (d,) is kept among rows of this data's form."""
+    return (lambda x: sp.csr_array(x[None], dtype=np.float32)) if data.is_sparse else np.float32
+
+
+def _fast(x: Rows) -> tuple[Rows, Rows]:
+    """The rows and their transpose in the form whose products are fastest: CSR where three quarters are zero."""
+    rows: Any = x if sp.issparse(x) or np.count_nonzero(x) > x.size / 4 else sp.csr_array(x)
+    return rows, rows.T if isinstance(rows, np.ndarray) else rows.T.tocsr()
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def certify(
         )
     sets = feasible_sets(data, percentile, slab=slab)
     recorded = streams.numpy("steps").choice(steps, k, replace=k > steps)
-    game = play(data, sets, poisoned_rate, rho_squared, eta, steps, recorded, counts)
+    game = play(data, sets, poisoned_rate, rho_squared, eta, steps, recorded, counts, written(data))
     loss, upper = _forced(data, game, poisoned_rate, rho_squared, streams), game.upper
     if not oracle:
         shares = k / np.bincount(data.y, minlength=2)

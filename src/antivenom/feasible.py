@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from antivenom.data import Dataset, Rows
 from antivenom.errors import DataError
@@ -86,7 +85,7 @@ class FeasibleSet:
             if not self.contains(best[None])[0]:
                 raise DataError("a row of counts inside the sphere and the slab", "none found", "raise the percentile")
             value = float(w @ best)
-        return best, min(bound, value)
+        return best, min(max(bound, float(w @ self.lowest(w))), value)  # counts are rows, so that bound holds too
 
     @property
     def _rest(self) -> np.ndarray:
@@ -135,15 +134,15 @@ class FeasibleSet:
 
 def distances(x: Rows, centre: np.ndarray) -> np.ndarray:
     """(m,) Euclidean distances of rows, dense or CSR, from one point."""
-    if not sp.issparse(x):
+    if isinstance(x, np.ndarray):
         return np.asarray(np.linalg.norm(x - centre, axis=1))
-    squares = np.asarray(x.multiply(x).sum(axis=1)).ravel() - 2 * (x @ centre) + centre @ centre
+    squares = x.multiply(x).sum(axis=1) - 2 * (x @ centre) + centre @ centre
     return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
 def centroid(x: Rows) -> np.ndarray:
     """(d,) float64."""
-    return np.asarray(x.sum(axis=0, dtype=np.float64)).ravel() / x.shape[0]
+    return np.asarray(x.sum(axis=0, dtype=np.float64) / x.shape[0])
 
 
 def feasible_sets(
@@ -155,7 +154,9 @@ def feasible_sets(
         DataError: not two classes with rows each; equal centroids where a slab needs a direction.
     """
     if data.num_classes != 2 or len(np.unique(data.y)) != 2:
-        raise DataError("rows of two classes", f"{len(np.unique(data.y))} of {data.num_classes}", "choose two `classes`")
+        raise DataError(
+            "rows of two classes", f"{len(np.unique(data.y))} of {data.num_classes}", "choose two `classes`"
+        )
     parts = [data.flat[np.flatnonzero(data.y == k)] for k in (0, 1)]
     centres = [centroid(part) for part in parts]
     between = centres[1] - centres[0]

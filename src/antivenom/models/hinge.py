@@ -37,7 +37,7 @@ class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit
         self.tolerance = tolerance
         self.random_state = random_state
 
-    def fit(self, X: Rows, y: np.ndarray) -> Self:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Rows, y: np.ndarray) -> Self:
         self.classes_ = np.unique(y)
         if len(self.classes_) != 2:
             raise DataError("rows of two classes for a support vector machine", f"{len(self.classes_)}", "name two")
@@ -74,10 +74,10 @@ class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit
         self.weight_decay_ = high
         return theta
 
-    def decision_function(self, X: Rows) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Rows) -> np.ndarray:
         return np.asarray(X @ self.coef_[0] + self.intercept_[0])
 
-    def predict(self, X: Rows) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Rows) -> np.ndarray:
         return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(int)])
 
 
