@@ -103,6 +103,7 @@ _BUILTIN = (
     "antivenom.federated",
     "antivenom.models.hinge",
     "antivenom.models.reference",
+    "antivenom.models.spambayes",
 )
 _loaded = False
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy.optimize import Bounds, minimize
 
 from antivenom.attacks.passing import Passage, Victim, box, copies, error_behind, margins, passages
-from antivenom.attacks.terms import check_share, count
+from antivenom.attacks.terms import attacker_rows, check_share, count
 from antivenom.data import Dataset, Poison
 from antivenom.errors import DataError, PluginError
 from antivenom.models.hinge import signs
@@ -38,7 +38,8 @@ class KKTAttack:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
         weight_decay: the learner's lambda in mean hinge + lambda / 2 * (||w||^2 + b^2).
         gammas: quantiles of the loss from which on the attacker's rows are mislabelled, each 0 to 1.
-        repeats: how many copies of them the decoy is trained on; every pair with gamma is tried.
+        repeats: how many copies of them the decoy is trained on; every pair with gamma is tried. Who holds fewer rows needs
+            more.
         rounds: how often the filters' statistics are learnt anew.
         removed: share of each class that a filter drops, 0 to 1.
         slab_slack, loss_slack: share of the limits left unused, for rounding and for the final fit.
@@ -80,7 +81,7 @@ class KKTAttack:
         if k == 0:
             return Poison.none(data)
         streams = context.streams
-        held = context.rows if context.rows is not None else data[streams.numpy("held").random(len(data)) < 0.5]
+        held = attacker_rows(data, context)[1]
         victim = Victim(self.weight_decay, streams.sklearn("victim"))
         honest = victim.fit(data.flat, data.y)
         best, worst = data, -1.0

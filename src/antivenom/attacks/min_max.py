@@ -6,7 +6,7 @@ import enum
 
 import numpy as np
 
-from antivenom.attacks.terms import check_share, count
+from antivenom.attacks.terms import check_share, count, injected
 from antivenom.certificates import play, written
 from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import PluginError
@@ -75,9 +75,9 @@ class MinMax:
             return Poison.none(data)
         for turn in range(1 if self.oracle else self.turns):
             x, y = self._moves(data, sets, k, context.streams.numpy("moves", turn))
-            rows = data.extend(x.reshape(k, *data.shape), y)
-            sets = self._sets(rows)
-        return Poison(rows, np.arange(len(rows)) >= len(data))
+            poison = injected(data, x, y)
+            sets = self._sets(poison.data)
+        return poison
 
     def _sets(self, rows: Dataset) -> tuple[FeasibleSet, FeasibleSet]:
         return feasible_sets(rows, self.percentile, self.slab_percentile)

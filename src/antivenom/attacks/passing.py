@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
+from antivenom.attacks.terms import injected
 from antivenom.data import Dataset, Rows
 from antivenom.errors import NotApplicable
 from antivenom.feasible import FeasibleSet, distances, feasible_sets
@@ -174,13 +175,11 @@ def copies(
 ) -> Dataset:
     """The data with that many copies of each class's place (d,) appended; as counts, in `distinct` rows around it."""
 
-    def around(x: np.ndarray, k: int) -> np.ndarray:
-        rows = counts_around(x, distinct, rng) if whole else x[None]
-        return np.asarray(rows[np.arange(k) % len(rows)])
-
-    x: Rows = np.concatenate([around(place, k) for place, k in zip(places, split, strict=True)])
-    rows = sp.csr_array(x) if data.is_sparse else x.reshape(len(x), *data.shape)
-    return data.extend(rows, np.repeat([0, 1], split))
+    tables = [counts_around(place, distinct, rng) if whole else place[None] for place in places]
+    table: Rows = np.concatenate(tables)
+    numbers = [np.arange(k) % len(rows) for k, rows in zip(split, tables, strict=True)]
+    rows = (sp.csr_array(table) if data.is_sparse else table)[np.append(numbers[0], len(tables[0]) + numbers[1])]
+    return injected(data, rows, np.repeat([0, 1], split)).data
 
 
 def box(data: Dataset, whole: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,18 @@
 from antivenom.defenses.activations import ActivationClustering
 from antivenom.defenses.neighbours import KNNSanitizer
 from antivenom.defenses.pruning import FinePruning
+from antivenom.defenses.regression import TRIM, TrimmedRegressor
+from antivenom.defenses.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
-__all__ = ["ActivationClustering", "FinePruning", "FlagAll", "FlagNone", "KNNSanitizer"]
+__all__ = [
+    "TRIM",
+    "ActivationClustering",
+    "AdversaryAwareNaiveBayes",
+    "DynamicThresholds",
+    "FinePruning",
+    "FlagAll",
+    "FlagNone",
+    "KNNSanitizer",
+    "TrimmedRegressor",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from antivenom.errors import PluginError, ThreatError
 from antivenom.federated.clients import Shards
 from antivenom.models.face import Model, TorchModel
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, Sklearn, learner
+from antivenom.models.reference import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.training import Training, cross_entropy
 from antivenom.protocols import AgentView, AttackContext, DefenceContext, Participation, ServerView, Targets
 from antivenom.registry import Entry, Kind
@@ -302,7 +301,7 @@ def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
             raise PluginError(f"a torch module from {entry.name}", type(network.module).__name__, "return one")
         return network.initial
 
-    if "seed" in inspect.signature(type(plugin).__call__).parameters:  # scikit-learn
+    if makes_estimator(plugin):
         for data in _data():
             yield partial(fitted, data)
         return
