@@ -60,9 +60,10 @@ class FeasibleSet:
         Points that lie inside compete for the least value, all multipliers for the highest dual value.
 
         Raises:
-            DataError: no such point was found.
+            DataError: no such point is near the centre.
         """
-        best, value, bound = self._rest, math.inf, -math.inf
+        best = self._inner()
+        value, bound = float(w @ best), -math.inf
         low, high = 0.0, 0.0
         for step in range(30):
             nu = (low + high) / 2
@@ -75,22 +76,32 @@ class FeasibleSet:
                 if abs(offset) <= self.width:
                     break
                 side = math.copysign(1.0, offset)
-                far = side * 10 * float(np.abs(w).max()) / float(np.abs(self.direction).max())
+                far = side * 10 * float(np.abs(w).max() / np.abs(self.direction).max())
                 low, high = min(0.0, far), max(0.0, far)
             elif offset > side * self.width:
                 low = nu
             else:
                 high = nu
-        if value == math.inf:
-            if not self.contains(best[None])[0]:
-                raise DataError("a row of counts inside the sphere and the slab", "none found", "raise the percentile")
-            value = float(w @ best)
         return best, min(max(bound, float(w @ self.lowest(w))), value)  # counts are rows, so that bound holds too
 
     @property
     def _rest(self) -> np.ndarray:
         """The counts next to the centre."""
         return np.asarray(np.maximum(np.rint(self.centre), 0.0))
+
+    def _inner(self) -> np.ndarray:
+        """Counts inside: next to the centre, moved along the slab's direction if they lie outside it."""
+        x, low, high = self._rest, 0.0, 2 * self.radius + 1
+        side = math.copysign(1.0, float(self.direction @ (x - self.centre)))
+        for _ in range(60):
+            if abs(float(self.direction @ (x - self.centre))) <= self.width:
+                break
+            middle = (low + high) / 2
+            x = np.maximum(np.rint(self.centre - side * middle * self.direction), 0.0)
+            low, high = (middle, high) if side * float(self.direction @ (x - self.centre)) > 0 else (low, middle)
+        if not self.contains(x[None])[0]:
+            raise DataError("a row of counts inside the sphere and the slab", "none found", "raise the percentile")
+        return np.asarray(x)
 
     def _on_sphere(self, w: np.ndarray, nu: float) -> tuple[np.ndarray, float]:
         """The Lagrangian's minimiser at the largest c that leaves it inside the sphere, and the dual value near there."""
