@@ -49,6 +49,7 @@ class Kind(enum.StrEnum):
     TRIGGER = "trigger"
     PARTITION = "partition"
     MODEL = "model"
+    FEATURE_MAP = "feature map"
 
     @property
     def is_attack(self) -> bool:
@@ -101,6 +102,7 @@ _BUILTIN = (
     "antivenom.attacks",
     "antivenom.defenses",
     "antivenom.federated",
+    "antivenom.models.features",
     "antivenom.models.hinge",
     "antivenom.models.reference",
     "antivenom.models.spambayes",
@@ -220,6 +222,12 @@ def trigger(*, cite: str) -> Callable[[C], C]:
 def model(*, cite: str) -> Callable[[C], C]:
     """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
     return register(Kind.MODEL, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def feature_map(*, cite: str) -> Callable[[C], C]:
+    """Register a feature map: rows (m, ...) -> features (m, f), each from its row alone."""
+    return register(Kind.FEATURE_MAP, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)

@@ -176,7 +176,7 @@ def test_its_rows_cost_more_accuracy_than_the_rows_that_it_starts_from(model: ob
     data, rows, test = breast_cancer()
     rate = 0.1 if isinstance(model, Logistic) else 0.02
     errors = {}
-    for attack in (FlippedPoints(0.15), BackGradient(0.15, learner=model, learning_rate=rate)):  # type: ignore[arg-type]
+    for attack in (FlippedPoints(0.15), BackGradient(0.15, learner=model, learning_rate=rate, ascent=Ascent(steps=25))):  # type: ignore[arg-type]
         poison = attack(data, context(rows))
         enforce(ThreatModel("data-injection", "availability", max_poisoned_rate=0.15), data, poison)
         errors[type(attack).__name__] = error(model, poison.data, test)

@@ -58,7 +58,7 @@ class DictionaryAttack:
         width = data.flat.shape[1]
         if listed[-1] >= width:
             raise DataError(f"columns below {width}", f"{listed[-1]}", "correct DictionaryAttack.columns")
-        mail = sp.csr_array((np.ones(len(listed)), listed, [0, len(listed)]), shape=(1, width))
+        mail = sp.csr_array((np.ones(len(listed), np.float32), listed, [0, len(listed)]), shape=(1, width))
         mails = mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)]
         return injected(data, mails, np.full(mails.shape[0], SPAM))
 

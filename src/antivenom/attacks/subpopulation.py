@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.attacks.terms import count
+from antivenom.attacks.terms import count, injected
 from antivenom.data import Dataset, Poison, Rows
 from antivenom.errors import DataError, PluginError
 from antivenom.protocols import AttackContext
@@ -25,8 +26,9 @@ class SubpopulationAttack:
     """Adds wrongly labelled copies of the rows of one subpopulation, so that the model fails there and hardly elsewhere.
 
     The subpopulation is a cluster of rows (ClusterMatch) or the rows that share the values of some features
-    (FeatureMatch); the judge reports the accuracy on its test rows, `subpopulation_accuracy`; what it was before is that
-    of `alpha: 0`. Weakness: copies crowd one spot and contradict its honest rows, which neighbours and duplicates show.
+    (FeatureMatch); the judge reports the accuracy on its test rows and on the others, and `alpha: 0` what both were before.
+    Weakness: each copy is the duplicate of a row with another label. A vote of neighbours does not show it once the copies
+    outnumber the honest rows there: it then removes these.
 
     Fields:
         alpha: rows added, as a multiple of the subpopulation's own training rows, >= 0.
@@ -63,8 +65,8 @@ class SubpopulationAttack:
             raise DataError("rows of the subpopulation to copy", "none", "choose another rank or more attacker_rows")
         copied = context.streams.numpy("copies").permutation(matching)
         copied = np.resize(copied, count(self.alpha, int(inside.sum())))  # one twice only after all were copied
-        poisoned = data.extend(own.x[copied], np.full(len(copied), wrong))
-        return Poison(poisoned, np.arange(len(poisoned)) >= len(data), subpopulation=members)
+        poison = injected(data, own.x[copied], np.full(len(copied), wrong))
+        return replace(poison, subpopulation=members)
 
     def _members(self, data: Dataset, streams: Streams) -> Callable[[Rows], np.ndarray]:
         """Which rows belong to the subpopulation of that rank."""

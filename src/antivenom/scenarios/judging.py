@@ -63,15 +63,16 @@ class Judge:
         return found
 
     def part(self, model: Model, subpopulation: Callable[[Rows], np.ndarray] | None) -> dict[str, float]:
-        """How the model does on the part of the population that the attack means; nan if no test row belongs to it."""
+        """How the model does on the part of the population that the attack means, and on the others; nan without rows."""
         if subpopulation is None:
             return {}
         inside = np.asarray(subpopulation(self.test.x))
         if inside.shape != (len(self.test),) or inside.dtype != bool:
             raise PluginError(f"a subpopulation: {len(self.test)} bools", f"{inside.dtype} {inside.shape}", "mend it")
-        right = (_answers(model, self.test.x) == self.test.y)[inside]
-        accuracy = float(right.mean()) if len(right) else math.nan
-        return {"subpopulation_accuracy": accuracy, "subpopulation_rows": float(len(right))}
+        right = _answers(model, self.test.x) == self.test.y
+        shares = [float(part.mean()) if len(part) else math.nan for part in (right[inside], right[~inside])]
+        names = ("subpopulation_accuracy", "other_accuracy", "subpopulation_rows")
+        return dict(zip(names, (*shares, float(inside.sum())), strict=True))
 
     def _classification(self, model: Model) -> dict[str, float]:
         y = self.test.y

@@ -278,6 +278,20 @@ def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(with_trigger, plugin, data.x) for data in _data())
 
 
+def _feature_map(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def seen(data: Dataset) -> np.ndarray:
+        found = np.asarray(plugin(data.x))
+        if found.shape[:1] != (len(data),) or found.ndim != 2 or not np.isfinite(found).all():
+            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}", "mend it")
+        if not all(np.array_equal(found[i : i + 1], plugin(data.x[i : i + 1])) for i in (0, 7)):
+            raise PluginError(
+                f"the same features from {entry.name} for a row alone", "others", "look at one row at a time"
+            )
+        return found
+
+    yield from (partial(seen, data) for data in _data())
+
+
 def _partition(plugin: Any, entry: Entry) -> Iterator[Check]:
     def shared(data: Dataset, agents: int) -> Any:
         shards = plugin(data, agents, Streams(SEED).numpy("shards"))
@@ -323,4 +337,5 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.TRIGGER: _trigger,
     Kind.PARTITION: _partition,
     Kind.MODEL: _architecture,
+    Kind.FEATURE_MAP: _feature_map,
 }
