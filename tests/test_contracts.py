@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from antivenom import registry
-from antivenom.attacks import KKTAttack, MinMax
+from antivenom.attacks import InfluenceAttack, KKTAttack, MinMax
 from antivenom.data import Dataset, Poison
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
@@ -40,6 +40,7 @@ from antivenom.verdict import Verdict
 QUICK = {
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "MinMax": MinMax(steps=50),
+    "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
 }
 

@@ -3,6 +3,7 @@
 from antivenom.attacks.back_gradient import BackGradient
 from antivenom.attacks.backdoor import BadNets
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
+from antivenom.attacks.influence import InfluenceAttack
 from antivenom.attacks.kkt import KKTAttack
 from antivenom.attacks.labels import FlippedPoints, LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
@@ -24,6 +25,7 @@ __all__ = [
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
+    "InfluenceAttack",
     "KKTAttack",
     "LabelFlipping",
     "MinMax",
