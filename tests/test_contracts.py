@@ -12,6 +12,7 @@ import torch
 from antivenom import registry
 from antivenom.attacks import InfluenceAttack, KKTAttack, MinMax
 from antivenom.data import Dataset, Poison
+from antivenom.defenses import RONI
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator
@@ -39,9 +40,10 @@ from antivenom.verdict import Verdict
 
 QUICK = {
     "ImplicitBoosting": ImplicitBoosting(steps=20),
-    "MinMax": MinMax(steps=50),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
+    "MinMax": MinMax(steps=50),
+    "RONI": RONI(repeats=1, batch=10),
 }
 
 

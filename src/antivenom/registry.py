@@ -393,6 +393,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         except PluginError as error:
             error.at(where)
             raise
+    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple and holds_plugin(typing.get_args(hint)[0]):
+        return tuple(coerce(item, typing.get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return fill(typing.cast(type, hint), value)
     if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
