@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from antivenom import registry
+from antivenom.attacks import InfluenceAttack, KKTAttack, MinMax
 from antivenom.data import Dataset, Poison
 from antivenom.defenses import RONI
 from antivenom.errors import PluginError
@@ -37,7 +38,13 @@ from antivenom.registry import (
 from antivenom.testing import check_plugin
 from antivenom.verdict import Verdict
 
-QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20), "RONI": RONI(repeats=1, batch=10)}
+QUICK = {
+    "ImplicitBoosting": ImplicitBoosting(steps=20),
+    "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
+    "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
+    "MinMax": MinMax(steps=50),
+    "RONI": RONI(repeats=1, batch=10),
+}
 
 
 def instance(entry: registry.Entry) -> Any:

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antivenom.certificates import Bound, certify
     from antivenom.data import Dataset, Poison, load
     from antivenom.federated import (
         AlternatingMinimization,
@@ -53,6 +54,7 @@ __all__ = [
     "Access",
     "AlternatingMinimization",
     "BenignEstimation",
+    "Bound",
     "Central",
     "Dataset",
     "Delayed",
@@ -77,6 +79,7 @@ __all__ = [
     "agent",
     "aggregator",
     "attack",
+    "certify",
     "client_detector",
     "evasion",
     "feature_map",
@@ -93,6 +96,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "certificates": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator",),
     "registry": (

@@ -103,6 +103,7 @@ _BUILTIN = (
     "antivenom.defenses",
     "antivenom.federated",
     "antivenom.models.features",
+    "antivenom.models.hinge",
     "antivenom.models.reference",
     "antivenom.models.spambayes",
 )

@@ -3,8 +3,11 @@
 from antivenom.attacks.back_gradient import BackGradient
 from antivenom.attacks.backdoor import BadNets
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
+from antivenom.attacks.influence import InfluenceAttack
+from antivenom.attacks.kkt import KKTAttack
 from antivenom.attacks.labels import FlippedPoints, LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
+from antivenom.attacks.min_max import MinMax
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.regression import RegressionPoisoning, StatP
 from antivenom.attacks.spam import DictionaryAttack, FocusedAttack, Pseudospam
@@ -22,7 +25,10 @@ __all__ = [
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
+    "InfluenceAttack",
+    "KKTAttack",
     "LabelFlipping",
+    "MinMax",
     "NoAttack",
     "Patch",
     "Pseudospam",
