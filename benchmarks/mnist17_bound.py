@@ -2,7 +2,8 @@
 
     python benchmarks/mnist17_bound.py            three seeds, about three minutes on one core
 
-Published (arXiv:1706.03691, figure 2): below about 0.1 even at 30 % poison, if the centroids come from clean rows.
+Published (arXiv:1706.03691): the data set is resilient if the centroids come from clean rows, and not if poison drags them.
+The bars: U* below 0.1 at 30 % poison, the attack within 3 % of U*, test error below 4 %, 10 seconds.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from antivenom.feasible import FeasibleSet, feasible_sets
 from antivenom.models.hinge import BoundedSVC, signs
 from antivenom.rng import Streams
 
-THEOREM = "Steinhardt, Koh and Liang 2017, arXiv:1706.03691, equation 6: max over poison of min over theta <= min over theta of U"
+THEOREM = "Steinhardt, Koh and Liang 2017, arXiv:1706.03691: max over poison of min over theta <= min over theta of U"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def play(
         decay = max(decay, float(np.linalg.norm(z)) / math.sqrt(rho_squared))
         theta = z / decay
     loss = np.maximum(1 - y * (rows.astype(np.float64) @ best[:-1] + best[-1]), 0).mean()
-    upper = float(loss) + poisoned_rate * max(0.0, 1 - _answer(sets, best, counts)[2])
+    upper = float(loss) + poisoned_rate * max(0.0, 1 - float(_answer(sets, best, counts)[2]))
     chosen = [moves[step] for step in recorded.tolist()]
     x = stacked([x for x, _ in chosen]) if chosen else data.flat[:0]
     return Play(best, upper, x, np.array([int(sign > 0) for _, sign in chosen], dtype=np.int64))

@@ -47,7 +47,7 @@ class InfluenceAttack:
         distinct: different rows of counts per class, rounded in strata so that their mean stays.
         defence: the sanitizer that will be used, if known; the best step is chosen by the error behind it.
 
-    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741, section 4 (the projection is by penalty).
+    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741 (the projection is by penalty).
     """
 
     poisoned_rate: float = 0.03

@@ -48,7 +48,7 @@ class KKTAttack:
         defence: the sanitizer that will be used, if known; the decoy is chosen by the error behind it, otherwise by the
             worst of no filter, distance, slab and loss.
 
-    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741, section 5 (copies split by the bias equation, rounding in
+    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741 (the pulls of rows on the margin, copies split by the bias equation, rounding in
     strata and the choice of the decoy are ours).
     """
 

@@ -89,7 +89,7 @@ class BoundedSVM:
         rho_squared: bound on ||w||^2 + b^2; None is no bound.
         weight_decay: lambda in mean hinge + lambda / 2 * (||w||^2 + b^2), above 0; with a bound, its least value.
 
-    Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691, section 2.
+    Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691.
     """
 
     rho_squared: float | None = 1.0
