@@ -4,7 +4,27 @@ from antivenom.attacks.backdoor import BadNets
 from antivenom.attacks.labels import LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.perturbations import (
+    AdversarialPoison,
+    ClassMeanShift,
+    DeepConfuse,
+    ErrorMinimizingNoise,
+    SeparableShortcuts,
+)
 from antivenom.attacks.transfer import RIPPLe
 from antivenom.attacks.triggers import Patch, Stamp
 
-__all__ = ["BadNets", "BlindBackdoor", "LabelFlipping", "NoAttack", "Patch", "RIPPLe", "Stamp"]
+__all__ = [
+    "AdversarialPoison",
+    "BadNets",
+    "BlindBackdoor",
+    "ClassMeanShift",
+    "DeepConfuse",
+    "ErrorMinimizingNoise",
+    "LabelFlipping",
+    "NoAttack",
+    "Patch",
+    "RIPPLe",
+    "SeparableShortcuts",
+    "Stamp",
+]

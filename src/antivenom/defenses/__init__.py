@@ -2,7 +2,8 @@
 
 from antivenom.defenses.activations import ActivationClustering
 from antivenom.defenses.neighbours import KNNSanitizer
+from antivenom.defenses.probe import LinearProbe
 from antivenom.defenses.pruning import FinePruning
 from antivenom.defenses.trivial import FlagAll, FlagNone
 
-__all__ = ["ActivationClustering", "FinePruning", "FlagAll", "FlagNone", "KNNSanitizer"]
+__all__ = ["ActivationClustering", "FinePruning", "FlagAll", "FlagNone", "KNNSanitizer", "LinearProbe"]
