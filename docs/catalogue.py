@@ -14,7 +14,7 @@ from antivenom.data import DATASETS
 from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of
 
 FOLDER = Path(__file__).parent / "catalogue"
-KEY = {Kind.MODEL: "model", Kind.TRIGGER: "trigger", Kind.PARTITION: "partition"}
+KEY = {Kind.MODEL: "model", Kind.TRIGGER: "trigger", Kind.PARTITION: "partition", Kind.FEATURE_MAP: "features"}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from antivenom import registry
 from antivenom.data import Dataset, Poison
+from antivenom.defenses import RONI
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator
@@ -22,6 +23,7 @@ from antivenom.registry import (
     client_detector,
     entries,
     evasion,
+    feature_map,
     logic_attack,
     mitigation,
     model,
@@ -35,7 +37,7 @@ from antivenom.registry import (
 from antivenom.testing import check_plugin
 from antivenom.verdict import Verdict
 
-QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20)}
+QUICK = {"ImplicitBoosting": ImplicitBoosting(steps=20), "RONI": RONI(repeats=1, batch=10)}
 
 
 def instance(entry: registry.Entry) -> Any:
@@ -198,6 +200,7 @@ def rogue(kind: Kind, call: Any) -> type:
         Kind.TRIGGER: trigger(cite="none"),
         Kind.PARTITION: partition(cite="none"),
         Kind.MODEL: model(cite="none"),
+        Kind.FEATURE_MAP: feature_map(cite="none"),
     }
     return decorators[kind](cls)  # type: ignore[no-any-return]
 
@@ -239,6 +242,8 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
         (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
         (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
+        (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
+        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),
     ],
 )
 def test_every_other_kind(plugins: None, kind: Kind, call: Any, message: str) -> None:

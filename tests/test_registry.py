@@ -103,7 +103,7 @@ def test_entries_come_by_kind_and_name():
 
 def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
-    assert parts == [Kind.TRIGGER, Kind.PARTITION, Kind.MODEL]
+    assert parts == [Kind.TRIGGER, Kind.PARTITION, Kind.MODEL, Kind.FEATURE_MAP]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
 
 
@@ -149,6 +149,7 @@ def test_every_decorator_registers_its_kind():
         "trigger": ({}, Kind.TRIGGER, ()),
         "model": ({}, Kind.MODEL, ()),
         "partition": ({}, Kind.PARTITION, ()),
+        "feature_map": ({}, Kind.FEATURE_MAP, ()),
     }
     for name, (fields, kind, access) in decorators.items():
         made = type(f"Made{name}", (), {"__call__": lambda self: None, "__module__": __name__})

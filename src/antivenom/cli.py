@@ -130,6 +130,30 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     return summary.exit_code
 
 
+@app.command("sanitize")
+def sanitize_command(
+    table: Annotated[Path, typer.Argument(help="A CSV file with a header. It is read, never written.")],
+    label: Annotated[str, typer.Option(help="The column that holds the class.")],
+    sanitizer: Annotated[str, typer.Option(help="Which sanitizer: antivenom list defenses.")] = "KNNSanitizer",
+    share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
+    trusted: Annotated[Path | None, typer.Option(help="A CSV file of rows you trust, with the same columns.")] = None,
+    groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
+    ignore: Annotated[list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Folder for kept.csv and suspects.csv.")] = Path("sanitized"),
+    seed: Annotated[int, typer.Option(help="Of the sanitizer's randomness.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the results of an earlier run.")] = False,
+    plugin: Plugins = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Split a table into the rows to keep and the suspects, ranked, with reasons. Nothing is deleted.
+
+    Exit codes: 0 done, 2 the table cannot be used, 4 usage.
+    """
+    from antivenom.sanitize import sanitize
+
+    _load(plugin)
+    typer.echo(sanitize(table, label, sanitizer, share, trusted, groups, tuple(ignore), out, seed, force))
+
+
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="The folder of an audit.")]) -> None:
     """Write report.html again from an audit's records."""

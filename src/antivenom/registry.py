@@ -49,6 +49,7 @@ class Kind(enum.StrEnum):
     TRIGGER = "trigger"
     PARTITION = "partition"
     MODEL = "model"
+    FEATURE_MAP = "feature map"
 
     @property
     def is_attack(self) -> bool:
@@ -101,7 +102,9 @@ _BUILTIN = (
     "antivenom.attacks",
     "antivenom.defenses",
     "antivenom.federated",
+    "antivenom.models.features",
     "antivenom.models.reference",
+    "antivenom.models.spambayes",
 )
 _loaded = False
 
@@ -218,6 +221,12 @@ def trigger(*, cite: str) -> Callable[[C], C]:
 def model(*, cite: str) -> Callable[[C], C]:
     """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
     return register(Kind.MODEL, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def feature_map(*, cite: str) -> Callable[[C], C]:
+    """Register a feature map: rows (m, ...) -> features (m, f), each from its row alone."""
+    return register(Kind.FEATURE_MAP, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -383,6 +392,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         except PluginError as error:
             error.at(where)
             raise
+    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple and holds_plugin(typing.get_args(hint)[0]):
+        return tuple(coerce(item, typing.get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return fill(typing.cast(type, hint), value)
     if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping

@@ -82,6 +82,14 @@ def test_availability_harm_is_the_share_of_above_chance_accuracy_lost() -> None:
     assert lost.mean == pytest.approx(0.4)
 
 
+def test_there_is_no_more_to_lose_than_all_accuracy_above_chance() -> None:
+    summary = audit({("none", "none"): [0.9, 0.9, 0.9], ("A", "none"): [0.1, 0.0, 0.05]}, goal="availability")
+    harm = cell(summary, "A", "none").harm
+    assert harm is not None
+    assert harm.values == (1.0, 1.0, 1.0)
+    assert harm.low <= harm.mean <= harm.high <= 1
+
+
 @pytest.mark.parametrize(
     ("undefended", "defended", "state", "reason"),
     [

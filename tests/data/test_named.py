@@ -154,7 +154,7 @@ def test_absent_and_offline_is_one_line(name, folder, monkeypatch):
     line = str(caught.value)
     assert len(line.splitlines()) == 1
     assert "ANTIVENOM_OFFLINE is set" in line
-    assert ("apt install" if name == "fashion-mnist" else first.url) in line
+    assert ("apt install" if name == "fashion-mnist" else first.url or first.how) in line
 
 
 # --- Fashion-MNIST: idx ----------------------------------------------------------------------------------------------

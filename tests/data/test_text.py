@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
+import tarfile
 
 import numpy as np
 import pytest
@@ -28,17 +30,20 @@ def corpus(bare_machine, monkeypatch, tmp_path):
     def write(filename, rows=MAILS):
         lines = [json.dumps({"id": i, "label": label, "text": body}) for i, label, body in rows]
         (tmp_path / filename).write_bytes(lzma.compress("\n".join(lines).encode()))
-        for cache in (text._token_presence, text._imdb, text._enron1_texts):
-            cache.cache_clear()
+        forget()
 
     yield write
-    for cache in (text._token_presence, text._imdb, text._enron1_texts):
+    forget()
+
+
+def forget():
+    for cache in (text._token_presence, text._imdb, text._enron1_mails, text._lines):
         cache.cache_clear()
 
 
 def test_tokens_are_present_or_not(corpus):
     corpus("spamassassin.jsonl.xz")
-    data = text.token_presence(text.SPAMASSASSIN, "spamassassin")
+    data = text.token_presence("spamassassin")
     # tokens of 3 to 12 characters of a-z0-9'$!-; "ok", "at" and "be" are too short, a word of 18 letters gives two
     assert data.x.shape == (
         4,
@@ -70,6 +75,44 @@ def test_a_broken_corpus_is_named(corpus, content, tmp_path):
     with pytest.raises(DataError, match="complete, readable spamassassin") as caught:
         load("spamassassin")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def archive(path, members):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+
+
+def test_a_publishers_archive_gives_the_same_reviews(corpus, tmp_path):
+    rows = {"train": [("0_1", "neg", "bad film"), ("1_9", "pos", "good film")], "test": [("0_9", "pos", "fine film é")]}
+    for part, lines in rows.items():
+        corpus(f"imdb-{part}.jsonl.xz", lines)
+    once = load("imdb")
+    for part in rows:
+        (tmp_path / f"imdb-{part}.jsonl.xz").unlink()
+    members = {f"aclImdb/{part}/{c}/{i}.txt": t.encode() for part, lines in rows.items() for i, c, t in lines}
+    archive(tmp_path / "aclImdb_v1.tar.gz", members | {"aclImdb/train/unsup/0_0.txt": b"no label", "README": b""})
+    forget()
+    again = load("imdb")
+    for part in ("train", "test"):
+        one, other = getattr(once, part), getattr(again, part)
+        assert np.array_equal(one.x.toarray(), other.x.toarray())
+        assert np.array_equal(one.y, other.y)
+
+
+def test_mailboxes_are_read_from_their_archives(corpus, tmp_path):
+    for i in range(1, 7):
+        mails = {f"enron{i}/{c}/{k}.txt": f"{c} mail {i}".encode() for k in range(10) for c in ("ham", "spam")}
+        archive(tmp_path / f"enron{i}.tar.gz", mails | {f"enron{i}/ham/99.txt": "caf\xe9 ham".encode("latin-1")})
+    split = load("enron-spam", Streams(0))
+    assert len(split.train) + len(split.test) == 126
+    assert split.train.shape == (4,)  # caf, ham, mail, spam
+    (tmp_path / "enron3.tar.gz").write_bytes(b"no archive")
+    forget()
+    with pytest.raises(DataError, match="complete, readable enron3"):
+        load("enron-spam")
 
 
 def test_enron1_takes_the_first_mailbox_and_frequent_words(corpus):

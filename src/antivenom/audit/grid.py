@@ -74,12 +74,16 @@ def label(value: Any) -> str:
     """A plugin by name with the fields that differ from their defaults; other values as they are; None is "none"."""
     if value is None:
         return "none"
+    if isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value):
+        return " + ".join(label(item) for item in value)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return str(value)
     parts = []
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)
         if field.default is dataclasses.MISSING or own != field.default:
-            nested = dataclasses.is_dataclass(own)
+            nested = dataclasses.is_dataclass(own) or (
+                isinstance(own, tuple) and any(map(dataclasses.is_dataclass, own))
+            )
             parts.append(label(own) if nested else f"{field.name}={label(own)}")
     return type(value).__name__ + (f"({', '.join(parts)})" if parts else "")

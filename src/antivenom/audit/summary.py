@@ -251,7 +251,8 @@ def _harm(goal: str, own: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
     """What the attack did in one seed, its floor subtracted."""
     if goal == "availability":
         above = number(twin["clean_accuracy"]) - number(twin["chance_accuracy"])
-        return (number(twin["clean_accuracy"]) - number(own["clean_accuracy"])) / above if above > 0 else math.nan
+        lost = number(twin["clean_accuracy"]) - number(own["clean_accuracy"])
+        return min(lost / above, 1.0) if above > 0 else math.nan  # below chance there is nothing more to lose
     metric = "asr" if goal == "backdoor" else "target_confidence"
     return number(own[metric]) - number(twin[metric])
 

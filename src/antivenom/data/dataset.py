@@ -204,12 +204,14 @@ class Poison:
         mask: (n,) bool over `data`: rows that were changed or added.
         trigger: maps (m, ...) inputs to triggered inputs, or None.
         target: the class the attacker wants, or None.
+        subpopulation: maps (m, ...) inputs to (m,) bool, the part of the population that is meant, or None for all.
     """
 
     data: Dataset
     mask: np.ndarray
     trigger: Callable[[np.ndarray], np.ndarray] | None = None
     target: int | None = None
+    subpopulation: Callable[[Rows], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         mask = np.asarray(self.mask)

@@ -150,8 +150,6 @@ _ADULT_SOURCES = (
 )
 _MNIST_1_7_SOURCE = Source(
     "mnist_1_7.mat",
-    "",
-    "",
     how="take it from the repository of the back-gradient authors (Munoz-Gonzalez et al. 2017)",
 )
 _SPAMBASE_SOURCE = Source(
@@ -233,23 +231,26 @@ DATASETS: dict[str, NamedData] = {
         NamedData(
             "enron-spam",
             "33,715 mails, which tokens each has (sparse), 2 classes; public research corpus",
-            (text.ENRON,),
-            lambda streams: _split(text.token_presence(text.ENRON, "enron-spam"), streams),
+            text.ENRON,
+            lambda streams: _split(text.token_presence("enron-spam"), streams),
         ),
         NamedData(
             "spamassassin",
             "6,046 mails with headers, which tokens each has (sparse), 2 classes; CC0",
-            (text.SPAMASSASSIN,),
-            lambda streams: _split(text.token_presence(text.SPAMASSASSIN, "spamassassin"), streams),
+            text.SPAMASSASSIN,
+            lambda streams: _split(text.token_presence("spamassassin"), streams),
         ),
         NamedData(
             "enron1",
             "5,172 mails of enron1, word counts (sparse), 2 classes; public research corpus",
-            (text.ENRON,),
+            text.ENRON[:1],
             lambda streams: text.enron1(streams.numpy("split")),
         ),
         NamedData(
-            "imdb", "50,000 reviews, word counts (sparse), 2 classes; research use", text.IMDB, lambda _: text.imdb()
+            "imdb",
+            "50,000 reviews, word counts (sparse), 2 classes; research use",
+            (text.IMDB_TRAIN, text.IMDB_TEST),
+            lambda _: text.imdb(),
         ),
         NamedData("diabetes", "442 rows, 10 features, regression; comes with scikit-learn", (), _diabetes),
     )

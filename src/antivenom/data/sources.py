@@ -28,13 +28,15 @@ class Source:
         checksum: "sha256:..." or "md5:..." of the published bytes; a download that differs is refused.
         package_path: where a system package puts it, if one does.
         how: how a person without network gets it.
+        other: name of a file that holds the same in another form, taken where it is at hand.
     """
 
     filename: str
-    url: str
-    checksum: str
+    url: str = ""
+    checksum: str = ""
     package_path: str = ""
     how: str = ""
+    other: str = ""
 
 
 def cache_folder() -> Path:
@@ -46,7 +48,8 @@ def cache_folder() -> Path:
 def candidates(source: Source) -> list[Path]:
     """Every place where the file is looked for, in order."""
     plain = source.filename.removesuffix(".gz")
-    names = (source.filename, plain if plain != source.filename else plain + ".gz")
+    packed = plain if plain != source.filename else plain + ".gz"
+    names = [name for name in (source.filename, packed, source.other) if name]
     own = os.environ.get("ANTIVENOM_DATA")
     return [
         *(Path(own).expanduser() / name for name in names if own),

@@ -1,14 +1,18 @@
 """Mail and review corpora as sparse tables: which tokens a text has, or how often.
 
-A corpus is one JSON object a line (id, label, text), packed by xz. The vocabulary of a token-presence table is that of the
-whole corpus: it names columns and holds no statistic, and an attacker's dictionary may hold words that training never saw.
+A corpus is read from its publisher's archive, or from a file of one JSON object a line (id, label, text), packed by xz. The
+vocabulary of a token-presence table is that of the whole corpus: it names columns and holds no statistic, and an attacker's
+dictionary may hold words that training never saw.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import json
 import lzma
+import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,75 +21,123 @@ from antivenom.data.dataset import Dataset, Split
 from antivenom.data.sources import Source, locate, parse
 
 TOKEN = r"[a-z0-9'$!-]{3,12}"  # after lower-casing
-
-
-def _corpus(filename: str, published: str) -> Source:
-    how = f"write it as lines of JSON with id, label and text, packed by xz, from the corpus at {published}"
-    return Source(filename, "", "", how=how)
-
-
-ENRON = _corpus("enron-spam.jsonl.xz", "www2.aueb.gr/users/ion/data/enron-spam")
-SPAMASSASSIN = _corpus("spamassassin.jsonl.xz", "spamassassin.apache.org/old/publiccorpus")
-IMDB = tuple(_corpus(f"imdb-{part}.jsonl.xz", "ai.stanford.edu/~amaas/data/sentiment") for part in ("train", "test"))
 MAIL, REVIEWS = ("ham", "spam"), ("neg", "pos")
+_BY_HAND = "fetch it into $ANTIVENOM_DATA from {}, whose publisher gives no checksum"
+
+ENRON = tuple(
+    Source(
+        f"enron{i}.tar.gz",
+        how=_BY_HAND.format("www2.aueb.gr/users/ion/data/enron-spam"),
+        other="enron-spam.jsonl.xz",
+    )
+    for i in range(1, 7)
+)
+SPAMASSASSIN = (
+    Source(
+        "spamassassin.jsonl.xz",
+        how="write it as lines of JSON (id, label, text), packed by xz, from spamassassin.apache.org/old/publiccorpus",
+    ),
+)
+IMDB_TRAIN, IMDB_TEST = (
+    Source(
+        "aclImdb_v1.tar.gz",
+        "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+        "md5:7c2ac02c03563afcf9b574c7e56c153a",
+        other=f"imdb-{part}.jsonl.xz",
+    )
+    for part in ("train", "test")
+)
+Text = tuple[str, int, str]  # its id, its class, what it says
 
 
-def texts(source: Source, classes: tuple[str, ...]) -> tuple[list[str], np.ndarray, list[str]]:
-    """The texts of a corpus, their classes (n,) and their ids."""
+def texts(source: Source, classes: tuple[str, ...], under: str = "") -> list[Text]:
+    """The texts of a corpus, those below the folder `under` only: in the order of their lines, or of their names."""
 
-    def read(content: bytes) -> tuple[list[str], np.ndarray, list[str]]:
-        rows = [json.loads(line) for line in lzma.decompress(content).splitlines()]
-        labels = np.array([classes.index(row["label"]) for row in rows])
-        return [row["text"] for row in rows], labels, [row["id"] for row in rows]
+    def read(content: bytes) -> list[Text]:
+        if not content.startswith(b"\xfd7zXZ"):
+            return sorted(_members(content, classes, under), key=lambda text: text[1])
+        found = [(row["id"], classes.index(row["label"]), row["text"]) for row in _lines(content)]
+        return [text for text in found if text[0].startswith(under) or "/" not in text[0]]
 
     return parse(locate(source), read)
 
 
-def token_presence(source: Source, name: str) -> Dataset:
+@functools.lru_cache(maxsize=1)  # one file holds all six mailboxes
+def _lines(content: bytes) -> list[dict[str, str]]:
+    return [json.loads(line) for line in lzma.decompress(content).splitlines()]
+
+
+def _members(archive: bytes, classes: tuple[str, ...], under: str) -> list[Text]:
+    """Texts that lie in an archive as FOLDER/CLASS/NAME.txt; nothing is unpacked to disk."""
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in sorted(tar.getmembers(), key=lambda m: m.name):
+            path = re.fullmatch(rf"(.*/)?({'|'.join(classes)})/([^/]+\.txt)", member.name)
+            file = tar.extractfile(member) if path and (path[1] or "").endswith(under) else None
+            if path and file:
+                body = file.read()
+                try:
+                    text = body.decode()
+                except UnicodeDecodeError:  # old mail
+                    text = body.decode("latin-1")
+                found.append((under + path[3], classes.index(path[2]), text))
+    if not found:
+        raise ValueError(f"no texts below {under or 'its folders'} {' and '.join(classes)}")
+    return found
+
+
+def token_presence(name: str) -> Dataset:
     """A column per token, 1 where the mail has it."""
-    return _token_presence(source, name, locate(source))
+    return _token_presence(name, tuple(map(locate, ENRON if name == "enron-spam" else SPAMASSASSIN)))
 
 
 @functools.lru_cache(maxsize=2)  # trials of one process share it; it is read-only
-def _token_presence(source: Source, name: str, _: Path) -> Dataset:
+def _token_presence(name: str, _: tuple[Path, ...]) -> Dataset:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    mails, y, _ids = texts(source, MAIL)
+    mails = _enron_mails() if name == "enron-spam" else texts(SPAMASSASSIN[0], MAIL)
     counter = CountVectorizer(token_pattern=TOKEN, binary=True, dtype=np.float32)
-    return Dataset(counter.fit_transform(mails), y, MAIL, name)
+    return Dataset(counter.fit_transform([text for _, _, text in mails]), _labels(mails), MAIL, name)
+
+
+def _enron_mails() -> list[Text]:
+    return [mail for i, source in enumerate(ENRON, start=1) for mail in texts(source, MAIL, f"enron{i}/")]
+
+
+def _labels(rows: list[Text]) -> np.ndarray:
+    return np.array([label for _, label, _ in rows])
 
 
 def imdb() -> Split:
     """Word counts of the reviews, over the words of the training part."""
-    return _imdb(tuple(locate(source) for source in IMDB))
+    return _imdb((locate(IMDB_TRAIN), locate(IMDB_TEST)))
 
 
 @functools.lru_cache(maxsize=1)
 def _imdb(_: tuple[Path, ...]) -> Split:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    (train, train_y, _ids), (test, test_y, _more) = (texts(source, REVIEWS) for source in IMDB)
+    train, test = texts(IMDB_TRAIN, REVIEWS, "train/"), texts(IMDB_TEST, REVIEWS, "test/")
     counter = CountVectorizer(dtype=np.float32)
-    rows = counter.fit_transform(train)
-    return Split(Dataset(rows, train_y, REVIEWS, "imdb"), Dataset(counter.transform(test), test_y, REVIEWS, "imdb"))
+    rows = counter.fit_transform([text for _, _, text in train])
+    held = counter.transform([text for _, _, text in test])
+    return Split(Dataset(rows, _labels(train), REVIEWS, "imdb"), Dataset(held, _labels(test), REVIEWS, "imdb"))
 
 
 def enron1(rng: np.random.Generator) -> Split:
     """Word counts of the first Enron mailbox: 80 to 20, words without English stop words in at least 10 training mails."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    mails, y = _enron1_texts(locate(ENRON))
+    mails = _enron1_mails(locate(ENRON[0]))
     order = rng.permutation(len(mails))
-    cut = round(0.8 * len(mails))
-    train, test = order[:cut], order[cut:]
+    y = _labels(mails)
+    train, test = np.split(order, [round(0.8 * len(mails))])
     counter = CountVectorizer(min_df=10, stop_words="english", dtype=np.float32)
-    rows = counter.fit_transform([mails[i] for i in train])
-    held = counter.transform([mails[i] for i in test])
+    rows = counter.fit_transform([mails[i][2] for i in train])
+    held = counter.transform([mails[i][2] for i in test])
     return Split(Dataset(rows, y[train], MAIL, "enron1"), Dataset(held, y[test], MAIL, "enron1"))
 
 
 @functools.lru_cache(maxsize=1)
-def _enron1_texts(_: Path) -> tuple[list[str], np.ndarray]:
-    mails, y, ids = texts(ENRON, MAIL)
-    first = [i for i, name in enumerate(ids) if name.startswith("enron1/")]
-    return [mails[i] for i in first], y[first]
+def _enron1_mails(_: Path) -> list[Text]:
+    return texts(ENRON[0], MAIL, "enron1/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from antivenom.data import Dataset
+from antivenom.defenses.terms import trusted_rows
 from antivenom.errors import PluginError
 from antivenom.protocols import DefenceContext
 from antivenom.registry import sanitizer
@@ -27,12 +28,14 @@ class KNNSanitizer:
     Fields:
         k: neighbours asked, the row itself left out; fewer where there are fewer rows.
         agreement: eta, share of them that must hold one other label, above 0 up to 1.
+        trusted: ask neighbours among the trusted rows instead of the suspicious ones.
 
     Reference: Paudice, Munoz-Gonzalez and Lupu 2018, arXiv:1803.00992, Algorithm 1 (there k = 10, eta from 0.5).
     """
 
     k: int = 10
     agreement: float = 0.5
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 < self.agreement <= 1:
@@ -43,13 +46,13 @@ class KNNSanitizer:
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         from sklearn.neighbors import NearestNeighbors
 
-        n, k = len(data), min(self.k, len(data) - 1)
+        asked = trusted_rows(context, self) if self.trusted else data
+        n, k = len(data), min(self.k, len(asked) - (not self.trusted))
         if k < 1:
             return Verdict(np.zeros(n), np.zeros(n, dtype=bool))
-        nearest = (
-            NearestNeighbors(n_neighbors=k).fit(data.flat).kneighbors(return_distance=False)
-        )  # (n, k), never itself
-        votes = np.stack([(data.y[nearest] == c).mean(axis=1) for c in range(data.num_classes)], axis=1)  # (n, c)
+        index = NearestNeighbors(n_neighbors=k).fit(asked.flat)
+        nearest = index.kneighbors(data.flat if self.trusted else None, return_distance=False)  # (n, k), never itself
+        votes = np.stack([(asked.y[nearest] == c).mean(axis=1) for c in range(data.num_classes)], axis=1)  # (n, c)
         own = votes[np.arange(n), data.y]
         votes[np.arange(n), data.y] = 0
         against = votes.max(axis=1)

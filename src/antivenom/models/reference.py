@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from typing import Any
 
@@ -174,8 +175,39 @@ class Sklearn:
         return estimator.set_params(random_state=seed) if "random_state" in estimator.get_params() else estimator
 
 
+@model(cite="Widrow and Hoff 1960, IRE WESCON Convention Record 4")
+class Adaline:
+    """The adaptive linear neuron: squared error of a linear output, by scikit-learn's stochastic gradient descent.
+
+    Fields:
+        epochs: passes over the rows.
+        learning_rate: step size, above 0; below 1 over the squared length of a row.
+    """
+
+    epochs: int = 200
+    learning_rate: float = 1e-3
+
+    def __call__(self, seed: int) -> Any:
+        from sklearn.linear_model import SGDClassifier
+
+        return SGDClassifier(
+            loss="squared_error",
+            penalty=None,
+            learning_rate="constant",
+            eta0=self.learning_rate,
+            max_iter=self.epochs,
+            tol=None,
+            random_state=seed,
+        )
+
+
+def makes_estimator(architecture: Architecture) -> bool:
+    """Whether it makes a scikit-learn estimator from a seed, rather than a torch module from a shape."""
+    return "seed" in inspect.signature(architecture).parameters
+
+
 def learner(architecture: Architecture, training: Training, device: str = "cpu") -> Learner:
-    """What fits the given reference architecture."""
-    if isinstance(architecture, (RandomForest, Sklearn)):
+    """What fits the given architecture."""
+    if makes_estimator(architecture):
         return SklearnLearner(architecture)
     return TorchLearner(architecture, training, device)

@@ -137,7 +137,8 @@ class Central:
             "removed_rows": float(removed),
         }
         notes = self._notes(attack_kind, kind, mask)
-        return Outcome(judge.metrics(model, poison.trigger) | counts | found, notes=notes)
+        measured = judge.metrics(model, poison.trigger) | judge.part(model, poison.subpopulation)
+        return Outcome(measured | counts | found, notes=notes)
 
     def _attacked(self, attack: Any, kind: Kind | None, clean: Dataset, view: AttackContext) -> tuple[Poison, Loss]:
         """The rows that arrive, and the loss that the training code computes."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
 from antivenom.data import Dataset, Rows
-from antivenom.errors import DataError, ModelError, ScenarioError
+from antivenom.errors import DataError, ModelError, PluginError, ScenarioError
 from antivenom.models.face import Model, SklearnModel
 from antivenom.protocols import Trigger
 from antivenom.scenarios.checks import with_trigger
@@ -56,7 +57,22 @@ class Judge:
         found = _regression(model, test) if test.is_regression else self._classification(model)
         found["test_rows"] = float(len(test))
         found["asr"] = self._success(model, trigger or self.trigger) if self.goal is Goal.BACKDOOR else math.nan
-        return found | _own_words(model, test)
+        found |= _own_words(model, test)
+        if self.seen.any() and not self.seen.all():
+            found |= {f"seen_{name}": value for name, value in _own_words(model, test[self.seen]).items()}
+        return found
+
+    def part(self, model: Model, subpopulation: Callable[[Rows], np.ndarray] | None) -> dict[str, float]:
+        """How the model does on the part of the population that the attack means, and on the others; nan without rows."""
+        if subpopulation is None:
+            return {}
+        inside = np.asarray(subpopulation(self.test.x))
+        if inside.shape != (len(self.test),) or inside.dtype != bool:
+            raise PluginError(f"a subpopulation: {len(self.test)} bools", f"{inside.dtype} {inside.shape}", "mend it")
+        right = _answers(model, self.test.x) == self.test.y
+        shares = [float(part.mean()) if len(part) else math.nan for part in (right[inside], right[~inside])]
+        names = ("subpopulation_accuracy", "other_accuracy", "subpopulation_rows")
+        return dict(zip(names, (*shares, float(inside.sum())), strict=True))
 
     def _classification(self, model: Model) -> dict[str, float]:
         y = self.test.y
@@ -94,10 +110,14 @@ def _certificate(radii: np.ndarray, right: np.ndarray) -> dict[str, float]:
 
 
 def _own_words(model: Model, test: Dataset) -> dict[str, float]:
-    """Further numbers that the estimator itself measures, such as a spam filter's third answer."""
-    if not isinstance(model, SklearnModel) or not hasattr(model.estimator, "judged"):
-        return {}
-    return {str(name): float(value) for name, value in model.estimator.judged(test.flat, test.y).items()}
+    """Further numbers that the model, or its estimator, itself measures, such as a spam filter's third answer."""
+    if hasattr(model, "judged"):
+        found = model.judged(test.x, test.y)
+    elif isinstance(model, SklearnModel) and hasattr(model.estimator, "judged"):
+        found = model.estimator.judged(test.flat, test.y)
+    else:
+        found = {}
+    return {str(name): float(value) for name, value in found.items()}
 
 
 def _answers(model: Model, x: Rows, regression: bool = False) -> np.ndarray:

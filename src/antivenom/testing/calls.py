@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from antivenom.errors import PluginError, ThreatError
 from antivenom.federated.clients import Shards
 from antivenom.models.face import Model, TorchModel
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, Sklearn, learner
+from antivenom.models.reference import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.training import Training, cross_entropy
 from antivenom.protocols import AgentView, AttackContext, DefenceContext, Participation, ServerView, Targets
 from antivenom.registry import Entry, Kind
@@ -279,6 +278,20 @@ def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(with_trigger, plugin, data.x) for data in _data())
 
 
+def _feature_map(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def seen(data: Dataset) -> np.ndarray:
+        found = np.asarray(plugin(data.x))
+        if found.shape[:1] != (len(data),) or found.ndim != 2 or not np.isfinite(found).all():
+            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}", "mend it")
+        if not all(np.array_equal(found[i : i + 1], plugin(data.x[i : i + 1])) for i in (0, 7)):
+            raise PluginError(
+                f"the same features from {entry.name} for a row alone", "others", "look at one row at a time"
+            )
+        return found
+
+    yield from (partial(seen, data) for data in _data())
+
+
 def _partition(plugin: Any, entry: Entry) -> Iterator[Check]:
     def shared(data: Dataset, agents: int) -> Any:
         shards = plugin(data, agents, Streams(SEED).numpy("shards"))
@@ -302,7 +315,7 @@ def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
             raise PluginError(f"a torch module from {entry.name}", type(network.module).__name__, "return one")
         return network.initial
 
-    if "seed" in inspect.signature(type(plugin).__call__).parameters:  # scikit-learn
+    if makes_estimator(plugin):
         for data in _data():
             yield partial(fitted, data)
         return
@@ -324,4 +337,5 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.TRIGGER: _trigger,
     Kind.PARTITION: _partition,
     Kind.MODEL: _architecture,
+    Kind.FEATURE_MAP: _feature_map,
 }

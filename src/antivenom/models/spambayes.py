@@ -1,0 +1,188 @@
+"""SpamBayes: a Bayesian spam filter with three answers, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import chdtrc
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from antivenom.data import Dataset, Rows
+from antivenom.errors import DataError, ModelError
+from antivenom.registry import model
+
+HAM, SPAM = 0, 1
+
+
+class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Scores tokens by the mails they were in and combines a mail's most telling ones by Fisher's method.
+
+    Rows are mails, columns are tokens; a token is in a mail where the number is above 0, how often does not count. Class
+    0 is ham, 1 is spam. Training only counts, so k copies of a mail are one with weight k.
+
+    Its parameters are the fields of `SpamBayes`.
+
+    Reference: Robinson 2003, "A Statistical Approach to the Spam Problem", Linux Journal 107; Nelson et al. 2008,
+    "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 2.3.
+    """
+
+    def __init__(
+        self,
+        unknown_word_strength: float = 0.45,
+        unknown_word_prob: float = 0.5,
+        max_discriminators: int = 150,
+        minimum_prob_strength: float = 0.1,
+        ham_cutoff: float = 0.15,
+        spam_cutoff: float = 0.9,
+    ) -> None:
+        self.unknown_word_strength = unknown_word_strength
+        self.unknown_word_prob = unknown_word_prob
+        self.max_discriminators = max_discriminators
+        self.minimum_prob_strength = minimum_prob_strength
+        self.ham_cutoff = ham_cutoff
+        self.spam_cutoff = spam_cutoff
+
+    def fit(self, X: Rows, y: Any, sample_weight: Any = None) -> Self:
+        """Count from nothing."""
+        self.mails_ = np.zeros(2)
+        self.tokens_ = np.zeros((2, X.shape[1]))
+        return self.partial_fit(X, y, sample_weight)
+
+    def partial_fit(self, X: Rows, y: Any, sample_weight: Any = None) -> Self:
+        """Count further mails; `sample_weight` (m,) is how many copies of each there are."""
+        if not hasattr(self, "tokens_"):
+            return self.fit(X, y, sample_weight)
+        mails, labels = presence(X), np.asarray(y)
+        if not np.isin(labels, (HAM, SPAM)).all():
+            raise ValueError("SpamBayes knows two classes, 0 for ham and 1 for spam")
+        if mails.shape[1] != self.tokens_.shape[1]:
+            raise ValueError(f"{mails.shape[1]} tokens where {self.tokens_.shape[1]} were counted before")
+        weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        copies = np.stack([weight * (labels == c) for c in (HAM, SPAM)], axis=1)  # (m, 2)
+        self.mails_ = self.mails_ + copies.sum(axis=0)
+        self.tokens_ = self.tokens_ + (mails.T @ copies).T
+        self.classes_, self.n_features_in_ = np.array([HAM, SPAM]), mails.shape[1]
+        return self
+
+    def token_scores(self) -> np.ndarray:
+        """(tokens,) f(w): from 0 for a token of ham alone to 1 for one of spam alone."""
+        ham, spam = self.tokens_ / np.maximum(self.mails_, 1)[:, None]  # shares of the mails that it was in
+        seen = self.tokens_.sum(axis=0)
+        raw = np.divide(spam, ham + spam, out=np.zeros_like(spam), where=seen > 0)
+        s = self.unknown_word_strength
+        return np.asarray((s * self.unknown_word_prob + seen * raw) / (s + seen))
+
+    def scores(self, X: Rows) -> np.ndarray:
+        """(m,) I: from 0 for ham to 1 for spam; 0.5 for a mail without a telling token."""
+        f = self.token_scores()
+        row, token = leading(presence(X), np.abs(f - 0.5), self.minimum_prob_strength, self.max_discriminators)
+        m, f = X.shape[0], f[token]
+        n = np.bincount(row, minlength=m)
+        ham, spam = (chdtrc(np.maximum(2 * n, 1), -2 * np.bincount(row, np.log(p), minlength=m)) for p in (f, 1 - f))
+        return np.where(n > 0, (1 + ham - spam) / 2, 0.5)
+
+    def predict(self, X: Rows) -> np.ndarray:
+        """(m,) 0 where the mail is delivered as ham, else 1: who is unsure does not deliver."""
+        return np.where(self.scores(X) <= self.ham_cutoff, HAM, SPAM)
+
+    def predict_proba(self, X: Rows) -> np.ndarray:
+        """(m, 2) 1 - I and I. Not calibrated; `predict` cuts them at `ham_cutoff`, not at a half."""
+        scores = self.scores(X)
+        return np.stack([1 - scores, scores], axis=1)
+
+    def judged(self, X: Rows, y: np.ndarray) -> dict[str, float]:
+        """Shares of ham and of spam by the filter's three answers."""
+        return three_way(self.scores(X), np.asarray(y), self.ham_cutoff, self.spam_cutoff)
+
+
+def three_way(scores: np.ndarray, y: np.ndarray, ham_cutoff: float, spam_cutoff: float) -> dict[str, float]:
+    """Shares of ham and of spam that are taken for ham, for neither and for spam; nan for a class without rows."""
+    answers = np.digitize(scores, [ham_cutoff, spam_cutoff], right=True)  # 0 ham, 1 unsure, 2 spam
+    names = {
+        HAM: ("ham_delivered", "ham_unsure", "ham_as_spam"),
+        SPAM: ("spam_delivered", "spam_unsure", "spam_caught"),
+    }
+    found: dict[str, float] = {}
+    for c, three in names.items():
+        of_class = answers[y == c]
+        found |= {name: float((of_class == k).mean()) if len(of_class) else math.nan for k, name in enumerate(three)}
+    return found
+
+
+def check_mails(data: Dataset, plugin: object) -> None:
+    """Refuse rows that are not of two classes, legitimate and malicious.
+
+    Raises:
+        DataError: another number of classes.
+    """
+    if data.num_classes != 2:
+        raise DataError(
+            f"two classes for {type(plugin).__name__}, 0 legitimate and 1 malicious",
+            f"{data.num_classes}",
+            "choose two with the scenario's `classes`",
+        )
+
+
+def presence(x: Rows) -> sp.csr_array:
+    """(m, tokens) CSR, true where a token is in a mail."""
+    return sp.csr_array(x > 0)
+
+
+def leading(mails: sp.csr_array, strength: np.ndarray, least: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and token numbers of each mail's `most` strongest tokens among those of at least that strength.
+
+    A token is as strong in one mail as in another: with the columns in order of strength, a row's first ones are it.
+    """
+    order = np.argsort(-strength, kind="stable")
+    order = order[strength[order] >= least]
+    ranked = sp.csr_array(mails[:, order])
+    ranked.sort_indices()
+    row = np.repeat(np.arange(mails.shape[0]), np.diff(ranked.indptr))
+    chosen = np.arange(len(row)) - ranked.indptr[row] < most
+    return row[chosen], order[ranked.indices[chosen]]
+
+
+@model(cite="Robinson 2003, Linux Journal 107; Nelson et al. 2008, LEET")
+class SpamBayes:
+    """The SpamBayes filter: presence of tokens, Fisher's combination, three answers. Class 0 is ham, 1 is spam.
+
+    Fields:
+        unknown_word_strength: s, mails that the prior is worth, > 0.
+        unknown_word_prob: x, the score of a token never seen, 0 to 1 (neither included).
+        max_discriminators: how many of a mail's tokens are used at most, the most telling first.
+        minimum_prob_strength: tokens nearer than this to 0.5 are left out, 0 to 0.5.
+        ham_cutoff: up to this score a mail is ham; the paper's value, SpamBayes itself has 0.2.
+        spam_cutoff: above this score it is spam; between the two the filter is unsure.
+    """
+
+    unknown_word_strength: float = 0.45
+    unknown_word_prob: float = 0.5
+    max_discriminators: int = 150
+    minimum_prob_strength: float = 0.1
+    ham_cutoff: float = 0.15
+    spam_cutoff: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (0 < self.unknown_word_strength < math.inf and 0 < self.unknown_word_prob < 1):
+            raise ModelError(
+                "unknown_word_strength > 0 and unknown_word_prob between 0 and 1",
+                f"{self.unknown_word_strength} and {self.unknown_word_prob}",
+                "the defaults are 0.45 and 0.5",
+            )
+        if self.max_discriminators < 1 or not 0 <= self.minimum_prob_strength <= 0.5:
+            raise ModelError(
+                "max_discriminators >= 1 and minimum_prob_strength from 0 to 0.5",
+                f"{self.max_discriminators} and {self.minimum_prob_strength}",
+                "the defaults are 150 and 0.1",
+            )
+        if not 0 <= self.ham_cutoff <= self.spam_cutoff <= 1:
+            raise ModelError(
+                "0 <= ham_cutoff <= spam_cutoff <= 1", f"{self.ham_cutoff} and {self.spam_cutoff}", "correct them"
+            )
+
+    def __call__(self, seed: int) -> Any:
+        return SpamBayesClassifier(**asdict(self))
