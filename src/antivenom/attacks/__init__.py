@@ -9,6 +9,13 @@ from antivenom.attacks.labels import FlippedPoints, LabelFlipping
 from antivenom.attacks.logic import BlindBackdoor
 from antivenom.attacks.min_max import MinMax
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.perturbations import (
+    AdversarialPoison,
+    ClassMeanShift,
+    DeepConfuse,
+    ErrorMinimizingNoise,
+    SeparableShortcuts,
+)
 from antivenom.attacks.regression import RegressionPoisoning, StatP
 from antivenom.attacks.spam import DictionaryAttack, FocusedAttack, Pseudospam
 from antivenom.attacks.subpopulation import SubpopulationAttack
@@ -17,11 +24,15 @@ from antivenom.attacks.transfer import RIPPLe
 from antivenom.attacks.triggers import Patch, Stamp
 
 __all__ = [
+    "AdversarialPoison",
     "BackGradient",
     "BadNets",
     "BlindBackdoor",
+    "ClassMeanShift",
     "CostSensitiveAdversary",
+    "DeepConfuse",
     "DictionaryAttack",
+    "ErrorMinimizingNoise",
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
@@ -35,6 +46,7 @@ __all__ = [
     "RIPPLe",
     "RegressionPoisoning",
     "SVMPoisoning",
+    "SeparableShortcuts",
     "Stamp",
     "StatP",
     "SubpopulationAttack",

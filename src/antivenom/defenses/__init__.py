@@ -1,12 +1,13 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
 from antivenom.defenses.activations import ActivationClustering
-from antivenom.defenses.certified import DPA, FiniteAggregation, RandomizedSmoothing
+from antivenom.defenses.certified import DPA, FiniteAggregation, LabelSmoothing, RandomizedSmoothing
 from antivenom.defenses.combinators import AllOf
 from antivenom.defenses.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
 from antivenom.defenses.losses import SEVER, LossSanitizer
 from antivenom.defenses.micromodels import Micromodels
 from antivenom.defenses.neighbours import KNNSanitizer
+from antivenom.defenses.probe import LinearProbe
 from antivenom.defenses.pruning import FinePruning
 from antivenom.defenses.regression import TRIM, TrimmedRegressor
 from antivenom.defenses.roni import RONI, ProvenanceGroups
@@ -29,6 +30,8 @@ __all__ = [
     "FlagNone",
     "KNNDistanceSanitizer",
     "KNNSanitizer",
+    "LabelSmoothing",
+    "LinearProbe",
     "LossSanitizer",
     "Micromodels",
     "ProvenanceGroups",
