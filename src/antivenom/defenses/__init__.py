@@ -1,7 +1,7 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
 from antivenom.defenses.activations import ActivationClustering
-from antivenom.defenses.certified import DPA, FiniteAggregation, LabelSmoothing, RandomizedSmoothing
+from antivenom.defenses.certified import DPA, FiniteAggregation, RandomizedSmoothing
 from antivenom.defenses.combinators import AllOf
 from antivenom.defenses.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
 from antivenom.defenses.losses import SEVER, LossSanitizer
@@ -30,7 +30,6 @@ __all__ = [
     "FlagNone",
     "KNNDistanceSanitizer",
     "KNNSanitizer",
-    "LabelSmoothing",
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",
