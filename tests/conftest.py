@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom import registry
 from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.sources import OFFLINE, candidates
+from antivenom.registry import entry
 from antivenom.rng import Streams
 
 torch.set_num_threads(1)
@@ -67,10 +67,10 @@ def global_randomness_unchanged() -> Iterator[None]:
 @pytest.fixture
 def plugins() -> Iterator[None]:
     """Plugins registered in the test are forgotten after it."""
-    before = dict(registry._ENTRIES)
+    before = dict(entry._ENTRIES)
     yield
-    registry._ENTRIES.clear()
-    registry._ENTRIES.update(before)
+    entry._ENTRIES.clear()
+    entry._ENTRIES.update(before)
 
 
 _NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

@@ -19,6 +19,8 @@ from antivenom.errors import AntivenomError, PluginError
 from antivenom.models.reference import MLP, Sklearn, SmallCNN
 from antivenom.protocols import Aggregator, Sanitizer, Trigger
 from antivenom.registry import Kind, attack, build, describe, entries, entry_of, find, load_file, sanitizer, trigger
+from antivenom.registry import entry as known
+from antivenom.registry.fields import _SHAPES
 from antivenom.threat import Access, Goal
 
 
@@ -26,7 +28,7 @@ from antivenom.threat import Access, Goal
 def clean_registry(monkeypatch):
     """Plugins and modules that a test adds are gone after it."""
     registry.load_builtin()
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    monkeypatch.setattr(known, "_ENTRIES", dict(known._ENTRIES))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -53,7 +55,7 @@ def example(entry: registry.Entry) -> Any:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             hint = registry.fields_of(entry.cls)[field.name]
             if registry.holds_plugin(hint):
-                simple = [other for other in entries(registry._SHAPES[hint.__name__]) if not required(other)]
+                simple = [other for other in entries(_SHAPES[hint.__name__]) if not required(other)]
                 spec[field.name] = simple[0].name
             else:
                 spec[field.name] = STAND_INS[hint]
@@ -476,7 +478,7 @@ def test_an_installed_distribution_is_found(tmp_path):
 def test_a_broken_distribution_is_named_and_asked_again(clean_registry, tmp_path, monkeypatch):
     install(tmp_path, "broken_plugin_dist", "1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_loaded", False)
+    monkeypatch.setattr(known, "_loaded", False)
     for _ in range(2):
         with pytest.raises(
             PluginError, match="entry point mine = broken_plugin_dist to import, got ZeroDivisionError"

@@ -2,7 +2,7 @@
 
     python benchmarks/claims/run.py census                     half an hour on two cores
     python benchmarks/claims/run.py fashion --scale small      half an hour on two cores
-    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: 45 minutes
+    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: half an hour
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py availability               attacks on centralised models and their certificates
     python benchmarks/claims/run.py --tables-only              RESULTS.md again from the records at hand

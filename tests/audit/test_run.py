@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from antivenom import registry
 from antivenom.audit.execute import executor, processes, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.run import audit, missing
 from antivenom.audit.store import Store
 from antivenom.audit.summary import State, summarise
 from antivenom.audit.trial import run_trial
-from antivenom.registry import load_file
+from antivenom.registry import entry, load_file
 
 TEXT = """
 version: 1
@@ -73,11 +72,11 @@ class SendsNaN:
 def rogues(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / f"rogues_of_{tmp_path.name}.py"
     path.write_text(ROGUES)
-    before = dict(registry._ENTRIES)
+    before = dict(entry._ENTRIES)
     load_file(path)
     yield path
-    registry._ENTRIES.clear()
-    registry._ENTRIES.update(before)
+    entry._ENTRIES.clear()
+    entry._ENTRIES.update(before)
 
 
 def run_all(text: str, folder: Path, jobs: int = 1, plugins: tuple[str, ...] = ()) -> dict[str, dict]:  # type: ignore[type-arg]
