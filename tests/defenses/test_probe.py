@@ -71,7 +71,6 @@ def test_large_clean_sets_are_not_accused(named_data, name: str) -> None:
 
 
 def test_labels_that_a_line_separates_but_neighbours_know_better_are_no_shortcut() -> None:
-    """Two rings per class on a line's two sides would be a shortcut; here one nearest neighbour makes no mistake."""
     rng = np.random.default_rng(0)
     y = np.arange(200) % 2
     x = np.stack([y + 0.22 * rng.standard_normal(200), rng.random(200)], axis=1)

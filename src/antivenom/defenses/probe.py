@@ -24,9 +24,10 @@ class LinearProbe:
 
     With trusted rows it is taught to tell them from the suspicious ones. Without, it is taught the labels: a set whose
     classes are separable, and no worse by a line than by nearest neighbours, has a shortcut, and every row that follows
-    it is flagged. What is left is usually too little to train on; grey levels of few bits, JPEG or adversarial training
-    are what restores accuracy. Weakness: trusted rows that were drawn otherwise (other classes, other source) look
-    different too; without them, honest classes that a line separates are accused and a share of clean rows hides poison.
+    it is flagged. What is left is usually too little to train on; JPEG and grey levels (Liu et al. 2023, at 8/255) or
+    adversarial training are what restores accuracy. Weakness: trusted rows that were drawn otherwise (other classes,
+    other source) look different too; without them, honest classes that a line separates are accused, and a share of clean
+    rows hides the poison.
 
     Fields:
         trusted: use the trusted rows; else the labels.
