@@ -60,7 +60,7 @@ class DeepConfuse:
     epochs: int = 1
     batch_size: int = 512
     learning_rate: float = 0.1
-    generator_rate: float = 5e-3
+    generator_rate: float = 2e-3
     code: int = 256
     label_specific: bool = True
 
