@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from antivenom import registry
-from antivenom.attacks import InfluenceAttack, KKTAttack, MinMax
+from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
 from antivenom.data import Dataset, Poison
 from antivenom.defenses import RONI
 from antivenom.errors import PluginError
@@ -39,6 +39,7 @@ from antivenom.testing import check_plugin
 from antivenom.verdict import Verdict
 
 QUICK = {
+    "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),

@@ -54,12 +54,24 @@ def test_trusted_rows_tell_perturbed_rows_from_clean_ones(digits: Dataset) -> No
         assert not probe(rest, context(trusted)).flags.any()
 
 
-def test_with_trusted_rows_the_perturbed_half_scores_higher(digits: Dataset) -> None:
-    half = slice(0, 550)
-    verdict = LinearProbe(min_accuracy=0.65)(shifted(digits[100:], half), context(digits[:100]))
-    assert verdict.flags[half].mean() > 0.9
-    assert verdict.scores[half].mean() > verdict.scores[550:].mean() + 0.3
-    assert not LinearProbe(min_accuracy=0.9)(shifted(digits[100:], half), context(digits[:100])).flags.any()
+def test_with_trusted_rows_the_perturbed_half_is_flagged_and_the_clean_one_as_often_as_alpha_says(
+    digits: Dataset,
+) -> None:
+    data, half, trusted = digits[100:], slice(0, 550), digits[:100]
+    verdict = LinearProbe(alpha=0.1)(shifted(data, half), context(trusted))
+    assert verdict.flags[half].mean() > 0.95
+    assert verdict.flags[550:].mean() < 0.2
+    known = np.sort(_suspicion_of(trusted, shifted(data, half)))
+    assert np.array_equal(
+        verdict.flags, verdict.scores > known[-10]
+    )  # the tenth greatest of 100: 0.1 * 101 rounded down
+    assert not LinearProbe(min_share=0.7)(shifted(data, half), context(trusted)).flags.any()
+
+
+def _suspicion_of(trusted: Dataset, data: Dataset) -> np.ndarray:
+    """Held-out scores of the trusted rows themselves."""
+    x = np.concatenate([trusted.flat, data.flat]).astype(np.float64)
+    return LinearProbe()._held_out(x, np.repeat([0, 1], [len(trusted), len(data)]), 2, context())[: len(trusted), 1]
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
@@ -71,7 +83,6 @@ def test_large_clean_sets_are_not_accused(named_data, name: str) -> None:
 
 
 def test_labels_that_a_line_separates_but_neighbours_know_better_are_no_shortcut() -> None:
-    """Two rings per class on a line's two sides would be a shortcut; here one nearest neighbour makes no mistake."""
     rng = np.random.default_rng(0)
     y = np.arange(200) % 2
     x = np.stack([y + 0.22 * rng.standard_normal(200), rng.random(200)], axis=1)
@@ -85,17 +96,18 @@ def test_labels_that_a_line_separates_but_neighbours_know_better_are_no_shortcut
 def test_what_it_cannot_judge_is_said_in_one_line(digits: Dataset) -> None:
     with pytest.raises(NotApplicable, match="trusted rows for LinearProbe"):
         LinearProbe()(digits, context())
-    with pytest.raises(DataError, match="at least 5 trusted rows"):
-        LinearProbe()(digits, context(digits[:4]))
+    with pytest.raises(DataError, match="at least 20 trusted rows"):
+        LinearProbe()(digits, context(digits[:19]))
     with pytest.raises(DataError, match="at least two classes"):
         LinearProbe(trusted=False)(Dataset(np.ones((9, 3)), np.zeros(9, int), ("a", "b")), context())
     with pytest.raises(DataError, match="at most 4000 features"):
         LinearProbe()(
-            Dataset(np.zeros((9, 5000)), np.zeros(9, int), ("a",)),
-            context(Dataset(np.zeros((9, 5000)), np.zeros(9, int), ("a",))),
+            Dataset(np.zeros((30, 5000)), np.zeros(30, int), ("a",)),
+            context(Dataset(np.zeros((30, 5000)), np.zeros(30, int), ("a",))),
         )
     for fields in (
-        {"min_accuracy": 0.4},
+        {"alpha": 0},
+        {"min_share": -1},
         {"min_separability": 2},
         {"penalty": 0},
         {"folds": 1},
@@ -107,8 +119,8 @@ def test_what_it_cannot_judge_is_said_in_one_line(digits: Dataset) -> None:
 
 def test_constant_features_and_rows_that_are_all_alike() -> None:
     same = Dataset(np.full((40, 3), 0.5), np.arange(40) % 2, ("a", "b"))
-    assert not LinearProbe()(same, context(same[:10])).flags.any()
+    assert not LinearProbe()(same, context(same[:20])).flags.any()
     assert not LinearProbe(trusted=False)(same, context()).flags.any()
     assert not LinearProbe()(
-        Dataset(np.zeros((40, 3)), same.y, ("a", "b")), context(Dataset(np.zeros((9, 3)), same.y[:9], ("a", "b")))
+        Dataset(np.zeros((40, 3)), same.y, ("a", "b")), context(Dataset(np.zeros((20, 3)), same.y[:20], ("a", "b")))
     ).flags.any()

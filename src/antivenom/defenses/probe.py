@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from antivenom.data import Dataset
@@ -22,17 +24,17 @@ MAX_FEATURES = 4_000  # beyond it the d x d matrix of the closed form takes giga
 class LinearProbe:
     """Flags rows that a linear model on raw features recognises as perturbed; ridge regression, always on held-out rows.
 
-    With trusted rows it is taught to tell them from the suspicious ones. Without, it is taught the labels: a set whose
-    classes are separable, and no worse by a line than by nearest neighbours, has a shortcut, and every row that follows
-    it is flagged. What is left is usually too little to train on; grey levels of few bits, JPEG or adversarial training
-    are what restores accuracy. Weakness: trusted rows that were drawn otherwise (other classes, other source) look
-    different too; without them, honest classes that a line separates are accused and a share of clean rows hides poison.
+    With trusted rows it learns to tell them from the suspicious ones. Without, it learns the labels: a set whose classes
+    a line separates as well as nearest neighbours do has a shortcut, and every row that follows it is flagged. Weakness:
+    trusted rows drawn otherwise (other classes, other source) look different too; without them, honest classes that a
+    line separates are accused and a share of clean rows hides the poison. To flag all is no cure: that is adversarial
+    training, or JPEG and grey levels (Liu et al. 2023, at 8/255).
 
     Fields:
         trusted: use the trusted rows; else the labels.
-        min_accuracy: balanced accuracy between trusted and suspicious rows from which rows are flagged, 0.5 to 1. Poison
-            in a share r of the rows gives at most (1 + r) / 2.
-        min_separability: accuracy on the labels from which rows are flagged, where no rows are trusted, 0 to 1.
+        alpha: with trusted rows, share of clean rows flagged by mistake once any are; at least 1 / alpha are needed.
+        min_share: with trusted rows, share of the rows that must look perturbed before any is flagged, 0 to 1.
+        min_separability: without, accuracy on the labels from which rows are flagged, 0 to 1.
         penalty: of the ridge regression, in mean squares of a feature.
         folds: parts that are held out in turn.
 
@@ -40,16 +42,17 @@ class LinearProbe:
     """
 
     trusted: bool = True
-    min_accuracy: float = 0.75
+    alpha: float = 0.05
+    min_share: float = 0.25
     min_separability: float = 0.95
     penalty: float = 0.01
     folds: int = 5
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.min_accuracy <= 1 or not 0 <= self.min_separability <= 1:
+        if not 0 < self.alpha < 1 or not 0 <= self.min_share <= 1 or not 0 <= self.min_separability <= 1:
             raise PluginError(
-                "LinearProbe.min_accuracy from 0.5 to 1 and min_separability from 0 to 1",
-                f"{self.min_accuracy} and {self.min_separability}",
+                "LinearProbe.alpha between 0 and 1, min_share and min_separability from 0 to 1",
+                f"{self.alpha}, {self.min_share} and {self.min_separability}",
                 "correct them",
             )
         if not self.penalty > 0 or self.folds < 2:
@@ -63,15 +66,17 @@ class LinearProbe:
     def _against(self, trusted: Dataset | None, data: Dataset, context: DefenceContext) -> Verdict:
         if trusted is None:
             raise NotApplicable("trusted rows for LinearProbe", "none", "raise clean_rows, or set trusted: false")
-        if len(trusted) < self.folds:
-            raise DataError(f"at least {self.folds} trusted rows", f"{len(trusted)}", "raise clean_rows")
-        own = np.repeat([0, 1], [len(trusted), len(data)])
+        m = len(trusted)
+        if m < max(self.folds, 1 / self.alpha):
+            raise DataError(
+                f"at least {max(self.folds, math.ceil(1 / self.alpha))} trusted rows", f"{m}", "raise clean_rows"
+            )
         x = np.concatenate([_table(trusted), _table(data)])
-        suspicion = self._held_out(x, own, 2, context)[:, 1]
-        right = (suspicion > 0.5) == own
-        accuracy = (right[own == 0].mean() + right[own == 1].mean()) / 2
-        scores = suspicion[len(trusted) :]
-        return Verdict(scores, (scores > 0.5) & (accuracy >= self.min_accuracy))
+        suspicion = self._held_out(x, np.repeat([0, 1], [m, len(data)]), 2, context)[:, 1]
+        known, scores = suspicion[:m], suspicion[m:]
+        # A clean row is as likely to score above the k-th greatest of m trusted ones as they are: k / (m + 1).
+        flags = scores > np.sort(known)[::-1][math.floor(self.alpha * (m + 1)) - 1]
+        return Verdict(scores, flags & (flags.mean() >= self.min_share))
 
     def _labels(self, data: Dataset, context: DefenceContext) -> Verdict:
         from sklearn.neighbors import NearestNeighbors

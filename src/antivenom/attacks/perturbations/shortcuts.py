@@ -68,12 +68,12 @@ class SeparableShortcuts:
     """Adds to every image a coarse random pattern of its class: blocks that are lighter or darker by about epsilon.
 
     A linear model tells the patterns apart, so a network learns them first and the images hardly. Needs no model and no
-    image. Weakness: grey levels of few bits, adversarial training or a share of clean rows undo it; LinearProbe finds it.
+    image. Weakness: adversarial training and any share of clean rows undo it; LinearProbe finds it.
 
     Fields:
         poisoned_rate: share of the images that are perturbed, 0 to 1.
         epsilon: largest change of a pixel (linf), in pixels from 0 to 1.
-        blocks: blocks per side of the image.
+        blocks: blocks per side of the image; fewer are learned faster, but k of them hold only 2^(k k) patterns.
         spread: standard deviation of an image's blocks around its class's, in epsilons.
 
     Reference: Yu, Zhang, Chen, Yin and Liu 2022, "Availability Attacks Create Shortcuts", KDD, arXiv:2111.00898 (blocks
@@ -82,7 +82,7 @@ class SeparableShortcuts:
 
     poisoned_rate: float = 1.0
     epsilon: float = 0.3
-    blocks: int = 4
+    blocks: int = 3
     spread: float = 0.1
 
     def __post_init__(self) -> None:
