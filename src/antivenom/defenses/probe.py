@@ -24,11 +24,10 @@ MAX_FEATURES = 4_000  # beyond it the d x d matrix of the closed form takes giga
 class LinearProbe:
     """Flags rows that a linear model on raw features recognises as perturbed; ridge regression, always on held-out rows.
 
-    With trusted rows it learns to tell them from the suspicious ones. Without, it learns the labels: a set whose classes
-    a line separates as well as nearest neighbours do has a shortcut, and every row that follows it is flagged. Weakness:
-    trusted rows drawn otherwise (other classes, other source) look different too; without them, honest classes that a
-    line separates are accused and a share of clean rows hides the poison. To flag all is no cure: that is adversarial
-    training, or JPEG and grey levels (Liu et al. 2023, at 8/255).
+    With trusted rows it learns to tell them from the suspicious ones; without, it learns the labels, and flags the rows
+    that follow them where a line separates the classes as well as nearest neighbours do. Weakness: trusted rows drawn
+    otherwise; without them, honest classes that a line separates, and clean rows among the poison. To flag all is no
+    cure: that is adversarial training, or JPEG and grey levels (Liu et al. 2023, at 8/255).
 
     Fields:
         trusted: use the trusted rows; else the labels.

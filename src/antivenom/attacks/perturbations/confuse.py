@@ -33,9 +33,9 @@ class DeepConfuse:
     """Trains an auto-encoder to perturb rows so that a model trained on them fails on clean ones.
 
     Each trial trains a fresh surrogate f on perturbed rows; at every step of f the generator g moves to where that step
-    would leave f worst on the clean rows. Weakness: many trials; fades with any share of clean rows and adversarial
-    training; LinearProbe finds it. The defaults are for two cores, where many short trials do best. The
-    paper's, for a GPU: convolutional f and g, all 60,000 images of MNIST, 500 trials, batches of 64, rates 0.01 and 1e-4.
+    would leave f worst on the clean rows. Weakness: many trials; adversarial training, clean rows, LinearProbe. The
+    defaults are for two cores, where many short trials do best; the paper's, for a GPU: convolutional f and g, 60,000
+    images, 500 trials, batches of 64, rates 0.01 and 1e-4.
 
     Fields:
         poisoned_rate: share of the rows that are perturbed, 0 to 1.
