@@ -41,7 +41,7 @@ def write_results(folder: Path, target: Path) -> None:
         plans = [read_plan(file) for file in sorted((folder / name).glob("*.yaml"))]
         opening, *claims = before.get(title, "").split("### ")
         kept = {claim.partition("\n")[0].strip(): "### " + claim.strip() for claim in claims}
-        parts.append(f"## {title}\n\n{opening.strip()}".strip())
+        parts.append(f"## {title}\n\n{opening.strip() if kept else ''}".strip())
         parts += [
             kept[plan.name] if plan.name in kept and _has_gaps(plan, records) else _claim(plan, records)
             for plan in plans
