@@ -92,7 +92,11 @@ def test_rows_that_cannot_be_perturbed_are_refused_in_one_line(attack: Any) -> N
 @pytest.mark.parametrize(
     ("cls", "fields"),
     [
-        *((cls, fields) for cls in {type(a) for a in ATTACKS} for fields in ({"epsilon": 0}, {"poisoned_rate": 2})),
+        *(
+            (cls, fields)
+            for cls in dict.fromkeys(map(type, ATTACKS))
+            for fields in ({"epsilon": 0}, {"poisoned_rate": 2})
+        ),
         (ClassMeanShift, {"targets": "any"}),
         (AdversarialPoison, {"targets": "any"}),
         (AdversarialPoison, {"steps": 0}),
