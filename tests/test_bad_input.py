@@ -163,7 +163,7 @@ def test_nan_in_a_data_file(tmp_path: Path, shelf: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x1f\x8b\x08", gzip.compress(b"\x00\x00\x08\x03\x00\x00"), b"not gzip at all"]
+    "content", [b"", b"\x1f\x8b\x08", gzip.compress(b"\x00\x00\x08\x03\x00\x00", mtime=0), b"not gzip at all"]
 )
 def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, content: bytes) -> None:
     from antivenom.data import DATASETS
