@@ -99,6 +99,8 @@ def _claim(plan: Plan, records: dict[str, Record]) -> str:
         found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
         done = [r for r in found if r is not None and r["status"] == "ok"]
         name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
+        if len(done) < len(plan.seeds):  # the heading names all seeds: a row of fewer must say so
+            name += f", {len(done)} of {len(plan.seeds)} seeds"
         if not done:
             table.append([name, "not measured", *[""] * 6])
             continue
@@ -120,6 +122,8 @@ def _central(plan: Plan, records: dict[str, Record]) -> list[str]:
         found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
         done = [r for r in found if r is not None and r["status"] == "ok"]
         name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
+        if len(done) < len(plan.seeds):  # the heading names all seeds: a row of fewer must say so
+            name += f", {len(done)} of {len(plan.seeds)} seeds"
         if not done:
             refused = next((r["error"] for r in found if r is not None and r["error"]), "not measured")
             table.append([name, refused.replace("|", "/"), *[""] * (len(names) + 2)])
