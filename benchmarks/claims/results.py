@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from antivenom.audit.grid import label
-from antivenom.audit.plan import Plan, read_plan
+from antivenom.audit.plan import Cell, Plan, read_plan
 from antivenom.audit.store import Store
 from antivenom.scenarios.federated import Federated
 
@@ -94,13 +94,7 @@ def _claim(plan: Plan, records: dict[str, Record]) -> str:
     ]
     table: list[Sequence[str]] = []
     curves: list[Sequence[str]] = []
-    several = len({cell.group for cell in plan.cells}) > 1
-    for cell in plan.cells:
-        found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
-        done = [r for r in found if r is not None and r["status"] == "ok"]
-        name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
-        if len(done) < len(plan.seeds):  # the heading names all seeds: a row of fewer must say so
-            name += f", {len(done)} of {len(plan.seeds)} seeds"
+    for cell, name, _, done in _cells(plan, records):
         if not done:
             table.append([name, "not measured", *[""] * 6])
             continue
@@ -113,19 +107,26 @@ def _claim(plan: Plan, records: dict[str, Record]) -> str:
     )
 
 
-def _central(plan: Plan, records: dict[str, Record]) -> list[str]:
-    """A row per cell of a claim about one model: test error, the metrics that the claim names, rows removed, seconds."""
-    names = [name.strip() for name in plan.claim.get("metrics", "").split(",") if name.strip()]
+def _cells(plan: Plan, records: dict[str, Record]) -> Iterator[tuple[Cell, str, list[Record], list[Record]]]:
+    """Every cell with the name of its row, its records, and those of them that finished."""
     several = len({cell.group for cell in plan.cells}) > 1
-    table: list[Sequence[str]] = []
     for cell in plan.cells:
-        found = [records.get(cell.trial(seed).key) for seed in plan.seeds]
-        done = [r for r in found if r is not None and r["status"] == "ok"]
+        keys = [cell.trial(seed).key for seed in plan.seeds]
+        found = [records[key] for key in keys if key in records]
+        done = [record for record in found if record["status"] == "ok"]
         name = f"{label(cell.attack)} / {label(cell.defence)}" + (f" ({cell.group})" if several else "")
         if len(done) < len(plan.seeds):  # the heading names all seeds: a row of fewer must say so
             name += f", {len(done)} of {len(plan.seeds)} seeds"
+        yield cell, name, found, done
+
+
+def _central(plan: Plan, records: dict[str, Record]) -> list[str]:
+    """A row per cell of a claim about one model: test error, the metrics that the claim names, rows removed, seconds."""
+    names = [name.strip() for name in plan.claim.get("metrics", "").split(",") if name.strip()]
+    table: list[Sequence[str]] = []
+    for _, name, found, done in _cells(plan, records):
         if not done:
-            refused = next((r["error"] for r in found if r is not None and r["error"]), "not measured")
+            refused = next((r["error"] for r in found if r["error"]), "not measured")
             table.append([name, refused.replace("|", "/"), *[""] * (len(names) + 2)])
             continue
         error = [1 - r["metrics"]["clean_accuracy"] for r in done]
