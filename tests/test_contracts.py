@@ -15,7 +15,7 @@ from antivenom.data import Dataset, Poison
 from antivenom.defenses import RONI
 from antivenom.errors import PluginError
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.reference import MLP
 from antivenom.registry import (
     Kind,
@@ -205,6 +205,7 @@ def rogue(kind: Kind, call: Any) -> type:
         Kind.MITIGATION: mitigation(goal="backdoor", cite="none"),
         Kind.CLIENT_DETECTOR: client_detector(goal="targeted", cite="none"),
         Kind.AGGREGATOR: aggregator(goal="targeted", cite="none"),
+        Kind.REDUCER: reducer(goal="targeted", cite="none"),
         Kind.TRIGGER: trigger(cite="none"),
         Kind.PARTITION: partition(cite="none"),
         Kind.MODEL: model(cite="none"),
@@ -247,6 +248,9 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.AGGREGATOR, lambda self, u, w, view: u[0], "the same update in reverse order"),
         (Kind.AGGREGATOR, lambda self, u, w, view: u, "an aggregate of shape"),
         (Kind.AGGREGATOR, lambda self, u, w, view: u.mul_(0).sum(0), "to leave its inputs alone"),
+        (Kind.REDUCER, lambda self, u, w, view: u, "rows and weights from Rogue"),
+        (Kind.REDUCER, lambda self, u, w, view: (u.repeat(2, 1), w), "at most 10 finite rows|weights of shape"),
+        (Kind.REDUCER, lambda self, u, w, view: (u[:3], None), "with weights if it was given any"),
         (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
         (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
         (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),

@@ -157,8 +157,8 @@ def test_every_decorator_registers_its_kind():
         made = type(f"Made{name}", (), {"__call__": lambda self: None, "__module__": __name__})
         getattr(registry, name)(**fields, cite="x")(made)
         assert (find(f"Made{name}").kind, find(f"Made{name}").access) == (kind, access)
-    # Aggregators have a decorator of their own in antivenom.federated, since they take arrays of any library.
-    assert {kind for _, kind, _ in decorators.values()} == set(Kind) - {Kind.AGGREGATOR}
+    # Aggregators and reducers have decorators of their own in antivenom.federated: they take arrays of any library.
+    assert {kind for _, kind, _ in decorators.values()} == set(Kind) - {Kind.AGGREGATOR, Kind.REDUCER}
 
 
 def callable_class(name: str, qualname: str = "", **fields: Any) -> type:

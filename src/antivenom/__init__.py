@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         StealthyPoisoning,
         WithHonest,
     )
-    from antivenom.federated.aggregation import aggregator
+    from antivenom.federated.aggregation import aggregator, reducer
     from antivenom.registry import (
         agent,
         attack,
@@ -90,6 +90,7 @@ __all__ = [
     "model_attack",
     "model_detector",
     "partition",
+    "reducer",
     "robust_learner",
     "sanitizer",
     "trigger",
@@ -98,7 +99,7 @@ __all__ = [
 _ROOMS = {
     "certificates": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
-    "federated.aggregation": ("aggregator",),
+    "federated.aggregation": ("aggregator", "reducer"),
     "registry": (
         *("agent", "attack", "client_detector", "evasion", "feature_map", "logic_attack", "mitigation", "model"),
         *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger"),

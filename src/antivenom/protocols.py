@@ -3,7 +3,8 @@
     central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model
                 a RobustLearner replaces the fit; an Evasion changes what the finished model is shown
     transfer    pretrained -[ModelAttack]-> model -[ModelDetector]-> -fine-tune-> model -[Mitigation]-> model
-    federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Aggregator]-> global model
+    federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Reducer]->
+                (m, d) -[Aggregator]-> global model
 
 Letters in shapes: n rows or agents, k malicious agents, d parameters, c classes.
 A defence's arguments never hold the poison mask, the malicious ids, the true f or the test set.
@@ -215,6 +216,8 @@ class ServerView:
         weights: (n,) a_i, each agent's share in the weighted mean.
         network: the architecture.
         validation: rows of the server's own, never the test set; None if it has none.
+        training: how an honest agent trains, so that the server can train on its own rows alike.
+        streams: the server's randomness in this round.
     """
 
     round: int
@@ -224,6 +227,8 @@ class ServerView:
     weights: Tensor
     network: Network
     validation: Dataset | None = None
+    training: Training = Training()
+    streams: Streams = Streams(0)
 
 
 class ClientDetector(Protocol):
@@ -235,4 +240,10 @@ class ClientDetector(Protocol):
 class Aggregator(Protocol):
     def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
         """(d,) from updates (n, d), optional weights (n,) and, inside a federation, what the server sees."""
+        ...
+
+
+class Reducer(Protocol):
+    def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
+        """(m, d) rows and their (m,) weights or None from updates (n, d), for the rule that follows."""
         ...

@@ -1,4 +1,16 @@
-"""What every aggregation rule shares: it takes a tensor, an array or a list of vectors, and gives back the same kind."""
+"""What every aggregation rule and reducer shares: tensors, arrays or lists of vectors in, the same kind out.
+
+A rule says as much as it needs to, and the decorator derives the rest:
+
+    __call__(updates, weights, view) -> (d,)                   any rule
+    coefficients(gram, weights, view) -> (n,)                  a rule that combines rows and looks at their geometry only
+    step(updates, weights, view, state) -> ((d,), state)       a rule with memory; state is None in the first round
+
+A reducer, which turns n rows into m before a rule sees them, likewise:
+
+    __call__(updates, weights, view) -> ((m, d), (m,) or None)
+    mixing(gram, weights, view) -> (m, n)                      one that combines rows and looks at their geometry only
+"""
 
 from __future__ import annotations
 
@@ -12,31 +24,119 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
+from antivenom.federated import kernels
+from antivenom.federated.distances import Gram
 from antivenom.registry import Kind, register
-from antivenom.threat import Access
+from antivenom.threat import Access, Goal
 
 C = TypeVar("C", bound=type)
+EVERY_GOAL = tuple(Goal)
+Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what the decorator adds
 
 
 @typing.dataclass_transform(frozen_default=True)
 def aggregator(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
-    """Register an aggregation rule.
+    """Register an aggregation rule: a class with `__call__`, `coefficients` or `step`.
 
-    The class's `__call__(updates, weights, view)` gets an (n, d) tensor of finite floats, (n,) weights or None, and
-    what the server sees or None. As seen from outside it also takes a numpy array or a list of vectors, and returns
-    (d,) of the same kind.
+    It gets an (n, d) tensor of finite floats (or its Gram matrix), (n,) weights or None, and what the server sees or
+    None. As seen from outside it also takes a numpy array or a list of vectors, and returns (d,) of the same kind.
     """
 
     def decorate(cls: C) -> C:
-        setattr(cls, "__call__", _on_any_matrix(vars(cls)["__call__"]))  # noqa: B010 - mypy refuses to see a method replaced
+        own = vars(cls)
+        if not own.keys().isdisjoint(("__call__", "coefficients", "step")):
+            call = own.get("__call__", _first_of(own["step"]) if "step" in own else _combined)
+            step = own.get("step", _without_memory(call))
+            _replace(cls, "__call__", _on_any_matrix(call, _vector))
+            _replace(cls, "step", _on_any_matrix(step, _vector_and_state))
         return register(Kind.AGGREGATOR, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
 
     return decorate
 
 
-def _on_any_matrix(rule: Callable[..., Tensor]) -> Callable[..., Any]:
+@typing.dataclass_transform(frozen_default=True)
+def reducer(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a reducer: a class with `__call__` or `mixing`, to be put before a rule by `Chain`.
+
+    It is given what a rule is given, and returns (m, d) rows and their (m,) weights (None if it got None).
+    """
+
+    def decorate(cls: C) -> C:
+        own = vars(cls)
+        if not own.keys().isdisjoint(("__call__", "mixing")):
+            _replace(cls, "__call__", _on_any_matrix(own.get("__call__", _mixed), _rows_and_weights))
+        return register(Kind.REDUCER, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
+
+    return decorate
+
+
+def step_of(rule: Any) -> Callable[..., tuple[Any, Any]]:
+    """`rule.step`; of a plain callable, which has no memory, one that hands the state on."""
+    step = getattr(rule, "step", None)
+    return step if step is not None else lambda updates, weights, view, state: (rule(updates, weights, view), state)
+
+
+def enough(rule: object, n: int, f: int, per_f: int, more: int) -> None:
+    """Refuse n updates if the rule needs at least `per_f` f + `more` of them.
+
+    Raises:
+        PluginError: too few, or a negative f.
+    """
+    if f < 0 or n < per_f * f + more:
+        raise PluginError(
+            f"n >= {per_f}f + {more} updates for {type(rule).__name__} with f = {f}",
+            f"n = {n}",
+            f"use f <= {max((n - more) // per_f, 0)}",
+        )
+
+
+def mixed_weights(mixing: Tensor, weights: Tensor | None) -> Tensor | None:
+    """(m,) weights of mixing (m, n) @ rows: each row's weight goes where the row goes, in the same proportions."""
+    if weights is None:
+        return None
+    shares = mixing / mixing.sum(dim=0).where(mixing.any(dim=0), 1)
+    return (shares @ weights.double().cpu()).to(weights)
+
+
+# --- what the decorators derive ---------------------------------------------------------------------------------------
+
+
+def _combined(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> Tensor:
+    return kernels.combine(self.coefficients(Gram.of(updates), weights, view), updates)
+
+
+def _mixed(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> tuple[Tensor, Tensor | None]:
+    mixing = self.mixing(Gram.of(updates), weights, view)
+    return kernels.combine(mixing, updates), mixed_weights(mixing, weights)
+
+
+def _first_of(step: Callable[..., Any]) -> Callable[..., Tensor]:
+    @functools.wraps(step)
+    def call(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> Tensor:
+        vector: Tensor = step(self, updates, weights, view, None)[0]
+        return vector
+
+    return call
+
+
+def _without_memory(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Any]]:
+    def step(self: Any, updates: Tensor, weights: Tensor | None, view: Any, state: Any) -> tuple[Tensor, Any]:
+        return call(self, updates, weights, view), state
+
+    return step
+
+
+def _replace(cls: type, name: str, method: Callable[..., Any]) -> None:
+    method.__name__, method.__qualname__ = name, f"{cls.__qualname__}.{name}"
+    setattr(cls, name, method)
+
+
+# --- any matrix in, the same kind out ---------------------------------------------------------------------------------
+
+
+def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(rule)
-    def call(self: Any, updates: Any, weights: Any = None, view: Any = None) -> Any:
+    def call(self: Any, updates: Any, weights: Any = None, view: Any = None, *state: Any) -> Any:
         matrix = _matrix(updates, type(self).__name__)
         if weights is not None:
             weights = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)
@@ -44,15 +144,46 @@ def _on_any_matrix(rule: Callable[..., Tensor]) -> Callable[..., Any]:
                 raise PluginError(
                     f"weights of shape ({len(matrix)},)", f"{tuple(weights.shape)}", "one weight per update"
                 )
-        result = rule(self, matrix, weights, view)
-        if not isinstance(result, Tensor) or result.shape != matrix.shape[1:]:
-            got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise PluginError(
-                f"an aggregate of shape {tuple(matrix.shape[1:])}", f"{got}", f"mend {type(self).__name__}"
-            )
-        return result if isinstance(updates, Tensor) or _holds_tensors(updates) else result.numpy()
+        as_given = _same if isinstance(updates, Tensor) or _holds_tensors(updates) else _as_array
+        return checked(rule(self, matrix, weights, view, *state), matrix, self, as_given)
 
     return call
+
+
+def _vector(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+    if not isinstance(result, Tensor) or result.shape != matrix.shape[1:]:
+        got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise PluginError(f"an aggregate of shape {tuple(matrix.shape[1:])}", f"{got}", f"mend {type(rule).__name__}")
+    return as_given(result)
+
+
+def _vector_and_state(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PluginError(
+            f"an aggregate and a state from {type(rule).__name__}", type(result).__name__, "return both from step"
+        )
+    return _vector(result[0], matrix, rule, as_given), result[1]
+
+
+def _rows_and_weights(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+    name = type(rule).__name__
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PluginError(f"rows and weights from {name}", type(result).__name__, "return both")
+    rows, weights = result
+    if not isinstance(rows, Tensor) or rows.dim() != 2 or len(rows) == 0 or rows.shape[1] != matrix.shape[1]:
+        got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise PluginError(f"rows of shape (m, {matrix.shape[1]}) from {name}", f"{got}", f"mend {name}")
+    if weights is not None and weights.shape != rows.shape[:1]:
+        raise PluginError(f"weights of shape ({len(rows)},) from {name}", f"{tuple(weights.shape)}", f"mend {name}")
+    return as_given(rows), weights if weights is None else as_given(weights)
+
+
+def _same(result: Tensor) -> Tensor:
+    return result
+
+
+def _as_array(result: Tensor) -> np.ndarray:
+    return result.numpy()
 
 
 def _holds_tensors(updates: Any) -> bool:
@@ -78,7 +209,7 @@ def _matrix(updates: Any, rule: str) -> Tensor:
         )
     if not matrix.is_floating_point():
         matrix = matrix.to(torch.get_default_dtype())
-    finite = torch.isfinite(matrix).all(dim=1)
+    finite = kernels.finite_rows(matrix)
     if not finite.all():
         rows = torch.nonzero(~finite).flatten().tolist()
         raise PluginError(

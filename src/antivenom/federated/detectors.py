@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import NotApplicable
-from antivenom.federated.aggregators import _compared
+from antivenom.federated.aggregators import compared
 from antivenom.federated.distances import distances
 from antivenom.federated.judging import accuracy
 from antivenom.protocols import ServerView
@@ -68,7 +68,7 @@ class RangeCheck:
     kernels_only: bool = False
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
-        apart = distances(_compared(view.updates, self.kernels_only, view)).cpu().numpy()
+        apart = distances(compared(view.updates, self.kernels_only, view)).cpu().numpy()
         scores = np.zeros(len(apart))
         flags = np.zeros(len(apart), dtype=bool)
         left = np.arange(len(apart))

@@ -1,30 +1,90 @@
-"""Distances between updates, from one Gram matrix."""
+"""Distances, norms and angles of updates, from one Gram matrix."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 16  # columns at a time: the double-precision copy stays in cache
+from antivenom.federated import kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """All that distances, norms and angles of n updates need, whatever d is.
+
+    Fields:
+        products: (n + 1, n + 1) inner products of the n rows and, last, of the origin, about a common shift; float64, on
+            the CPU. Differences of rows do not depend on the shift, and the origin gives norms and angles back.
+    """
+
+    products: Tensor
+
+    @classmethod
+    def of(cls, updates: Tensor) -> Gram:
+        """From the rows of (n, d): the one pass over them that costs n * n * d."""
+        return cls(kernels.gram(updates))
+
+    def __len__(self) -> int:
+        return len(self.products) - 1
+
+    @property
+    def centred(self) -> Tensor:
+        """(n, n) inner products of the rows about the shift: for whatever depends on differences only."""
+        return self.products[:-1, :-1]
+
+    @property
+    def squared_distances(self) -> Tensor:
+        """(n, n) squared L2 distances between the rows."""
+        norms = self.centred.diagonal()
+        squares = (norms[:, None] + norms[None, :] - 2 * self.centred).clamp_min_(0)
+        return squares.fill_diagonal_(0)
+
+    @property
+    def inner(self) -> Tensor:
+        """(n, n) inner products of the rows as they are."""
+        to_origin = self.products[-1]
+        return self.centred - to_origin[:-1, None] - to_origin[None, :-1] + to_origin[-1]
+
+    @property
+    def norms(self) -> Tensor:
+        """(n,) L2 norms of the rows."""
+        return self.inner.diagonal().clamp_min(0).sqrt()
+
+    @property
+    def cosines(self) -> Tensor:
+        """(n, n) cosines between the rows, 1 of a row with itself; 0 with a row of zeros."""
+        lengths = self.norms
+        scale = lengths.where(lengths > 0, torch.inf)
+        return (self.inner / scale[:, None] / scale[None, :]).clamp_(-1, 1).fill_diagonal_(1)
+
+    def mixed(self, mixing: Tensor) -> Gram:
+        """The Gram matrix of mixing (m, n) @ rows, without the rows: W G W^T, where the origin stays where it is."""
+        m, n = mixing.shape
+        whole = mixing.new_zeros(m + 1, n + 1)
+        whole[:m, :n], whole[:m, n], whole[m, n] = mixing, 1 - mixing.sum(dim=1), 1
+        return Gram(whole @ self.products @ whole.T)
 
 
 def squared_distances(updates: Tensor) -> Tensor:
     """(n, n) squared L2 distances between the rows of (n, d), in double precision.
 
-    The rows are shifted by their mean first, because updates share a large common part that would cancel badly.
     Must equal `torch.cdist(updates, updates) ** 2` to rounding.
     """
-    n = len(updates)
-    gram = updates.new_zeros(n, n, dtype=torch.float64)
-    for block in updates.split(_BLOCK, dim=1):
-        part = block.double()
-        part = part - part.mean(dim=0)
-        gram += part @ part.T
-    norms = gram.diagonal()
-    squares = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min_(0)
-    return squares.fill_diagonal_(0)
+    return Gram.of(updates).squared_distances
 
 
 def distances(updates: Tensor) -> Tensor:
     """(n, n) L2 distances, in double precision."""
     return squared_distances(updates).sqrt_()
+
+
+def middle_norm(norms: Tensor) -> Tensor:
+    """The median norm; for even n the mean of the two middle ones."""
+    return norms.quantile(0.5)
+
+
+def clip_factors(norms: Tensor, bound: Tensor | float) -> Tensor:
+    """(n,) what each row is multiplied with so that no norm exceeds the bound."""
+    return (bound / norms.where(norms > 0, 1)).clamp(max=1).where(norms > 0, 1.0)

@@ -6,16 +6,19 @@ it likes. The engine knows which agents are malicious; the server's side (detect
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from antivenom.data import IID, Dataset, Partition
 from antivenom.errors import PluginError, ScenarioError
+from antivenom.federated.aggregation import step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.clients import Shards, train_agents
 from antivenom.models.network import Network
@@ -125,7 +128,8 @@ class Federation:
         Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
         """
         weights = self._weights(shards)
-        vector, state, past = network.initial.clone(), None, ()  # type: tuple[Tensor, Any, tuple[Participation, ...]]
+        vector, state, memory = network.initial.clone(), None, None  # type: tuple[Tensor, Any, Any]
+        past: tuple[Participation, ...] = ()
         for number in range(1, self.rounds + 1):
             own = streams.child("round", number)
             chosen = self._chosen(own)
@@ -158,10 +162,12 @@ class Federation:
             )
             agents = tuple(a for a, ok in zip(agents, finite.tolist(), strict=True) if ok)
             updates, shares = updates[finite], weights[list(agents)].to(updates)
-            view_of_server = ServerView(number, vector, updates, agents, shares, network, validation)
+            view_of_server = ServerView(
+                number, vector, updates, agents, shares, network, validation, self.training, own.child("server")
+            )
             verdict, state = (None, state) if detector is None else detector(view_of_server, state)
             try:
-                aggregate = self._aggregate(rule, view_of_server, verdict)
+                aggregate, memory = self._aggregate(rule, view_of_server, verdict, memory)
             except PluginError as error:
                 if finite.all():  # the scenario's own mistake; else a hostile client must not end the training
                     raise
@@ -187,20 +193,24 @@ class Federation:
         return sizes / sizes.sum()
 
     @staticmethod
-    def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None) -> Tensor:
-        """(d,) what the rule makes of the updates that were not flagged; zeros if none is left."""
-        updates, weights = view.updates, view.weights
+    def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None, memory: Any) -> tuple[Tensor, Any]:
+        """(d,) what the rule makes of the updates that were not flagged, zeros if none is left; and what it remembers."""
         if verdict is not None:
-            if len(verdict) != len(updates):
+            if len(verdict) != len(view.updates):
                 raise PluginError(
-                    f"a verdict over {len(updates)} agents", f"{len(verdict)}", "one score and flag per update"
+                    f"a verdict over {len(view.updates)} agents", f"{len(verdict)}", "one score and flag per update"
                 )
-            keep = torch.as_tensor(~verdict.flags, device=updates.device)
-            updates, weights = updates[keep], weights[keep]
-        if len(updates) == 0:
-            return torch.zeros_like(view.start)
-        aggregate: Tensor = rule(updates, weights, view)
-        return aggregate
+            view = _without(view, verdict.flags)
+        if len(view.updates) == 0:
+            return torch.zeros_like(view.start), memory
+        return step_of(rule)(view.updates, view.weights, view, memory)
+
+
+def _without(view: ServerView, flags: np.ndarray) -> ServerView:
+    """What the server sees of the agents that are not flagged."""
+    keep = torch.as_tensor(~flags, device=view.updates.device)
+    agents = tuple(agent for agent, flagged in zip(view.agents, flags, strict=True) if not flagged)
+    return dataclasses.replace(view, updates=view.updates[keep], agents=agents, weights=view.weights[keep])
 
 
 def _checked(sent: Any, k: int, d: int, agent: Agent) -> Tensor:

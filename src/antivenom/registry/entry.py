@@ -34,6 +34,7 @@ class Kind(enum.StrEnum):
     MITIGATION = "mitigation"
     CLIENT_DETECTOR = "client detector"
     AGGREGATOR = "aggregator"
+    REDUCER = "reducer"
     TRIGGER = "trigger"
     PARTITION = "partition"
     MODEL = "model"
@@ -51,7 +52,7 @@ class Kind(enum.StrEnum):
 ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION, Kind.AGENT)
 DEFENCES = (
     *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
-    *(Kind.CLIENT_DETECTOR, Kind.AGGREGATOR),
+    *(Kind.CLIENT_DETECTOR, Kind.AGGREGATOR, Kind.REDUCER),
 )
 
 

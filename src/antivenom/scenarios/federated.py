@@ -15,6 +15,7 @@ from antivenom.attacks import NoAttack
 from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
+from antivenom.federated.chain import Chain
 from antivenom.federated.clients import Shards, loop_note
 from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances
@@ -162,10 +163,12 @@ def _some(data: Dataset, rows: int | None, streams: Streams, name: str, reserve:
 def _server_side(defence: Any) -> tuple[Any, Any]:
     """(rule, detector) for a defence."""
     kind = None if defence is None else entry_of(defence).kind
-    if kind not in (None, Kind.AGGREGATOR, Kind.CLIENT_DETECTOR):
+    if kind not in (None, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR):
         raise NotApplicable(
             "an aggregator or client detector in a federation", f"a {kind}", "use it in another scenario"
         )
+    if kind is Kind.REDUCER:
+        return Chain((defence,), Mean()), None
     if kind is Kind.CLIENT_DETECTOR:
         return Mean(), defence
     return (Mean() if defence is None else defence), None

@@ -233,7 +233,8 @@ def _agent_view(k: int, past: bool) -> AgentView:
 def _server_view(updates: Tensor, number: int) -> ServerView:
     data, network, _, _ = _federation()
     n = len(updates)
-    return ServerView(number, network.initial, updates, tuple(range(n)), torch.full((n,), 1 / n), network, data[:60])
+    weights, streams = torch.full((n,), 1 / n), Streams(SEED).child("server", number)
+    return ServerView(number, network.initial, updates, tuple(range(n)), weights, network, data[:60], TRAINING, streams)
 
 
 def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
@@ -271,7 +272,33 @@ def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
                 raise PluginError(f"the same update {name} from {entry.name}", "another one", "treat all rows alike")
         return one
 
-    yield combined
+    def remembered() -> list[Tensor]:
+        updates, state, seen = _federation()[3], None, []
+        for number in (1, 2, 3):
+            rows, view = updates * number, _server_view(updates * number, number)
+            aggregate, state = _unchanged(entry, (rows,), partial(plugin.step, rows, view.weights, view, state))
+            seen.append(aggregate)
+        if not torch.equal(seen[0], plugin(updates, torch.full((10,), 0.1), _server_view(updates, 1))):
+            raise PluginError(f"{entry.name} to start without memory", "another first step", "treat state None as none")
+        return seen
+
+    yield from (combined, remembered)
+
+
+def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def reduced(weighted: bool) -> Any:
+        updates = _federation()[3]
+        weights, view = (torch.full((10,), 0.1) if weighted else None), _server_view(updates, 1)
+        rows, shares = _unchanged(entry, (updates,), lambda: plugin(updates, weights, view))
+        if len(rows) > len(updates) or not rows.isfinite().all() or (shares is None) is weighted:
+            raise PluginError(
+                f"at most {len(updates)} finite rows from {entry.name}, with weights if it was given any",
+                f"{tuple(rows.shape)} and {shares}",
+                "mend it",
+            )
+        return rows, shares if weighted else rows
+
+    yield from (partial(reduced, weighted) for weighted in (False, True))
 
 
 def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
@@ -334,6 +361,7 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.MITIGATION: _mitigation,
     Kind.CLIENT_DETECTOR: _client_detector,
     Kind.AGGREGATOR: _aggregator,
+    Kind.REDUCER: _reducer,
     Kind.TRIGGER: _trigger,
     Kind.PARTITION: _partition,
     Kind.MODEL: _architecture,

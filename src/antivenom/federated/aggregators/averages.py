@@ -1,0 +1,129 @@
+"""Averages over clients: the undefended mean, and means that bound what one client's weight, or one round, can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.federated import kernels
+from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
+from antivenom.protocols import ServerView
+from antivenom.rng import Streams
+
+
+@aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629")
+class Mean:
+    """The weighted mean of federated averaging; the undefended rule.
+
+    Weakness: one agent that boosts its update by 1/a decides the result alone.
+
+    Reference: McMahan et al. 2017, arXiv:1602.05629.
+    """
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        """Sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
+        return updates.mean(dim=0) if weights is None else weights @ updates
+
+
+@aggregator(goal=EVERY_GOAL, cite="Portnoy et al. 2020, arXiv:2004.04986")
+class CappedMean:
+    """The weighted mean with capped weights, against clients that lie about their number of examples.
+
+    Weights above a cap are lowered to it; the cap is the largest at which the f heaviest clients hold at most `share`
+    of the whole. Then all are scaled back to their old sum, so honest clients regain what a liar took. Weakness: it
+    bounds weights, not updates: a boosted update passes, so a robust rule must follow in some other way.
+
+    Fields:
+        f: how many clients are assumed to lie; f < n.
+        share: the most that the f heaviest clients may hold together (0 to 1); at least f/n is needed, and used.
+
+    Reference: Portnoy et al. 2020, arXiv:2004.04986.
+    """
+
+    f: int = 1
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise PluginError("share above 0 and at most 1", f"{self.share}", "correct share of CappedMean")
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        enough(self, len(updates), self.f, 1, 1)
+        return updates.mean(dim=0) if weights is None else self.capped(weights) @ updates
+
+    def capped(self, weights: Tensor) -> Tensor:
+        """(n,) the weights that are used."""
+        n, total = len(weights), weights.sum()
+        share = max(self.share, self.f / n)
+        if self.f == 0 or total <= 0 or share >= 1:
+            return weights
+        ordered = weights.double().sort(descending=True).values
+        # With the k heaviest at the cap c and the rest below it, the f heaviest hold min(k, f) c + the next f - k.
+        # Solve "they hold `share`" for every k; the right k is the one whose c separates the k-th from the next.
+        sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
+        if sums[self.f] <= share * sums[n]:
+            return weights
+        cap = ordered[n - 1]
+        for k in range(1, n):
+            inside = sums[max(k, self.f)] - sums[k]  # among the f heaviest, but below the cap
+            c = (share * (sums[n] - sums[k]) - inside) / (min(k, self.f) - share * k)
+            if min(k, self.f) > share * k and ordered[k] <= c <= ordered[k - 1]:
+                cap = c
+                break
+        used = weights.double().clamp(max=float(cap))
+        return (used * (float(total) / used.sum())).to(weights)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Xie et al. 2020, arXiv:1903.06996")
+class SLSGD:
+    """The trimmed mean, of which only a share is applied: w <- (1 - alpha) w + alpha (w + trimmed mean).
+
+    The moving average damps what one round of malicious updates can do. Weakness: it damps the honest updates as much,
+    so an attack that persists over rounds loses nothing.
+
+    Fields:
+        f: how many values are cut at each end of each coordinate; n >= 2f + 1.
+        alpha: share of the aggregate that is applied (0 to 1).
+
+    Reference: Xie, Koyejo and Gupta 2020, arXiv:1903.06996.
+    """
+
+    f: int = 1
+    alpha: float = 0.8
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        enough(self, len(updates), self.f, 2, 1)
+        return self.alpha * kernels.trimmed_mean(updates, self.f)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Sun et al. 2021, arXiv:2110.13864")
+class WBC:
+    """White blood cells: the mean, with noise where it hardly changes from one round to the next.
+
+    Where two successive steps are nearly equal, the loss is nearly flat, and what an attack left there stays for many
+    rounds: those coordinates are shaken by Laplace noise, the others left alone. In the paper each client does this
+    between its own mini-batches; a server sees rounds only, so here a step is a round. Weakness: it shortens an
+    attack's life and does not stop it in the round it is made; the noise costs accuracy.
+
+    Fields:
+        scale: b of the Laplace noise, in units of one coordinate of an update; noise is added where it exceeds the change.
+
+    Reference: Sun et al. 2021, NeurIPS 34, arXiv:2110.13864.
+    """
+
+    scale: float = 1e-4
+
+    def step(
+        self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The state is the mean of the round before."""
+        mean = updates.mean(dim=0) if weights is None else weights @ updates
+        if state is None:
+            return mean, mean
+        streams = view.streams if view is not None else Streams(0)
+        drawn = torch.empty(2, *mean.shape).exponential_(generator=streams.torch("white blood cells"))
+        noise = self.scale * (drawn[0] - drawn[1]).to(mean)  # a difference of two exponential numbers is Laplacian
+        return torch.where((mean - state).abs() < noise.abs(), mean + noise, mean), mean

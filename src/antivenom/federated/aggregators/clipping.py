@@ -1,0 +1,39 @@
+"""Rules that bound how far one update can pull."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from antivenom.federated.aggregation import EVERY_GOAL, aggregator
+from antivenom.protocols import ServerView
+
+
+@aggregator(goal=EVERY_GOAL, cite="Karimireddy et al. 2021, arXiv:2012.10333")
+class CenteredClipping:
+    """Clips every update's distance to the last aggregate, then averages: v <- v + mean of clip(u_i - v, tau).
+
+    The aggregate is remembered, so malicious updates must pull to one side for many rounds. Weakness: tau has no
+    natural unit, it must be near the spread of honest updates; on a bare matrix, and in the first round, v starts at
+    zero. The proof assumes clients with momentum.
+
+    Fields:
+        tau: clipping radius, in L2 units of an update.
+        steps: how often the clipping is repeated in a round.
+
+    Reference: Karimireddy, He and Jaggi 2021, arXiv:2012.10333.
+    """
+
+    tau: float = 10.0
+    steps: int = 1
+
+    def step(
+        self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The state is the last aggregate."""
+        v = torch.zeros_like(updates[0]) if state is None else state
+        for _ in range(self.steps):
+            apart = torch.stack([(row - v).double().norm() for row in updates])
+            share = (self.tau / apart).clamp(max=1).to(updates) / len(updates)
+            v = v * (1 - share.sum()) + share @ updates
+        return v, v

@@ -1,0 +1,62 @@
+"""Rules that look at one coordinate at a time."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from antivenom.federated import kernels
+from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
+from antivenom.protocols import ServerView
+
+
+@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498")
+class Median:
+    """The coordinate-wise median; for even n the mean of the two middle values.
+
+    Weakness: on uneven shards it is biased, and many small steps to one side pass: an unboosted targeted update shifts
+    the coordinates that the others leave alone.
+
+    Reference: Yin et al. 2018, arXiv:1803.01498.
+    """
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        return kernels.median(updates)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498")
+class TrimmedMean:
+    """The mean of each coordinate without its f lowest and its f highest values.
+
+    Weakness: values just inside the honest range are averaged in, so many small steps to one side pass (ALIE), and rare
+    honest values, which uneven shards need, are cut.
+
+    Fields:
+        f: how many values are cut at each end; n >= 2f + 1.
+
+    Reference: Yin et al. 2018, arXiv:1803.01498.
+    """
+
+    f: int = 1
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        enough(self, len(updates), self.f, 2, 1)
+        return kernels.trimmed_mean(updates, self.f)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Xie et al. 2018, arXiv:1802.10116")
+class Meamed:
+    """Mean around the median: of each coordinate, the mean of the n - f values nearest to its median.
+
+    Weakness: as for the trimmed mean; with an even n the two middle values decide together where "near" is.
+
+    Fields:
+        f: how many values are left out; n >= 2f + 1.
+
+    Reference: Xie, Koyejo and Gupta 2018, arXiv:1802.10116.
+    """
+
+    f: int = 1
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        enough(self, len(updates), self.f, 2, 1)
+        return kernels.mean_around_median(updates, len(updates) - self.f)

@@ -1,0 +1,92 @@
+"""Rules that weigh all updates by where they lie."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, enough
+from antivenom.federated.distances import Gram
+from antivenom.protocols import ServerView
+
+_FLOOR = 1e-300  # keeps the reciprocal of a distance of zero finite
+
+
+@aggregator(goal=EVERY_GOAL, cite="Pillutla et al. 2022, arXiv:1912.13445")
+class GeometricMedian:
+    """The point with the smallest sum of distances to the updates (RFA).
+
+    Weiszfeld's iteration, smoothed near the updates, run until the unit vectors from the point to the updates cancel,
+    not for a fixed number of steps; it needs the Gram matrix only. Weakness: it shifts by as much as the malicious
+    share allows, in any direction they agree on, and it has no notion of single coordinates.
+
+    Fields:
+        nu: smoothing; distances below nu times the median distance count as that.
+        tolerance: the mean of the unit vectors may be so long (0 to 1) at the end.
+        most_steps: the iteration ends after so many at the latest.
+
+    Reference: Weiszfeld 1937; Pillutla, Kakade and Harchaoui 2022, arXiv:1912.13445.
+    """
+
+    nu: float = 1e-6
+    tolerance: float = 1e-6
+    most_steps: int = 1000
+    __call__: ClassVar[Derived]
+
+    def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        products = gram.centred.numpy()
+        n = len(products)
+        squares, c = products.diagonal(), np.full(n, 1 / n)
+        for _ in range(self.most_steps):
+            towards = products @ c
+            apart = np.sqrt(np.maximum(squares - 2 * towards + c @ towards, 0))
+            pull = 1 / np.maximum(np.maximum(apart, self.nu * np.median(apart)), _FLOOR)
+            pull_sum = pull.sum()
+            slope = (pull_sum * c - pull) / n  # the mean of the unit vectors, as coefficients of the rows
+            if slope @ products @ slope <= self.tolerance**2:
+                break
+            c = pull / pull_sum
+        return torch.from_numpy(c)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2025, arXiv:2505.01874")
+class CAF:
+    """Covariance-bound agnostic filter: takes weight from the updates that stretch the covariance, and the best mean met.
+
+    Each update's weight is lowered in proportion to its squared projection onto the top eigenvector of the weighted
+    covariance, until only n - 2f of the weight is left. Of all the means on the way, the one with the smallest top
+    eigenvalue is returned. Weakness: f must be below n/2, and malicious updates in no common direction keep weight.
+
+    Fields:
+        f: how many malicious agents are assumed; n >= 2f + 1.
+
+    Reference: Allouah, Guerraoui and Stephan 2025, arXiv:2505.01874.
+    """
+
+    f: int = 1
+    __call__: ClassVar[Derived]
+
+    def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        products = gram.centred.numpy()
+        n = len(products)
+        enough(self, n, self.f, 2, 1)
+        c = np.ones(n)
+        best, smallest = c / n, np.inf
+        while c.sum() > max(n - 2 * self.f, _FLOOR):
+            share = c / c.sum()
+            towards = products @ share
+            centred = products - towards[:, None] - towards[None, :] + share @ towards
+            root = np.sqrt(share)
+            values, vectors = np.linalg.eigh(root[:, None] * centred * root[None, :])
+            if values[-1] < smallest:
+                best, smallest = share, values[-1]
+            # The top eigenvector of the covariance is a combination of the rows: its projections, up to one factor.
+            along = (centred @ (root * vectors[:, -1])) ** 2
+            if along.max() <= np.finfo(float).eps * max(np.abs(products).max(), _FLOOR) ** 2:
+                break  # what has weight lies in one point
+            c = c * (1 - along / along[c > 0].max()).clip(0)
+            c[c < 1e-12] = 0
+        return torch.from_numpy(best)

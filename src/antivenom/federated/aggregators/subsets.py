@@ -1,0 +1,128 @@
+"""Rules that average the n - f updates which belong together best; both look for the best of all subsets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, enough
+from antivenom.federated.aggregators.selection import chosen, ranked
+from antivenom.federated.distances import Gram
+from antivenom.protocols import ServerView
+
+_MOST_SUBSETS = 50_000
+_MOST_BRANCHES = 200_000
+
+
+@aggregator(goal=EVERY_GOAL, cite="El Mhamdi et al. 2021, arXiv:2008.00742")
+class MDA:
+    """Minimum diameter averaging: the mean of the n - f updates whose largest distance is smallest.
+
+    A diameter alone often leaves a choice; then the second largest distance decides, and so on. Exact: leaving f rows
+    out so that no long distance remains is a vertex cover, which is found by branching over at most 2^f cases rather
+    than over all subsets. Weakness: malicious updates inside the honest diameter are averaged in.
+
+    Fields:
+        f: how many updates are left out; n >= 2f + 1.
+
+    Reference: Rousseeuw 1985; El Mhamdi et al. 2021, arXiv:2008.00742.
+    """
+
+    f: int = 1
+    __call__: ClassVar[Derived]
+
+    def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        n = len(gram)
+        enough(self, n, self.f, 2, 1)
+        apart = gram.squared_distances
+        first, second = torch.triu_indices(n, n, offset=1)
+        longest = ranked(apart[first, second]).flip(0)
+        pairs = list(zip(first[longest].tolist(), second[longest].tolist(), strict=True))
+        search, forbidden = _Cover(), []
+        out: set[int] = set()
+        for pair in pairs:
+            # A pair is kept apart if f rows can still be left out so that every pair kept apart loses one of its two.
+            if not out.isdisjoint(pair):
+                forbidden.append(pair)
+                continue
+            found = search.of([*forbidden, pair], self.f)
+            if found is not None:
+                forbidden.append(pair)
+                out = found
+        inside = torch.tensor([i not in out for i in range(n)])
+        return chosen(n, inside.nonzero().flatten())
+
+
+class _Cover:
+    """A search for small vertex covers with a limit on its steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def of(self, pairs: list[tuple[int, int]], f: int) -> set[int] | None:
+        """At most f rows of which every pair has one, or None."""
+        self.steps += 1
+        if self.steps > _MOST_BRANCHES:
+            raise PluginError("updates in which MDA can search", "too many near ties", "lower f, or use MultiKrum")
+        if not pairs:
+            return set()
+        if f == 0:
+            return None
+        degree: dict[int, int] = {}
+        for row in itertools.chain.from_iterable(pairs):
+            degree[row] = degree.get(row, 0) + 1
+        worst = max(degree, key=lambda row: degree[row])
+        if len(pairs) > f * degree[worst]:
+            return None
+        rest = self.of([pair for pair in pairs if worst not in pair], f - 1)
+        if rest is not None:
+            return {worst} | rest
+        if degree[worst] > f:  # else all its partners would have to go
+            return None
+        partners = {row for pair in pairs if worst in pair for row in pair} - {worst}
+        rest = self.of([pair for pair in pairs if partners.isdisjoint(pair)], f - len(partners))
+        return None if rest is None else partners | rest
+
+
+@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.04787")
+class SMEA:
+    """Smallest maximum eigenvalue averaging: the mean of the n - f updates whose covariance has the smallest top eigenvalue.
+
+    Weakness: it looks at every subset, so it serves small n only, and malicious updates inside the honest spread are
+    averaged in.
+
+    Fields:
+        f: how many updates are left out; n >= 2f + 1, and at most 50,000 subsets.
+
+    Reference: Allouah et al. 2023, arXiv:2302.04787.
+    """
+
+    f: int = 1
+    __call__: ClassVar[Derived]
+
+    def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        n = len(gram)
+        enough(self, n, self.f, 2, 1)
+        if math.comb(n, self.f) > _MOST_SUBSETS:
+            raise PluginError(
+                f"at most {_MOST_SUBSETS} subsets of n - f updates for SMEA",
+                f"{math.comb(n, self.f)} with n = {n} and f = {self.f}",
+                "use CAF, which needs no subsets",
+            )
+        subsets = torch.tensor(list(itertools.combinations(range(n), n - self.f)))
+        spreads = torch.cat([_spread(gram.centred, part) for part in subsets.split(1000)])
+        return chosen(n, subsets[ranked(spreads)[0]])
+
+
+def _spread(products: Tensor, subsets: Tensor) -> Tensor:
+    """(s,) the top eigenvalue of the covariance of each of the subsets (s, m) of rows with these inner products."""
+    m = subsets.shape[1]
+    inside = products[subsets[:, :, None], subsets[:, None, :]]
+    centring = torch.eye(m, dtype=torch.float64) - 1 / m
+    spreads: Tensor = torch.linalg.eigvalsh(centring @ inside @ centring)[:, -1] / m
+    return spreads

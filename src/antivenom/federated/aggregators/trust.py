@@ -1,0 +1,129 @@
+"""Rules that trust some vector, or some history, more than the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antivenom.errors import NotApplicable, PluginError
+from antivenom.federated import kernels
+from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
+from antivenom.federated.aggregators.selection import chosen, ranked
+from antivenom.federated.distances import Gram
+from antivenom.models.training import train
+from antivenom.protocols import ServerView
+
+
+@aggregator(goal=EVERY_GOAL, cite="Cao et al. 2021, arXiv:2012.13995")
+class FLTrust:
+    """Weighs each update by its cosine with the server's own, and gives it the length of the server's own.
+
+    The server trains on its root rows as a client does. An update that points away from what they ask for counts
+    nothing, and none counts more than its direction. Weakness: it needs honest root rows from the clients'
+    distribution; a malicious update with a positive cosine keeps its direction's share.
+
+    Reference: Cao et al. 2021, NDSS, arXiv:2012.13995.
+    """
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        own = own_update(view, self).to(updates).double()
+        length = own.norm()
+        norms = torch.stack([row.double().norm() for row in updates])
+        along = torch.stack([row.double() @ own for row in updates])
+        usable = (norms > 0) & (length > 0)
+        trust = torch.where(usable, along / torch.where(usable, norms * length, 1), 0).clamp_min(0)
+        if trust.sum() <= 0:
+            return torch.zeros_like(updates[0])
+        rescale = length / norms.where(norms > 0, torch.inf)
+        return kernels.combine(trust * rescale / trust.sum(), updates)
+
+
+@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2302.07588")
+class MoNNA:
+    """The mean of the n - f updates nearest to one that is trusted.
+
+    Made for peers without a server, each of which trusts its own update; a server trusts the update that it makes of
+    its root rows. Weakness: everything hangs on the trusted vector, and malicious updates nearer to it than the honest
+    ones are averaged in.
+
+    Fields:
+        f: how many updates are left out; n >= 2f + 1.
+        trusted: number of a row to trust; None is the server's own update, made of its root rows.
+
+    Reference: Farhadkhani et al. 2023, arXiv:2302.07588.
+    """
+
+    f: int = 1
+    trusted: int | None = None
+
+    def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
+        n = len(updates)
+        enough(self, n, self.f, 2, 1)
+        if self.trusted is None:
+            centre = own_update(view, self).to(updates)
+        elif 0 <= self.trusted < n:
+            centre = updates[self.trusted]
+        else:
+            raise PluginError(f"trusted from 0 to {n - 1} for MoNNA", f"{self.trusted}", "name a row that exists")
+        apart = torch.stack([(row.double() - centre).norm() for row in updates]).cpu()
+        return kernels.combine(chosen(n, ranked(apart)[: n - self.f]), updates)
+
+
+@aggregator(goal=("targeted", "backdoor"), cite="Fung et al. 2020, arXiv:1808.04866")
+class FoolsGold:
+    """Gives little weight to clients whose updates, added up over the rounds, point in the same direction as another's.
+
+    Sybils that share a goal are more alike than honest clients with different data. Honest clients that resemble a
+    sybil are pardoned; a logit spreads the weights. Weakness: blind to a single attacker, and it punishes honest
+    clients with equal data (IID shards).
+
+    Fields:
+        confidence: what is added to the logit.
+
+    Reference: Fung, Yoon and Beschastnikh 2020, RAID, arXiv:1808.04866, algorithm 1.
+    """
+
+    confidence: float = 0.5
+
+    def step(
+        self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: dict[int, Tensor] | None
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The state is every client's sum of updates so far. Weights w_i count as w_i / n, as the paper's sum of steps."""
+        n = len(updates)
+        known = view is not None and len(view.agents) == n
+        names = view.agents if view is not None and known else tuple(range(n))
+        before = state or {}
+        sums = {a: before[a] + row if a in before else row.clone() for a, row in zip(names, updates, strict=True)}
+        alike = Gram.of(torch.stack([sums[a] for a in names])).cosines
+        return kernels.combine(self.shares(alike) / n, updates), {**before, **sums}
+
+    def shares(self, cosines: Tensor) -> Tensor:
+        """(n,) weights from 0 to 1, from (n, n) cosines of the clients' sums."""
+        alike = cosines.clone().fill_diagonal_(0)
+        worst = alike.max(dim=1).values
+        pardon = worst[:, None] / worst.where(worst > 0, 1)[None, :]
+        alike = torch.where(worst[:, None] < worst[None, :], alike * pardon, alike)
+        shares = (1 - alike.max(dim=1).values).clamp(0, 1)
+        if shares.max() < 1e-12:  # everybody is everybody's double
+            return torch.zeros_like(shares)
+        shares = (shares / shares.max()).clamp_max(0.99)
+        return (torch.logit(shares) + self.confidence).clamp(0, 1)
+
+
+def own_update(view: ServerView | None, rule: Any) -> Tensor:
+    """(d,) what the server would send if it were a client: its root rows, trained on as a client does.
+
+    Raises:
+        NotApplicable: no view, or no root rows.
+    """
+    if view is None or view.validation is None or len(view.validation) == 0:
+        got = "a bare matrix" if view is None else "none"
+        remedy = "set validation_rows in the scenario"
+        raise NotApplicable(f"root rows of the server for {type(rule).__name__}", got, remedy)
+    device = view.start.device
+    x = torch.tensor(view.validation.x, device=device)
+    y = torch.tensor(view.validation.y, device=device)
+    trained, _ = train(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
+    return trained - view.start

@@ -1,0 +1,81 @@
+"""Chain: reducers one after another, then a rule; itself a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from antivenom.federated import kernels
+from antivenom.federated.aggregation import EVERY_GOAL, aggregator, mixed_weights, step_of
+from antivenom.federated.aggregators import TrimmedMean
+from antivenom.federated.distances import Gram
+from antivenom.federated.reducers import NNM
+from antivenom.protocols import Aggregator, Reducer, ServerView
+
+
+@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772")
+class Chain:
+    """Reducers, applied in their order, and a rule for what they leave.
+
+    Nearest-neighbour mixing before a trimmed mean, the default, is close to the best that is known on uneven shards.
+    As long as every link combines rows by their geometry alone, only the coefficients are worked out, and the rows are
+    read twice however long the chain is. Weakness: that of its links; their f must fit what the links before leave.
+
+    Fields:
+        reducers: what is applied first.
+        rule: what makes one update of the rest.
+
+    Reference: Allouah et al. 2023, AISTATS, arXiv:2302.01772.
+    """
+
+    reducers: tuple[Reducer, ...] = (NNM(),)
+    rule: Aggregator = TrimmedMean()
+
+    def step(self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any) -> tuple[Tensor, Any]:
+        """The state is the rule's."""
+        rows = _Rows(updates, weights, view)
+        for link in self.reducers:
+            rows.reduce(link)
+        if _is_linear(self.rule, "coefficients"):
+            c = self.rule.coefficients(rows.gram, rows.weights, view)  # type: ignore[attr-defined]
+            return rows.combined(c), state
+        aggregate, state = step_of(self.rule)(rows.materialised, rows.weights, view, state)
+        return aggregate, state
+
+
+class _Rows:
+    """Rows on their way through the links: mixing (m, n) @ updates, worked out as late as possible."""
+
+    def __init__(self, updates: Tensor, weights: Tensor | None, view: ServerView | None) -> None:
+        self.updates, self.weights, self.view = updates, weights, view
+        self._mixing: Tensor | None = None
+        self._gram: Gram | None = None
+
+    @property
+    def gram(self) -> Gram:
+        if self._gram is None:
+            self._gram = Gram.of(self.updates)
+        return self._gram
+
+    @property
+    def materialised(self) -> Tensor:
+        return self.updates if self._mixing is None else kernels.combine(self._mixing, self.updates)
+
+    def combined(self, c: Tensor) -> Tensor:
+        return kernels.combine(c if self._mixing is None else c @ self._mixing, self.updates)
+
+    def reduce(self, link: Reducer) -> None:
+        if _is_linear(link, "mixing"):
+            mixing = link.mixing(self.gram, self.weights, self.view)  # type: ignore[attr-defined]
+            self._gram = self.gram.mixed(mixing)
+            self.weights = mixed_weights(mixing, self.weights)
+            self._mixing = mixing if self._mixing is None else mixing @ self._mixing
+        else:
+            self.updates, self.weights = link(self.materialised, self.weights, self.view)
+            self._mixing = self._gram = None
+
+
+def _is_linear(link: object, method: str) -> bool:
+    """Whether the link says how it combines rows from their Gram matrix; not if it takes distances over some columns only."""
+    return hasattr(link, method) and not getattr(link, "kernels_only", False)

@@ -1,0 +1,71 @@
+"""The oracle: every kernel as its definition says, in torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1 << 16  # columns at a time: the double-precision copy stays in cache
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
+    squares = x.new_zeros(len(x), dtype=torch.float64)
+    for block in x.split(_BLOCK, dim=1):
+        squares += block.double().square().sum(dim=1)
+    return squares.isfinite()
+
+
+def median(x: Tensor) -> Tensor:
+    """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
+    n = len(x)
+    ordered = x.sort(dim=0).values
+    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+
+
+def trimmed_mean(x: Tensor, f: int) -> Tensor:
+    """(d,) mean of each coordinate of (n, d) without its f lowest and its f highest values; n > 2f."""
+    return x.sort(dim=0).values[f : len(x) - f].mean(dim=0)
+
+
+def mean_around_median(x: Tensor, keep: int) -> Tensor:
+    """(d,) mean of the `keep` values of each coordinate of (n, d) nearest to its median; of two equally near, the lower.
+
+    Sorted, the nearest values are neighbours: of all windows of that length, the one that reaches least far.
+    """
+    n = len(x)
+    ordered = x.sort(dim=0).values
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    reach = torch.maximum(middle - ordered[: n - keep + 1], ordered[keep - 1 :] - middle)  # (windows, d)
+    first = reach.argmin(dim=0)
+    total = torch.zeros_like(middle)
+    for k in range(keep):  # summed anew: differences of running sums would lose small values beside huge ones
+        total += ordered.gather(0, (first + k)[None])[0]
+    return total / keep
+
+
+def gram(x: Tensor) -> Tensor:
+    """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU.
+
+    Updates share a large part that would cancel badly in distances, so it is taken off first: the mean of the rows whose
+    norm is at most the median norm. With a plain mean one huge row would drown the distances between all the others.
+    """
+    norms = sum(block.double().square().sum(dim=1) for block in x.split(_BLOCK, dim=1))
+    small = norms <= norms.median()  # the lower median
+    products = x.new_zeros(len(x) + 1, len(x) + 1, dtype=torch.float64)
+    for block in x.split(_BLOCK, dim=1):
+        part = torch.cat([block.double(), block.new_zeros(1, block.shape[1], dtype=torch.float64)])
+        part -= part[:-1][small].mean(dim=0)
+        products += part @ part.T
+    return products.cpu()
+
+
+def combine(c: Tensor, x: Tensor) -> Tensor:
+    """c @ x for coefficients (n,) or (m, n) in double precision and rows (n, d), in the type of the rows.
+
+    A row that is taken whole comes out bit by bit.
+    """
+    if c.dim() == 1 and int((c != 0).sum()) == 1:
+        k = int(c.nonzero())
+        return x[k] * float(c[k])
+    return c.to(x) @ x
