@@ -12,8 +12,22 @@ from torch import Tensor
 
 from antivenom.data import Dataset, Dirichlet, load
 from antivenom.errors import PluginError, ScenarioError, ThreatError
-from antivenom.federated import AccuracyCheck, Federation, Krum, Mean, Median, Round
+from antivenom.federated import (
+    AccuracyCheck,
+    CenteredClipping,
+    Chain,
+    DeepSight,
+    Federation,
+    FLTrust,
+    Krum,
+    Mean,
+    Median,
+    MoNNA,
+    Round,
+    WeakDP,
+)
 from antivenom.federated.clients import Shards, train_one_by_one
+from antivenom.federated.judging import accuracy
 from antivenom.models.network import Network, build
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
@@ -162,6 +176,53 @@ def test_the_server_adds_what_the_rule_says(rule: Any, rows: Dataset, network: N
     federation = Federation(num_agents=6, rounds=1, training=QUICK)
     (r,) = play(federation, rows, network, targets, rule=rule, agent=Sends(0.1))
     torch.testing.assert_close(r.aggregate, rule(r.updates, r.weights))
+
+
+def test_a_rule_is_given_back_what_it_remembers(rows: Dataset, network: Network, targets: Targets) -> None:
+    rule, state = CenteredClipping(tau=0.1), None
+    for r in play(Federation(num_agents=4, rounds=3, training=QUICK), rows, network, targets, rule=rule):
+        expected, state = rule.step(r.updates, r.weights, None, state)
+        torch.testing.assert_close(r.aggregate, expected)
+
+
+def test_a_rule_s_randomness_is_new_each_round_and_repeats_with_the_seed(
+    rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation, rule = Federation(num_agents=3, rounds=2, training=QUICK), Chain((WeakDP(noise=0.1),), Mean())
+    first, again = (play(federation, rows, network, targets, rule=rule) for _ in range(2))
+    noises = [r.aggregate - r.updates.mean(0) for r in first]
+    assert not torch.allclose(*noises, atol=0.01)
+    assert torch.equal(first[1].end, again[1].end)
+
+
+class SeesAgents:
+    """A rule that is no plugin, and checks that what it sees fits what it is given."""
+
+    def __call__(self, updates: Tensor, weights: Tensor, view: ServerView) -> Tensor:
+        assert torch.equal(view.updates, updates)
+        assert len(view.agents) == len(view.weights) == len(updates)
+        return weights @ updates
+
+
+def test_the_rule_sees_only_the_agents_that_are_left(rows: Dataset, network: Network, targets: Targets) -> None:
+    federation = Federation(num_agents=4, rounds=3, training=QUICK)
+    played = play(federation, rows, network, targets, rule=SeesAgents(), detector=FlagsFrom())
+    for r in played:
+        torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / 4)
+
+
+@pytest.mark.parametrize("rule", [FLTrust(), MoNNA(f=3), Chain(), DeepSight(samples=100)], ids=repr)
+def test_rules_that_use_the_servers_means_keep_a_federation_learning(
+    rule: Any, rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation = Federation(num_agents=10, num_malicious=1, rounds=25, training=QUICK)
+    x, y = torch.tensor(rows.x), torch.tensor(rows.y)
+    end = {}
+    for name, used in (("rule", rule), ("mean", Mean())):
+        played = play(federation, rows, network, targets, rule=used, agent=Sends(5.0), validation=rows[:100])
+        end[name] = accuracy(network, played[-1].end, x, y)
+    assert end["rule"] > 0.7
+    assert end["mean"] < 0.3
 
 
 def test_krum_with_too_few_agents_is_one_line(rows: Dataset, network: Network, targets: Targets) -> None:

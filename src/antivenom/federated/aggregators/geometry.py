@@ -24,7 +24,7 @@ class GeometricMedian:
     share allows, in any direction they agree on, and it has no notion of single coordinates.
 
     Fields:
-        nu: smoothing; distances below nu times the median distance count as that.
+        nu: smoothing; distances below nu times the median distance to the mean of the smaller updates count as that.
         tolerance: the mean of the unit vectors may be so long (0 to 1) at the end.
         most_steps: the iteration ends after so many at the latest.
 
@@ -40,10 +40,15 @@ class GeometricMedian:
         products = gram.centred.numpy()
         n = len(products)
         squares, c = products.diagonal(), np.full(n, 1 / n)
+        spread = np.sqrt(squares)
+        if not spread.any():
+            return torch.from_numpy(c)
+        # Where a majority lies in one point the median is zero, and any positive floor will do.
+        floor = self.nu * float(np.median(spread)) or 1e-9 * spread[spread > 0].min()
         for _ in range(self.most_steps):
             towards = products @ c
             apart = np.sqrt(np.maximum(squares - 2 * towards + c @ towards, 0))
-            pull = 1 / np.maximum(np.maximum(apart, self.nu * np.median(apart)), _FLOOR)
+            pull = 1 / np.maximum(apart, floor)
             pull_sum = pull.sum()
             slope = (pull_sum * c - pull) / n  # the mean of the unit vectors, as coefficients of the rows
             if slope @ products @ slope <= self.tolerance**2:

@@ -1,0 +1,428 @@
+"""Every aggregation rule against numbers worked out by hand, or against its definition written down once more."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from antivenom.data import Dataset
+from antivenom.errors import NotApplicable, PluginError
+from antivenom.federated import (
+    CAF,
+    CGE,
+    FLAME,
+    LASA,
+    MDA,
+    RLR,
+    SLSGD,
+    SMEA,
+    WBC,
+    Auror,
+    Bulyan,
+    CappedMean,
+    CenteredClipping,
+    ClippedClustering,
+    DeepSight,
+    DnC,
+    FLTrust,
+    FoolsGold,
+    GeometricMedian,
+    Krum,
+    Meamed,
+    Mean,
+    Median,
+    MoNNA,
+    MultiKrum,
+    SignGuard,
+    TrimmedMean,
+    kernels,
+)
+from antivenom.federated.aggregators.clustering import _two_means
+from antivenom.federated.aggregators.layers import _energies, output_layer
+from antivenom.models.network import build
+from antivenom.models.reference import MLP, Logistic, SmallCNN
+from antivenom.models.training import Training
+from antivenom.protocols import ServerView
+from antivenom.rng import Streams
+
+FOUR = [[1.0, 2.0, 3.0], [-1.0, 4.0, -1.0], [2.0, 2.0, 3.0], [3.0, 1.0, 3.0]]
+
+
+def rows(seed: int, n: int, d: int) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# --- coordinates -----------------------------------------------------------------------------------------------------
+
+
+def test_coordinate_rules_by_hand() -> None:
+    np.testing.assert_allclose(Mean()(FOUR), [1.25, 2.25, 2.0])
+    np.testing.assert_allclose(Median()(FOUR), [1.5, 2.0, 3.0])
+    np.testing.assert_allclose(TrimmedMean(f=1)(FOUR), [1.5, 2.0, 3.0])
+    np.testing.assert_allclose(SLSGD(f=1, alpha=0.5)(FOUR), [0.75, 1.0, 1.5])
+    assert TrimmedMean(f=1)([[0.0], [10.0], [20.0], [30.0], [40.0]]).tolist() == [20.0]
+    assert TrimmedMean(f=1)(np.float32([[1.0], [1.0], [1.0], [1e30]])).tolist() == [1.0]
+
+
+def test_meamed_by_hand() -> None:
+    assert Meamed(f=1)([[0.0, 0.0], [1.0, 100.0], [100.0, 1.0]]).tolist() == [0.5, 0.5]
+    five = [[-10.0, 0.0], [1.0, 100.0], [2.0, 2.0], [3.0, -100.0], [100.0, 1.0]]
+    assert Meamed(f=2)(five).tolist() == [2.0, 1.0]
+
+
+# --- weights, steps, signs -------------------------------------------------------------------------------------------
+
+
+def test_capped_weights_by_hand() -> None:
+    # Cap c with c = 0.4 (3 * 0.1 + c): c = 0.2; scaled back to the old sum 1: 0.2, 0.2, 0.2, 0.4.
+    capped = CappedMean(f=1, share=0.4).capped(torch.tensor([0.1, 0.1, 0.1, 0.7], dtype=torch.float64))
+    assert capped.tolist() == pytest.approx([0.2, 0.2, 0.2, 0.4])
+    assert CappedMean(f=1, share=0.4)(np.eye(4), [0.1, 0.1, 0.1, 0.7]).tolist() == pytest.approx([0.2, 0.2, 0.2, 0.4])
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(("f", "share"), [(1, 0.2), (2, 0.3), (3, 0.5), (2, 0.05)])
+def test_the_heaviest_hold_the_share_and_no_more(seed: int, f: int, share: float) -> None:
+    weights = torch.rand(9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) ** 4
+    capped = CappedMean(f=f, share=share).capped(weights).sort(descending=True).values
+    held, allowed = float(capped[:f].sum() / capped.sum()), max(share, f / 9)
+    assert float(capped.sum()) == pytest.approx(float(weights.sum()))
+    before = float(weights.sort(descending=True).values[:f].sum() / weights.sum())
+    assert held == pytest.approx(min(allowed, before))
+
+
+def test_robust_learning_rate_by_hand() -> None:
+    # Signs: + + + -, so a sum of 2; + + + +, 4; + + - -, 0.
+    updates = [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, 1.0, -3.0]]
+    assert RLR(threshold=2)(updates).tolist() == [0.5, 1.0, 0.5]
+    assert RLR(threshold=4)(updates).tolist() == [-0.5, 1.0, 0.5]
+    with pytest.raises(PluginError, match="n >= threshold = 5"):
+        RLR(threshold=5)(updates)
+
+
+def test_white_blood_cells_shake_what_hardly_changes() -> None:
+    rule, still = WBC(scale=0.1), torch.zeros(3, 4000)
+    first, state = rule.step(still, None, None, None)
+    assert torch.equal(first, torch.zeros(4000))
+    moved = still.clone()
+    moved[:, :1000] = 50.0
+    second, _ = rule.step(moved, None, None, state)
+    assert torch.equal(second[:1000], moved[0, :1000])
+    assert float(second[1000:].abs().mean()) == pytest.approx(0.1, rel=0.1)  # the mean of |Laplace(b)| is b
+
+
+def test_sign_guard_leaves_out_odd_norms_and_odd_signs() -> None:
+    honest = rows(0, 8, 2000).abs() * 0.1 + 1  # all positive
+    flipped, huge = -honest[:1], 100 * honest[1:2]
+    attacked = torch.cat([flipped, huge, honest])
+    passed = attacked[2:]
+    middle = attacked.norm(dim=1).quantile(0.5)
+    expected = (passed * (middle / passed.norm(dim=1)).clamp(max=1)[:, None]).mean(0)
+    torch.testing.assert_close(SignGuard()(attacked), expected)
+
+
+# --- selection -------------------------------------------------------------------------------------------------------
+
+
+def test_krum_and_multi_krum_by_hand() -> None:
+    points = [[0.0, 0.0], [0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [100.0, 100.0]]
+    # f = 1: two neighbours each. 0: .01 + .01 = .02; .1: .01 + .02; -.1: .01 + .02; (0, .1): .01 + .02.
+    np.testing.assert_allclose(Krum(f=1)(points), [0.0, 0.0])
+    np.testing.assert_allclose(MultiKrum(f=1)(points), [0.0, 0.025], atol=1e-12)
+    np.testing.assert_allclose(MultiKrum(f=1, m=2)(points), [0.05, 0.0], atol=1e-12)  # of three tied ones the first
+    with pytest.raises(PluginError, match="m from 1 to n = 5"):
+        MultiKrum(f=1, m=6)(points)
+
+
+def test_krum_counts_the_papers_neighbours() -> None:
+    # 0, 1, 2, 4, 5 with f = 1: n - f - 2 = 2 neighbours choose 1; n - f - 1 = 3, as in other libraries, would choose 2.
+    assert Krum(f=1)([[0.0], [1.0], [2.0], [4.0], [5.0]]).tolist() == [1.0]
+
+
+def bulyan_by_definition(x: np.ndarray, f: int) -> np.ndarray:
+    left, taken = list(range(len(x))), []
+    while len(taken) < len(x) - 2 * f:
+        apart = ((x[left][:, None] - x[left][None]) ** 2).sum(2)
+        keys = [
+            (round(float(np.sort(own)[1 : 1 + max(len(left) - f - 2, 1)].sum()), 9), float(own.sum())) for own in apart
+        ]
+        taken.append(left.pop(min(range(len(keys)), key=keys.__getitem__)))
+    return kernels.mean_around_median(torch.tensor(x[taken]), len(x) - 4 * f).numpy()
+
+
+@pytest.mark.parametrize(("n", "f"), [(3, 0), (7, 1), (11, 2), (13, 2)])
+def test_bulyan_equals_its_definition(n: int, f: int) -> None:
+    x = rows(n, n, 6).numpy()
+    x[:f] += 3
+    np.testing.assert_allclose(Bulyan(f=f)(x), bulyan_by_definition(x, f))
+
+
+def test_bulyan_cuts_the_one_coordinate_that_krum_lets_pass() -> None:
+    x = rows(0, 11, 100)
+    x[:2] = x[2:].mean(0)
+    x[:2, 7] = 5.0  # hidden in the norm of a hundred coordinates
+    assert Krum(f=2)(x)[7] == 5.0
+    assert Bulyan(f=2)(x)[7].abs() < x[2:, 7].abs().max()
+
+
+@pytest.mark.parametrize(("n", "f"), [(6, 1), (10, 2)])
+def test_bulyan_needs_more_updates_than_krum(n: int, f: int) -> None:
+    with pytest.raises(PluginError, match=r"n >= 4f \+ 3 updates for Bulyan"):
+        Bulyan(f=f)(rows(0, n, 3))
+
+
+def test_cge_and_dnc_by_hand() -> None:
+    assert CGE(f=1)([[1.0, 0.0], [0.0, 3.0], [9.0, 0.0]]).tolist() == [0.5, 1.5]
+    assert CGE(f=1)([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]).tolist() == [0.5, 0.5]  # equal norms: the last is left out
+    np.testing.assert_allclose(DnC(f=1)(FOUR), [2.0, 5 / 3, 3.0])
+
+
+def test_dnc_projects_onto_the_first_singular_vector() -> None:
+    x = rows(3, 8, 20)
+    centred = x - x.mean(0)
+    scores = (centred @ torch.linalg.svd(centred).Vh[0]) ** 2
+    kept = scores.argsort()[:6]
+    torch.testing.assert_close(DnC(f=2)(x), x[kept].mean(0))
+    torch.testing.assert_close(DnC(f=2, repeats=5)(x), x[kept].mean(0))  # all coordinates are drawn each time
+
+
+# --- subsets ---------------------------------------------------------------------------------------------------------
+
+
+def test_subset_rules_by_hand() -> None:
+    points = [[0.0, 0.0], [0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [100.0, 100.0]]
+    np.testing.assert_allclose(MDA(f=1)(points), [0.0, 0.025], atol=1e-12)
+    np.testing.assert_allclose(SMEA(f=1)([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [6.0, 6.0]]), [1 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("n", "f"), [(5, 1), (7, 3), (9, 2)])
+def test_subset_rules_equal_a_search_over_all_subsets(seed: int, n: int, f: int) -> None:
+    x = rows(seed, n, 4).numpy()
+    subsets = [list(s) for s in itertools.combinations(range(n), n - f)]
+
+    def lengths(subset: list[int]) -> list[float]:
+        apart = np.linalg.norm(x[subset][:, None] - x[subset][None], axis=2)
+        return sorted(apart[np.triu_indices(n - f, 1)], reverse=True)
+
+    def spread(subset: list[int]) -> float:
+        return float(np.linalg.eigvalsh(np.cov(x[subset].T))[-1])
+
+    np.testing.assert_allclose(MDA(f=f)(x), x[min(subsets, key=lengths)].mean(0))
+    np.testing.assert_allclose(SMEA(f=f)(x), x[min(subsets, key=spread)].mean(0))
+
+
+def test_minimum_diameter_serves_many_clients_and_smea_says_when_it_cannot() -> None:
+    x = rows(0, 60, 10)
+    x[:12] += 20
+    torch.testing.assert_close(MDA(f=12)(x), x[12:].mean(0))
+    with pytest.raises(PluginError, match="at most 50000 subsets"):
+        SMEA(f=12)(x)
+
+
+# --- geometry --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("n", "outliers"), [(4, 0), (9, 3), (30, 12)])
+def test_geometric_median_by_its_optimality_condition(seed: int, n: int, outliers: int) -> None:
+    x = rows(seed, n, 7)
+    x[:outliers] += 1000.0
+    towards = x - GeometricMedian()(x)
+    unit = towards / towards.norm(dim=1, keepdim=True)
+    assert float(unit.mean(0).norm()) < 1e-5
+
+
+def test_geometric_median_on_an_update() -> None:
+    # The median of a majority at one point is that point: the pull of the others, at most 2, cannot leave it.
+    x = [[1.0, 1.0]] * 3 + [[5.0, 0.0], [0.0, 9.0]]
+    np.testing.assert_allclose(GeometricMedian()(x), [1.0, 1.0], atol=1e-4)
+    np.testing.assert_allclose(GeometricMedian()([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]), [4.0, 5.0, 6.0])
+
+
+def caf_by_definition(x: np.ndarray, f: int) -> np.ndarray:
+    c, found = np.ones(len(x)), []
+    while c.sum() > len(x) - 2 * f:
+        mean = c @ x / c.sum()
+        values, vectors = np.linalg.eigh((c[:, None] * (x - mean)).T @ (x - mean) / c.sum())
+        found.append((values[-1], mean))
+        along = ((x - mean) @ vectors[:, -1]) ** 2
+        c = c * (1 - along / along[c > 1e-12].max()).clip(0)
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+@pytest.mark.parametrize(("n", "f"), [(5, 1), (9, 2), (9, 4)])
+def test_caf_equals_its_definition_on_coordinates(n: int, f: int) -> None:
+    x = rows(n, n, 6).numpy()
+    x[:f] += 4
+    np.testing.assert_allclose(CAF(f=f)(x), caf_by_definition(x, f), atol=1e-9)
+    np.testing.assert_allclose(CAF(f=1)([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]), [0.0, 0.0], atol=1e-12)
+
+
+def test_centred_clipping_by_hand() -> None:
+    # From 0 with tau 1: (3, 0) becomes (1, 0), (0, 0.5) stays; the mean is (0.5, 0.25).
+    rule, x = CenteredClipping(tau=1.0), torch.tensor([[3.0, 0.0], [0.0, 0.5]])
+    first, state = rule.step(x, None, None, None)
+    assert first.tolist() == [0.5, 0.25]
+    # From there: (2.5, -0.25) is sqrt(6.3125) long, (-0.5, 0.25) stays.
+    second, _ = rule.step(x, None, None, state)
+    length = 6.3125**0.5
+    assert second.tolist() == pytest.approx(
+        [0.5 + (2.5 / length - 0.5) / 2, 0.25 + (-0.25 / length + 0.25) / 2], abs=1e-6
+    )
+    torch.testing.assert_close(CenteredClipping(tau=1.0, steps=2)(x), second)
+    assert CenteredClipping(tau=100.0)(FOUR).tolist() == pytest.approx([1.25, 2.25, 2.0])
+
+
+# --- trust -----------------------------------------------------------------------------------------------------------
+
+
+def view(updates: Tensor) -> ServerView:
+    """A server of a logistic regression (d = 6) with four root rows on a line."""
+    x = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]], dtype=np.float32)
+    network = build(Logistic(), (2,), 2, Streams(0))
+    n = len(updates)
+    rooted = Dataset(x, np.array([0, 0, 1, 1]), ("a", "b"))
+    training = Training(epochs=1, batch_size=4, optimizer="sgd", learning_rate=1.0)
+    return ServerView(1, torch.zeros(6), updates, tuple(range(n)), torch.full((n,), 1 / n), network, rooted, training)
+
+
+# From zero weights one step of gradient descent on the four rows: the gradient of class 0's weights is the mean of
+# (p - y) x with p = 1/2: over rows -1/2, -1/2, 1/2, 1/2, so -(0.95, 0.05)/4 + (0.05, 0.95)/4 = (-0.225, 0.225).
+ROOT = torch.tensor([0.225, -0.225, -0.225, 0.225, 0.0, 0.0])
+
+
+def test_fltrust_by_hand() -> None:
+    updates = torch.stack([2 * ROOT, -5 * ROOT, torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 0.0]), torch.zeros(6)])
+    torch.testing.assert_close(FLTrust()(updates, None, view(updates)), ROOT)
+    half = torch.stack([ROOT, torch.tensor([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])])  # cosine 1/2: weights 1 and 1/2
+    expected = (ROOT + 0.5 * torch.tensor([0.45, 0, 0, 0, 0, 0])) / 1.5
+    torch.testing.assert_close(FLTrust()(half, None, view(half)), expected)
+    assert FLTrust()(-updates[:1], None, view(updates[:1])).tolist() == [0.0] * 6
+
+
+def test_monna_by_hand() -> None:
+    points = [[0.0, 0.0], [10.0, 0.0], [0.0, 11.0]]
+    assert MoNNA(f=1, trusted=0)(points).tolist() == [5.0, 0.0]
+    assert MoNNA(f=1, trusted=2)(points).tolist() == [0.0, 5.5]
+    updates = torch.stack([ROOT, 1.1 * ROOT, -9 * ROOT])
+    torch.testing.assert_close(MoNNA(f=1)(updates, None, view(updates)), 1.05 * ROOT)
+    with pytest.raises(PluginError, match="trusted from 0 to 2"):
+        MoNNA(f=1, trusted=3)(points)
+
+
+@pytest.mark.parametrize("rule", [FLTrust(), MoNNA()], ids=repr)
+def test_rules_that_need_root_rows_say_so(rule: FLTrust | MoNNA) -> None:
+    with pytest.raises(NotApplicable, match="root rows of the server"):
+        rule(rows(0, 5, 6))
+
+
+def test_foolsgold_by_hand() -> None:
+    # Two doubles and an orthogonal client: largest cosines 1, 1, 0; weights 0, 0, 1, then 0, 0, 1 after the logit.
+    updates = [[1.0, 0.0], [1.0, 0.0], [0.0, 3.0]]
+    assert FoolsGold()(updates).tolist() == pytest.approx([0.0, 1.0])
+    # Cosines: 0-1: 0.8, others 0.6, 0. Worst: 0.8, 0.8, 0.6; row 2 is pardoned to 0.6 * 0.6/0.8 = 0.45.
+    cosines = torch.tensor([[1.0, 0.8, 0.6], [0.8, 1.0, 0.0], [0.6, 0.0, 1.0]], dtype=torch.float64)
+    share = 0.2 / 0.55
+    expected = [np.log(share / (1 - share)) + 0.5] * 2 + [1.0]
+    assert FoolsGold().shares(cosines).tolist() == pytest.approx(np.clip(expected, 0, 1).tolist())
+
+
+def test_foolsgold_remembers() -> None:
+    # Sybils that look different in one round, but add up to the same.
+    rule, one, two = FoolsGold(), torch.eye(3), torch.eye(3)[[1, 0, 2]]
+    _, state = rule.step(one, None, None, None)
+    aggregate, _ = rule.step(two, None, None, state)
+    torch.testing.assert_close(aggregate, torch.tensor([0.0, 0.0, 1 / 3]))
+    assert (rule(two) > 0.3).all()
+
+
+# --- clusters --------------------------------------------------------------------------------------------------------
+
+
+def test_clipped_clustering_by_hand() -> None:
+    # Norms 3.742, 4.243, 4.123, 4.359; the bound is their median, 4.183; the second row points elsewhere.
+    bound = (17**0.5 + 18**0.5) / 2
+    last = np.array([3.0, 1.0, 3.0]) * bound / 19**0.5
+    expected = (np.array([1.0, 2.0, 3.0]) + np.array([2.0, 2.0, 3.0]) + last) / 3
+    np.testing.assert_allclose(ClippedClustering()(FOUR), expected)
+    np.testing.assert_allclose(ClippedClustering()(FOUR), [1.9596, 1.6532, 2.9596], atol=1e-4)
+
+
+def test_clipped_clustering_remembers_norms() -> None:
+    rule, x = ClippedClustering(), torch.ones(3, 2)
+    _, seen = rule.step(x, None, None, None)
+    clipped, seen = rule.step(10 * x, None, None, seen)
+    assert len(seen) == 6
+    torch.testing.assert_close(clipped, torch.full((2,), 5.5))  # the median of three norms of 1 and three of 10
+
+
+def test_flame_admits_the_majority_and_adds_noise() -> None:
+    towards = torch.zeros(50, dtype=torch.float64)
+    towards[0] = 1.0
+    honest = towards + 0.05 * rows(0, 7, 50)
+    attacked = torch.cat([honest, -20 * honest[:3]])
+    quiet = FLAME(noise=0.0)(attacked)
+    assert torch.cosine_similarity(quiet, towards, dim=0) > 0.9
+    assert quiet.norm() <= attacked.norm(dim=1).quantile(0.5)
+    noise = FLAME(noise=0.1)(attacked) - quiet
+    assert float(noise.std()) == pytest.approx(0.1 * float(attacked.norm(dim=1).quantile(0.5)), rel=0.4)
+
+
+def test_two_means_in_one_dimension() -> None:
+    minority, apart = _two_means(torch.tensor([[0.0, 0.0], [0.2, 0.0], [5.0, 1.0], [0.1, 1.0]], dtype=torch.float64))
+    assert minority[:, 0].tolist() == [False, False, True, False]
+    assert not minority[:, 1].any()  # two clusters of one size
+    assert apart.tolist() == pytest.approx([4.9, 1.0])
+
+
+def test_auror_leaves_out_who_stands_alone() -> None:
+    honest = 0.01 * rows(0, 8, 40)
+    attacked = torch.cat([honest, honest[:2] + 1.0])
+    torch.testing.assert_close(Auror(alpha=0.5)(attacked), honest.mean(0))
+    torch.testing.assert_close(Auror(alpha=9.0)(attacked), attacked.mean(0))  # no coordinate is indicative
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+
+def test_lasa_drops_small_values_and_the_odd_client() -> None:
+    honest = rows(0, 9, 200).abs() + 1
+    attacked = torch.cat([honest, -honest[:1]])
+    aggregate = LASA(sparsity=0.0)(attacked)
+    assert (aggregate > 0).all()
+    # One client, 4 values, 30 %: the smallest is dropped.
+    assert LASA(sparsity=0.3)([[4.0, -3.0, 0.5, 2.0]]).tolist() == [4.0, -3.0, 0.0, 2.0]
+
+
+def test_energies_by_hand() -> None:
+    kernel, bias = torch.tensor([[[1.0, -1.0], [0.0, 0.0]]]), torch.tensor([[0.0, -1.0]])
+    assert _energies(kernel, bias).tolist() == [[0.8, 0.2]]  # energies 2 and 1, squared, normalised
+    assert _energies(0 * kernel, 0 * bias).tolist() == [[0.0, 0.0]]
+
+
+def test_deepsight_leaves_out_a_cluster_that_learnt_one_class() -> None:
+    network = build(MLP(hidden=(8,)), (1, 8, 8), 10, Streams(0))
+    draw = torch.Generator().manual_seed(0)
+    common = 0.1 * torch.randn(network.dimension, generator=draw)
+    updates = common + 0.03 * torch.randn(20, network.dimension, generator=draw)
+    last = updates[14:, -90:]  # six clients' output layers: 10 x 8 weights, 10 biases
+    last *= 0.05
+    last[:, [*range(8), 80]] = 1 + 0.1 * torch.randn(6, 9, generator=draw)
+    seen = ServerView(1, network.initial, updates, tuple(range(20)), torch.full((20,), 0.05), network)
+    bound = updates.norm(dim=1).quantile(0.5)
+    honest = updates[:14] * (bound / updates[:14].norm(dim=1)).clamp(max=1)[:, None]
+    torch.testing.assert_close(DeepSight()(updates, None, seen), honest.mean(0))
+
+
+def test_deepsight_says_what_it_needs() -> None:
+    with pytest.raises(NotApplicable, match="a ServerView for DeepSight"):
+        DeepSight()(rows(0, 5, 6))
+    headless = build(SmallCNN(), (1, 28, 28), 10, Streams(0))
+    headless.num_classes = 7
+    with pytest.raises(NotApplicable, match="ends in a dense layer with biases"):
+        output_layer(headless, torch.zeros(3, headless.dimension))
