@@ -61,7 +61,7 @@ class CRFL:
         end = start + aggregate
         length = float(torch.linalg.vector_norm(end, dtype=torch.float64))
         end = end * min(1.0, self.bound(number) / length) if length else end
-        noise = torch.empty_like(end).normal_(generator=streams.torch("crfl", device=end.device))
+        noise = torch.as_tensor(streams.numpy("crfl").standard_normal(len(end)), dtype=end.dtype, device=end.device)
         return end + self.sigma * noise - start, state
 
 
