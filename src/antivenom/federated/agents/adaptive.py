@@ -26,6 +26,13 @@ class Centre(enum.StrEnum):
     BENIGN = "benign"
 
 
+class Damage(enum.StrEnum):
+    """What an aggregate is worth to the attacker."""
+
+    DISTANCE = "distance"
+    REVERSAL = "reversal"
+
+
 @agent(goal=EVERY_GOAL, cite="Sun et al. 2019, arXiv:1911.07963")
 class NormBounded:
     """Any agent, its update shortened to the length that the server lets pass.
@@ -87,17 +94,18 @@ class Scaled:
 
 @agent(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
 class LineSearch:
-    """Any agent, its scale tuned against the actual rule to move the aggregate furthest from the benign mean.
+    """Any agent, its scale tuned against the actual rule, so that the aggregate is damaged most.
 
-    Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The search doubles the
-    step while the damage grows, then closes in with shrinking steps. With own knowledge it runs on estimates, filled up
-    to the number of benign agents. A rule that looks at the server's rows is given the attacker's own in their place.
-    Weakness: furthest from the mean is not most harmful, and one scale is one dimension.
+    Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The step doubles while the
+    damage grows and shrinks from then on. With own knowledge the search runs on estimates, filled up to the number of
+    benign agents. A rule that looks at the server's rows is given the attacker's own in their place. Weakness: one round's
+    aggregate is not the end metric (`worst_case` is), and one scale is one dimension.
 
     Fields:
         agent: the strategy whose scale is tuned.
         rule: the aggregation rule in use, with all its steps.
         centre: what is scaled about: zero, or benign for the mean of the benign updates.
+        damage: distance of the aggregate from the benign mean, or reversal, its length against the benign mean.
         evaluations: of the rule, per round.
         start: first scale tried, 0 or more.
         step: first step.
@@ -110,6 +118,7 @@ class LineSearch:
     agent: Agent
     rule: Aggregator = Mean()
     centre: Centre = Centre.ZERO
+    damage: Damage = Damage.DISTANCE
     evaluations: int = 20
     start: float = 0.0
     step: float = 10.0
@@ -128,14 +137,14 @@ class LineSearch:
         known = crowd(view, self.knowledge)
         middle = _middle(view, self.centre, self.knowledge)
         sent = self.agent(view) - middle
-        mean = known.mean(dim=0)
+        mean, reversal = known.mean(dim=0), Damage(self.damage) is Damage.REVERSAL
 
         def damage(scale: float) -> float:
             rows = torch.cat([known, middle + scale * sent])
             weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
             moved = self.rule(rows, weights, _server(view, rows, weights))
-            length = float((moved - mean).norm())
-            return length if math.isfinite(length) else -math.inf
+            harm = float(-(moved @ mean) if reversal else (moved - mean).norm())
+            return harm if math.isfinite(harm) else -math.inf
 
         return middle + line_maximum(damage, self.evaluations, self.start, self.step, self.ratio) * sent
 
@@ -143,21 +152,13 @@ class LineSearch:
 def line_maximum(
     function: Callable[[float], float], evaluations: int, start: float, step: float, ratio: float
 ) -> float:
-    """The best of so many points x >= 0: steps double while the value grows, then shrink around the last point tried."""
-    best, value = start, function(start)
-    tried, growing = start, True
+    """The best of so many points x >= start: the step doubles while the value grows, and shrinks from then on."""
+    best, value, growing = start, function(start), True
     for _ in range(evaluations - 1):
-        if growing or tried < best:
-            tried = (best if growing else tried) + step
-        else:
-            lower = tried - step
-            while lower < 0:
-                lower = (lower + tried) / 2
-            tried = lower
-        found = function(tried)
+        found = function(best + step)
         better = found > value
         if better:
-            best, value = tried, found
+            best, value = best + step, found
         growing = growing and better
         step *= 2 if growing else ratio
     return best
