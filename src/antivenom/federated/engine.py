@@ -190,7 +190,7 @@ class Federation:
         sizes = [float(shards.size(a)) for a in range(self.num_agents)]
         owned = range(self.num_agents - self.num_malicious, self.num_agents)
         claims = _asked(agent, "examples", None)
-        if claims is not None:
+        if callable(claims):
             claimed = claims(tuple(shards.of_agent(a) for a in owned))
             if len(claimed) != len(owned) or not all(0 <= count < float("inf") for count in claimed):
                 raise PluginError(

@@ -32,8 +32,8 @@ def spoken_for(view: AgentView, shards: tuple[tuple[Tensor, Tensor], ...], each:
 class Colluding:
     """The inner agent run once for every k malicious agents, on all their rows; each of the k sends the same update.
 
-    More rows make a better backdoor and better estimates, and the boost is shared. Weakness: equal updates are what
-    FoolsGold looks for.
+    More rows make a better backdoor and better estimates, and the boost is shared. An inner agent that counts the attackers
+    (ALIE, FangKrum) counts teams. Weakness: equal updates are what FoolsGold looks for.
 
     Fields:
         agent: the strategy of a team.
