@@ -30,7 +30,7 @@ from antivenom.federated import (
 )
 from antivenom.federated.agents.alie import z_max
 from antivenom.federated.agents.extremes import perturbation
-from antivenom.federated.agents.fang import signs
+from antivenom.federated.agents.fang import picked, signs
 from antivenom.federated.agents.knowledge import benign, crowd, estimated, moments
 from antivenom.federated.agents.objectives import honest
 from antivenom.protocols import AgentView, Participation
@@ -200,6 +200,16 @@ def test_fang_krum_is_picked_with_the_largest_scale_that_is(bare: View) -> None:
     assert math.log2(limit / scale) == pytest.approx(round(math.log2(limit / scale)), abs=1e-6)  # halved from the bound
 
 
+def test_fang_krum_with_own_knowledge_tries_it_on_its_own_updates(digits: View) -> None:
+    seen = digits(k=4)
+    known = estimated(seen)
+    sent = FangKrum(spread=0.0)(seen)
+    scale = float(sent[0, 0].abs())
+    assert scale > 1e-4
+    torch.testing.assert_close(sent, (-scale * signs(known.mean(dim=0))).repeat(4, 1))
+    assert any(picked(known, sent[0], supporters, 4) for supporters in range(1, 5))
+
+
 def test_the_upper_bound_of_fang_krum_by_hand() -> None:
     known = torch.tensor([[0.0, 3.0], [0.0, 4.0], [0.0, 6.0]], dtype=torch.float64)
     # One other each (m - c - 2 = 1): the closest is 1 away; m - 2c - 1 = 1; the furthest from the start is 6; d = 2.
@@ -269,10 +279,10 @@ def test_poisoned_fl_reads_off_its_scale_and_lowers_it_where_nothing_gets_throug
     s = PoisonedFL.direction(seen)
     walk = torch.linspace(1, 2, 64, dtype=torch.float64)
 
-    def view(way: Tensor, number: int) -> AgentView:
+    def view(way: Tensor, number: int, missed: int = 0) -> AgentView:
         unit = walk / walk.norm()
         sent = (8.0 * float(walk.norm()) * unit * s).repeat(1, 1)  # c = 8 times the length of the change before
-        past = tuple(Participation(i, i * way * walk, sent) for i in (1, 2, 3))
+        past = tuple(Participation(number - missed - 4 + i, i * way * walk, sent) for i in (1, 2, 3))
         return dataclasses.replace(seen, round=number, start=past[-1].start + way * walk.flip(0), past=past)
 
     through = agent(view(s, 4))
@@ -282,6 +292,8 @@ def test_poisoned_fl_reads_off_its_scale_and_lowers_it_where_nothing_gets_throug
     assert float(through.norm()) == pytest.approx(8 * length)
     assert float(stopped.norm()) == pytest.approx(0.7 * 8 * length)
     assert float(untested.norm()) == pytest.approx(8 * length)
+    late = agent(view(-s, 7, missed=1))  # it was not chosen in round 6
+    assert float(late.norm()) == pytest.approx(0.7 * 8 * length)
     low = dataclasses.replace(agent, smallest=6.0)(view(-s, 4))
     assert float(low.norm()) == pytest.approx(8 * length)  # 5.6 would be below the smallest
 

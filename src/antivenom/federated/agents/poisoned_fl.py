@@ -76,8 +76,10 @@ class PoisonedFL:
             before, last = view.past[-2:]
             moved = float((last.start - before.start).norm())
             current = float(last.updates[0].norm()) / moved if moved > 0 and last.updates.any() else self.scale
-        tested = len(view.past) > self.window and view.round % self.window == 0
-        if not tested or current * self.decay < self.smallest:
+        due = (
+            view.round // self.window > view.past[-1].round // self.window
+        )  # a multiple was passed since it last took part
+        if not due or len(view.past) <= self.window or current * self.decay < self.smallest:
             return current
         total = view.start - view.past[-self.window].start
         agreeing = int((torch.sign(total) == self.direction(view)).sum())
