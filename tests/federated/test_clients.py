@@ -77,6 +77,21 @@ def test_together_equals_one_by_one(architecture, training, partition, dtype, de
     assert torch.allclose(together, alone, rtol=0, atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("architecture", networks(), ids=repr)
+def test_side_by_side_equals_one_by_one(architecture, threads):
+    network, own = build(architecture, SHAPE, 4, STREAMS), shards(RAGGED)
+    start, before = network.initial.double(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        beside = train_agents(network, start, own, [4, 0, 2], TRAININGS[0], STREAMS)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    alone = train_one_by_one(network, start, own, [4, 0, 2], TRAININGS[0], STREAMS)
+    assert torch.allclose(beside, alone, rtol=0, atol=TOLERANCE[torch.float64])
+
+
 def test_the_papers_network_at_full_size():
     network = build(FashionCNN(), (1, 28, 28), 10, STREAMS)
     x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -177,13 +192,6 @@ def test_other_networks_are_trained_one_after_another_and_that_is_said(make, lay
 
 def test_nothing_is_said_of_a_network_that_is_trained_together():
     assert loop_note(build(MLP(), SHAPE, 4, STREAMS)) is None
-
-
-def test_train_agents_trains_together_where_it_can():
-    network = build(MLP((6,)), SHAPE, 4, STREAMS)
-    own, start = shards(), network.initial.double()
-    updates = train_agents(network, start, own, [4, 1], TRAININGS[0], STREAMS)
-    assert torch.equal(updates, train_together(network, start, own, [4, 1], TRAININGS[0], STREAMS))
 
 
 def test_shards_hold_the_rows_they_name():

@@ -6,15 +6,17 @@ the same optimiser arithmetic; only the products are batched over agents.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from antivenom.data import Dataset
+from antivenom.models.dense import steps, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
 from antivenom.models.training import Training, train
@@ -50,14 +52,16 @@ class Shards:
 def train_agents(
     network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
 ) -> Tensor:
-    """Updates (n, d) of the named agents, each trained from `start` (d,); vectorised where the layers allow and it pays.
+    """Updates (n, d) of the named agents, each trained from `start` (d,), by the fastest way that its layers allow.
 
-    On a CPU it does not pay with convolutions: one agent's fill a core already, and its activations then stay in the
-    cache (`benchmarks/federation.py`).
+    On an accelerator all agents are stacked. On a CPU each core trains one agent at a time, whose weights then stay in
+    its cache (`benchmarks/federation.py`). Layers without a stacked form are trained by the plain loop.
     """
-    pays = start.is_cuda or not any(isinstance(layer, nn.Conv2d) for layer in network.module.modules())
-    together = pays and not unsupported(network) and len(agents) > 1
-    return (train_together if together else train_one_by_one)(network, start, shards, agents, training, streams)
+    if unsupported(network):
+        return train_one_by_one(network, start, shards, agents, training, streams)
+    if start.is_cuda:
+        return train_together(network, start, shards, agents, training, streams)
+    return train_side_by_side(network, start, shards, agents, training, streams)
 
 
 def loop_note(network: Network) -> str | None:
@@ -75,6 +79,37 @@ def train_one_by_one(
         for agent in agents
     ]
     return torch.stack(updates) if updates else start.new_zeros(0, start.numel())
+
+
+def train_side_by_side(
+    network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
+) -> Tensor:
+    """One agent per core at a time. Dense networks by their written-out gradients, others by autograd."""
+    plan = steps(network)
+
+    def update(agent: int) -> Tensor:
+        if plan is None:
+            return train_together(network, start, shards, [agent], training, streams)[0]
+        return train_dense(plan, start, *shards.of_agent(agent), training, streams.child("agent", agent)) - start
+
+    updates = start.new_empty(len(agents), start.numel())
+    for row, trained in zip(updates, _on_each_core(update, agents), strict=True):
+        row.copy_(trained)
+    return updates
+
+
+def _on_each_core(work: Callable[[int], Tensor], items: Sequence[int]) -> Iterator[Tensor]:
+    """`work` of every item, in order, on as many threads as torch has, each of which computes alone."""
+    threads = torch.get_num_threads()
+    if threads == 1 or len(items) <= 1:
+        yield from map(work, items)
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(work, items)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_together(

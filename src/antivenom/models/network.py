@@ -35,7 +35,12 @@ def dropped(x: Tensor, noise: Tensor, p: float) -> Tensor:
 
     Uniform numbers and a comparison: drawing the zeros and ones themselves (bernoulli_) takes four times as long.
     """
-    return x * ((noise >= p).to(x.dtype) / max(1 - p, torch.finfo(x.dtype).tiny))
+    return x * dropout_mask(noise, p)
+
+
+def dropout_mask(noise: Tensor, p: float) -> Tensor:
+    """What dropout multiplies by: 0 where `noise` is below p, else 1 / (1 - p)."""
+    return (noise >= p).to(noise.dtype) / max(1 - p, torch.finfo(noise.dtype).tiny)
 
 
 class Network:

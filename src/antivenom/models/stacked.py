@@ -88,11 +88,11 @@ def _(layer: nn.Module, parameters: Parameters, x: Tensor, draws: Draws | None) 
     return pooled.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
 
 
-def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The layers of nested nn.Sequential in order, with their parameter prefix; any other container is a layer."""
     if type(module) is nn.Sequential and not _hooked(module):
         for name, child in module._modules.items():  # named_children() would leave out a layer that is used twice
-            yield from _layers(child, f"{prefix}{name}.")
+            yield from layers(child, f"{prefix}{name}.")
     else:
         yield prefix, module
 
@@ -119,14 +119,14 @@ def _obstacle(layer: nn.Module, prefix: str, network: Network) -> str | None:
 
 def unsupported(network: Network) -> list[str]:
     """What in the network has no stacked form, by layer type; empty when it can be trained stacked."""
-    reasons = (_obstacle(layer, prefix, network) for prefix, layer in _layers(network.module))
+    reasons = (_obstacle(layer, prefix, network) for prefix, layer in layers(network.module))
     return sorted({reason for reason in reasons if reason is not None})
 
 
 def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:
     """(n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
     parameters = network.parameters(vectors)
-    for prefix, layer in _layers(network.module):
+    for prefix, layer in layers(network.module):
         own = {name: parameters[prefix + name] for name, _ in layer.named_parameters()}
         x = stacked(layer, own, x, draws)
     return x

@@ -1,0 +1,100 @@
+"""Compiled kernels give what torch gives, and networks sort."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from antivenom.federated import kernels
+from antivenom.federated.distances import Gram
+from antivenom.federated.kernels import plain
+from antivenom.federated.kernels.networks import apply, batcher, selection
+
+SIZES = (1, 2, 3, 4, 5, 7, 10, 16, 33)
+
+
+def matrix(n: int, kind: torch.dtype, d: int = 603) -> torch.Tensor:
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(n), dtype=kind)
+    x[:, ::7] = x[:, ::7].round()  # with ties
+    return x
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_a_network_that_sorts_all_zeros_and_ones_sorts_everything(n: int) -> None:
+    columns = np.array(list(itertools.product((0, 1), repeat=n))).T  # the zero-one principle
+    assert (np.diff(apply([(i, j, 0) for i, j in batcher(n)], columns), axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize(("n", "first", "last"), [(5, 2, 2), (10, 4, 5), (50, 24, 25), (31, 6, 24)])
+def test_a_selection_puts_its_rows_right_with_fewer_comparisons(n: int, first: int, last: int) -> None:
+    columns = np.random.default_rng(0).standard_normal((n, 200))
+    chosen = apply(selection(n, first, last), columns)[first : last + 1]
+    assert np.array_equal(chosen, np.sort(columns, axis=0)[first : last + 1])
+    assert len(selection(n, first, last)) <= len(batcher(n))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", SIZES)
+def test_compiled_equals_plain(n: int, kind: torch.dtype) -> None:
+    x = matrix(n, kind)
+    same = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(kernels.median(x), plain.median(x), **same)
+    for f in range((n - 1) // 2 + 1):
+        torch.testing.assert_close(kernels.trimmed_mean(x, f), plain.trimmed_mean(x, f), **same)
+    for keep in range(1, n + 1):
+        torch.testing.assert_close(kernels.mean_around_median(x, keep), plain.mean_around_median(x, keep), **same)
+    found, wanted = Gram(kernels.gram(x)), Gram(plain.gram(x))
+    torch.testing.assert_close(found.inner, wanted.inner, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found.squared_distances, wanted.squared_distances, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("module", [kernels, plain])
+def test_distances_survive_a_large_common_part_and_a_huge_row(module) -> None:
+    x = matrix(8, torch.float32, 5000) + 1000
+    x[3] = 1e15
+    honest = torch.arange(8) != 3
+    exact = torch.cdist(x[honest].double(), x[honest].double()) ** 2
+    found = Gram(module.gram(x)).squared_distances
+    torch.testing.assert_close(found[honest][:, honest], exact, rtol=1e-3, atol=1e-2)
+
+
+def test_rows_that_overflow_single_precision_are_multiplied_in_double() -> None:
+    x = matrix(6, torch.float32)
+    x[2], x[4] = 1e25, -1e25
+    torch.testing.assert_close(kernels.gram(x), plain.gram(x))
+    assert Gram(kernels.gram(x)).squared_distances.isfinite().all()
+
+
+def test_rows_with_nan_or_infinity_are_named() -> None:
+    x = matrix(6, torch.float32)
+    x[1, 5], x[4, -1] = float("nan"), float("inf")
+    assert kernels.finite_rows(x).tolist() == plain.finite_rows(x).tolist() == [True, False, True, True, False, True]
+    huge = matrix(3, torch.float64)
+    huge[1] = 1e200  # its square is infinite
+    assert kernels.finite_rows(huge).tolist() == plain.finite_rows(huge).tolist() == [True, False, True]
+
+
+def test_several_threads_give_what_one_gives() -> None:
+    x = matrix(12, torch.float32, 100_000)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = kernels.median(x), kernels.gram(x)
+        torch.set_num_threads(3)
+        together = kernels.median(x), kernels.gram(x)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone[0], together[0])
+    torch.testing.assert_close(
+        Gram(alone[1]).squared_distances, Gram(together[1]).squared_distances, rtol=1e-4, atol=1e-1
+    )
+
+
+def test_other_layouts_and_kinds_fall_back_or_are_copied() -> None:
+    x = matrix(5, torch.float32)
+    torch.testing.assert_close(kernels.median(x.T.contiguous().T), plain.median(x))
+    assert kernels.median(x.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert kernels.median(x[:, :0]).shape == (0,)

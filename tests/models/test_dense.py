@@ -1,0 +1,69 @@
+"""Written-out gradients equal autograd's, and only networks whose every layer is known are trained by them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from antivenom.models.dense import steps, train_dense
+from antivenom.models.network import Network, build
+from antivenom.models.reference import MLP, CensusNet, SmallCNN
+from antivenom.models.training import Training, train
+from antivenom.rng import Streams
+
+STREAMS = Streams(3)
+NETWORKS = {
+    "one layer": lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(6, classes)),
+    "no biases": lambda shape, classes: nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, classes, bias=False)
+    ),
+    "dropout first": lambda shape, classes: nn.Sequential(
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(6, 5), nn.Identity(), nn.ReLU(), nn.Linear(5, classes)
+    ),
+    "ReLU first": lambda shape, classes: nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(6, classes)),
+    "two in a row": lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Linear(5, classes)),
+    "deep": MLP((9, 8, 7), dropout=0.4),
+    "Census": CensusNet(),
+}
+TRAININGS = [Training(epochs=3, batch_size=7), Training(2, 7, "sgd", 0.1, momentum=0.9), Training(2, 7, "sgd", 0.1)]
+
+
+def rows() -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return torch.tensor(rng.standard_normal((40, 2, 3))), torch.tensor(rng.integers(0, 4, 40))
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"{t.optimizer}-{t.momentum}")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_written_out_equals_autograd(name: str, training: Training) -> None:
+    network = build(NETWORKS[name], (2, 3), 4, STREAMS)
+    plan = steps(network)
+    assert plan is not None
+    x, y = rows()
+    start = network.initial.double()
+    before = x.clone()
+    by_hand = train_dense(plan, start, x, y, training, STREAMS)
+    by_autograd, _ = train(network, start, x, y, training, STREAMS)
+    assert (by_autograd - start).abs().max() > 1e-3
+    assert torch.allclose(by_hand, by_autograd, rtol=0, atol=1e-12)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        SmallCNN(),
+        lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.Tanh(), nn.Linear(8, classes)),
+        lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(256, classes), nn.ReLU()),
+        lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(256, classes), nn.BatchNorm1d(classes)),
+    ],
+)
+def test_other_networks_are_left_to_autograd(make) -> None:
+    assert steps(build(make, (1, 16, 16), 4, STREAMS)) is None
+
+
+def test_dense_layers_on_something_else_than_flat_rows_are_left_to_autograd() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
+    assert steps(Network(module, (2, 3), 4)) is None
