@@ -41,8 +41,10 @@ from antivenom.federated import (
     TrimmedMean,
     kernels,
 )
+from antivenom.federated.aggregators import subsets
 from antivenom.federated.aggregators.clustering import _two_means
 from antivenom.federated.aggregators.layers import _energies, output_layer
+from antivenom.federated.distances import Gram
 from antivenom.models.network import build
 from antivenom.models.reference import MLP, Logistic, SmallCNN
 from antivenom.models.training import Training
@@ -214,6 +216,13 @@ def test_subset_rules_equal_a_search_over_all_subsets(seed: int, n: int, f: int)
 
     np.testing.assert_allclose(MDA(f=f)(x), x[min(subsets, key=lengths)].mean(0))
     np.testing.assert_allclose(SMEA(f=f)(x), x[min(subsets, key=spread)].mean(0))
+
+
+def test_a_search_that_takes_too_long_ends_with_n_minus_f_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subsets, "_MOST_BRANCHES", 20)
+    coefficients = MDA(f=5).coefficients(Gram.of(rows(0, 20, 30)), None, None)
+    assert coefficients.count_nonzero() == 15
+    assert float(coefficients.sum()) == pytest.approx(1.0)
 
 
 def test_minimum_diameter_serves_many_clients_and_smea_says_when_it_cannot() -> None:
