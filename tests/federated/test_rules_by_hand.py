@@ -189,6 +189,7 @@ def test_dnc_projects_onto_the_first_singular_vector() -> None:
     scores = (centred @ torch.linalg.svd(centred).Vh[0]) ** 2
     kept = scores.argsort()[:6]
     torch.testing.assert_close(DnC(f=2)(x), x[kept].mean(0))
+    torch.testing.assert_close(DnC(f=2, c=1.5)(x), x[scores.argsort()[:5]].mean(0))
     torch.testing.assert_close(DnC(f=2, repeats=5)(x), x[kept].mean(0))  # all coordinates are drawn each time
 
 
@@ -373,7 +374,7 @@ def test_clipped_clustering_remembers_norms() -> None:
 def test_flame_admits_the_majority_and_adds_noise() -> None:
     towards = torch.zeros(50, dtype=torch.float64)
     towards[0] = 1.0
-    honest = towards + 0.05 * rows(0, 7, 50)
+    honest = 7 * (towards + 0.05 * rows(0, 7, 50))
     attacked = torch.cat([honest, -20 * honest[:3]])
     quiet = FLAME(noise=0.0)(attacked)
     assert torch.cosine_similarity(quiet, towards, dim=0) > 0.9
@@ -399,13 +400,30 @@ def test_auror_leaves_out_who_stands_alone() -> None:
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
-def test_lasa_drops_small_values_and_the_odd_client() -> None:
-    honest = rows(0, 9, 200).abs() + 1
-    attacked = torch.cat([honest, -honest[:1]])
-    aggregate = LASA(sparsity=0.0)(attacked)
-    assert (aggregate > 0).all()
+def test_lasa_drops_small_values() -> None:
     # One client, 4 values, 30 %: the smallest is dropped.
     assert LASA(sparsity=0.3)([[4.0, -3.0, 0.5, 2.0]]).tolist() == [4.0, -3.0, 0.0, 2.0]
+
+
+def test_lasa_looks_at_norms_and_at_signs() -> None:
+    # Norms 1, 1, 1, 1 and 0.1: the deviations from the median are 0 and 0.9 / 0.36 = 2.5.
+    short = np.array([[1.0, 0.0]] * 4 + [[0.1, 0.0]])
+    np.testing.assert_allclose(LASA(sparsity=0.0, norm_bound=2.4)(short), [1.0, 0.0])
+    np.testing.assert_allclose(LASA(sparsity=0.0, norm_bound=2.6, sign_bound=9.0)(short), [0.82, 0.0])
+    # Shares of positive signs 1, 1, 1, 1 and 0: likewise 2.5.
+    turned = np.array([[1.0, 0.0]] * 4 + [[-1.0, 0.0]])
+    np.testing.assert_allclose(LASA(sparsity=0.0, sign_bound=2.4)(turned), [1.0, 0.0])
+    np.testing.assert_allclose(LASA(sparsity=0.0, sign_bound=2.6)(turned), [0.6, 0.0])
+
+
+def test_lasa_lets_every_layer_choose_its_own_clients() -> None:
+    # Four weights, then two biases. The last client is odd in the biases only, the one before in the weights only.
+    updates = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]] * 5)
+    updates[3, :4] *= -1
+    updates[4, 4:] *= -1
+    rule = LASA(sparsity=0.0, sign_bound=1.3)  # over all six coordinates the last one deviates by 1.2
+    torch.testing.assert_close(rule(updates, None, view(updates)), torch.ones(6))
+    assert not torch.allclose(rule(updates), torch.ones(6))
 
 
 def test_energies_by_hand() -> None:
