@@ -27,7 +27,7 @@ every_link = pytest.mark.parametrize("entry", [*RULES, *REDUCERS], ids=lambda en
 
 ROOTED = {"FLTrust", "MoNNA"}  # need the server's own update
 NETWORKED = {"DeepSight"}  # needs an output layer
-NOISY = {"FLAME", "WeakDP"}
+NOISY = {"CRFL", "FLAME", "WeakDP"}
 # What is left out below depends on the origin, on a unit, or on the single coordinates' values as such.
 TRANSLATED = {
     *("Mean", "CappedMean", "Median", "TrimmedMean", "Meamed", "Krum", "MultiKrum", "Bulyan", "MDA", "SMEA", "CAF"),
@@ -58,7 +58,7 @@ def called(entry: Entry, updates: Tensor, plugin: Any = None) -> Tensor:
 
 
 def test_the_registry_holds_every_rule_and_reducer() -> None:
-    assert len(RULES) == 28
+    assert len(RULES) == 29
     assert {entry.name for entry in REDUCERS} == {"ARC", "NNM", "Bucketing", "Clip", "WeakDP"}
 
 
@@ -89,7 +89,7 @@ def test_any_number_of_clients_gives_a_finite_result_or_one_line(entry: Entry) -
 @every_link
 def test_zeros_stay_zeros(entry: Entry) -> None:
     result = called(entry, torch.zeros(9, 6))
-    assert (result.abs() <= 0.01).all() if entry.name in NOISY else not result.any()
+    assert (result.abs() <= 0.04).all() if entry.name in NOISY else not result.any()
 
 
 @every_link

@@ -42,9 +42,10 @@ from antivenom.federated.aggregators import (
     TrimmedMean,
 )
 from antivenom.federated.chain import Chain
-from antivenom.federated.detectors import AccuracyCheck, RangeCheck
+from antivenom.federated.detectors import FLANDERS, AccuracyCheck, FLDetector, LeaveOneOut, NormBound, RangeCheck
 from antivenom.federated.engine import Federation, Round, Weighting
 from antivenom.federated.reducers import ARC, NNM, Bucketing, Clip, WeakDP
+from antivenom.federated.smoothing import CRFL
 from antivenom.registry import partition
 
 # Partitions are values below the registry, so they are entered here, where they are used.
@@ -55,7 +56,9 @@ __all__ = [
     "ARC",
     "CAF",
     "CGE",
+    "CRFL",
     "FLAME",
+    "FLANDERS",
     "IID",
     "LASA",
     "MDA",
@@ -81,6 +84,7 @@ __all__ = [
     "DirtyLabel",
     "DnC",
     "ExplicitBoosting",
+    "FLDetector",
     "FLTrust",
     "Federation",
     "FoolsGold",
@@ -88,11 +92,13 @@ __all__ = [
     "HoldOff",
     "ImplicitBoosting",
     "Krum",
+    "LeaveOneOut",
     "Meamed",
     "Mean",
     "Median",
     "MoNNA",
     "MultiKrum",
+    "NormBound",
     "RangeCheck",
     "Round",
     "SignGuard",

@@ -1,4 +1,4 @@
-"""Client detectors: which of this round's agents look malicious to the server."""
+"""The two checks that the paper gives the server: accuracy of an agent's model, range of its distances."""
 
 from __future__ import annotations
 

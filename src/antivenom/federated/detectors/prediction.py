@@ -1,0 +1,203 @@
+"""Client detectors with memory: an honest agent's update follows from the last ones, a malicious one does not."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.protocols import ServerView
+from antivenom.registry import client_detector
+from antivenom.verdict import Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What FLDetector remembers.
+
+    Fields:
+        start: (d,) the global parameters of the last round.
+        mean: (d,) its mean update.
+        moves, turns: (w, d) differences of successive global parameters and of successive mean updates.
+        updates: last update by agent.
+        errors: the last normalised errors by agent.
+    """
+
+    start: Tensor
+    mean: Tensor
+    moves: Tensor
+    turns: Tensor
+    updates: dict[int, Tensor]
+    errors: dict[int, tuple[float, ...]]
+
+
+@client_detector(goal=("availability", "targeted", "backdoor"), cite="Zhang et al. 2022, KDD, arXiv:2207.09209")
+class FLDetector:
+    """Flags agents whose updates differ from what their last update and the loss's curvature predict.
+
+    u_i is predicted as u_i' + H (w - w'), where H is L-BFGS's estimate from the last rounds of the mean update. An
+    agent's score is the mean of its last normalised errors. If the gap statistic sees more than one cluster of scores,
+    the higher of two is flagged. Weakness: it says nothing before it has seen some rounds, forgets nobody's past, and
+    an attacker whose updates are steady is predicted well; d numbers per agent are kept. The paper restarts the
+    training without those flagged; here they are left out of the round.
+
+    Fields:
+        window: rounds of memory, 10 in the paper.
+        start: rounds before anybody is flagged.
+
+    Reference: Zhang et al. 2022, KDD, arXiv:2207.09209.
+    """
+
+    window: int = 10
+    start: int = 5
+
+    def __post_init__(self) -> None:
+        if self.window < 1 or self.start < 0:
+            raise PluginError("window >= 1 and start >= 0", f"{self.window} and {self.start}", "correct them")
+
+    def __call__(self, view: ServerView, state: History | None) -> tuple[Verdict, History]:
+        n, mean = len(view.updates), view.updates.mean(dim=0)
+        if state is None:
+            empty = view.updates.new_zeros(0, len(view.start))
+            kept = dict(zip(view.agents, view.updates.clone(), strict=True))
+            return Verdict(np.zeros(n), np.zeros(n, bool)), History(view.start, mean, empty, empty, kept, {})
+        move = view.start - state.start
+        errors = self._errors(view, state, curvature(state.moves, state.turns, move))
+        scores = np.array([float(np.mean(errors.get(agent, (0.0,)))) for agent in view.agents])
+        flags = np.zeros(n, dtype=bool)
+        if view.round > self.start and n >= 3 and len(state.moves):
+            flags = _upper_cluster(scores, view.streams.numpy("gap"))
+        moves = torch.cat([state.moves, move[None]])[-self.window :]
+        turns = torch.cat([state.turns, (mean - state.mean)[None]])[-self.window :]
+        updates = state.updates | dict(zip(view.agents, view.updates.clone(), strict=True))
+        return Verdict(scores, flags), History(view.start, mean, moves, turns, updates, errors)
+
+    def _errors(self, view: ServerView, state: History, bend: Tensor) -> dict[int, tuple[float, ...]]:
+        """The remembered errors of every agent, this round's added for those whose last update is known."""
+        known = [i for i, agent in enumerate(view.agents) if agent in state.updates]
+        if not known:
+            return state.errors
+        predicted = torch.stack([state.updates[view.agents[i]] for i in known]) + bend
+        missed = torch.linalg.vector_norm(predicted - view.updates[known], dim=1, dtype=torch.float64)
+        shares = (missed / missed.sum().clamp_min(1e-30)).tolist()
+        new = {view.agents[i]: share for i, share in zip(known, shares, strict=True)}
+        return state.errors | {a: (*state.errors.get(a, ()), share)[-self.window :] for a, share in new.items()}
+
+
+def curvature(moves: Tensor, turns: Tensor, move: Tensor) -> Tensor:
+    """(d,) H @ move, with H the L-BFGS matrix that maps `moves` (w, d) to `turns` (w, d); zeros without a past.
+
+    Reference: Byrd, Nocedal and Schnabel 1994, Math. Programming 63, theorem 2.3.
+    """
+    s, y, v = moves.double(), turns.double(), move.double()
+    if not len(s) or float(s[-1] @ s[-1]) == 0:
+        return torch.zeros_like(move)
+    products = s @ y.T
+    sigma = products[-1, -1] / (s[-1] @ s[-1])
+    lower, diagonal = products.tril(-1), products.diagonal().diag()
+    middle = torch.cat([torch.cat([sigma * s @ s.T, lower], 1), torch.cat([lower.T, -diagonal], 1)])
+    right = torch.cat([sigma * s @ v, y @ v])
+    # the middle matrix loses rank when the training stands still: the least-squares solution is then the one to take
+    weights = torch.linalg.lstsq(middle, right[:, None], driver="gelsd").solution[:, 0]
+    bend: Tensor = sigma * v - sigma * (weights[: len(s)] @ s) - weights[len(s) :] @ y
+    return bend.to(move.dtype)
+
+
+def _upper_cluster(scores: np.ndarray, rng: np.random.Generator, references: int = 20) -> np.ndarray:
+    """(n,) bool: the higher of two clusters of scores, if the gap statistic prefers two to one; else nobody.
+
+    Reference: Tibshirani, Walther and Hastie 2001, J. R. Statist. Soc. B 63.
+    """
+    spread = scores.max() - scores.min()
+    if spread == 0:
+        return np.zeros(len(scores), dtype=bool)
+    points = ((scores - scores.min()) / spread)[:, None]
+    uniform = rng.random((references, *points.shape))
+    gaps, errors = [], []
+    for k in (1, 2):
+        logs = np.log([_inertia(each, k) for each in uniform])
+        gaps.append(logs.mean() - np.log(_inertia(points, k)))
+        errors.append(logs.std() * np.sqrt(1 + 1 / references))
+    if gaps[0] >= gaps[1] - errors[1]:
+        return np.zeros(len(scores), dtype=bool)
+    found = KMeans(2, n_init=10, random_state=0).fit(points)
+    return np.asarray(found.labels_ == found.cluster_centers_[:, 0].argmax())
+
+
+def _inertia(points: np.ndarray, k: int) -> float:
+    """Sum of squared distances to the nearest of k centres; never 0, whose logarithm is none."""
+    if len(np.unique(points)) <= k:
+        return 1e-12
+    return max(float(KMeans(k, n_init=10, random_state=0).fit(points).inertia_), 1e-12)
+
+
+@client_detector(goal="availability", cite="Gabrielli et al. 2023, arXiv:2303.16668")
+class FLANDERS:
+    """Flags the f agents whose models differ most from a forecast of them by a matrix autoregression.
+
+    Local models, on a sample of coordinates, are the columns of a matrix per round; X_t is forecast as A X_{t-1} B,
+    fitted by alternating least squares on the window. The score is an agent's squared distance from its forecast.
+    Weakness: all agents must take part in each round, f are flagged in honest rounds too, and steady attackers are
+    forecast well.
+
+    Fields:
+        f: how many agents are flagged.
+        window: rounds that the model is fitted on.
+        sample: coordinates that are looked at, drawn once.
+        steps: alternations of the fit.
+
+    Reference: Gabrielli et al. 2023, arXiv:2303.16668.
+    """
+
+    f: int = 1
+    window: int = 5
+    sample: int = 100
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        if self.f < 0 or self.window < 1 or self.sample < 1 or self.steps < 1:
+            raise PluginError(
+                "f >= 0, and window, sample and steps >= 1", f"{self.f}, {self.window}, {self.sample}, {self.steps}"
+            )
+
+    def __call__(
+        self, view: ServerView, state: tuple[np.ndarray, ...] | None
+    ) -> tuple[Verdict, tuple[np.ndarray, ...]]:
+        n, d = view.updates.shape
+        if self.f >= n:
+            raise PluginError(f"f < n = {n}", f"f = {self.f}", "an agent must be left")
+        rng = np.random.default_rng(d)  # the same coordinates in every round
+        columns = torch.as_tensor(np.sort(rng.choice(d, min(self.sample, d), replace=False)), device=view.start.device)
+        models = (view.start[columns] + view.updates[:, columns]).double().cpu().numpy().T  # (sample, n)
+        past = tuple(each for each in state or () if each.shape == models.shape)
+        scores, flags = np.zeros(n), np.zeros(n, dtype=bool)
+        if len(past) >= 2:
+            scores = ((forecast(past, self.steps) - models) ** 2).sum(axis=0)
+            flags[np.argsort(-scores, kind="stable")[: self.f]] = True
+        return Verdict(scores, flags), (*past, models)[-self.window - 1 :]
+
+
+def forecast(past: tuple[np.ndarray, ...], steps: int, ridge: float = 1e-6) -> np.ndarray:
+    """A X B for the last X (p, n), where A (p, p) and B (n, n) carry each matrix of `past` over to the next.
+
+    Reference: Chen, Xiao and Yang 2021, J. Econometrics 222, alternating least squares.
+    """
+    pairs = list(itertools.pairwise(past))
+    p, n = past[0].shape
+    scale = ridge * max(np.mean([np.square(x).sum() for x in past]), 1e-30)
+    a, b = np.eye(p), np.eye(n)
+    for _ in range(steps):
+        moved = [a @ x for x, _ in pairs]
+        left = sum(m.T @ m for m in moved) + scale / n * np.eye(n)
+        b = np.linalg.solve(left, sum(m.T @ y for m, (_, y) in zip(moved, pairs, strict=True)) + scale / n * np.eye(n))
+        moved = [x @ b for x, _ in pairs]
+        right = sum(m @ m.T for m in moved) + scale / p * np.eye(p)
+        a = np.linalg.solve(
+            right, (sum(y @ m.T for m, (_, y) in zip(moved, pairs, strict=True)) + scale / p * np.eye(p)).T
+        ).T
+    return np.asarray(a @ past[-1] @ b)

@@ -1,0 +1,84 @@
+"""A client detector that leaves each agent out in turn and looks at rows of the server's own."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from antivenom.errors import NotApplicable, PluginError
+from antivenom.federated.aggregators import Mean
+from antivenom.federated.judging import accuracy
+from antivenom.protocols import Aggregator, ServerView
+from antivenom.registry import client_detector
+from antivenom.verdict import Verdict
+
+
+class Impact(enum.StrEnum):
+    """What an agent's presence is measured by."""
+
+    ERROR = "error"
+    LOSS = "loss"
+    UNION = "union"
+
+
+@client_detector(
+    goal=("availability", "targeted"), cite="Fang et al. 2020, USENIX Security, arXiv:1911.11815, section 5"
+)
+class LeaveOneOut:
+    """Flags the f agents whose presence costs the aggregate most on validation rows: ERR, LFR, or either of the two.
+
+    The score is what the measure loses by the agent's presence. "union" takes, for each agent, the better of its two
+    ranks. Weakness: it flags f agents in honest rounds too, needs honest rows, and n more evaluations of the rule; a
+    backdoor costs no accuracy.
+
+    Fields:
+        f: how many agents are flagged.
+        measure: "error" (ERR), "loss" (LFR) or "union".
+        rule: how updates are aggregated with and without the agent.
+
+    Reference: Fang et al. 2020, USENIX Security, arXiv:1911.11815, section 5.
+    """
+
+    f: int = 1
+    measure: Impact = Impact.UNION
+    rule: Aggregator = Mean()
+
+    def __post_init__(self) -> None:
+        if self.f < 0:
+            raise PluginError("f >= 0", f"{self.f}", "f is how many agents are flagged")
+
+    def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
+        if view.validation is None:
+            raise NotApplicable("validation rows of the server", "none", "set validation_rows in the scenario")
+        device, n = view.start.device, len(view.updates)
+        if self.f >= n:
+            raise PluginError(f"f < n = {n}", f"f = {self.f}", "an aggregate must be left")
+        x = torch.tensor(view.validation.dense, device=device)
+        y = torch.tensor(view.validation.y, device=device)
+        whole = self._measured(view, torch.ones(n, dtype=torch.bool), x, y)
+        impacts = np.array(
+            [whole - self._measured(view, torch.arange(n) != i, x, y) for i in range(n)]
+        )  # (n, 2): by how much error and loss rise with agent i present
+        match Impact(self.measure):
+            case Impact.ERROR:
+                scores = impacts[:, 0]
+            case Impact.LOSS:
+                scores = impacts[:, 1]
+            case Impact.UNION:
+                scores = impacts.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").max(axis=1).astype(float)
+        flags = np.zeros(n, dtype=bool)
+        flags[np.argsort(-scores, kind="stable")[: self.f]] = True
+        return Verdict(scores, flags), None
+
+    def _measured(self, view: ServerView, keep: Tensor, x: Tensor, y: Tensor) -> np.ndarray:
+        """(error, loss) of the aggregate of the kept agents; their weights are scaled to the sum of all."""
+        kept = keep.to(view.updates.device)
+        weights = view.weights[kept] * (view.weights.sum() / view.weights[kept].sum())
+        vector = view.start + self.rule(view.updates[kept], weights, view)
+        with torch.no_grad():
+            loss = F.cross_entropy(view.network.logits(vector, x), y)
+        return np.array([1 - accuracy(view.network, vector, x, y), float(loss.nan_to_num(nan=1e30, posinf=1e30))])
