@@ -76,8 +76,8 @@ class FoolsGold:
     """Gives little weight to clients whose updates, added up over the rounds, point in the same direction as another's.
 
     Sybils that share a goal are more alike than honest clients with different data. Honest clients that resemble a
-    sybil are pardoned; a logit spreads the weights. Weakness: blind to a single attacker, and it punishes honest
-    clients with equal data (IID shards).
+    sybil are pardoned; a logit spreads the weights. Weakness: blind to a single attacker, it punishes honest clients
+    with equal data (IID shards), and it keeps a vector of d numbers for every client.
 
     Fields:
         confidence: what is added to the logit.
