@@ -40,7 +40,7 @@ class FLTrust:
         return kernels.combine(trust * rescale / trust.sum(), updates)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2302.07588")
+@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
 class MoNNA:
     """The mean of the n - f updates nearest to one that is trusted.
 
@@ -52,7 +52,7 @@ class MoNNA:
         f: how many updates are left out; n >= 2f + 1.
         trusted: number of a row to trust; None is the server's own update, made of its root rows.
 
-    Reference: Farhadkhani et al. 2023, arXiv:2302.07588.
+    Reference: Farhadkhani et al. 2023, ICML, arXiv:2209.10931.
     """
 
     f: int = 1
