@@ -119,17 +119,21 @@ class Mitigation(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The r inputs that a targeted attacker wants misclassified; never altered at test time.
+    """What an attacker of integrity wants: r inputs misclassified, never altered at test time, or a trigger obeyed.
 
     Fields:
-        x: (r, ...) inputs.
+        x: (r, ...) inputs; none with a backdoor goal.
         y: (r,) true classes.
         wanted: (r,) classes the attacker wants.
+        target: the class that the trigger leads to (backdoor), or None.
+        trigger: what will be shown at test time (backdoor), or None.
     """
 
     x: Tensor
     y: Tensor
     wanted: Tensor
+    target: int | None = None
+    trigger: Trigger | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -166,6 +170,8 @@ class AgentView:
         past: earlier rounds in which they were chosen, oldest first.
         streams: their randomness in this round.
         benign: (b, d) this round's benign updates; only for an omniscient threat model.
+        members: the k agents' numbers among the attacker's own, from 0; all of them if empty.
+        num_chosen: how many agents take part in this round; None is all.
 
     Raises:
         ThreatError: on reading `benign_updates` without OMNISCIENT knowledge.
@@ -183,6 +189,8 @@ class AgentView:
     streams: Streams
     knowledge: Knowledge = Knowledge.OWN
     benign: Callable[[], Tensor] | None = field(default=None, repr=False)
+    members: tuple[int, ...] = ()
+    num_chosen: int | None = None
 
     @property
     def boost(self) -> float:
@@ -199,6 +207,12 @@ class AgentView:
 
 
 class Agent(Protocol):
+    """A strategy; one made of another strategy holds it in a field.
+
+    What else the engine asks of it, or of the one inside it, where it has it: `remembers`, how many past participations
+    it looks at (2 if absent), and `examples(shards)`, the k numbers of examples that it claims (the true ones if absent).
+    """
+
     def __call__(self, view: AgentView, /) -> Tensor:
         """The updates (k, d) that the malicious agents send."""
         ...

@@ -15,6 +15,7 @@ from typing import Any
 
 from antivenom.audit.statistics import Interval, excluded_at_most
 from antivenom.audit.trial import Record
+from antivenom.scenarios.outcome import harm_done
 
 LEVELS = ("logic-corruption", "data-manipulation", "data-injection", "transfer-learning", "federated")
 
@@ -249,12 +250,7 @@ def _cost(
 
 def _harm(goal: str, own: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
     """What the attack did in one seed, its floor subtracted."""
-    if goal == "availability":
-        above = number(twin["clean_accuracy"]) - number(twin["chance_accuracy"])
-        lost = number(twin["clean_accuracy"]) - number(own["clean_accuracy"])
-        return min(lost / above, 1.0) if above > 0 else math.nan  # below chance there is nothing more to lose
-    metric = "asr" if goal == "backdoor" else "target_confidence"
-    return number(own[metric]) - number(twin[metric])
+    return harm_done(goal, *({name: number(value) for name, value in metrics.items()} for metrics in (own, twin)))
 
 
 def _resolution(goal: str, finished: tuple[Record, ...]) -> float:

@@ -76,7 +76,7 @@ class Federation:
         rounds: the most rounds.
         partition: how the rows are shared.
         training: what an honest agent does; its optimiser state is fresh each round.
-        weighting: a_i = 1/K, or by each agent's share of all rows; never rescaled to the chosen agents.
+        weighting: a_i = 1/K, or by the share of all rows that each agent claims; never rescaled to the chosen agents.
         knowledge: whether malicious agents see the benign updates of the round.
 
     Reference: McMahan et al. 2017, arXiv:1602.05629; Bhagoji et al. 2019, arXiv:1811.12470, section 2.
@@ -127,7 +127,8 @@ class Federation:
 
         Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
         """
-        weights = self._weights(shards)
+        weights = self._weights(shards, agent)
+        remembers = max(2, _asked(agent, "remembers", 2))
         vector, state, memory = network.initial.clone(), None, None  # type: tuple[Tensor, Any, Any]
         past: tuple[Participation, ...] = ()
         for number in range(1, self.rounds + 1):
@@ -150,9 +151,11 @@ class Federation:
                     streams=own.child("attack"),
                     knowledge=self.knowledge,
                     benign=updates.clone,
+                    members=tuple(a - self.num_agents + self.num_malicious for a in bad),
+                    num_chosen=len(chosen),
                 )
                 sent = _checked(agent(view), len(bad), network.dimension, agent)
-                past = (*past, Participation(number, vector, sent))[-2:]  # agents need the last; two bound the memory
+                past = (*past, Participation(number, vector, sent))[-remembers:]  # a bound on the memory
                 updates = torch.cat([updates, sent])
             agents = (*good, *bad)
             finite = torch.isfinite(updates).all(dim=1)
@@ -185,12 +188,24 @@ class Federation:
         rng = streams.numpy("participants")
         return sorted(rng.choice(self.num_agents, self.agents_per_round, replace=False).tolist())
 
-    def _weights(self, shards: Shards) -> Tensor:
-        """(K,) a_i."""
+    def _weights(self, shards: Shards, agent: Agent | None) -> Tensor:
+        """(K,) a_i. A server cannot count rows: it takes the numbers that the agents claim."""
         if Weighting(self.weighting) is Weighting.UNIFORM:
             return torch.full((self.num_agents,), 1.0 / self.num_agents)
-        sizes = torch.tensor([float(shards.size(a)) for a in range(self.num_agents)])
-        return sizes / sizes.sum()
+        sizes = [float(shards.size(a)) for a in range(self.num_agents)]
+        owned = range(self.num_agents - self.num_malicious, self.num_agents)
+        claims = _asked(agent, "examples", None)
+        if callable(claims):
+            claimed = claims(tuple(shards.of_agent(a) for a in owned))
+            if len(claimed) != len(owned) or not all(0 <= count < float("inf") for count in claimed):
+                raise PluginError(
+                    f"{len(owned)} finite numbers of examples from {type(agent).__name__}",
+                    f"{claimed}",
+                    "claim one per malicious agent",
+                )
+            sizes[owned.start :] = map(float, claimed)
+        shares = torch.tensor(sizes)
+        return shares / shares.sum()
 
     @staticmethod
     def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None, memory: Any) -> tuple[Tensor, Any]:
@@ -211,6 +226,17 @@ def _without(view: ServerView, flags: np.ndarray) -> ServerView:
     keep = torch.as_tensor(~flags, device=view.updates.device)
     agents = tuple(agent for agent, flagged in zip(view.agents, flags, strict=True) if not flagged)
     return dataclasses.replace(view, updates=view.updates[keep], agents=agents, weights=view.weights[keep])
+
+
+def _asked(agent: Any, name: str, default: Any) -> Any:
+    """What the agent, or an agent that it is made of, says under that name."""
+    if hasattr(agent, name):
+        return getattr(agent, name)
+    inner = (
+        [getattr(agent, field.name) for field in dataclasses.fields(agent)] if dataclasses.is_dataclass(agent) else []
+    )
+    found = (_asked(part, name, None) for part in inner if dataclasses.is_dataclass(part))
+    return next((value for value in found if value is not None), default)
 
 
 def _checked(sent: Any, k: int, d: int, agent: Agent) -> Tensor:

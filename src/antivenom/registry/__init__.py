@@ -41,12 +41,13 @@ from antivenom.registry.entry import (
     load_file,
     register,
 )
-from antivenom.registry.fields import build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
+    "LATER",
     "Entry",
     "Kind",
     "agent",

@@ -98,9 +98,19 @@ def holds_plugin(hint: Any) -> bool:
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
+LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
+
+
 def describe(value: Any) -> dict[str, Any]:
-    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name."""
-    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
+
+    A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
+    """
+    fields = {
+        field.name: _plain(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+    }
     entry = registered(type(value))
     is_plugin = entry is not None and entry.cls is type(value)
     return {"name": type(value).__name__, **fields} if is_plugin else fields

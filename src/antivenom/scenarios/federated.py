@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks import NoAttack
+from antivenom.attacks import NoAttack, Patch
 from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
@@ -25,9 +26,11 @@ from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
 from antivenom.models.training import train
-from antivenom.protocols import Targets
-from antivenom.registry import Kind, entry_of
+from antivenom.protocols import Targets, Trigger
+from antivenom.registry import LATER, Kind, entry_of
+from antivenom.registry.entry import registered
 from antivenom.rng import Streams
+from antivenom.scenarios.checks import with_trigger
 from antivenom.scenarios.outcome import Outcome
 from antivenom.threat import Goal
 from antivenom.verdict import Verdict, quality
@@ -35,9 +38,9 @@ from antivenom.verdict import Verdict, quality
 
 @dataclass(frozen=True)
 class Federated:
-    """A federation in which the attacker wants chosen test inputs misclassified.
+    """A federation with malicious agents, who want it useless, chosen test inputs misclassified, or a trigger obeyed.
 
-    The targets are drawn from the test rows and taken out of them; by default among those that an honest model of the
+    Targets are drawn from the test rows and taken out of them; by default among those that an honest model of the
     attacker's own shard gets right, for an input that is misclassified anyway is no target. The server's validation
     rows come from the training rows. All of it depends on the seed alone, so trials with one seed are paired.
 
@@ -45,15 +48,18 @@ class Federated:
         data: name of the data set.
         model: a torch architecture.
         federation: the protocol.
-        goal: targeted.
+        goal: availability, targeted or backdoor.
         num_targets: r; one target goes from `source` to `target`, several get random points and random wrong classes.
-        source: true class of a single target; None is any.
-        target: class wanted for a single target; None is a random wrong one.
+        source: true class of a single target, or of the inputs that the trigger is judged on; None is any.
+        target: class wanted; None is a random wrong one for a target and class 0 for a trigger.
         only_right: draw targets that an honest model, trained on the attacker's shard alone, classifies correctly.
         stop_accuracy: end after the first round with this test accuracy; None runs all rounds.
         train_rows: use only so many training rows; None is all.
         test_rows: judge on only so many test rows; None is all.
         validation_rows: the server's own, taken from the training rows before they are shared.
+        trigger: what is shown at test time (backdoor).
+        edge_cases: training rows from the tail of `source` (furthest from its mean) that only the attacker holds; the
+            targets are then the tail of the test rows (targeted). 0: the attacker holds the targets themselves.
     """
 
     data: str = "digits"
@@ -68,11 +74,19 @@ class Federated:
     train_rows: int | None = None
     test_rows: int | None = None
     validation_rows: int = 100
+    trigger: Trigger = field(default=Patch(), metadata=LATER)
+    edge_cases: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
-        if Goal(self.goal) is not Goal.TARGETED:
-            raise ScenarioError("goal: targeted in a federation", f"{self.goal}", "other goals are not measured yet")
-        if self.source is not None and self.source == self.target:
+        if self.goal not in list(Goal):
+            raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
+        object.__setattr__(self, "goal", Goal(self.goal))
+        if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
+            raise ScenarioError(
+                "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"
+            )
+        target = 0 if self.goal is Goal.BACKDOOR and self.target is None else self.target
+        if self.source is not None and self.source == target:
             raise ScenarioError(
                 "a target that differs from the true class", f"{self.source} for both", "change target or source"
             )
@@ -83,10 +97,11 @@ class Federated:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""
         streams = Streams(seed)
         rule, detector = _server_side(defence)
-        agent = _agent(attack)
+        agent = _agent(attack, self.goal)
         split = load(self.data, streams)
         train = _some(split.train, self.train_rows, streams, "train rows", self.validation_rows)
         validation, train = train[: self.validation_rows], train[self.validation_rows :]
+        train, tail = self._tail_of(train)
         maker = learner(self.model, self.federation.training, device)
         if not isinstance(maker, TorchLearner):
             raise NotApplicable(
@@ -98,11 +113,12 @@ class Federated:
                 "a network without running statistics", ", ".join(network.buffers), "use GroupNorm, not BatchNorm"
             )
         shards = self.federation.shards(train, streams, device)
-        targets, test = self._targets(split.test, network, shards, streams, device)
-        judge = Judge(network, targets, test, device)
+        targets, test = self._targets(split.test, train, network, shards, streams, device)
+        judge = Judge(network, targets, test, device, self.source)
         notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
+        held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
         rounds = self.federation.rounds_of(
-            network, shards, targets, streams, agent, rule, detector, validation if len(validation) else None
+            network, shards, held, streams, agent, rule, detector, validation if len(validation) else None
         )
         for played in rounds:
             judge.look_at(played)
@@ -110,32 +126,47 @@ class Federated:
                 break
         return judge.outcome(tuple(note for note in notes if note))
 
+    def _tail_of(self, train: Dataset) -> tuple[Dataset, Dataset]:
+        """The training rows without the edge cases, and those."""
+        rows = _outermost(train, train, self.source)[: self.edge_cases]
+        if len(rows) < self.edge_cases:
+            raise DataError(f"{self.edge_cases} training rows of class {self.source}", f"{len(rows)}", "ask for fewer")
+        return train[np.setdiff1d(np.arange(len(train)), rows)], train[rows]
+
     def _targets(
-        self, test: Dataset, network: Network, shards: Shards, streams: Streams, device: str
+        self, test: Dataset, clean: Dataset, network: Network, shards: Shards, streams: Streams, device: str
     ) -> tuple[Targets, Dataset]:
-        """The targets, and the test rows without them."""
+        """What is wanted, and the test rows without the targets."""
+        if self.goal is not Goal.TARGETED:
+            nothing = _as_targets(test[:0], np.zeros(0, dtype=np.int64), device)
+            if self.goal is Goal.BACKDOOR:
+                target = 0 if self.target is None else self.target
+                self._check_classes(test, target)
+                nothing = dataclasses.replace(nothing, target=target, trigger=self.trigger)
+            return nothing, _some(test, self.test_rows, streams, "test rows")
         right = np.ones(len(test), dtype=bool)
         if self.only_right:
             own = shards.of_agent(self.federation.num_agents - 1)
             vector, _ = train(network, network.initial, *own, self.federation.training, streams.child("own model"))
             right = TorchModel(network, vector, network.buffers).predict(test.x) == test.y
-        rows, wanted = self._drawn(test, right, streams.numpy("targets"))
-        chosen, rest = test[rows], test[np.setdiff1d(np.arange(len(test)), rows)]
-        drawn = Targets(
-            torch.tensor(chosen.x, device=device),
-            torch.tensor(chosen.y, device=device),
-            torch.tensor(wanted, device=device),
-        )
-        return drawn, _some(rest, self.test_rows, streams, "test rows")
+        rows, wanted = self._drawn(test, clean, right, streams.numpy("targets"))
+        rest = test[np.setdiff1d(np.arange(len(test)), rows)]
+        return _as_targets(test[rows], wanted, device), _some(rest, self.test_rows, streams, "test rows")
 
-    def _drawn(self, test: Dataset, right: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (r,) of the targets and the classes (r,) wanted; `right` (n,) says which rows may be drawn."""
+    def _check_classes(self, test: Dataset, target: int | None) -> None:
         c = test.num_classes
-        for role, value in (("source", self.source), ("target", self.target)):
+        for role, value in (("source", self.source), ("target", target)):
             if value is not None and not 0 <= value < c:
                 raise ScenarioError(
                     f"{role} from 0 to {c - 1} for {self.data}", f"{value}", f"name one of its {c} classes"
                 )
+
+    def _drawn(
+        self, test: Dataset, clean: Dataset, right: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (r,) of the targets and the classes (r,) wanted; `right` (n,) says which rows may be drawn."""
+        c = test.num_classes
+        self._check_classes(test, self.target)
         if self.source is not None:
             right = right & (test.y == self.source)
         if self.target is not None:
@@ -147,8 +178,27 @@ class Federated:
             )
         rows = rng.choice(eligible, self.num_targets, replace=False)
         shift = rng.integers(1, c, size=self.num_targets)
+        if self.edge_cases:
+            outermost = _outermost(test, clean, self.source)
+            rows = outermost[np.isin(outermost, eligible)][: self.num_targets]
+            shift[:] = shift[0]  # one class for the whole tail
         wanted = (test.y[rows] + shift) % c if self.target is None else np.full(self.num_targets, self.target)
         return rows, wanted
+
+
+def _outermost(rows: Dataset, clean: Dataset, label: int | None) -> np.ndarray:
+    """Numbers of the rows of that class, the one furthest from the class's mean in the clean rows first."""
+    found = np.flatnonzero(rows.y == label)
+    if not len(found):
+        return found
+    apart = np.linalg.norm(rows.flat[found] - clean.flat[clean.y == label].mean(axis=0), axis=1)
+    return found[np.argsort(-apart, kind="stable")]
+
+
+def _as_targets(rows: Dataset, wanted: np.ndarray, device: str) -> Targets:
+    return Targets(
+        torch.tensor(rows.x, device=device), torch.tensor(rows.y, device=device), torch.tensor(wanted, device=device)
+    )
 
 
 def _some(data: Dataset, rows: int | None, streams: Streams, name: str, reserve: int = 0) -> Dataset:
@@ -174,23 +224,39 @@ def _server_side(defence: Any) -> tuple[Any, Any]:
     return (Mean() if defence is None else defence), None
 
 
-def _agent(attack: Any) -> Any:
-    """The agent, or None for no attack."""
+def _agent(attack: Any, goal: Goal) -> Any:
+    """The agent, or None for no attack.
+
+    Raises:
+        NotApplicable: it is no agent, or it, or an agent that it is made of, wants something else.
+    """
     if attack is None or isinstance(attack, NoAttack):
         return None
-    if entry_of(attack).kind is not Kind.AGENT:
-        raise NotApplicable(
-            "a malicious agent in a federation", f"a {entry_of(attack).kind}", "use it in another scenario"
-        )
+    entry = entry_of(attack)
+    if entry.kind is not Kind.AGENT:
+        raise NotApplicable("a malicious agent in a federation", f"a {entry.kind}", "use it in another scenario")
+    if goal not in entry.goals:
+        wants = " or ".join(entry.goals)
+        raise NotApplicable(f"an agent whose goal is {goal}", f"{entry.name}, whose goal is {wants}", "change `goal`")
+    for part in (getattr(attack, known.name) for known in dataclasses.fields(attack)):
+        inner = registered(type(part))
+        if inner is not None and inner.kind is Kind.AGENT:
+            _agent(part, goal)
     return attack
 
 
 class Judge:
     """Looks at every round with the truth in hand: the test rows, the targets, who is malicious."""
 
-    def __init__(self, network: Network, targets: Targets, test: Dataset, device: str) -> None:
+    def __init__(
+        self, network: Network, targets: Targets, test: Dataset, device: str, source: int | None = None
+    ) -> None:
         self.network, self.targets = network, targets
         self.x, self.y = torch.tensor(test.x, device=device), torch.tensor(test.y, device=device)
+        self.shown: Tensor | None = None
+        if targets.trigger is not None:
+            others = test.y != targets.target if source is None else test.y == source
+            self.shown = torch.tensor(with_trigger(targets.trigger, test.dense[others]), device=device)
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self._flags: list[np.ndarray] = []
@@ -217,6 +283,9 @@ class Judge:
         yield "accuracy", self._accuracy(played.end)
         yield "target_confidence", float(shares.gather(1, wanted[:, None]).mean())
         yield "targets_hit", float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
+        if self.shown is not None:
+            obeyed = probabilities(self.network, played.end, self.shown)
+            yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
 
     def _malicious(self, played: Round) -> Iterator[tuple[str, float]]:
         """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms."""
@@ -278,6 +347,8 @@ class Judge:
             "benign_range_statistic": _mean(self.curves["benign_range_statistic"]),
             "malicious_selected": _mean(self.curves["malicious_selected"]),
         }
+        if "asr" in last:
+            metrics["asr"] = last["asr"]
         if self._flags:
             owned = np.concatenate(self._owned)
             judged = quality(Verdict(np.concatenate(self._scores), np.concatenate(self._flags)), owned)

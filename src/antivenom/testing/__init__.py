@@ -114,5 +114,5 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, (tuple, list)):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, Tensor):
-        return torch.equal(a, b)
+        return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())  # a sender of NaN repeats itself
     return bool(np.array_equal(a, b))

@@ -187,7 +187,7 @@ def _answers(model: Model, data: Dataset) -> np.ndarray:
 
 def _agent(plugin: Any, entry: Entry) -> Iterator[Check]:
     def sent(k: int, past: bool) -> Any:
-        view = _agent_view(k, past)
+        view = _agent_view(k, past, Goal.BACKDOOR in entry.goals)
         inputs = (view.start, view.targets.x, *(tensor for shard in view.shards for tensor in shard))
         try:
             updates = _unchanged(entry, inputs, lambda: plugin(view))
@@ -211,7 +211,7 @@ def _federation() -> tuple[Dataset, Network, Shards, Tensor]:
     return data, network, Shards.of(data, np.array_split(np.arange(300), 10)), updates
 
 
-def _agent_view(k: int, past: bool) -> AgentView:
+def _agent_view(k: int, past: bool, backdoor: bool) -> AgentView:
     _, network, shards, updates = _federation()
     before = (Participation(1, network.initial - 0.01, updates[:k]),) if past else ()
     x, y = shards.of_agent(0)
@@ -221,7 +221,7 @@ def _agent_view(k: int, past: bool) -> AgentView:
         network=network,
         training=TRAINING,
         shards=tuple(shards.of_agent(9 - i) for i in range(k)),
-        targets=Targets(x[:1], y[:1], (y[:1] + 1) % 10),
+        targets=Targets(x[:1], y[:1], (y[:1] + 1) % 10, *((0, Patch()) if backdoor else ())),
         num_agents=10,
         weight=0.1,
         past=before,

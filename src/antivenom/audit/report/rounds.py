@@ -24,9 +24,8 @@ def federations(summary: Summary) -> dict[str, Any]:
 def _one(cell: CellResult, own: list[CellResult], number: int) -> dict[str, Any]:
     family = [cell] + [c for c in own if (c.group, c.attack) == (cell.group, cell.attack) and c.defence != "none"]
     names = ["no defence" if c.defence == "none" else c.defence for c in family]
-    confidence = [
-        _line(n, c, "target_confidence", i, band=i == 0) for i, (n, c) in enumerate(zip(names, family, strict=True))
-    ]
+    curve, what = WANTED[cell.goal]
+    wanted = [_line(n, c, curve, i, band=i == 0) for i, (n, c) in enumerate(zip(names, family, strict=True))]
     accuracy = [
         _line("global model", cell, "accuracy", 0, band=True),
         _line("malicious model alone", cell, "malicious_accuracy", 1, band=True),
@@ -36,32 +35,46 @@ def _one(cell: CellResult, own: list[CellResult], number: int) -> dict[str, Any]
         _range("malicious to benign", cell, "malicious_distance", 1),
     ]
     panels = [
-        Panel("target confidence", confidence, level=cell.limit),
+        Panel(what, wanted, level=None if curve == "accuracy" else cell.limit),
         Panel("test accuracy", accuracy),
         Panel("L2 distance of updates", apart, percent=False),
     ]
     title = f"{cell.attack} in {cell.group}, round by round"
     said = (
-        f"Target confidence ends at {_last(confidence[0])} without defence; the malicious model alone has a test accuracy "
+        f"{what.capitalize()} ends at {_last(wanted[0])} without defence; the malicious model alone has a test accuracy "
         f"of {_last(accuracy[1])} in the last round, the global model {_last(accuracy[0])}. The table below has every round."
     )
-    rows = list(zip(*(_table(cell, curve) for curve in TABLE), strict=True))
+    heads = {curve: head for curve, head in TABLE.items() if curve not in UNWANTED[cell.goal]}
+    rows = list(zip(*(_table(cell, curve) for curve in heads), strict=True))
     return {
         "title": title,
         "figure": curves(panels, f"rounds{number}", title, said),
-        "heads": list(TABLE.values()),
+        "heads": list(heads.values()),
         "rows": rows,
         "seeds": cell.finished,
     }
 
 
+# The curve of what the attacker wants, by goal, and its name.
+WANTED = {
+    "targeted": ("target_confidence", "target confidence"),
+    "backdoor": ("asr", "attack success rate"),
+    "availability": ("accuracy", "test accuracy by defence"),
+}
 TABLE = {
+    "asr": "attack success rate",
     "target_confidence": "target confidence",
     "targets_hit": "targets hit",
     "accuracy": "global accuracy",
     "malicious_accuracy": "malicious model alone",
     "range_statistic": "range statistic of the malicious update",
     "benign_range_statistic": "greatest range statistic of a benign update",
+}
+# Curves that have no meaning under a goal.
+UNWANTED = {
+    "targeted": ("asr",),
+    "backdoor": ("target_confidence", "targets_hit"),
+    "availability": ("asr", "target_confidence", "targets_hit"),
 }
 
 

@@ -1,0 +1,186 @@
+"""Attackers who know the defence: stay within its bound, or tune the scale against the very rule that is in use."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from antivenom.data import Dataset
+from antivenom.errors import PluginError
+from antivenom.federated.agents.knowledge import benign, crowd
+from antivenom.federated.agents.teams import EVERY_GOAL
+from antivenom.federated.aggregators import Mean
+from antivenom.protocols import Agent, AgentView, Aggregator, ServerView
+from antivenom.registry import agent
+from antivenom.threat import Knowledge
+
+
+class Centre(enum.StrEnum):
+    """What an update is scaled about."""
+
+    ZERO = "zero"
+    BENIGN = "benign"
+
+
+class Damage(enum.StrEnum):
+    """What an aggregate is worth to the attacker."""
+
+    DISTANCE = "distance"
+    REVERSAL = "reversal"
+
+
+@agent(goal=EVERY_GOAL, cite="Sun et al. 2019, arXiv:1911.07963")
+class NormBounded:
+    """Any agent, its update shortened to the length that the server lets pass.
+
+    Without it a clipping server is judged against an attacker who does not know of the clipping. Weakness: a bound of
+    the length of honest updates leaves a boosted attack no more than an honest agent's share.
+
+    Fields:
+        agent: the strategy.
+        bound: largest L2 length, in the unit of an update; None is the median length of the benign updates.
+        knowledge: for a bound of None: own or omniscient; None is what the threat model grants.
+
+    Reference: Sun et al. 2019, arXiv:1911.07963, section 4.
+    """
+
+    agent: Agent
+    bound: float | None = None
+    knowledge: Knowledge | None = None
+
+    def __post_init__(self) -> None:
+        if self.bound is not None and not self.bound >= 0:
+            raise PluginError("bound >= 0", f"{self.bound}", "give an L2 length")
+
+    def __call__(self, view: AgentView) -> Tensor:
+        sent = self.agent(view)
+        bound = self.bound
+        if bound is None:
+            bound = float(benign(view, self.knowledge).norm(dim=1).quantile(0.5))
+        lengths = sent.double().norm(dim=1, keepdim=True)
+        shortened = sent * (bound / lengths.clamp_min(1e-30)).clamp(max=1.0).to(sent.dtype)
+        # Rounding may leave it a hair too long, and a server's bound is exact.
+        return torch.where(shortened.double().norm(dim=1, keepdim=True) > bound, shortened * (1 - 1e-6), shortened)
+
+
+@agent(goal=EVERY_GOAL, cite="Shejwalkar et al. 2022, arXiv:2108.10241")
+class Scaled:
+    """Any agent, its update scaled about zero or about the mean of the benign updates.
+
+    Weakness: a fixed factor is a guess; `LineSearch` finds it.
+
+    Fields:
+        agent: the strategy.
+        factor: 1 leaves the update as it is.
+        centre: zero, or benign for the mean of the benign updates.
+        knowledge: for the benign mean: own or omniscient; None is what the threat model grants.
+
+    Reference: Shejwalkar et al. 2022, IEEE S&P, arXiv:2108.10241 (PGA scales its update so).
+    """
+
+    agent: Agent
+    factor: float = 1.0
+    centre: Centre = Centre.ZERO
+    knowledge: Knowledge | None = None
+
+    def __call__(self, view: AgentView) -> Tensor:
+        middle = _middle(view, self.centre, self.knowledge)
+        return middle + self.factor * (self.agent(view) - middle)
+
+
+@agent(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
+class LineSearch:
+    """Any agent, its scale tuned against the actual rule, so that the aggregate is damaged most.
+
+    Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The step doubles while the
+    damage grows and shrinks from then on. With own knowledge the search runs on estimates, filled up to the number of
+    benign agents. A rule that looks at the server's rows is given the attacker's own in their place. Weakness: one round's
+    aggregate is not the end metric (`worst_case` is), and one scale is one dimension.
+
+    Fields:
+        agent: the strategy whose scale is tuned.
+        rule: the aggregation rule in use, with all its steps.
+        centre: what is scaled about: zero, or benign for the mean of the benign updates.
+        damage: distance of the aggregate from the benign mean, or reversal, its length against the benign mean.
+        evaluations: of the rule, per round.
+        start: first scale tried, 0 or more.
+        step: first step.
+        ratio: what the step is multiplied by while closing in, between 0.5 and 1.
+        knowledge: own or omniscient; None is what the threat model grants.
+
+    Reference: the search is that of byzfl 0.0.11 (LineMaximize); Allouah et al. 2023, AISTATS, arXiv:2302.01772.
+    """
+
+    agent: Agent
+    rule: Aggregator = Mean()
+    centre: Centre = Centre.ZERO
+    damage: Damage = Damage.DISTANCE
+    evaluations: int = 20
+    start: float = 0.0
+    step: float = 10.0
+    ratio: float = 0.8
+    knowledge: Knowledge | None = None
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 1 or self.start < 0 or self.step <= 0 or not 0.5 < self.ratio < 1:
+            raise PluginError(
+                "evaluations >= 1, start >= 0, step > 0 and ratio between 0.5 and 1",
+                f"{self.evaluations}, {self.start}, {self.step} and {self.ratio}",
+                "correct LineSearch",
+            )
+
+    def __call__(self, view: AgentView) -> Tensor:
+        known = crowd(view, self.knowledge)
+        middle = _middle(view, self.centre, self.knowledge)
+        sent = self.agent(view) - middle
+        mean, reversal = known.mean(dim=0), Damage(self.damage) is Damage.REVERSAL
+
+        def damage(scale: float) -> float:
+            rows = torch.cat([known, middle + scale * sent])
+            weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
+            moved = self.rule(rows, weights, _server(view, rows, weights))
+            harm = float(-(moved @ mean) if reversal else (moved - mean).norm())
+            return harm if math.isfinite(harm) else -math.inf
+
+        return middle + line_maximum(damage, self.evaluations, self.start, self.step, self.ratio) * sent
+
+
+def line_maximum(
+    function: Callable[[float], float], evaluations: int, start: float, step: float, ratio: float
+) -> float:
+    """The best of so many points x >= start: the step doubles while the value grows, and shrinks from then on."""
+    best, value, growing = start, function(start), True
+    for _ in range(evaluations - 1):
+        found = function(best + step)
+        better = found > value
+        if better:
+            best, value = best + step, found
+        growing = growing and better
+        step *= 2 if growing else ratio
+    return best
+
+
+def _middle(view: AgentView, centre: Centre, knowledge: Knowledge | None) -> Tensor:
+    if Centre(centre) is Centre.BENIGN:
+        return benign(view, knowledge).mean(dim=0)
+    return torch.zeros_like(view.start)
+
+
+def _server(view: AgentView, rows: Tensor, weights: Tensor) -> ServerView:
+    """What the attacker can play of the server: its own first shard stands for the server's rows."""
+    x, y = view.shards[0]
+    own = Dataset(x.cpu().numpy(), y.cpu().numpy(), tuple(map(str, range(view.network.num_classes))))
+    return ServerView(
+        round=view.round,
+        start=view.start,
+        updates=rows,
+        agents=tuple(range(len(rows))),
+        weights=weights,
+        network=view.network,
+        validation=own if len(own) else None,
+        training=view.training,
+    )

@@ -1,0 +1,111 @@
+"""A little is enough: stay within the spread of the benign updates in every coordinate."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import norm
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.federated.agents.implanting import backdoor_rows, backdoored
+from antivenom.federated.agents.knowledge import alike, benign, moments
+from antivenom.federated.agents.objectives import each_member
+from antivenom.protocols import AgentView
+from antivenom.registry import agent
+from antivenom.threat import Goal, Knowledge
+
+
+@agent(goal=Goal.AVAILABILITY, cite="Baruch et al. 2019, arXiv:1902.06156")
+class ALIE:
+    """Sends mean - z * std of the benign updates: as far as a majority of them can be made to stand behind it.
+
+    The shift is inside the spread of every coordinate, yet all coordinates shift at once. Weakness: that sum is long, so
+    rules that look at whole vectors in many dimensions see it; and with few malicious agents the paper's z is below 0.
+
+    Fields:
+        z: number of standard deviations; None is the paper's, from n and f of the round. A negative one adds.
+        knowledge: own or omniscient; None is what the threat model grants. The paper estimates from the own shards.
+
+    Reference: Baruch et al. 2019, NeurIPS, arXiv:1902.06156, section 3.
+    """
+
+    z: float | None = None
+    knowledge: Knowledge | None = None
+
+    def __call__(self, view: AgentView) -> Tensor:
+        mean, spread = moments(benign(view, self.knowledge))
+        return alike(view, mean - (z_of(view) if self.z is None else self.z) * spread)
+
+
+@agent(goal=(Goal.BACKDOOR, Goal.TARGETED), cite="Baruch et al. 2019, arXiv:1902.06156")
+class ALIEBackdoor:
+    """A backdoor update, kept by its loss and by clipping within z standard deviations of the benign mean.
+
+    Training starts from the mean of the benign updates and minimises
+    alpha * (cross-entropy with backdoor rows) + (1 - alpha) * mean of (distance from there / z std)^2. Weakness: where
+    the benign updates agree there is no room, so with one local epoch on even shards the backdoor comes slowly.
+
+    Fields:
+        z: half-width of the room, in standard deviations; 0.2 in the paper.
+        alpha: weight of the backdoor against the distance, 0 to 1; 0.2 in the paper.
+        share: of every batch that is backdoor rows, 0 to 1.
+        epochs: passes over the own shard; None is what an honest agent makes.
+        knowledge: own or omniscient; None is what the threat model grants.
+
+    Reference: Baruch et al. 2019, NeurIPS, arXiv:1902.06156, section 3.3.
+    """
+
+    z: float = 0.2
+    alpha: float = 0.2
+    share: float = 0.5
+    epochs: int | None = None
+    knowledge: Knowledge | None = None
+
+    def __post_init__(self) -> None:
+        if self.z <= 0 or not 0 <= self.alpha <= 1:
+            raise PluginError("z > 0 and alpha from 0 to 1", f"{self.z} and {self.alpha}", "correct ALIEBackdoor")
+
+    def __call__(self, view: AgentView) -> Tensor:
+        mean, spread = moments(benign(view, self.knowledge))
+        room = self.z * spread
+        centre = view.start + mean
+
+        def distance(vector: Tensor) -> Tensor:
+            return crowding(vector, centre, room)
+
+        def update(member: int) -> Tensor:
+            end = backdoored(
+                view,
+                member,
+                backdoor_rows(view, member),
+                self.share,
+                start=centre,
+                epochs=self.epochs,
+                alpha=self.alpha,
+                term=distance,
+            )
+            return (end - view.start).clamp(mean - room, mean + room)
+
+        return each_member(view, update)
+
+
+def crowding(vector: Tensor, centre: Tensor, room: Tensor) -> Tensor:
+    """Mean over the coordinates of ((w - centre) / room)^2; the paper has the sum, which grows with d."""
+    return ((vector - centre) / room.clamp_min(1e-5)).square().mean()
+
+
+def z_of(view: AgentView) -> float:
+    """The paper's z for this round's n and f."""
+    n = view.num_agents if view.num_chosen is None else view.num_chosen
+    return z_max(n, len(view.shards))
+
+
+def z_max(n: int, f: int) -> float:
+    """The largest z with Phi(z) < (n - f - s) / (n - f), s = floor(n / 2 + 1) - f the supporters that are needed.
+
+    It is bounded to 0.001 of the probability on either side, where it would be infinite.
+    """
+    needed = math.floor(n / 2 + 1) - f
+    share = (n - f - needed) / max(n - f, 1)
+    return float(norm.ppf(min(max(share, 1e-3), 1 - 1e-3)))

@@ -1,0 +1,113 @@
+"""Clients that cheat the protocol: a false number of examples, no work at all, one client under many names."""
+
+from __future__ import annotations
+
+import enum
+
+import torch
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.federated.agents.knowledge import alike
+from antivenom.federated.agents.objectives import each_member
+from antivenom.federated.agents.teams import EVERY_GOAL, spoken_for
+from antivenom.protocols import Agent, AgentView
+from antivenom.registry import agent
+from antivenom.threat import Goal
+
+
+@agent(goal=EVERY_GOAL, cite="Fung et al. 2020, RAID; Flower's num-examples")
+class FalseExamples:
+    """Any agent that claims more examples than it has, so that a weighted mean gives it a larger share.
+
+    It has an effect only where `weighting: examples` takes the numbers that clients report. Weakness: a cap on the
+    weights, or uniform ones, undo it.
+
+    Fields:
+        agent: what is sent.
+        factor: claimed examples, as a multiple of the true number.
+
+    Reference: the trust in reported numbers is McMahan et al. 2017, arXiv:1602.05629, section 2.
+    """
+
+    agent: Agent
+    factor: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.factor < float("inf"):
+            raise PluginError("a finite factor >= 0", f"{self.factor}", "10 claims ten times the true number")
+
+    def examples(self, shards: tuple[tuple[Tensor, Tensor], ...]) -> tuple[float, ...]:
+        """What is claimed for shards of x and y."""
+        return tuple(self.factor * len(y) for _, y in shards)
+
+    def __call__(self, view: AgentView) -> Tensor:
+        return self.agent(view)
+
+
+class Idleness(enum.StrEnum):
+    """What a free rider sends in place of work."""
+
+    ZEROS = "zeros"
+    NOISE = "noise"
+    LAST_CHANGE = "last-change"
+
+
+@agent(goal=Goal.AVAILABILITY, cite="Lin et al. 2019, arXiv:1911.12560")
+class FreeRider:
+    """Does no training and sends what looks like an update, to get the global model for nothing.
+
+    "last-change" sends the last change of the global model, plus noise: the delta weights attack. Weakness: zeros and
+    plain noise are easily told apart; it means no harm, and a few of them only slow the training down.
+
+    Fields:
+        kind: zeros, noise or last-change (noise in the first round).
+        std: standard deviation of the noise in every coordinate, in the unit of the updates; 0 with zeros.
+
+    Reference: Lin et al. 2019, arXiv:1911.12560; Fraboni et al. 2021, AISTATS, arXiv:2006.11901.
+    """
+
+    kind: Idleness = Idleness.LAST_CHANGE
+    std: float = 1e-3
+
+    def __call__(self, view: AgentView) -> Tensor:
+        kind = Idleness(self.kind)
+        base = torch.zeros_like(view.start)
+        if kind is Idleness.LAST_CHANGE and view.past:
+            last = view.past[-1]
+            base = (view.start - last.start) / (view.round - last.round)
+        if kind is Idleness.ZEROS:
+            return alike(view, base)
+
+        def update(member: int) -> Tensor:
+            generator = view.streams.child("member", member).torch("noise", device=base.device)
+            return base + self.std * torch.randn(base.shape, generator=generator, device=base.device, dtype=base.dtype)
+
+        return each_member(view, update)
+
+
+@agent(goal=EVERY_GOAL, cite="Fung et al. 2020, RAID, arXiv:1808.04866")
+class Sybils:
+    """One attacker under many names: every malicious agent sends the first one's update, with a little noise.
+
+    Only the first agent's shard is used. Weakness: the copies are more alike than honest updates ever are, which
+    FoolsGold looks for; the noise trades that against strength.
+
+    Fields:
+        agent: the strategy of the one attacker.
+        noise: length of each copy's noise as a share of the update's length; the first is sent as it is.
+
+    Reference: Fung et al. 2020, RAID, arXiv:1808.04866.
+    """
+
+    agent: Agent
+    noise: float = 0.0
+
+    def __call__(self, view: AgentView) -> Tensor:
+        sent = alike(view, self.agent(spoken_for(view, view.shards[:1], len(view.shards)))[0])
+        generator = view.streams.torch("sybils", device=sent.device)
+        noise = torch.randn(sent.shape, generator=generator, device=sent.device, dtype=sent.dtype)
+        noise = self.noise * sent.norm(dim=1, keepdim=True) * noise / noise.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        noise[0] = 0
+        copies: Tensor = sent + noise
+        return copies

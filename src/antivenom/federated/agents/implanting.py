@@ -1,0 +1,103 @@
+"""How a backdoor is trained into an update: the rows that carry it, and local training with a further term and limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from antivenom.errors import NotApplicable
+from antivenom.federated.agents.objectives import Objective
+from antivenom.protocols import AgentView
+
+Rows = tuple[Tensor, Tensor]
+
+
+def backdoor_rows(
+    view: AgentView, member: int, part: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+) -> Rows:
+    """Inputs and labels that teach what the attacker wants.
+
+    With a trigger: the member's rows of other classes with the trigger in them, labelled as the target; `part(before,
+    after)` may keep some of the trigger only. Without one: the targets, labelled as wanted.
+
+    Raises:
+        NotApplicable: the scenario has neither.
+    """
+    wants = view.targets
+    if wants.trigger is not None and wants.target is not None:
+        x, y = view.shards[member]
+        plain = x[y != wants.target].cpu().numpy()
+        shown = wants.trigger(plain) if len(plain) else plain
+        if part is not None and len(plain):
+            shown = part(plain, shown)
+        rows = torch.as_tensor(np.ascontiguousarray(shown), dtype=x.dtype, device=x.device)
+        return rows, y.new_full((len(rows),), wants.target)
+    if not len(wants):
+        raise NotApplicable("a trigger or targets", "neither", "set the scenario's goal to backdoor or targeted")
+    return wants.x, wants.wanted
+
+
+def backdoored(
+    view: AgentView,
+    member: int,
+    rows: Rows,
+    share: float,
+    *,
+    start: Tensor | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    alpha: float = 1.0,
+    term: Objective | None = None,
+    free: Tensor | None = None,
+    project: Callable[[Tensor], Tensor] | None = None,
+    stop_loss: float = 0.0,
+) -> Tensor:
+    """(d,) parameters after local training in which `share` of every batch is backdoor rows.
+
+    The loss is alpha * cross-entropy + (1 - alpha) * term. Only coordinates that are `free` (d,) get a gradient;
+    `project` is applied after every step; training ends when the loss on the backdoor rows of a batch falls below
+    `stop_loss`. Without backdoor rows (a shard of the target class only) the batches are honest.
+    """
+    training = dataclasses.replace(
+        view.training,
+        epochs=view.training.epochs if epochs is None else epochs,
+        learning_rate=view.training.learning_rate if learning_rate is None else learning_rate,
+    )
+    streams = view.streams.child("member", member, "backdoor")
+    device = view.start.device
+    forward = view.network.training_forward(
+        streams.torch("dropout", device=device), {name: b.clone() for name, b in view.network.buffers.items()}
+    )
+    x, y = view.shards[member]
+    bad_x, bad_y = rows
+    leaf = (view.start if start is None else start).detach().clone().requires_grad_()
+    optimizer = training.optimizer_for(leaf)
+    order, draws = streams.numpy("order"), streams.numpy("draws")
+    for batch in training.batches(len(y), order):
+        number = round(share * len(batch)) if len(bad_y) else 0
+        kept = torch.as_tensor(batch[number:], device=device)
+        drawn = torch.as_tensor(draws.integers(0, max(len(bad_y), 1), size=number), device=device)
+        logits = forward(leaf, torch.cat([bad_x[drawn], x[kept]]))
+        losses = F.cross_entropy(logits, torch.cat([bad_y[drawn], y[kept]]), reduction="none")
+        if number and float(losses[:number].detach().mean()) < stop_loss:
+            break
+        loss = losses.mean() if term is None else alpha * losses.mean() + (1 - alpha) * term(leaf)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        leaf.grad = gradient if free is None else gradient * free
+        optimizer.step()
+        if project is not None:
+            with torch.no_grad():
+                leaf.copy_(project(leaf))
+    return leaf.detach()
+
+
+def to_ball(vector: Tensor, centre: Tensor, radius: float) -> Tensor:
+    """The nearest point to `vector` (d,) within L2 distance `radius` of `centre`."""
+    apart = vector - centre
+    length = torch.linalg.vector_norm(apart)
+    return centre + apart * (radius / length).clamp(max=1.0) if length > 0 else vector.clone()
