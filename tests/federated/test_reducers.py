@@ -49,6 +49,9 @@ def test_arc_by_hand() -> None:
     np.testing.assert_allclose(clipped[:2], THREE[:2])
     np.testing.assert_allclose(clipped[2], [4.41004009, 5.04004582, 5.67005155])
     assert ARC(f=0)(THREE)[0].tolist() == THREE
+    # n = 11, f = 2: k = floor(4/11 * 9) = 3: 11, 10 and 9 become 8.
+    line = np.arange(1.0, 12.0)[:, None]
+    np.testing.assert_allclose(ARC(f=2)(line)[0], np.minimum(line, 8.0))
 
 
 def test_nearest_neighbour_mixing_by_hand() -> None:

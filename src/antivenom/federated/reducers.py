@@ -103,8 +103,7 @@ class NNM:
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
         enough(self, n, self.f, 2, 1)
-        apart = gram.squared_distances.fill_diagonal_(-1)  # the row itself comes before its doubles
-        near = apart.sort(dim=1, stable=True).indices[:, : n - self.f]
+        near = gram.squared_distances.sort(dim=1, stable=True).indices[:, : n - self.f]
         return torch.zeros(n, n, dtype=torch.float64).scatter(1, near, 1 / (n - self.f))
 
 

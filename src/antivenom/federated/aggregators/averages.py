@@ -38,7 +38,7 @@ class CappedMean:
 
     Fields:
         f: how many clients are assumed to lie; f < n.
-        share: the most that the f heaviest clients may hold together (0 to 1); at least f/n is needed, and used.
+        share: the most that the f heaviest clients may hold together (0 to 1); below f/n all weights become equal.
 
     Reference: Portnoy et al. 2020, arXiv:2004.04986.
     """
@@ -56,13 +56,13 @@ class CappedMean:
 
     def capped(self, weights: Tensor) -> Tensor:
         """(n,) the weights that are used."""
-        n, total = len(weights), weights.sum()
-        share = max(self.share, self.f / n)
-        if self.f == 0 or total <= 0 or share >= 1:
+        n, total, share = len(weights), weights.sum(), self.share
+        if self.f == 0 or total <= 0:
             return weights
         ordered = weights.double().sort(descending=True).values
         # With the k heaviest at the cap c and the rest below it, the f heaviest hold min(k, f) c + the next f - k.
-        # Solve "they hold `share`" for every k; the right k is the one whose c separates the k-th from the next.
+        # Solve "they hold `share`" for every k; the right k is the one whose c separates the k-th from the next. For a
+        # share below f/n there is none, and all weights become equal.
         sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
         if sums[self.f] <= share * sums[n]:
             return weights

@@ -12,8 +12,6 @@ from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, eno
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
 
-_FLOOR = 1e-300  # keeps the reciprocal of a distance of zero finite
-
 
 @aggregator(goal=EVERY_GOAL, cite="Pillutla et al. 2022, arXiv:1912.13445")
 class GeometricMedian:
@@ -80,7 +78,7 @@ class CAF:
         enough(self, n, self.f, 2, 1)
         c = np.ones(n)
         best, smallest = c / n, np.inf
-        while c.sum() > max(n - 2 * self.f, _FLOOR):
+        while c.sum() > n - 2 * self.f:
             share = c / c.sum()
             towards = products @ share
             centred = products - towards[:, None] - towards[None, :] + share @ towards
@@ -88,10 +86,11 @@ class CAF:
             values, vectors = np.linalg.eigh(root[:, None] * centred * root[None, :])
             if values[-1] < smallest:
                 best, smallest = share, values[-1]
-            # The top eigenvector of the covariance is a combination of the rows: its projections, up to one factor.
-            along = (centred @ (root * vectors[:, -1])) ** 2
-            if along.max() <= np.finfo(float).eps * max(np.abs(products).max(), _FLOOR) ** 2:
+            # The top eigenvector of the covariance is a combination of the rows: its projections, up to one factor. They
+            # are compared among rows that have weight: one far off without weight would stop the filter for good.
+            along, live = np.abs(centred @ (root * vectors[:, -1])), c > 0
+            if along[live].max() <= np.finfo(float).eps * np.abs(centred[live][:, live]).max():
                 break  # what has weight lies in one point
-            c = c * (1 - along / along[c > 0].max()).clip(0)
+            c = c * (1 - (along / along[live].max()).clip(max=1) ** 2)
             c[c < 1e-12] = 0
         return torch.from_numpy(best)

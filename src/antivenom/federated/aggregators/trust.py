@@ -40,7 +40,7 @@ class FLTrust:
         return kernels.combine(trust * rescale / trust.sum(), updates)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2302.07588")
+@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
 class MoNNA:
     """The mean of the n - f updates nearest to one that is trusted.
 
@@ -52,7 +52,7 @@ class MoNNA:
         f: how many updates are left out; n >= 2f + 1.
         trusted: number of a row to trust; None is the server's own update, made of its root rows.
 
-    Reference: Farhadkhani et al. 2023, arXiv:2302.07588.
+    Reference: Farhadkhani et al. 2023, ICML, arXiv:2209.10931.
     """
 
     f: int = 1
@@ -76,8 +76,8 @@ class FoolsGold:
     """Gives little weight to clients whose updates, added up over the rounds, point in the same direction as another's.
 
     Sybils that share a goal are more alike than honest clients with different data. Honest clients that resemble a
-    sybil are pardoned; a logit spreads the weights. Weakness: blind to a single attacker, and it punishes honest
-    clients with equal data (IID shards).
+    sybil are pardoned; a logit spreads the weights. Weakness: blind to a single attacker, it punishes honest clients
+    with equal data (IID shards), and it keeps a vector of d numbers for every client.
 
     Fields:
         confidence: what is added to the logit.
