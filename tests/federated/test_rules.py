@@ -135,8 +135,8 @@ def test_gram_distances_equal_the_oracle(n: int, d: int) -> None:
     # A large common part, as in real rounds: without the shift a float32 Gram matrix would lose every digit.
     updates = matrix(7, n, d, torch.float32) * 1e-3 + 5.0
     oracle = torch.cdist(updates.double(), updates.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    torch.testing.assert_close(distances(updates), oracle, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(squared_distances(updates), oracle**2, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(distances(updates), oracle, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(squared_distances(updates), oracle**2, rtol=1e-6, atol=1e-9)
 
 
 def test_range_statistic_by_hand() -> None:
