@@ -130,15 +130,19 @@ def _around(block: Any, keep: int, first: Any, least: Any, width: int, out: Any)
 
 
 @_compiled(fastmath=_EXACT)
-def _squares(x: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
-    """Each row's sum of squares, which is finite if the row is."""
+def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cover - compiled
+    """For each row a number that is finite if its columns are: of single precision 0, of double the sum of squares."""
+    single = x.itemsize == 4
     for k in range(x.shape[0]):
-        row = x[k]
-        total = 0.0
-        for t in range(begin, end):
-            value = np.float64(row[t])
-            total += value * value
-        squares[k] = total
+        row = x[k, begin:end]
+        total = x.dtype.type(0)
+        if single:
+            for t in range(row.size):
+                total += row[t] * 0
+        else:
+            for t in range(row.size):
+                total += row[t] * row[t]
+        sizes[k] = total
 
 
 @_compiled(fastmath=_EXACT)
@@ -246,9 +250,9 @@ def finite_rows(x: np.ndarray) -> np.ndarray:
     """(n,) bool: rows whose sum of squares is finite."""
 
     def work(begin: int, end: int) -> np.ndarray:
-        squares = np.empty(len(x))
-        _squares(x, begin, end, squares)
-        return squares
+        sizes = np.empty(len(x))
+        _sizes(x, begin, end, sizes)
+        return sizes
 
     return np.asarray(np.isfinite(sum(_shared(x, work))))
 
