@@ -46,6 +46,8 @@ def test_compiled_equals_plain(n: int, kind: torch.dtype) -> None:
         torch.testing.assert_close(kernels.trimmed_mean(x, f), plain.trimmed_mean(x, f), **same)
     for keep in range(1, n + 1):
         torch.testing.assert_close(kernels.mean_around_median(x, keep), plain.mean_around_median(x, keep), **same)
+    centre = x.mean(dim=0)
+    torch.testing.assert_close(kernels.norms_about(x, centre), plain.norms_about(x, centre), **same)
     found, wanted = Gram(kernels.gram(x)), Gram(plain.gram(x))
     torch.testing.assert_close(found.inner, wanted.inner, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found.squared_distances, wanted.squared_distances, rtol=1e-4, atol=1e-3)

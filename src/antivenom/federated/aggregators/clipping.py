@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from antivenom.federated import kernels
 from antivenom.federated.aggregation import EVERY_GOAL, aggregator
 from antivenom.protocols import ServerView
 
@@ -33,7 +34,6 @@ class CenteredClipping:
         """The state is the last aggregate."""
         v = torch.zeros_like(updates[0]) if state is None else state
         for _ in range(self.steps):
-            apart = torch.stack([(row - v).double().norm() for row in updates])
-            share = (self.tau / apart).clamp(max=1).to(updates) / len(updates)
-            v = v * (1 - share.sum()) + share @ updates
+            share = (self.tau / kernels.norms_about(updates, v)).clamp(max=1).to(updates.device) / len(updates)
+            v = v * (1 - share.sum()).to(v) + kernels.combine(share, updates)
         return v, v

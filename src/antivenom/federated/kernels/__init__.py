@@ -59,6 +59,16 @@ def gram(x: Tensor) -> Tensor:
     return products if products.isfinite().all() else plain.gram(x)  # rows of 1e19 and more overflow single precision
 
 
+def norms_about(x: Tensor, centre: Tensor) -> Tensor:
+    """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
+    if not _compiled(x, 1 << 20):
+        return plain.norms_about(x, centre)
+    from antivenom.federated.kernels import columns
+
+    norms = torch.from_numpy(columns.norms_about(_array(x), _array(centre.to(x))))
+    return norms if norms.isfinite().all() else plain.norms_about(x, centre)
+
+
 def finite_rows(x: Tensor) -> Tensor:
     """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
     if not _compiled(x, 1 << 20):
@@ -68,4 +78,4 @@ def finite_rows(x: Tensor) -> Tensor:
     return torch.from_numpy(columns.finite_rows(_array(x)))
 
 
-__all__ = ["combine", "finite_rows", "gram", "mean_around_median", "median", "trimmed_mean"]
+__all__ = ["combine", "finite_rows", "gram", "mean_around_median", "median", "norms_about", "trimmed_mean"]

@@ -146,6 +146,22 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
 
 
 @_compiled(fastmath=_EXACT)
+def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
+    """Add each row's sum of squared differences from the centre."""
+    while begin < end:
+        width = min(_TILE, end - begin)
+        middle = centre[begin : begin + width]
+        for k in range(x.shape[0]):
+            row = x[k, begin : begin + width]
+            total = x.dtype.type(0)
+            for t in range(width):
+                apart = row[t] - middle[t]
+                total += apart * apart
+            squares[k] += total
+        begin += width
+
+
+@_compiled(fastmath=_EXACT)
 def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no cover - compiled
     """Add the lower triangle of block @ block.T, nine products at a time so that each number loaded is used thrice."""
     zero = block.dtype.type(0)
@@ -244,6 +260,17 @@ def gram(x: np.ndarray) -> np.ndarray:
 
     lower: np.ndarray = np.tril(sum(_shared(x, work))[:n, :n])
     return np.asarray(lower + np.tril(lower, -1).T)
+
+
+def norms_about(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """(n,) L2 norms of the rows less `centre`; sums within a block are in the rows' own precision."""
+
+    def work(begin: int, end: int) -> np.ndarray:
+        squares = np.zeros(len(x))
+        _about(x, centre, begin, end, squares)
+        return squares
+
+    return np.asarray(np.sqrt(sum(_shared(x, work))))
 
 
 def finite_rows(x: np.ndarray) -> np.ndarray:

@@ -60,6 +60,14 @@ def gram(x: Tensor) -> Tensor:
     return products.cpu()
 
 
+def norms_about(x: Tensor, centre: Tensor) -> Tensor:
+    """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
+    squares = x.new_zeros(len(x), dtype=torch.float64)
+    for block, middle in zip(x.split(_BLOCK, dim=1), centre.split(_BLOCK), strict=True):
+        squares += (block.double() - middle.double()).square().sum(dim=1)
+    return squares.sqrt()
+
+
 def combine(c: Tensor, x: Tensor) -> Tensor:
     """c @ x for coefficients (n,) or (m, n) in double precision and rows (n, d), in the type of the rows.
 
