@@ -58,6 +58,10 @@ class StoreError(AntivenomError):
     """Records that cannot be written or read."""
 
 
+class ScanError(AntivenomError):
+    """A scan that cannot be set up: a path, an allow list or a baseline that cannot be used."""
+
+
 class TrialTimeout(AntivenomError):
     """A trial that did not end within the scenario's time limit."""
 

@@ -1,0 +1,69 @@
+"""What the stack machine computes with: values that stand for objects and can do nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from antivenom.scan.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name that the unpickler would import.
+
+    Fields:
+        module: as `find_class` gets it, after the renaming of Python 2 names.
+        name: the attribute, dotted from protocol 4 on.
+        at: offset of the opcode that asked for it.
+    """
+
+    module: str
+    name: str
+    at: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """What a call would have returned.
+
+    Fields:
+        maker: what was called.
+        arguments: what it was called with.
+        state: what BUILD gave it, None before.
+    """
+
+    maker: Any
+    arguments: Any = ()
+    state: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes or text too long to be copied: where they lie, and nothing else."""
+
+    view: View
+    is_text: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Mapping:
+    """A dict, of which the machine keeps the first entries with text keys."""
+
+    items: dict[str, Any] = field(default_factory=dict)
+
+    def put(self, key: Any, value: Any) -> None:
+        if isinstance(key, str) and len(self.items) < 64:
+            self.items[key] = value
+
+
+class Opaque:
+    """A list, set, number or buffer whose content changes nothing."""
+
+    __slots__ = ()
+
+
+OPAQUE = Opaque()
