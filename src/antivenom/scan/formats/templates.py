@@ -32,11 +32,13 @@ def check(part: Part, text: str, name: str, strict: bool = True) -> Iterator[Fin
         raw = _raw(text)
         rule, what = (TEMPLATE, raw) if raw else (NO_PARSER, "a template, and jinja2 is not installed")
         yield part.finding(rule, where + what, name=name)
+    except RecursionError:
+        raise LimitReached("nested expressions of a template", 1000) from None
     except Exception as error:  # jinja2 raises more than its own errors on text that is no template
-        if raw := _raw(text):
-            yield part.finding(TEMPLATE, where + raw, name=name)
-        elif strict:
-            yield part.finding(MALFORMED, f"{where}a template that does not parse: {error}", name=name)
+        if strict:  # other text that Jinja refuses is none of its templates
+            raw = _raw(text)
+            rule, what = (TEMPLATE, raw) if raw else (MALFORMED, f"a template that does not parse: {error}")
+            yield part.finding(rule, where + what, name=name)
     else:
         limit = part.meter.limits.findings
         for count, fault in enumerate(dict.fromkeys(Reading(tree, part.meter).faults(strict))):

@@ -42,6 +42,7 @@ _KNOWN = frozenset(
         "xnnpack",
     ]
 )
+_DECLARED = re.compile(r"\s*(?::|=(?!=))")
 _CLASSES = frozenset(["quantized", "rnn", "sparse", "xnnpack", "profiler"])
 
 
@@ -50,26 +51,27 @@ def check(part: Part) -> Iterator[Finding]:
     if len(part.view) > _LONGEST:
         raise malformed("a source text that is too long")
     part.meter.spend("unpacked", len(part.view))
-    tokens = list(_TOKEN.finditer(part.view.read().decode("utf-8", "replace")))
+    text = part.view.read().decode("utf-8", "replace")
+    tokens = list(_TOKEN.finditer(text))
     part.meter.spend("opcodes", len(tokens))
     words = [token.group() for token in tokens]
+    local = False  # whether `ops` is a variable of the function
     for index, token in enumerate(tokens):
         before, after = (words[index - 1] if index else ""), words[index + 1 : index + 5]
+        family = after[1] if after[:1] == ["."] and len(after) > 1 else "?"
         match token.lastgroup, token.group():
+            case "name", "def":
+                local = False
             case "name", name if name in _TOUCHING and before == ".":
                 yield part.finding(UNSAFE_OPERATION, f"calls {name}", token.start(), name)
             case "name", "getattr" if after[:1] == ["("]:
                 yield from _reached(part, tokens, index)
-            case "name", "ops" if before != ".":
-                family = after[1] if after[:1] == ["."] else "?"
-                if family not in _KNOWN:
-                    yield part.finding(
-                        CUSTOM_OPERATION, f"an operator of {family}", token.start(), ".".join(after[1:4:2])
-                    )
-            case "name", "classes" if words[index - 2 : index] == ["torch", "."]:
-                family = after[1] if after[:1] == ["."] else "?"
-                if family not in _CLASSES:
-                    yield part.finding(CUSTOM_OPERATION, f"a class of {family}", token.start(), ".".join(after[1:4:2]))
+            case "name", "ops" if _DECLARED.match(text, token.end()):
+                local = True
+            case "name", "ops" if before != "." and not local and family not in _KNOWN:
+                yield part.finding(CUSTOM_OPERATION, f"an operator of {family}", token.start(), ".".join(after[1:4:2]))
+            case "name", "classes" if words[index - 2 : index] == ["torch", "."] and family not in _CLASSES:
+                yield part.finding(CUSTOM_OPERATION, f"a class of {family}", token.start(), ".".join(after[1:4:2]))
 
 
 def _reached(part: Part, tokens: list[re.Match[str]], index: int) -> Iterator[Finding]:
