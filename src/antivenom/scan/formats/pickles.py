@@ -14,11 +14,13 @@ from antivenom.scan.reader import Fault
 from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
+    MALFORMED,
     PATCHED_GLOBAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
+    UNLISTED_GLOBAL,
 )
-from antivenom.scan.stubs import Blob, Global, Instance
+from antivenom.scan.stubs import COMPUTED, Blob, Global, Instance
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
@@ -56,6 +58,9 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        if COMPUTED in (wanted.module, wanted.name):
+            self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
+            return
         if (wanted.module, wanted.name) == ("builtins", "getattr"):
             return  # judged by what it is called with
         rule = self.part.allow.judge(wanted)
@@ -69,11 +74,14 @@ class Judge:
             return Instance(callee)
         if (callee.module, callee.name) == ("builtins", "getattr"):
             return self._attribute(arguments, at)
-        if isinstance(arguments, tuple) and (callee.module, callee.name) in _UNPICKLING:
-            for argument in arguments:
-                if isinstance(argument, (bytes, Blob)):
-                    view = argument.view if isinstance(argument, Blob) else View(argument)
-                    self.nested.append((view, callee))
+        if (callee.module, callee.name) in _UNPICKLING:
+            for argument in arguments if isinstance(arguments, tuple) else (arguments,):
+                if isinstance(argument, bytes):
+                    self.nested.append((View(argument), callee))
+                elif isinstance(argument, Blob) and not argument.grows:
+                    self.nested.append((argument.view, callee))
+                else:
+                    self.add(COMPUTED_CALL, "unpickles bytes that it has built", at, str(callee))
         return Instance(callee, arguments)
 
     def _attribute(self, arguments: Any, at: int) -> Any:
@@ -94,6 +102,9 @@ class Judge:
 
     def persistent(self, identity: Any, at: int) -> None:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
+
+    def odd(self, detail: str, at: int) -> None:
+        self.add(MALFORMED, detail, at)
 
     def built(self, target: Any, after: int) -> int:
         return after
@@ -142,4 +153,5 @@ def is_old(view: View) -> bool:
         end, _ = run(judge)
     except LimitReached:
         return True
-    return judge.acted or end == len(view) or (end > 1 and judge.imports > 0)
+    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word in a line that begins with c
+    return judge.acted or known or end == len(view) or (end > 1 and judge.imports > 0)
