@@ -214,3 +214,7 @@ def is_old(view: View) -> bool:
     """Whether a stream without a header, as protocols 0 and 1 write it, runs to STOP or acts before it breaks."""
     if view.read(0, 1) not in _FIRST or is_binary(view):
         return False
+    judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
+    end, _ = run(judge)
+    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
+    return bool(judge.stopped or judge.acted or known or end == len(view) or (end > 1 and judge.imports))
