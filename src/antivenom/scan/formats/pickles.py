@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from antivenom.scan.allow import allow_list
@@ -11,7 +12,7 @@ from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
 from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.machine import Machine
-from antivenom.scan.part import Part
+from antivenom.scan.part import Part, printable
 from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
@@ -21,7 +22,9 @@ from antivenom.scan.rules import (
     PERSISTENT_ID,
     TRAILING_STREAM,
     UNLISTED_GLOBAL,
+    UNREVIEWED_GLOBAL,
     Rule,
+    Status,
 )
 from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
@@ -83,7 +86,9 @@ class Judge:
 
     def called(self, callee: Any, arguments: Any, at: int) -> Any:
         self.acted = True
-        if not isinstance(callee, Global):
+        if isinstance(callee, Global):
+            self._say_call(callee, arguments)
+        else:
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         name = (callee.module, callee.name)
@@ -98,6 +103,14 @@ class Judge:
                 else:
                     self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
         return Instance(callee, arguments)
+
+    def _say_call(self, callee: Global, arguments: Any) -> None:
+        """Turn the finding of an import into that of its first call, which tells more."""
+        name = str(callee)
+        for rule in (UNLISTED_GLOBAL.id, UNREVIEWED_GLOBAL.id):
+            found = self._found.get((rule, name))
+            if found and found.what == f"imports {name}":
+                self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
 
     def _attribute(self, arguments: Any, at: int) -> Any:
         match arguments:
@@ -156,6 +169,20 @@ class JoblibJudge(Judge):
         return after
 
 
+def preview(arguments: Any) -> str:
+    """The arguments of a call as a reader wants to see them: plain values, shortened, and dots for the rest."""
+    if not isinstance(arguments, tuple):
+        return "(...)"
+    plain = (str, bytes, int, float, type(None), Global)
+    shown = [
+        (str(each) if isinstance(each, Global) else repr(each[:80] if isinstance(each, (str, bytes)) else each))
+        if isinstance(each, plain)
+        else "..."
+        for each in arguments[:4]
+    ]
+    return f"({', '.join(shown + ['...'] * (len(arguments) > 4))})"
+
+
 def run(judge: Judge, start: int = 0) -> tuple[int, Any]:
     """Run one stream: where it ends and what it stands for; -1 if it breaks, which is then a finding."""
     if judge.stopped:
@@ -198,10 +225,13 @@ def check(part: Part) -> Iterator[Finding]:
 
 
 def _as_plain(part: Part) -> list[Finding]:
-    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off."""
+    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
+
+    It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
+    """
     judge = Judge(part)
     run(judge)
-    return [each for each in judge.findings if each.name]
+    return [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
 
 
 def is_binary(view: View) -> bool:
