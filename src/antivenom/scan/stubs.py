@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from antivenom.scan.view import View
@@ -43,19 +43,33 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes or text too long to be copied: where they lie, and nothing else."""
+    """Bytes or text too long to be copied: where they lie, and nothing else.
+
+    Fields:
+        view: the bytes as they stand in the file.
+        is_text: whether they stand for text.
+        grows: a bytearray, to which the stream can add what is not in `view`.
+    """
 
     view: View
     is_text: bool = False
+    grows: bool = False
 
 
-@dataclass(slots=True, eq=False)
+_NOTHING: dict[str, Any] = {}
+
+
 class Mapping:
     """A dict, of which the machine keeps the first entries with text keys."""
 
-    items: dict[str, Any] = field(default_factory=dict)
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
 
     def put(self, key: Any, value: Any) -> None:
+        if self.items is _NOTHING:
+            self.items = {}
         if isinstance(key, str) and len(self.items) < 64:
             self.items[key] = value
 
@@ -67,3 +81,4 @@ class Opaque:
 
 
 OPAQUE = Opaque()
+COMPUTED = "<computed>"  # the module or name of a Global that a call made up

@@ -17,6 +17,7 @@ from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
+    MALFORMED,
     PATCHED_GLOBAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
@@ -25,7 +26,7 @@ from antivenom.scan.rules import (
     Rule,
     Status,
 )
-from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
@@ -74,6 +75,9 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        if COMPUTED in (wanted.module, wanted.name):
+            self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
+            return
         if (wanted.module, wanted.name) == _GETATTR:
             return  # judged by what it is called with
         rule = self.part.allow.judge(wanted)
@@ -90,11 +94,14 @@ class Judge:
         name = (callee.module, callee.name)
         if name == _GETATTR:
             return self._attribute(arguments, at)
-        if name in _UNPICKLING and isinstance(arguments, tuple):
-            views = [a.view if isinstance(a, Blob) else View(a) for a in arguments if isinstance(a, (bytes, Blob))]
-            self.nested += [(view, callee) for view in views]
-            if len(views) != 1:
-                self.add(COMPUTED_CALL, f"{callee} of something that is no bytes", at, str(callee))
+        if name in _UNPICKLING:
+            for argument in arguments if isinstance(arguments, tuple) else (arguments,):
+                if isinstance(argument, bytes):
+                    self.nested.append((View(argument), callee))
+                elif isinstance(argument, Blob) and not argument.grows:
+                    self.nested.append((argument.view, callee))
+                else:
+                    self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
         return Instance(callee, arguments)
 
     def _say_call(self, callee: Global, arguments: Any) -> None:
@@ -124,6 +131,9 @@ class Judge:
     def persistent(self, identity: Any, at: int) -> Any:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
         return OPAQUE
+
+    def odd(self, detail: str, at: int) -> None:
+        self.add(MALFORMED, detail, at)
 
     def built(self, target: Any, after: int) -> int:
         return after
@@ -236,4 +246,5 @@ def is_old(view: View) -> bool:
         return False
     judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
     end, _ = run(judge)
-    return bool(judge.stopped or judge.acted or end == len(view) or (end > 1 and judge.imports))
+    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
+    return bool(judge.stopped or judge.acted or known or end == len(view) or (end > 1 and judge.imports))
