@@ -101,7 +101,7 @@ def pickled_int(value: int) -> bytes:
 
 def _legacy_tar(marker: str, place: str) -> bytes:
     """PyTorch's oldest format, a tar of three pickles."""
-    streams = {"sys_info": b"\x80\x02}.", "storages": b"\x80\x02K\0.", "tensors": b"\x80\x02K\0.", "pickle": BENIGN}
+    streams = {"sys_info": b"\x80\x02}.", "storages": b"\x80\x02K\0.\x80\x02].", "tensors": b"\x80\x02K\0.", "pickle": BENIGN}
     body = streams[place]
     streams[place] = body[:2] + old_payload(marker) + b"0" + body[2:]
     return tarred(*streams.items())
@@ -118,26 +118,26 @@ def _plain(name: str, build: object, reference: str = _NESTED, suffix: str = ".b
 TORCH: tuple[Sample, ...] = (
     _in_torch("data.pkl", _torch, _SPEC),
     _in_torch("deflated", lambda m: torch_zip(_bad(m), method=zipfile.ZIP_DEFLATED), _SPEC),
-    _in_torch("flag-encrypted-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x01\x00"), _FLAGS, "miniz"),
+    _in_torch("flag-encrypted-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x01\x00"), _FLAGS, "miniz, which takes it for encrypted"),
     _in_torch("flag-encrypted-in-local", lambda m: _patched(_torch(m), _LOCAL, 6, b"\x01\x00"), _FLAGS),
     _in_torch("flag-descriptor", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x08\x00"), _FLAGS),
-    _in_torch("crc-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 16, b"\xde\xad\xbe\xef"), _FLAGS, "miniz"),
+    _in_torch("crc-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 16, b"\xde\xad\xbe\xef"), _FLAGS),
     _in_torch("crc-in-local", lambda m: _patched(_torch(m), _LOCAL, 14, b"\xde\xad\xbe\xef"), _FLAGS),
     _in_torch("local-name", lambda m: _patched(_torch(m), _LOCAL, 30, b"a/data.txt"), _FLAGS),
     _in_torch("local-size", lambda m: _patched(_torch(m), _LOCAL, 22, b"\x01\0\0\0"), _FLAGS),
     _in_torch("local-method", lambda m: _patched(_torch(m), _LOCAL, 8, b"\x08\0"), _FLAGS),
     _in_torch("duplicate-first-bad", lambda m: torch_zip(_bad(m), ("a/data.pkl", BENIGN)), _SPEC),
-    _in_torch("duplicate-last-bad", lambda m: torch_zip(BENIGN, ("a/data.pkl", _bad(m))), _SPEC, "miniz"),
+    _in_torch("duplicate-last-bad", lambda m: torch_zip(BENIGN, ("a/data.pkl", _bad(m))), _SPEC, "miniz, which takes the first"),
     _in_torch("name-in-capitals", lambda m: zipped(("a/DATA.PKL", _bad(m)), ("a/version", b"3\n")), _SPEC),
     _in_torch("prefix", lambda m: b"\0" * 100 + _torch(m), _SPEC, "torch, which looks for PK in front"),
-    _in_torch("prefix-is-zip", _two_ends, _SPEC),
+    _in_torch("prefix-is-zip", _two_ends, _SPEC, "miniz, which finds no header where the directory points"),
     _in_torch("extra-end-record", lambda m: _torch(m) + _END + b"\0" * 18, _SPEC, "an archive without entries"),
     _in_torch("comment", lambda m: torch_zip(_bad(m), comment=b"harmless"), _SPEC),
-    _in_torch("comment-holds-archive", lambda m: torch_zip(BENIGN, comment=_torch(m)), _SPEC),
+    _in_torch("comment-holds-archive", lambda m: torch_zip(BENIGN, comment=_torch(m)), _SPEC, "miniz, which finds no header where the directory points"),
     _in_torch("zip64", _zip64, _SPEC),
     _in_torch("trailing-stream-in-data", lambda m: torch_zip(BENIGN + _bad(m)), _SPEC, "torch, which loads the first stream"),
-    _in_torch("constants.pkl", lambda m: torch_zip(BENIGN, ("a/constants.pkl", _bad(m))), "spec: TorchScript", "the TorchScript unpickler"),
-    _in_torch("torchscript-data.pkl", lambda m: torch_zip(_bad(m), ("a/constants.pkl", b"\x80\x02)."), ("a/code/__torch__.py", b"")), "spec: TorchScript", "the TorchScript unpickler"),
+    _in_torch("constants.pkl", lambda m: torch_zip(BENIGN, ("a/constants.pkl", pickled(payload(m), 2))), "spec: TorchScript", "the TorchScript unpickler"),
+    _in_torch("torchscript-data.pkl", lambda m: torch_zip(pickled(payload(m), 2), ("a/constants.pkl", b"\x80\x02)."), ("a/code/__torch__.py", b"")), "spec: TorchScript", "the TorchScript unpickler"),
     _in_torch("extra-pickle", lambda m: torch_zip(BENIGN, ("a/extra.pkl", _bad(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("nested-archive", lambda m: torch_zip(BENIGN, ("a/data/0", _torch(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("pickle-before-zip", lambda m: _bad(m) + torch_zip(BENIGN), "spec: pickle and zip polyglot", loader="pickle"),
