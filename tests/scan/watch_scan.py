@@ -1,4 +1,4 @@
-"""Scans files under an audit hook and writes what the interpreter was asked to do meanwhile. Run by the tests."""
+"""Scans files twice under an audit hook and writes what the interpreter was asked to do meanwhile. Run by the tests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 from antivenom.scan import scan
 
 _QUIET = {"object.__getattr__", "object.__setattr__", "object.__delattr__", "sys._getframe", "os.scandir", "os.listdir"}
+_QUIET |= {"os.walk", "pathlib.Path.glob"}
 
 
 def main(paths: list[str], out: Path) -> None:
-    seen: list[list[str]] = []
+    passes: list[list[list[str]]] = []
     watching = True
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if not watching or event in _QUIET:
             return
+        seen = passes[-1]
         match event, arguments:
             case "open", (path, mode, flags):
                 if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) or (mode and set(str(mode)) & set("wax+")):
@@ -34,10 +36,12 @@ def main(paths: list[str], out: Path) -> None:
                 seen.append([event, str(arguments)[:200]])
 
     sys.addaudithook(hook)
-    for path in paths:
-        scan(path)
+    for _ in range(2):  # what a check imports when it first meets its format is not imported again
+        passes.append([])
+        for path in paths:
+            scan(path)
     watching = False
-    out.write_text(json.dumps(seen))
+    out.write_text(json.dumps(passes))
 
 
 if __name__ == "__main__":

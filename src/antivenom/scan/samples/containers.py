@@ -11,6 +11,8 @@ import tarfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
+from functools import partial
 
 from antivenom.scan.samples.assembly import Sample, old_payload, payload, pickled, sample
 
@@ -71,7 +73,9 @@ def _zip64(marker: str) -> bytes:
     count, size, offset = struct.unpack("<HII", data[end + 10 : end + 20])
     record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, end, 1)
-    return data[:end] + record + locator + _END + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return (
+        data[:end] + record + locator + _END + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    )
 
 
 def _two_ends(marker: str) -> bytes:
@@ -101,18 +105,29 @@ def pickled_int(value: int) -> bytes:
 
 def _legacy_tar(marker: str, place: str) -> bytes:
     """PyTorch's oldest format, a tar of three pickles."""
-    streams = {"sys_info": b"\x80\x02}.", "storages": b"\x80\x02K\0.\x80\x02].", "tensors": b"\x80\x02K\0.", "pickle": BENIGN}
+    streams = {
+        "sys_info": b"\x80\x02}.",
+        "storages": b"\x80\x02K\0.\x80\x02].",
+        "tensors": b"\x80\x02K\0.",
+        "pickle": BENIGN,
+    }
     body = streams[place]
     streams[place] = body[:2] + old_payload(marker) + b"0" + body[2:]
     return tarred(*streams.items())
 
 
-def _in_torch(name: str, build: object, reference: str, fires: bool | str = True, loader: str = "torch") -> Sample:
-    return sample(f"torch/{name}", build, reference, ".pt", loader, fires, ("torch",))  # type: ignore[arg-type]
+def _packed(marker: str, pack: Callable[[bytes], bytes]) -> bytes:
+    return pack(_bad(marker))
 
 
-def _plain(name: str, build: object, reference: str = _NESTED, suffix: str = ".bin") -> Sample:
-    return sample(f"nesting/{name}", build, reference, suffix, "", "nothing loads it as it stands")  # type: ignore[arg-type]
+def _in_torch(
+    name: str, build: Callable[[str], bytes], reference: str, fires: bool | str = True, loader: str = "torch"
+) -> Sample:
+    return sample(f"torch/{name}", build, reference, ".pt", loader, fires, ("torch",))
+
+
+def _plain(name: str, build: Callable[[str], bytes], reference: str = _NESTED, suffix: str = ".bin") -> Sample:
+    return sample(f"nesting/{name}", build, reference, suffix, "", "nothing loads it as it stands")
 
 
 TORCH: tuple[Sample, ...] = (
@@ -141,19 +156,19 @@ TORCH: tuple[Sample, ...] = (
     _in_torch("extra-pickle", lambda m: torch_zip(BENIGN, ("a/extra.pkl", _bad(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("nested-archive", lambda m: torch_zip(BENIGN, ("a/data/0", _torch(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("pickle-before-zip", lambda m: _bad(m) + torch_zip(BENIGN), "spec: pickle and zip polyglot", loader="pickle"),
-    *(_in_torch(f"legacy-{place}", lambda m, place=place: _legacy(m, place), "spec: legacy stream") for place in range(5)),
-    *(_in_torch(f"tar-{place}", lambda m, place=place: _legacy_tar(m, place), "spec: legacy tar", fires="torch, which does not look at it" if place == "sys_info" else True) for place in ("sys_info", "storages", "tensors", "pickle")),
+    *(_in_torch(f"legacy-{place}", partial(_legacy, place=place), "spec: legacy stream") for place in range(5)),
+    *(_in_torch(f"tar-{place}", partial(_legacy_tar, place=place), "spec: legacy tar", fires="torch, which does not look at it" if place == "sys_info" else True) for place in ("sys_info", "storages", "tensors", "pickle")),
 )  # fmt: skip
 
 JOBLIB: tuple[Sample, ...] = tuple(
-    sample(f"joblib/{name}", lambda m, pack=pack: pack(_bad(m)), "joblib documentation: compress", f".{name}", "joblib", packages=packages)
-    for name, pack, packages in (
-        ("plain", lambda data: data, ("joblib",)),
-        ("zlib", zlib.compress, ("joblib",)),
-        ("gzip", gzip.compress, ("joblib",)),
-        ("bz2", bz2.compress, ("joblib",)),
-        ("xz", lzma.compress, ("joblib",)),
-        ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE), ("joblib",)),
+    sample(f"joblib/{name}", partial(_packed, pack=pack), "joblib documentation: compress", f".{name}", "joblib", packages=("joblib",))
+    for name, pack in (
+        ("plain", bytes),
+        ("zlib", zlib.compress),
+        ("gzip", gzip.compress),
+        ("bz2", bz2.compress),
+        ("xz", lzma.compress),
+        ("lzma", partial(lzma.compress, format=lzma.FORMAT_ALONE)),
     )
 )  # fmt: skip
 
@@ -178,7 +193,7 @@ NESTING: tuple[Sample, ...] = (
 def _hidden(data: bytes) -> bytes:
     """The archive with its second entry struck from the directory: only readers of local headers see it."""
     first = data.index(_CENTRAL)
-    second, end = data.index(_CENTRAL, first + 4), data.index(_END)
+    second = data.index(_CENTRAL, first + 4)
     kept = data[:first] + data[first:second]
     return kept + _END + struct.pack("<HHHHIIH", 0, 0, 1, 1, second - first, first, 0)
 

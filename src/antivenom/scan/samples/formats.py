@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import marshal
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,11 @@ def _lambda(marker: str) -> dict[str, Any]:
 
 def _module(marker: str) -> dict[str, Any]:
     function = {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "function"}
-    return {"module": "keras.layers", "class_name": "Lambda", "config": {"function": function, "arguments": {"path": marker}}}
+    return {
+        "module": "keras.layers",
+        "class_name": "Lambda",
+        "config": {"function": function, "arguments": {"path": marker}},
+    }
 
 
 def _get_file(marker: str) -> dict[str, Any]:
@@ -69,7 +75,9 @@ def _external(location: str) -> bytes:
 
 
 def _custom() -> bytes:
-    return _onnx((1, message((1, "x"), (2, "y"), (3, "n"), (4, "Run"), (7, "com.example.custom"))), domain="com.example.custom")
+    return _onnx(
+        (1, message((1, "x"), (2, "y"), (3, "n"), (4, "Run"), (7, "com.example.custom"))), domain="com.example.custom"
+    )
 
 
 def _saved_model(operation: str, marker: str) -> bytes:
@@ -111,11 +119,12 @@ def _repository(name: str, files: dict[str, Callable[[str], str]], reference: st
 
 
 def _h5(folder: Path, marker: Path) -> Path:
-    import h5py
-
     path = folder / "format-h5-lambda.h5"
-    with h5py.File(path, "w") as file:
-        layer = {"class_name": "Lambda", "config": {"function": [_lambda(str(marker))["config"]["function"]["config"]["code"], None, None]}}
+    with importlib.import_module("h5py").File(path, "w") as file:
+        layer = {
+            "class_name": "Lambda",
+            "config": {"function": [_lambda(str(marker))["config"]["function"]["config"]["code"], None, None]},
+        }
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
     return path
 
@@ -124,7 +133,11 @@ def _format(name: str, build: Callable[[str], bytes], reference: str, suffix: st
     return sample(f"format/{name}", build, reference, suffix, "", why)
 
 
-_KERAS, _ONNX, _TF = "keras, which is no test dependency", "onnx, which refuses it", "tensorflow, which is no test dependency"
+_KERAS, _ONNX, _TF = (
+    "keras, which is no test dependency",
+    "onnx, which refuses it",
+    "tensorflow, which is no test dependency",
+)
 _READER = "safetensors, which refuses it"
 
 SAMPLES: tuple[Sample, ...] = (
@@ -135,7 +148,7 @@ SAMPLES: tuple[Sample, ...] = (
     _format("onnx-traversal", lambda m: _external(f"../../..{m}"), "CVE-2024-27318, CVE-2024-5187", ".onnx", _ONNX),
     _format("onnx-absolute", lambda m: _external(m), "CVE-2024-27318", ".onnx", _ONNX),
     _format("onnx-custom-domain", lambda m: _custom(), "spec: ONNX custom domains", ".onnx", "an operator that is not there"),
-    *(_format(f"saved-model-{each}", lambda m, each=each: _saved_model(each, m), "TensorFlow SECURITY.md; modelscan", ".pb", _TF) for each in ("ReadFile", "WriteFile", "PyFunc")),
+    *(_format(f"saved-model-{each}", partial(_saved_model, each), "TensorFlow SECURITY.md; modelscan", ".pb", _TF) for each in ("ReadFile", "WriteFile", "PyFunc")),
     _format("gguf-template", _gguf, "CVE-2024-34359", ".gguf", "llama-cpp-python since 0.2.72"),
     _repository("tokenizer-template", {"tokenizer_config.json": lambda m: json.dumps({"chat_template": _template(m)})}, "CVE-2024-34359"),
     _repository("template-file", {"chat_template.jinja": _template}, "CVE-2024-34359"),

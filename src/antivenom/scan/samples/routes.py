@@ -5,11 +5,22 @@ from __future__ import annotations
 import pickle
 import struct
 
-from antivenom.scan.samples.assembly import Op, Sample, call, code, line, named, old_payload, payload, pickled, put, sample
+from antivenom.scan.samples.assembly import (
+    Op,
+    Sample,
+    call,
+    code,
+    line,
+    named,
+    old_payload,
+    payload,
+    pickled,
+    put,
+    sample,
+)
 
 _PEP = "PEP 307, PEP 3154: pickle opcodes"
 _MEMO = "picklescan issue 66 and spec: approximated memo"
-
 
 
 class _Reduced:
@@ -21,7 +32,9 @@ class _Reduced:
 
 
 def _protocol(number: int) -> Sample:
-    return sample(f"route/protocol-{number}", lambda m: pickle.dumps(_Reduced(m), number), "pickle documentation: __reduce__")
+    return sample(
+        f"route/protocol-{number}", lambda m: pickle.dumps(_Reduced(m), number), "pickle documentation: __reduce__"
+    )
 
 
 def _frame(marker: str) -> bytes:
@@ -33,7 +46,17 @@ def _straddling(marker: str) -> bytes:
     """A frame ends inside a text of 20 bytes. The C unpickler, reading an unbuffered file, drops the ten that lie in the
     frame and takes twenty behind it, so that it passes the STOP that a reader of plain opcodes sees."""
     frame = b"X" + struct.pack("<I", 20) + b"a" * 10
-    return b"\x80\x04\x95" + struct.pack("<Q", len(frame)) + frame + b"b" * 10 + b"." + b"c" * 9 + b"0" + payload(marker) + b"."
+    return (
+        b"\x80\x04\x95"
+        + struct.pack("<Q", len(frame))
+        + frame
+        + b"b" * 10
+        + b"."
+        + b"c" * 9
+        + b"0"
+        + payload(marker)
+        + b"."
+    )
 
 
 def _newobj(marker: str, names: bytes, opcode: bytes) -> bytes:
