@@ -109,4 +109,6 @@ def _write(tensors: dict[str, Any], out: Path, force: bool) -> None:
     except KeyError as error:
         raise FileError("types that safetensors can write", str(error), "convert such tensors first") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise FileError(f"a place to write {out}", str(error), "choose another path, or overwrite it by force") from error
+        raise FileError(
+            f"a place to write {out}", str(error), "choose another path, or overwrite it by force"
+        ) from error

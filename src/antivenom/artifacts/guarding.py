@@ -17,7 +17,7 @@ from antivenom.scan.stubs import Global
 _lock = threading.RLock()
 _active: list[Guard] = []
 _replaced: list[tuple[Any, str, Any]] = []
-_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler
 
 
 class Guard:
@@ -41,7 +41,9 @@ class Guard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.undo()
 
 

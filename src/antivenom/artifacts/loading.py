@@ -10,7 +10,7 @@ from antivenom.errors import FileError, UnsafeFile
 from antivenom.scan import AllowList, FileReport, Limits, Status, scan_view
 from antivenom.scan.view import View
 
-_FIXED = (2, 10)  # the first torch whose weights_only loader has no known memory corruption
+_FIXED = "2.10"  # the first torch whose weights_only loader has no known memory corruption
 
 
 def safe_load(
@@ -68,7 +68,9 @@ def _tensors(view: View, report: FileReport, map_location: str) -> Any:
 
         if torch.__version__ < _FIXED:
             raise FileError(
-                "torch 2.10 or later for pickled files", f"{torch.__version__}, which CVE-2026-24747 concerns", "update it"
+                "torch 2.10 or later for pickled files",
+                f"{torch.__version__}, which CVE-2026-24747 concerns",
+                "update it",
             )
         return torch.load(view.open(), map_location=map_location, weights_only=True)
     except FileError as error:

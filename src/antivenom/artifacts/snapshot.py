@@ -25,7 +25,7 @@ class Snapshot:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._before = os.fstat(descriptor)
         self._pages: dict[int, bytes] = {}
         self.keeping = True
@@ -44,7 +44,7 @@ class Snapshot:
     @property
     def changed(self) -> bool:
         """Whether the file was written to since it was opened."""
-        now = os.fstat(self._descriptor)
+        now = os.fstat(self.descriptor)
         return (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns)
 
     def _runs(self, first: int, last: int) -> Iterator[bytes]:
@@ -61,7 +61,7 @@ class Snapshot:
     def _fresh(self, start: int, stop: int) -> bytes:
         pieces = []
         while start < stop:
-            pieces.append(os.pread(self._descriptor, min(stop - start, _AT_ONCE), start))
+            pieces.append(os.pread(self.descriptor, min(stop - start, _AT_ONCE), start))
             start += len(pieces[-1])
             if not pieces[-1]:
                 raise FileError("a file that stays as it is", "one that shrank while it was read", "copy it first")
