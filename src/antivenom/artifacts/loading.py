@@ -53,9 +53,9 @@ def _refuse(report: FileReport) -> None:
         raise FileError("a file that can be scanned", report.error).at(report.path)
     more = f" and {len(report.findings) - 1} more" if len(report.findings) > 1 else ""
     place = "" if worst.offset is None else f" at byte {worst.offset}"
-    raise UnsafeFile(
-        "a safe file", f"{report.status.value}, {worst.rule}: {worst.what} in {worst.where}{place}{more}", worst.remedy
-    ).at(report.path)
+    raise UnsafeFile("a safe file", f"{report.status.value}, {worst.rule}: {worst.what}{place}{more}", worst.remedy).at(
+        worst.where
+    )
 
 
 def _tensors(view: View, report: FileReport, map_location: str) -> Any:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from antivenom.errors import FileError
+from antivenom.scan.view import SMALL
 
 _PAGE = 1 << 12
 _AT_ONCE = 1 << 30  # Linux reads at most 2 GiB in one call
@@ -18,8 +19,8 @@ _AT_ONCE = 1 << 30  # Linux reads at most 2 GiB in one call
 class Snapshot:
     """The bytes of an open file, for a View: a loader that reads through it gets the very bytes that the scan read.
 
-    Pages that the scan touches are kept in memory; pages that it skips, the raw numbers of tensors, are read from the
-    same open file when they are asked for. So neither a swap of the path nor a write into the file between scan and load
+    Pages that the scan touches, and small files whole, are kept in memory; pages that it skips, the raw numbers of
+    tensors, are read from the same open file when they are asked for. So neither a swap of the path nor a write into the file between scan and load
     can change what was judged. Weakness: numbers that nobody judged can change, which `changed` tells unless the writer
     sets the clock back.
     """
@@ -78,6 +79,9 @@ def snapshot(path: str | Path) -> Iterator[Snapshot]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileError("a regular file", "something else", "name the file itself").at(str(path))
-        yield Snapshot(descriptor)
+        file = Snapshot(descriptor)
+        if len(file) <= SMALL:
+            file[0 : len(file)]
+        yield file
     finally:
         os.close(descriptor)
