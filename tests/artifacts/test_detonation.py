@@ -124,7 +124,7 @@ def test_a_leak_of_the_planted_secret_and_a_changed_folder_are_seen(tmp_path: Pa
 def test_the_kernels_walls_hold_where_the_hook_is_blind(pickled, marker: Path) -> None:
     """`fork_exec` raises no audit event: only the kernel stands between it and a new process."""
     command = [b"/bin/mkdir", str(marker).encode()]
-    numbers = (*[-1] * 7, 2, False, False, 0, None, None, None, -1, None, False)
+    numbers = (*[-1] * 6, 0, 2, False, False, 0, None, None, None, -1, None, False)
     arguments = (command, (command[0],), False, (), None, None, *numbers)
     os.waitpid(_posixsubprocess.fork_exec(*arguments), 0)
     assert marker.exists()  # without walls it happens

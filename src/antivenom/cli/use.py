@@ -1,4 +1,4 @@
-"""The commands that use model files: convert, sign, verify, detonate."""
+"""Commands that use model files: convert, sign, verify, detonate."""
 
 from __future__ import annotations
 
