@@ -22,7 +22,6 @@ from typing import Any
 from antivenom.artifacts import chamber
 from antivenom.artifacts.snapshot import Snapshot, snapshot
 from antivenom.errors import FileError, did_you_mean
-from antivenom.scan.view import View
 
 _MOST = 1 << 20  # bytes of report that are read
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that an old torch stream begins with
@@ -139,7 +138,7 @@ def _loader(file: Snapshot, path: str) -> str:
     head = file[0 : 1 << 16]
     if head.startswith(b"PK"):
         try:
-            names = zipfile.ZipFile(View(file).open()).namelist()
+            names = zipfile.ZipFile(file.open()).namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
             return "torch"
         return "numpy" if names and all(name.endswith(".npy") for name in names) else "torch"

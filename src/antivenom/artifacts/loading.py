@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from antivenom.artifacts.snapshot import snapshot
+from antivenom.artifacts.snapshot import Snapshot, snapshot
 from antivenom.errors import FileError, UnsafeFile
 from antivenom.scan import AllowList, FileReport, Limits, Status, scan_view
 from antivenom.scan.view import View
@@ -32,11 +32,10 @@ def safe_load(
     be read, and for a pickled file with a torch below 2.10, whose weights_only loader corrupts memory (CVE-2026-24747).
     """
     with snapshot(path) as file:
-        view = View(file)
-        report = scan_view(view, str(path), limits, allow)
+        report = scan_view(View(file), str(path), limits, allow)
         _refuse(report)
         file.keeping = False
-        value = _tensors(view, report, map_location)
+        value = _tensors(file, report, map_location)
         if file.changed:
             raise FileError("a file that stays as it is", "one written to while it was loaded", "copy it first").at(
                 str(path)
@@ -58,12 +57,14 @@ def _refuse(report: FileReport) -> None:
     )
 
 
-def _tensors(view: View, report: FileReport, map_location: str) -> Any:
+def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
     try:
         if report.format == "safetensors":
             import safetensors.torch
 
-            return {name: tensor.to(map_location) for name, tensor in safetensors.torch.load(view.read()).items()}
+            return {
+                name: tensor.to(map_location) for name, tensor in safetensors.torch.load(file[0 : len(file)]).items()
+            }
         import torch
 
         if torch.__version__ < _FIXED:
@@ -72,7 +73,7 @@ def _tensors(view: View, report: FileReport, map_location: str) -> Any:
                 f"{torch.__version__}, which CVE-2026-24747 concerns",
                 "update it",
             )
-        return torch.load(view.open(), map_location=map_location, weights_only=True)
+        return torch.load(file.open(), map_location=map_location, weights_only=True)
     except FileError as error:
         raise error.at(report.path) from error.__cause__
     except Exception as error:  # whatever a loader of strange bytes raises, the file is not loaded another way
