@@ -82,7 +82,7 @@ class Detonation:
 
     @property
     def exit_code(self) -> int:
-        """0 it loaded and tried nothing, 1 it tried something, 3 cannot tell."""
+        """0 it loaded and no attempt was seen, 1 it tried something, 3 cannot tell."""
         return 1 if self.attempts else 0 if self.ended == "loaded" else 3
 
 

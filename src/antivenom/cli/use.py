@@ -88,7 +88,7 @@ def detonate_command(
 
     Use a throw-away virtual machine for a hostile file: no sandbox of this kind is sure.
 
-    Exit codes: 0 it loaded and tried nothing, 1 it tried something, 2 it could not be run, 3 cannot tell, 4 usage.
+    Exit codes: 0 it loaded and no attempt was seen, 1 it tried something, 2 it could not be run, 3 cannot tell, 4 usage.
     """
     from antivenom.artifacts import detonate
 
