@@ -126,6 +126,17 @@ def test_what_cannot_be_used_is_said(signed: Path, key: Path, public: Path, tmp_
         sign(signed, key)
 
 
+def test_a_planted_link_is_replaced_not_followed(signed: Path, key: Path, public: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (signed / MANIFEST).unlink()
+    (signed / MANIFEST).symlink_to(tmp_path / "mine")
+    with pytest.raises(FileError, match="a link"):
+        verify(signed, public)
+    sign(signed, key)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert verify(signed, public) == 3
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on this machine")
 def test_keys_of_openssl_work(signed: Path, tmp_path: Path) -> None:
     for command in ("genpkey -algorithm ed25519 -out K", "pkey -in K -pubout -out PUB"):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,10 +67,12 @@ def sign(folder: str | Path, key: str | Path) -> Path:
         "files": [asdict(entry) for entry in entries],
         "signature": base64.b64encode(private.sign(_signed(entries))).decode(),
     }
-    path, new = folder / MANIFEST, folder / f".{MANIFEST}.new"
+    path = folder / MANIFEST
     try:
-        new.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(new, path)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".antivenom-") as beside:
+            new = Path(beside) / MANIFEST
+            new.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
+            os.replace(new, path)  # also where a link was planted
     except OSError as error:
         raise FileError(f"a place to write {path}", error.strerror or str(error)) from error
     return path
@@ -122,7 +125,7 @@ def _entries(folder: Path) -> tuple[list[_Entry], list[str]]:
     for root, folders, names in os.walk(folder, onerror=stop):
         for name in (*names, *(each for each in folders if os.path.islink(os.path.join(root, each)))):
             path = os.path.relpath(os.path.join(root, name), folder)
-            if path in (MANIFEST, f".{MANIFEST}.new"):
+            if path == MANIFEST:
                 continue
             entry = _entry(folder, path)
             if entry is None:
