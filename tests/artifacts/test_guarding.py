@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import shelve
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -164,6 +166,20 @@ def test_a_subclass_with_its_own_rule_is_judged_by_both() -> None:
         assert Own(io.BytesIO(b"\x80\x02U\x01aQ.")).load() == "a"
         with pytest.raises(UnsafeFile):
             Own(io.BytesIO(pickle.dumps(Fraction(1, 2)))).load()
+
+
+def test_modules_that_hold_pickles_functions_are_guarded(tmp_path: Path, payload, marker: Path) -> None:
+    held = cloudpickle.loads, cloudpickle.cloudpickle.load, shelve.Unpickler
+    evil = payload(os.mkdir, str(marker))
+    with shelve.open(str(tmp_path / "shelf")) as shelf:
+        shelf["model"] = evil
+    with guard():
+        with pytest.raises(UnsafeFile):
+            cloudpickle.loads(pickle.dumps(evil))
+        with shelve.open(str(tmp_path / "shelf")) as shelf, pytest.raises(UnsafeFile):
+            shelf["model"]
+    assert not marker.exists()
+    assert (cloudpickle.loads, cloudpickle.cloudpickle.load, shelve.Unpickler) == held
 
 
 def test_multiprocessing_goes_on_and_the_known_gap_is_there() -> None:

@@ -6,6 +6,7 @@ import _compat_pickle
 import _pickle
 import io
 import pickle
+import sys
 import threading
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -14,6 +15,8 @@ from antivenom.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
 from antivenom.scan.stubs import Global
 
+# Modules that hold pickle's functions under names of their own and load files with them.
+_TAKERS = ("pickle", "_pickle", "shelve", "cloudpickle", "cloudpickle.cloudpickle")
 _lock = threading.RLock()
 _active: list[Guard] = []
 _replaced: list[tuple[Any, str, Any]] = []
@@ -51,12 +54,12 @@ def guard(allow: AllowList | None = None) -> Guard:
     """Let unpicklers of this process import listed globals only, from now on; `with guard():` ends it with the block.
 
     Guarded: pickle.load, loads and Unpickler, C and Python, and what builds on them: torch.load with or without
-    weights_only, joblib.load, numpy.load, pandas, dill. The first name that is not listed raises UnsafeFile before it is
-    imported. Guards add up: a name must be listed by all that are in force.
-    Not guarded: `from pickle import load` before the guard (as multiprocessing, shelve and cloudpickle do), subclasses
-    of pickle.Unpickler defined before it or with a find_class of their own that does not call ours, C code that calls
-    _pickle's type by itself, TorchScript, other formats. It judges names only; use `safe_load` or the scan where the
-    structure of a file (patched classes, trailing streams) matters.
+    weights_only, joblib.load, numpy.load, pandas, dill, cloudpickle, shelve. The first name that is not listed raises
+    UnsafeFile before it is imported. Guards add up: a name must be listed by all that are in force.
+    Not guarded: what other modules took from pickle by name before (multiprocessing and joblib's workers, so they go on;
+    torch.distributed), subclasses of pickle.Unpickler defined before or with a find_class that does not call ours, C code
+    that calls the unpickler itself, TorchScript, other formats. It judges names only: patched classes and trailing streams
+    are for the scan and `safe_load`.
 
     Fields:
         allow: the globals that may be imported; the vetted tier if absent.
@@ -134,9 +137,11 @@ def _find_class(self: Any, module: str, name: str) -> Any:
 def _install() -> None:
     import multiprocessing.reduction  # noqa: F401 - takes its own reference to pickle.loads, which must not be ours
 
-    for module in (pickle, _pickle):
-        for name, ours in (("load", _load), ("loads", _loads), ("Unpickler", _Unpickler)):
-            _replace(module, name, ours)
+    theirs = {id(pickle.load): _load, id(pickle.loads): _loads, id(pickle.Unpickler): _Unpickler}
+    for module in (sys.modules[name] for name in _TAKERS if name in sys.modules):
+        for name, value in list(vars(module).items()):
+            if id(value) in theirs:
+                _replace(module, name, theirs[id(value)])
     _replace(_PythonUnpickler, "find_class", _find_class)
 
 
