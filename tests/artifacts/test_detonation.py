@@ -74,6 +74,13 @@ def test_attempts_are_named(event: str, pickled) -> None:
     assert "audit hook" in found.isolation
 
 
+def test_a_second_stream_is_loaded_too(pickled, marker: Path) -> None:
+    path = pickled(os.mkdir, str(marker))
+    path.write_bytes(pickle.dumps([1]) + path.read_bytes())
+    found = blown(path)
+    assert (found.ended, [each.name for each in found.attempts]) == ("loaded", ["os.mkdir"])
+
+
 def test_the_source_of_what_would_run_is_shown(pickled) -> None:
     found = blown(pickled(eval, "__import__('os').getpid()"))
     assert [event.detail for event in found.events if event.name == "compile"] == ["__import__('os').getpid() <string>"]
