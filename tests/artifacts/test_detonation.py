@@ -74,6 +74,15 @@ def test_attempts_are_named(event: str, pickled) -> None:
     assert "audit hook" in found.isolation
 
 
+def test_a_flood_of_harmless_names_hides_nothing(tmp_path: Path, marker: Path) -> None:
+    names = "".join(f"c{m.__name__}\n{name}\n0" for m in (os, socket, np) for name in dir(m) if name.isidentifier())
+    path = tmp_path / "model"
+    path.write_bytes(names.encode() + f"cos\nmkdir\n(V{marker}\ntR.".encode())
+    found = blown(path)
+    assert len(found.events) >= 500
+    assert [event.name for event in found.attempts] == ["os.mkdir"]
+
+
 def test_a_second_stream_is_loaded_too(pickled, marker: Path) -> None:
     path = pickled(os.mkdir, str(marker))
     path.write_bytes(pickle.dumps([1]) + path.read_bytes())
@@ -126,6 +135,10 @@ def test_a_leak_of_the_planted_secret_and_a_changed_folder_are_seen(tmp_path: Pa
     (tmp_path / "credentials").unlink()
     os.mkfifo(tmp_path / "credentials")
     assert [e.name for e in detonation._touched(tmp_path, "secret", [])] == ["canary"]
+
+
+def test_a_deleted_folder_is_seen(tmp_path: Path) -> None:
+    assert [e.detail for e in detonation._touched(tmp_path / "gone", "s", [])] == ["the folder now holds nothing"]
 
 
 def test_the_kernels_walls_hold_where_the_hook_is_blind(pickled, marker: Path) -> None:

@@ -21,7 +21,7 @@ _NEW_USER, _NEW_NET, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000  # sched.h
 _NO_NEW_PRIVILEGES = 38  # prctl.h
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # Landlock's system calls, the same on every architecture
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_MOST = 500  # events that are kept
+_MOST = 500  # harmless events that are noted
 
 # Harmless by themselves, and far too many to note.
 _SILENT = {"object.__getattr__", "sys._getframe", "sys._getframemodulename", "builtins.id", "array.__new__"}
@@ -75,7 +75,7 @@ def _watch(tell: Callable[[dict[str, Any]], None]) -> None:
             return
         detail = text(arguments[:1] if event == "import" else arguments)
         refused = event not in noted
-        if (event, detail) not in seen and len(seen) < most:
+        if (event, detail) not in seen and (refused or len(seen) < most):  # no flood of harmless ones hides the other
             seen.add((event, detail))
             tell({"event": event, "detail": detail, "refused": refused})
         if refused:

@@ -111,7 +111,7 @@ def detonate(
         kind = _loader(file, str(path)) if loader == "auto" else loader
         if kind not in chamber.LOADERS:
             raise FileError("a loader", repr(kind), did_you_mean(kind, chamber.LOADERS))
-        with tempfile.TemporaryDirectory(prefix="antivenom-") as folder:
+        with tempfile.TemporaryDirectory(prefix="antivenom-", ignore_cleanup_errors=True) as folder:
             canary = secrets.token_hex(16)
             (Path(folder) / "credentials").write_text(canary)
             began = time.monotonic()
@@ -124,7 +124,9 @@ def detonate(
         raise FileError(f"the {kind} loader in a confined process", str(why)).at(str(path))
     last = lines[-1] if whole and "ended" in lines[-1] else {}
     ended, error = last.get("ended", "stopped"), last.get("error", "out of time or memory, or it ended the process")
-    return Detonation(str(path), kind, ended, str(error), events, tuple(isolation), float(last.get("seconds", took)))
+    spent = last.get("seconds", took)
+    spent = float(spent) if isinstance(spent, int | float) else took  # the file's code may have written these lines
+    return Detonation(str(path), kind, str(ended), str(error), events, tuple(isolation), spent)
 
 
 def _events(lines: list[dict[str, Any]]) -> Iterator[Event]:
@@ -139,7 +141,7 @@ def _loader(file: Snapshot, path: str) -> str:
     if head.startswith(b"PK"):
         try:
             names = zipfile.ZipFile(file.open()).namelist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        except Exception:  # whatever a broken archive makes of zipfile: torch's own reader may still take it
             return "torch"
         return "numpy" if names and all(name.endswith(".npy") for name in names) else "torch"
     if head.startswith(b"\x93NUMPY"):
@@ -217,7 +219,14 @@ def _touched(folder: Path, canary: str, lines: list[dict[str, Any]]) -> list[Eve
         for line in lines
         if "event" in line and canary in str(line)
     ]
-    there, secret = sorted(path.name for path in folder.iterdir()), folder / "credentials"
-    if there != ["credentials"] or not stat.S_ISREG(secret.lstat().st_mode) or secret.read_text() != canary:
-        found.append(Event("canary", f"the folder now holds {' '.join(there)}"[:200], True))
+    secret = folder / "credentials"
+    try:
+        there = sorted(path.name for path in folder.iterdir())
+        intact = (
+            there == [secret.name] and stat.S_ISREG(secret.lstat().st_mode) and secret.read_bytes() == canary.encode()
+        )
+    except OSError:
+        there, intact = [], False
+    if not intact:
+        found.append(Event("canary", f"the folder now holds {' '.join(there) or 'nothing'}"[:200], True))
     return found
