@@ -103,6 +103,9 @@ def test_getattr_reaches_only_listed_attributes_of_classes(in_c: bool) -> None:
         for owner, name in ((b"cbuiltins\ndict\n", "__subclasses__"), (b"}", "__doc__")):
             with pytest.raises(UnsafeFile):
                 loads(calling_getattr(owner, name))
+        for state in (b"}X\x01\x00\x00\x00aNs", b"N}X\x01\x00\x00\x00aNs\x86"):
+            with pytest.raises((AttributeError, pickle.UnpicklingError)):  # what stands for getattr takes no state
+                loads(b"\x80\x02cbuiltins\ngetattr\n" + state + b"b.")
 
 
 def test_a_forest_and_a_state_dict_load_as_without(tmp_path: Path) -> None:

@@ -76,13 +76,19 @@ def _judge(module: str, name: str) -> None:
             raise UnsafeFile("an import that the allow list names", f"{wanted}: {rule.why}", rule.remedy)
 
 
-def _attribute(owner: Any, name: str, *default: Any) -> Any:
+class _Getattr:
     """getattr as a pickle may call it: the attribute of a class, judged as a global of its own."""
-    module, path = getattr(owner, "__module__", None), getattr(owner, "__qualname__", None)
-    if not isinstance(owner, type) or not isinstance(name, str):
-        raise UnsafeFile("getattr on a class", f"getattr on a {type(owner).__name__}", "do not load the file")
-    _judge(str(module), f"{path}.{name}")
-    return getattr(owner, name, *default)
+
+    __slots__ = ()  # nothing that a file could set
+
+    def __call__(self, owner: Any, name: str, *default: Any) -> Any:
+        if not isinstance(owner, type) or not isinstance(name, str):
+            raise UnsafeFile("getattr on a class", f"getattr on a {type(owner).__name__}", "do not load the file")
+        _judge(owner.__module__, f"{owner.__qualname__}.{name}")
+        return getattr(owner, name, *default)
+
+
+_getattr = _Getattr()
 
 
 def _mapped(module: str, name: str) -> tuple[str, str]:
@@ -108,7 +114,7 @@ class _Unpickler(_pickle.Unpickler):
         if self._fix_imports:
             module, name = _mapped(module, name)
         if (module, name) == ("builtins", "getattr"):
-            return _attribute
+            return _getattr
         _judge(module, name)
         return super().find_class(module, name)
 
@@ -129,7 +135,7 @@ def _find_class(self: Any, module: str, name: str) -> Any:
     if _active:
         wanted = _mapped(module, name) if self.proto < 3 and self.fix_imports else (module, name)
         if wanted == ("builtins", "getattr"):
-            return _attribute
+            return _getattr
         _judge(*wanted)
     return _real_find_class(self, module, name)
 
