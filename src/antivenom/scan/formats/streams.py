@@ -26,7 +26,7 @@ class Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...  # None of lz4's
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -43,7 +43,7 @@ def unpack(part: Part, packed: View, new: Callable[[], Any], joined: bool = Fals
     pending = b""
     while True:
         if engine.eof:
-            rest = len(engine.unused_data) + len(packed) - at
+            rest = len(engine.unused_data or b"") + len(packed) - at
             if not rest:
                 return View(bytes(out))
             if not joined:
