@@ -141,3 +141,18 @@ def test_yaml_that_calls_python(text: str) -> None:
 def test_yaml_and_prose_that_do_not() -> None:
     assert look(b"a: !!float 3\nb: !include x.yaml\nc: wow!! python rocks!\n").findings == ()
     assert look(b"tree\nversion=v4\nnum_class=1\n").status is Status.SAFE
+
+
+def test_targets_of_hydra_in_yaml() -> None:
+    assert rules(look(b"model:\n  _target_: os.system\n  _args_: [x]\n")) == ["imported-name"]
+    assert rules(look(b'model: {"\\x5ftarget_": subprocess.Popen}\n')) == ["imported-name"]
+    assert rules(look(b"model:\n  _target_: nemo.collections.asr.Model\n")) == ["untrusted-type"]
+
+
+@pytest.mark.parametrize(
+    "spelt", ['"WriteFile"', "'WriteFile'", '"Write" # c\n "File"', '"Write\\106ile"', '"Write\\x46ile"']
+)
+def test_graphs_written_as_text(spelt: str) -> None:
+    graph = 'saved_model_schema_version: 1\nmeta_graphs {\n graph_def {\n node {\n name: "w"\n op: %s\n }\n }\n}\n'
+    assert rules(look((graph % spelt).encode())) == ["graph-operation"]
+    assert look((graph % '"MatMul"').encode()).findings == ()
