@@ -156,3 +156,11 @@ def test_graphs_written_as_text(spelt: str) -> None:
     graph = 'saved_model_schema_version: 1\nmeta_graphs {\n graph_def {\n node {\n name: "w"\n op: %s\n }\n }\n}\n'
     assert rules(look((graph % spelt).encode())) == ["graph-operation"]
     assert look((graph % '"MatMul"').encode()).findings == ()
+
+
+def test_blanks_do_not_hide_a_document() -> None:
+    assert rules(look(b" " * 100_000 + b'{ "auto_map": {"x": "y"}}')) == ["remote-code"]
+    assert rules(look(b"[" + b"\n" * 100_000 + b'{"auto_map": {"x": "y"}}]')) == ["remote-code"]
+    assert rules(look(b'[NaN, {"auto_map": {"x": "y"}}]')) == ["remote-code"]
+    assert look(" ".join(["blank"] * 3).encode("utf-16")).status is Status.UNKNOWN
+    assert rules(look(b'{"a": "' + b"x" * (1 << 16) + b'\xff"}')) == ["malformed"]
