@@ -33,6 +33,7 @@ from antivenom.scan.view import View
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
 # Opcodes that can begin a stream without a header.
 _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+_STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -136,6 +137,11 @@ class Judge:
         self.add(MALFORMED, detail, at)
 
     def built(self, target: Any, after: int) -> int:
+        """A state of two parts sets attributes one by one, `__class__` among them."""
+        match target:
+            case Instance(state=(_, Mapping(items=slots))) if any(name.startswith("__") for name in slots):
+                special = next(name for name in slots if name.startswith("__"))
+                self.add(PATCHED_GLOBAL, f"sets {special} of an object", after, special)
         return after
 
 
@@ -152,7 +158,7 @@ class JoblibJudge(Judge):
             ) == _WRAPPER:
                 self.wrapped += 1
                 return self._behind_array(state, after)
-        return after
+        return super().built(target, after)
 
     def _behind_array(self, state: dict[str, Any], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
@@ -246,5 +252,10 @@ def is_old(view: View) -> bool:
         return False
     judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
     end, _ = run(judge)
+    begins = end == len(view) or (end > 1 and judge.imports > 0)
+    for _ in range(_STREAMS):  # a loader that reads on finds a second stream behind a harmless first
+        if not 0 <= end < len(view):
+            break
+        end, _ = run(judge, end)
     known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
-    return bool(judge.stopped or judge.acted or known or end == len(view) or (end > 1 and judge.imports))
+    return bool(begins or known or judge.stopped or judge.acted)
