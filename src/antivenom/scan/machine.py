@@ -28,8 +28,8 @@ class Watcher(Protocol):
     def imported(self, wanted: Global) -> None:
         """A global is looked up."""
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
-        """Something is called; the return value stands for the result."""
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
+        """Something is called, or made `bare` by its `__new__`; the return value stands for the result."""
 
     def patched(self, target: Any, at: int) -> None:
         """An imported object itself is given items or state."""
@@ -288,15 +288,15 @@ class Machine:
 
     def new(self) -> None:
         arguments, callee = self._pop(), self._pop()
-        self._call(callee, arguments)
+        self._call(callee, arguments, bare=True)
 
     def new_with_names(self) -> None:
         names, arguments, callee = self._pop(), self._pop(), self._pop()
         values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
-        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values)
+        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
 
-    def _call(self, callee: Any, arguments: Any) -> None:
-        self._push(self._watch.called(callee, arguments, self._at))
+    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+        self._push(self._watch.called(callee, arguments, self._at, bare))
 
     def build(self) -> None:
         state = self._pop()

@@ -49,15 +49,35 @@ class Blob:
     is_text: bool = False
 
 
+# Methods that opcodes or listed names look up on an object itself, not on its class.
+_METHODS = frozenset(
+    ("append", "extend", "add", "keys", "items", "values", "pop", "update", "astype", "mean", "_build_f")
+)
+
+
+def is_called_by_load(name: str) -> bool:
+    """Whether loading may call an attribute of this name."""
+    return name in _METHODS or (name.startswith("__") and name.endswith("__"))
+
+
 @dataclass(slots=True, eq=False)
 class Mapping:
-    """A dict, of which the machine keeps the first entries with text keys."""
+    """A dict, of which the machine keeps the first entries with text keys, and all whose key a load looks up itself.
+
+    Fields:
+        items: what is kept.
+        computed: whether a key was made by a call, so that it may be any text.
+    """
 
     items: dict[str, Any] = field(default_factory=dict)
+    computed: bool = False
 
     def put(self, key: Any, value: Any) -> None:
-        if isinstance(key, str) and len(self.items) < 64:
-            self.items[key] = value
+        if isinstance(key, str):
+            if len(self.items) < 64 or is_called_by_load(key):
+                self.items[key] = value
+        elif isinstance(key, Instance):
+            self.computed = True
 
 
 class Opaque:

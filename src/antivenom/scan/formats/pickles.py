@@ -12,13 +12,15 @@ from antivenom.scan.machine import Machine
 from antivenom.scan.part import Part
 from antivenom.scan.reader import Fault
 from antivenom.scan.rules import (
+    CALLED_REFERENCE,
     COMPUTED_CALL,
     EXTENSION,
     PATCHED_GLOBAL,
     PERSISTENT_ID,
+    SHADOWED_METHOD,
     TRAILING_STREAM,
 )
-from antivenom.scan.stubs import Blob, Global, Instance
+from antivenom.scan.stubs import Blob, Global, Instance, Mapping, is_called_by_load
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
@@ -62,19 +64,45 @@ class Judge:
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool = False) -> Any:
         self.acted = True
         if not isinstance(callee, Global):
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         if (callee.module, callee.name) == ("builtins", "getattr"):
             return self._attribute(arguments, at)
+        self._on_terms(callee, arguments, at, bare)
         if isinstance(arguments, tuple) and (callee.module, callee.name) in _UNPICKLING:
             for argument in arguments:
                 if isinstance(argument, (bytes, Blob)):
                     view = argument.view if isinstance(argument, Blob) else View(argument)
                     self.nested.append((view, callee))
         return Instance(callee, arguments)
+
+    def _on_terms(self, callee: Global, arguments: Any, at: int, bare: bool) -> None:
+        terms = self.part.allow.terms(callee)
+        if not terms.call and not bare:
+            self.add(CALLED_REFERENCE, f"calls {callee}", at, str(callee))
+        for number in (terms.calls, terms.state):
+            if number is not None and not isinstance(arguments, tuple):
+                self.add(COMPUTED_CALL, f"calls {callee} with arguments that it has built", at, str(callee))
+                return
+        if terms.calls is not None and len(arguments) > terms.calls:
+            match arguments[terms.calls]:
+                case Global() as called if self.part.allow.terms(called).call:
+                    pass
+                case called:
+                    self.add(COMPUTED_CALL, f"has {callee} call {_kind(called)}", at, str(callee))
+        if terms.state is not None and len(arguments) > terms.state:
+            self._shadows(arguments[terms.state], callee, at)
+
+    def _shadows(self, state: Any, target: Any, at: int) -> None:
+        for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+            if _may_be_dict(part) or (isinstance(part, Mapping) and part.computed):
+                self.add(SHADOWED_METHOD, f"state for {target} under names that it has built", at, str(target))
+            elif isinstance(part, Mapping):
+                for name in filter(is_called_by_load, part.items):
+                    self.add(SHADOWED_METHOD, f"state for {target} that sets {name}", at, f"{target}.{name}")
 
     def _attribute(self, arguments: Any, at: int) -> Any:
         match arguments:
@@ -96,7 +124,20 @@ class Judge:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
 
     def built(self, target: Any, after: int) -> int:
+        if isinstance(target, Instance):
+            self._shadows(target.state, target.maker, after - 1)
         return after
+
+
+def _may_be_dict(state: Any) -> bool:
+    """Whether a call made `state`, and made a dict of it, whose names nobody has seen. No listed name of numpy does."""
+    if not isinstance(state, Instance):
+        return False
+    return not isinstance(state.maker, Global) or state.maker.module.partition(".")[0] != "numpy"
+
+
+def _kind(value: Any) -> str:
+    return str(value) if isinstance(value, Global) else "an object that it has built"
 
 
 def run(judge: Judge, start: int = 0) -> tuple[int, Any]:
