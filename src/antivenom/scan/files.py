@@ -70,7 +70,8 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
     """The report of bytes that are already at hand."""
     part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
-    return FileReport(where, identify(view).name, len(view), tuple(look(part)))
+    names = dict.fromkeys(each.name for each in identify(view))
+    return FileReport(where, "+".join(names), len(view), tuple(look(part)))
 
 
 def _files(path: str | Path) -> Iterator[str]:

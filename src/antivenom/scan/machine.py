@@ -37,8 +37,8 @@ class Watcher(Protocol):
     def extension(self, code: int, at: int) -> None:
         """A copyreg extension code is looked up."""
 
-    def persistent(self, identity: Any, at: int) -> None:
-        """The loader is asked for an object by a persistent id."""
+    def persistent(self, identity: Any, at: int) -> Any:
+        """The loader is asked for an object by a persistent id; the return value stands for it."""
 
     def built(self, target: Any, after: int) -> int:
         """BUILD is done; where the stream goes on, `after` unless the loader reads raw bytes here."""
@@ -314,12 +314,10 @@ class Machine:
         self._push(OPAQUE)
 
     def persistent_line(self) -> None:
-        self._watch.persistent(self._read.line().decode("ascii", "replace"), self._at)
-        self._push(OPAQUE)
+        self._push(self._watch.persistent(self._read.line().decode("ascii", "replace"), self._at))
 
     def persistent_binary(self) -> None:
-        self._watch.persistent(self._pop(), self._at)
-        self._push(OPAQUE)
+        self._push(self._watch.persistent(self._pop(), self._at))
 
     def next_buffer(self) -> None:
         raise malformed("an out-of-band buffer, which no file can hold")

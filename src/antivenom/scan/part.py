@@ -36,12 +36,16 @@ class Part:
         """A finding in this part; names from the file are made printable and kept to a line."""
         return Finding(rule.id, self.where, printable(what), offset, printable(name))
 
-    def inside(self, view: View, name: str) -> Iterator[Finding]:
-        """The findings in a part that lies in this one."""
+    def within(self, view: View, name: str) -> Part:
+        """The part that lies in this one. Raises LimitReached."""
         if self.depth >= self.meter.limits.depth:
             raise LimitReached("depth", self.meter.limits.depth)
+        return replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1)
+
+    def inside(self, view: View, name: str) -> Iterator[Finding]:
+        """The findings in a part that lies in this one. Raises LimitReached."""
         self.meter.spend("members", 1)
-        yield from self.look(replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1))
+        yield from self.look(self.within(view, name))
 
     def reached(self, limit: LimitReached) -> Finding:
         """The finding that a limit was hit."""

@@ -102,10 +102,10 @@ PERSISTENT_ID = Rule(
     "the loader's own persistent_load decides what this stands for",
     "load it only with the library that wrote it",
 )
-ZIP_STRUCTURE = Rule(
-    "zip-structure",
+ARCHIVE_STRUCTURE = Rule(
+    "archive-structure",
     Status.UNSAFE,
-    "zip readers disagree about such an archive, so that one sees content which another does not",
+    "archive readers disagree about such a file, so that one sees content which another does not",
     _REPACK,
 )
 ENCRYPTED = Rule(

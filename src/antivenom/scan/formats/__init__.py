@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from antivenom.scan.findings import Finding
-from antivenom.scan.formats import pickles, plain
+from antivenom.scan.formats import arrays, pickles, plain, sevenzip, streams, tars, zips
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
+from antivenom.scan.reader import Fault
 from antivenom.scan.rules import SCAN_ERROR, UNKNOWN_FORMAT
 from antivenom.scan.view import View
 
@@ -32,26 +33,45 @@ def _unknown(part: Part) -> Iterator[Finding]:
     yield part.finding(UNKNOWN_FORMAT, f"content that begins with {part.view.read(0, 8).hex(' ')}")
 
 
-# The first that matches decides; formats with a signature come before those that are told by trying.
-FORMATS: tuple[Format, ...] = (
-    Format("empty", lambda view: len(view) == 0, lambda part: iter(())),
+# All that match are looked into: a file that two loaders read in two ways is judged in both.
+SIGNED: tuple[Format, ...] = (
+    Format("zip", zips.matches, zips.check),
+    Format("tar", tars.matches, tars.check),
+    *(Format(kind, streams.matcher(kind), streams.checker(kind)) for kind in streams.KINDS),
+    Format("7z", sevenzip.matches, sevenzip.check),
+    Format("npy", arrays.matches, arrays.check),
     Format("pickle", pickles.is_binary, pickles.check),
     Format("pickle", pickles.is_old, pickles.check),
+)
+# Told by trying; the first that matches decides.
+UNSIGNED: tuple[Format, ...] = (
+    Format("empty", lambda view: len(view) == 0, lambda part: iter(())),
     Format("text", plain.is_text, plain.check),
     Format("unknown", lambda view: True, _unknown),
 )
 
 
-def identify(view: View) -> Format:
-    """The format of a part."""
-    return next(each for each in FORMATS if each.matches(view))
+def identify(view: View) -> tuple[Format, ...]:
+    """The formats that a part can be read as."""
+    found = tuple(each for each in SIGNED if each.matches(view))
+    return found or (next(each for each in UNSIGNED if each.matches(view)),)
 
 
 def look(part: Part) -> Iterator[Finding]:
     """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
     try:
-        yield from identify(part.view).check(part)
+        for each in identify(part.view):
+            yield from _guarded(part, each)
     except LimitReached as limit:
         yield part.reached(limit)
+
+
+def _guarded(part: Part, kind: Format) -> Iterator[Finding]:
+    try:
+        yield from kind.check(part)
+    except LimitReached:
+        raise
+    except Fault as fault:
+        yield part.finding(fault.rule, fault.detail)
     except (Exception, RecursionError) as error:  # a check that fails must never read as "safe"
-        yield part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}")
+        yield part.finding(SCAN_ERROR, f"{kind.name}: {type(error).__name__}: {error}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
+from antivenom.scan.formats import dtypes
 from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.machine import Machine
 from antivenom.scan.part import Part
-from antivenom.scan.reader import Fault
+from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     CALLED_REFERENCE,
     COMPUTED_CALL,
@@ -19,22 +21,27 @@ from antivenom.scan.rules import (
     PERSISTENT_ID,
     SHADOWED_METHOD,
     TRAILING_STREAM,
+    Rule,
 )
-from antivenom.scan.stubs import Blob, Global, Instance, Mapping, is_called_by_load
+from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping, is_called_by_load
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
 # Opcodes that can begin a stream without a header.
-_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x80\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96"}
+_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+_GETATTR = ("builtins", "getattr")
+_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
 
 class Judge:
     """Watches one or several streams of a part and gathers findings, each global once.
 
     Fields:
+        part: what is judged.
         imports: how many globals were looked up.
         acted: whether a stream called or patched anything.
+        nested: bytes that a listed callable would unpickle.
     """
 
     def __init__(self, part: Part) -> None:
@@ -42,23 +49,30 @@ class Judge:
         self.imports = 0
         self.acted = False
         self.nested: list[tuple[View, Global]] = []
+        self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
 
     @property
     def findings(self) -> list[Finding]:
         return list(self._found.values())
 
-    def add(self, rule: Any, what: str, at: int | None, name: str = "") -> None:
-        """Note a finding, once for each rule and name."""
-        limit = self.part.meter.limits.findings
-        if len(self._found) < limit:
-            self._found.setdefault((rule.id, name or what), self.part.finding(rule, what, at, name))
-        elif (rule.id, name or what) not in self._found:
-            raise LimitReached("findings", limit)
+    def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
+        """Note a finding, once for each rule and name. Raises LimitReached."""
+        key = (rule.id, name or what)
+        if key in self._found:
+            return
+        if len(self._found) >= self.part.meter.limits.findings:
+            raise LimitReached("findings", self.part.meter.limits.findings)
+        self._found[key] = self.part.finding(rule, what, at, name)
+
+    def also(self, findings: list[Finding]) -> None:
+        """Take over findings, each once."""
+        for each in findings:
+            self._found.setdefault((each.rule, each.name or each.what), each)
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
-        if (wanted.module, wanted.name) == ("builtins", "getattr"):
+        if (wanted.module, wanted.name) == _GETATTR:
             return  # judged by what it is called with
         rule = self.part.allow.judge(wanted)
         if rule is not None:
@@ -69,14 +83,16 @@ class Judge:
         if not isinstance(callee, Global):
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
-        if (callee.module, callee.name) == ("builtins", "getattr"):
+        name = (callee.module, callee.name)
+        if name == _GETATTR:
             return self._attribute(arguments, at)
         self._on_terms(callee, arguments, at, bare)
-        if isinstance(arguments, tuple) and (callee.module, callee.name) in _UNPICKLING:
-            for argument in arguments:
-                if isinstance(argument, (bytes, Blob)):
-                    view = argument.view if isinstance(argument, Blob) else View(argument)
-                    self.nested.append((view, callee))
+        if name in _UNPICKLING:
+            given = arguments if isinstance(arguments, tuple) else ()
+            views = [a.view if isinstance(a, Blob) else View(a) for a in given if isinstance(a, (bytes, Blob))]
+            self.nested += [(view, callee) for view in views]
+            if len(views) != 1:
+                self.add(COMPUTED_CALL, f"{callee} of something that is no bytes", at, str(callee))
         return Instance(callee, arguments)
 
     def _on_terms(self, callee: Global, arguments: Any, at: int, bare: bool) -> None:
@@ -111,7 +127,7 @@ class Judge:
                 self.imported(found)
                 return found
         self.add(COMPUTED_CALL, "getattr on an object that it has built", at, "builtins.getattr")
-        return Instance(Global("builtins", "getattr", at))
+        return Instance(Global(*_GETATTR, at))
 
     def patched(self, target: Any, at: int) -> None:
         self.acted = True
@@ -120,12 +136,43 @@ class Judge:
     def extension(self, code: int, at: int) -> None:
         self.add(EXTENSION, f"looks up extension code {code}", at)
 
-    def persistent(self, identity: Any, at: int) -> None:
+    def persistent(self, identity: Any, at: int) -> Any:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
+        return OPAQUE
 
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
             self._shadows(target.state, target.maker, after - 1)
+        return after
+
+
+class JoblibJudge(Judge):
+    """A judge that reads on as joblib does, which puts an array's raw bytes behind the object that describes it."""
+
+    wrapped = 0
+
+    def built(self, target: Any, after: int) -> int:
+        match target:
+            case Instance(maker=Global() as maker, state=Mapping(items=state)) if (
+                maker.module,
+                maker.name,
+            ) == _WRAPPER:
+                self.wrapped += 1
+                return self._behind_array(state, super().built(target, after))
+        return super().built(target, after)
+
+    def _behind_array(self, state: dict[str, Any], after: int) -> int:
+        size = dtypes.of_stub(state.get("dtype"))
+        shape = state.get("shape")
+        if size is None or not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
+            raise malformed("an array whose shape or type is not plain")
+        if size == dtypes.OBJECTS:
+            return Machine(self.part.view, self, self.part.meter, after).run()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            after += 1 + int.from_bytes(self.part.view.read(after, 1), "little")
+        after += math.prod(shape) * size
+        if after > len(self.part.view):
+            raise malformed("an array that is longer than the file")
         return after
 
 
@@ -142,30 +189,50 @@ def _kind(value: Any) -> str:
 
 def run(judge: Judge, start: int = 0) -> tuple[int, Any]:
     """Run one stream: where it ends and what it stands for; -1 if it breaks, which is then a finding."""
+    if judge.stopped:
+        return -1, None
     machine = Machine(judge.part.view, judge, judge.part.meter, start)
     try:
         return machine.run(), machine.result
     except Fault as fault:
         judge.add(fault.rule, fault.detail, machine.at)
-        return -1, None
+    except LimitReached as limit:
+        judge.stopped = limit
+    return -1, None
+
+
+def findings_of(judge: Judge) -> Iterator[Finding]:
+    """What a judge has found, with what lies in the bytes that would be unpickled in turn. Raises LimitReached."""
+    yield from judge.findings
+    if judge.stopped:
+        raise judge.stopped
+    for view, callee in judge.nested:
+        yield from judge.part.inside(view, f"<{callee} argument>")
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings of a file that is one pickle stream."""
-    judge, stopped, end = Judge(part), None, -1
-    try:
-        end, _ = run(judge)
-    except LimitReached as limit:
-        stopped = limit
+    """The findings of a file that begins as a pickle stream: of plain pickle, of joblib or of older PyTorch."""
+    from antivenom.scan.formats import torch_files
+
+    judge = JoblibJudge(part)
+    end, value = run(judge)
+    if value == torch_files.MAGIC:
+        yield from torch_files.check_stream(part)
+        return
+    if judge.wrapped:
+        judge.also(_as_plain(part))
     if 0 <= end < len(part.view):
         judge.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
-    yield from judge.findings
-    if stopped:
-        raise stopped
-    for view, callee in judge.nested:
-        yield from part.inside(view, f"<{callee} argument>")
+    yield from findings_of(judge)
     if 0 <= end < len(part.view):
         yield from part.inside(part.view.within(end), "<after STOP>")
+
+
+def _as_plain(part: Part) -> list[Finding]:
+    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off."""
+    judge = Judge(part)
+    run(judge)
+    return [each for each in judge.findings if each.name]
 
 
 def is_binary(view: View) -> bool:
@@ -176,11 +243,8 @@ def is_binary(view: View) -> bool:
 
 def is_old(view: View) -> bool:
     """Whether a stream without a header, as protocols 0 and 1 write it, runs to STOP or acts before it breaks."""
-    if view.read(0, 1) not in _FIRST:
+    if view.read(0, 1) not in _FIRST or is_binary(view):
         return False
-    try:
-        judge = Judge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
-        end, _ = run(judge)
-    except LimitReached:
-        return True
-    return judge.acted or end == len(view) or (end > 1 and judge.imports > 0)
+    judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
+    end, _ = run(judge)
+    return bool(judge.stopped or judge.acted or end == len(view) or (end > 1 and judge.imports))
