@@ -52,11 +52,13 @@ class Terms:
             a function that may not can still be named, as the metric or activation that a model keeps.
         calls: the number of the argument that it calls itself, which must then be a listed name that may be called.
         state: the number of the argument whose entries it sets as attributes.
+        items: whether what is put into it as into a dict are its attributes.
     """
 
     call: bool = True
     calls: int | None = None
     state: int | None = None
+    items: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
                 _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
             case _:
                 raise ScanError(
-                    "entries of module, names and note, and the terms call, calls or state if need be",
+                    "entries of module, names and note, and the terms call, calls, state, items if need be",
                     repr(entry)[:80],
                     "[[allow]] needs the first three; the note says why",
                 ).at(where)
@@ -133,5 +135,5 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
 
 
 def _are_terms(found: Mapping[str, object]) -> bool:
-    kinds = {"call": bool, "calls": int, "state": int}
+    kinds = {"call": bool, "calls": int, "state": int, "items": bool}
     return all(type(value) is kinds.get(key) for key, value in found.items())

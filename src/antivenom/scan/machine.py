@@ -345,7 +345,7 @@ def _text(data: bytes) -> str:
 
 
 def _filled(target: Any, items: list[Any]) -> Any:
-    if isinstance(target, Mapping):
+    if isinstance(target, (Mapping, Instance)):
         for key, value in zip(items[::2], items[1::2], strict=False):
             target.put(key, value)
     return target

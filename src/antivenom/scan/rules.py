@@ -72,6 +72,12 @@ SHADOWED_METHOD = Rule(
     "the file gives an object an attribute by the name of a method that loading calls itself",
     _REFUSE,
 )
+ARRAY_TYPE = Rule(
+    "pickle-array-type",
+    Status.UNSAFE,
+    "numpy believes a type that contradicts itself, and then takes bytes of the file, or foreign memory, for objects",
+    _REFUSE,
+)
 EXTENSION = Rule(
     "pickle-extension",
     Status.UNSAFE,

@@ -34,11 +34,17 @@ class Instance:
         maker: what was called.
         arguments: what it was called with.
         state: what BUILD gave it, None before.
+        items: what was put into it as into a dict, None if nothing was.
     """
 
     maker: Any
     arguments: Any = ()
     state: Any = None
+    items: Mapping | None = None
+
+    def put(self, key: Any, value: Any) -> None:
+        self.items = self.items or Mapping()
+        self.items.put(key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,9 @@ class Blob:
     is_text: bool = False
 
 
-# Methods that opcodes or listed names look up on an object itself, not on its class.
-_METHODS = frozenset(
-    ("append", "extend", "add", "keys", "items", "values", "pop", "update", "astype", "mean", "_build_f")
-)
+ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
+# Methods that opcodes, `dict` or the listed names' own __setstate__ look up on an object itself, not on its class.
+_METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
 
 
 def is_called_by_load(name: str) -> bool:
@@ -74,7 +79,7 @@ class Mapping:
 
     def put(self, key: Any, value: Any) -> None:
         if isinstance(key, str):
-            if len(self.items) < 64 or is_called_by_load(key):
+            if len(self.items) < 64 or key in ATTRIBUTES or is_called_by_load(key):
                 self.items[key] = value
         elif isinstance(key, Instance):
             self.computed = True

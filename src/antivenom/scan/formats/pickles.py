@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from antivenom.scan.allow import allow_list
+from antivenom.scan.allow import Terms, allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
 from antivenom.scan.limits import LimitReached, Limits, Meter
@@ -14,6 +14,7 @@ from antivenom.scan.machine import Machine
 from antivenom.scan.part import Part
 from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
+    ARRAY_TYPE,
     CALLED_REFERENCE,
     COMPUTED_CALL,
     EXTENSION,
@@ -23,13 +24,15 @@ from antivenom.scan.rules import (
     TRAILING_STREAM,
     Rule,
 )
-from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping, is_called_by_load
+from antivenom.scan.stubs import ATTRIBUTES, OPAQUE, Blob, Global, Instance, Mapping, is_called_by_load
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
 # Opcodes that can begin a stream without a header.
 _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+_VALUES = (str, bytes, int, float, type(None))  # what nothing can call
+_MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -51,9 +54,12 @@ class Judge:
         self.nested: list[tuple[View, Global]] = []
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
+        self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
 
     @property
     def findings(self) -> list[Finding]:
+        for holder in self._holders:
+            self._shadows(holder.items, holder.maker, holder.maker.at)
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
@@ -87,37 +93,47 @@ class Judge:
         if name == _GETATTR:
             return self._attribute(arguments, at)
         self._on_terms(callee, arguments, at, bare)
+        if callee.name == "scalar" and callee.module in _MULTIARRAY:
+            match arguments:
+                case (dtype, _) if dtypes.of_stub(dtype) in (None, dtypes.OBJECTS):
+                    self.add(ARRAY_TYPE, "a scalar of a type that holds objects or contradicts itself", at, str(callee))
         if name in _UNPICKLING:
             given = arguments if isinstance(arguments, tuple) else ()
             views = [a.view if isinstance(a, Blob) else View(a) for a in given if isinstance(a, (bytes, Blob))]
             self.nested += [(view, callee) for view in views]
             if len(views) != 1:
                 self.add(COMPUTED_CALL, f"{callee} of something that is no bytes", at, str(callee))
-        return Instance(callee, arguments)
+        made = Instance(callee, arguments)
+        if self.part.allow.terms(callee).items:
+            self._holders.append(made)
+        return made
 
     def _on_terms(self, callee: Global, arguments: Any, at: int, bare: bool) -> None:
         terms = self.part.allow.terms(callee)
-        if not terms.call and not bare:
+        if not terms.call and not (bare and arguments == ()):
             self.add(CALLED_REFERENCE, f"calls {callee}", at, str(callee))
-        for number in (terms.calls, terms.state):
-            if number is not None and not isinstance(arguments, tuple):
-                self.add(COMPUTED_CALL, f"calls {callee} with arguments that it has built", at, str(callee))
-                return
+        if terms.calls is None and terms.state is None:
+            return
+        if not isinstance(arguments, tuple):
+            self.add(COMPUTED_CALL, f"calls {callee} with arguments that it has built", at, str(callee))
+            return
         if terms.calls is not None and len(arguments) > terms.calls:
-            match arguments[terms.calls]:
-                case Global() as called if self.part.allow.terms(called).call:
-                    pass
-                case called:
-                    self.add(COMPUTED_CALL, f"has {callee} call {_kind(called)}", at, str(callee))
+            called = arguments[terms.calls]
+            listed = isinstance(called, Global) and self.part.allow.terms(called) == Terms()
+            if not listed and not isinstance(called, _VALUES):
+                self.add(COMPUTED_CALL, f"has {callee} call {_kind(called)}", at, str(callee))
         if terms.state is not None and len(arguments) > terms.state:
             self._shadows(arguments[terms.state], callee, at)
 
     def _shadows(self, state: Any, target: Any, at: int) -> None:
+        """Attributes that loading would call, or names of attributes that nobody can see."""
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
-            if _may_be_dict(part) or (isinstance(part, Mapping) and part.computed):
-                self.add(SHADOWED_METHOD, f"state for {target} under names that it has built", at, str(target))
-            elif isinstance(part, Mapping):
-                for name in filter(is_called_by_load, part.items):
+            if _may_be_dict(part):
+                self.add(SHADOWED_METHOD, f"state for {target} that it has built", at, str(target))
+            for names in _names(part):
+                if names.computed:
+                    self.add(SHADOWED_METHOD, f"state for {target} under names that it has built", at, str(target))
+                for name in filter(is_called_by_load, names.items):
                     self.add(SHADOWED_METHOD, f"state for {target} that sets {name}", at, f"{target}.{name}")
 
     def _attribute(self, arguments: Any, at: int) -> Any:
@@ -143,6 +159,9 @@ class Judge:
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
             self._shadows(target.state, target.maker, after - 1)
+            match target.maker:
+                case Global(module="numpy", name="dtype") if not dtypes.is_sound(target):
+                    self.add(ARRAY_TYPE, "an array type that contradicts itself", after - 1, str(target.maker))
         return after
 
 
@@ -174,6 +193,20 @@ class JoblibJudge(Judge):
         if after > len(self.part.view):
             raise malformed("an array that is longer than the file")
         return after
+
+
+def _names(state: Any) -> Iterator[Mapping]:
+    """The dicts that an object with this state finds its attributes in: torch modules look into three more."""
+    if isinstance(state, Mapping):
+        yield state
+        for key in ATTRIBUTES:
+            match state.items.get(key):
+                case Mapping() as inner:
+                    yield inner
+                case Instance(arguments=(), items=Mapping() as inner):
+                    yield inner
+                case Instance(arguments=(_, *_)):
+                    yield Mapping(computed=True)
 
 
 def _may_be_dict(state: Any) -> bool:
