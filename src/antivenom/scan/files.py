@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def scan_view(view: View, where: str, limits: Limits | None = None, allow: Allow
     """The report of bytes that are already at hand."""
     part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
     names = dict.fromkeys(each.name for each in identify(view))
-    return FileReport(where, "+".join(names), len(view), tuple(look(part)))
+    findings = tuple(look(part))
+    return FileReport(where, "+".join(names), len(view), findings, view.sha256() if findings else "")
 
 
 def _files(path: str | Path) -> Iterator[str]:
@@ -93,5 +95,12 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
     if jobs == 1 or len(files) < 4:
         yield from map(one, files)
         return
+    done = 0
     with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-        yield from pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4))))
+        try:
+            for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
+                done += 1
+                yield report
+        except BrokenProcessPool:
+            lost = "a scanning process died, for want of memory perhaps: scan again with one job"
+            yield from (FileReport(path, "unknown", 0, error=lost) for path in files[done:])

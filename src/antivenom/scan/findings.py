@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
-from antivenom.scan.rules import RULES, Rule, Status
+from antivenom.scan.rules import RULES, Status
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,9 @@ class Finding:
         return RULES[self.rule].remedy
 
     @property
-    def fingerprint(self) -> str:
-        """Names the finding in a baseline: the same content in the same place of a file of the same name."""
-        text = "\0".join((self.rule, self.where, self.what, self.name))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    def inner(self) -> str:
+        """The path within the file; empty for the file itself."""
+        return self.where.partition("!")[2]
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class FileReport:
         format: what its content is, as `zip`, `pickle`, `safetensors`.
         size: bytes.
         findings: what keeps it from being safe.
+        sha256: of its content, if there are findings; empty otherwise.
         error: why it could not be read; empty if it could.
     """
 
@@ -61,6 +60,7 @@ class FileReport:
     format: str
     size: int
     findings: tuple[Finding, ...] = ()
+    sha256: str = ""
     error: str = ""
 
     @property
@@ -106,6 +106,3 @@ class Report:
         if self.status is Status.UNSAFE:
             return 1
         return 2 if self.errors else 0 if self.status is Status.SAFE else 3
-
-
-__all__ = ["FileReport", "Finding", "Report", "Rule"]

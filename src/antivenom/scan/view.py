@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from typing import Protocol
@@ -63,6 +64,13 @@ class View:
         begin = max(0, len(self) - last)
         at = self.read(begin).rfind(needle)
         return at if at < 0 else begin + at
+
+    def sha256(self) -> str:
+        """The digest of all bytes, in hexadecimal."""
+        digest = hashlib.sha256()
+        for at in range(0, len(self), SMALL):
+            digest.update(self.read(at, SMALL))
+        return digest.hexdigest()
 
     def open(self) -> io.BufferedReader:
         """A seekable binary file over the window, for libraries that want one."""

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from antivenom.scan.allow import Terms, allow_list
+from antivenom.scan import terms
+from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
 from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.machine import Machine
-from antivenom.scan.part import Part
+from antivenom.scan.part import Part, printable
 from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
-    ARRAY_TYPE,
-    CALLED_REFERENCE,
     COMPUTED_CALL,
     EXTENSION,
     PATCHED_GLOBAL,
     PERSISTENT_ID,
-    SHADOWED_METHOD,
     TRAILING_STREAM,
+    UNLISTED_GLOBAL,
+    UNREVIEWED_GLOBAL,
     Rule,
+    Status,
 )
-from antivenom.scan.stubs import ATTRIBUTES, OPAQUE, Blob, Global, Instance, Mapping, is_called_by_load
+from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
-# Opcodes that can begin a stream without a header.
-_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
-_VALUES = (str, bytes, int, float, type(None))  # what nothing can call
-_MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
+# Opcodes that can begin a stream without a header. Not P, with which a zip begins: it stops a loader that knows no ids.
+_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -59,7 +59,7 @@ class Judge:
     @property
     def findings(self) -> list[Finding]:
         for holder in self._holders:
-            self._shadows(holder.items, holder.maker, holder.maker.at)
+            self._note(terms.of_state(holder.items, holder.maker), holder.maker.at)
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
@@ -86,17 +86,15 @@ class Judge:
 
     def called(self, callee: Any, arguments: Any, at: int, bare: bool = False) -> Any:
         self.acted = True
-        if not isinstance(callee, Global):
+        if isinstance(callee, Global):
+            self._say_call(callee, arguments)
+        else:
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         name = (callee.module, callee.name)
         if name == _GETATTR:
             return self._attribute(arguments, at)
-        self._on_terms(callee, arguments, at, bare)
-        if callee.name == "scalar" and callee.module in _MULTIARRAY:
-            match arguments:
-                case (dtype, _) if dtypes.of_stub(dtype) in (None, dtypes.OBJECTS):
-                    self.add(ARRAY_TYPE, "a scalar of a type that holds objects or contradicts itself", at, str(callee))
+        self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
         if name in _UNPICKLING:
             given = arguments if isinstance(arguments, tuple) else ()
             views = [a.view if isinstance(a, Blob) else View(a) for a in given if isinstance(a, (bytes, Blob))]
@@ -108,33 +106,17 @@ class Judge:
             self._holders.append(made)
         return made
 
-    def _on_terms(self, callee: Global, arguments: Any, at: int, bare: bool) -> None:
-        terms = self.part.allow.terms(callee)
-        if not terms.call and not (bare and arguments == ()):
-            self.add(CALLED_REFERENCE, f"calls {callee}", at, str(callee))
-        if terms.calls is None and terms.state is None:
-            return
-        if not isinstance(arguments, tuple):
-            self.add(COMPUTED_CALL, f"calls {callee} with arguments that it has built", at, str(callee))
-            return
-        if terms.calls is not None and len(arguments) > terms.calls:
-            called = arguments[terms.calls]
-            listed = isinstance(called, Global) and self.part.allow.terms(called) == Terms()
-            if not listed and not isinstance(called, _VALUES):
-                self.add(COMPUTED_CALL, f"has {callee} call {_kind(called)}", at, str(callee))
-        if terms.state is not None and len(arguments) > terms.state:
-            self._shadows(arguments[terms.state], callee, at)
+    def _note(self, faults: Iterable[terms.Fault], at: int) -> None:
+        for rule, what, name in faults:
+            self.add(rule, what, at, name)
 
-    def _shadows(self, state: Any, target: Any, at: int) -> None:
-        """Attributes that loading would call, or names of attributes that nobody can see."""
-        for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
-            if _may_be_dict(part):
-                self.add(SHADOWED_METHOD, f"state for {target} that it has built", at, str(target))
-            for names in _names(part):
-                if names.computed:
-                    self.add(SHADOWED_METHOD, f"state for {target} under names that it has built", at, str(target))
-                for name in filter(is_called_by_load, names.items):
-                    self.add(SHADOWED_METHOD, f"state for {target} that sets {name}", at, f"{target}.{name}")
+    def _say_call(self, callee: Global, arguments: Any) -> None:
+        """Turn the finding of an import into that of its first call, which tells more."""
+        name = str(callee)
+        for rule in (UNLISTED_GLOBAL.id, UNREVIEWED_GLOBAL.id):
+            found = self._found.get((rule, name))
+            if found and found.what == f"imports {name}":
+                self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
 
     def _attribute(self, arguments: Any, at: int) -> Any:
         match arguments:
@@ -158,10 +140,7 @@ class Judge:
 
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
-            self._shadows(target.state, target.maker, after - 1)
-            match target.maker:
-                case Global(module="numpy", name="dtype") if not dtypes.is_sound(target):
-                    self.add(ARRAY_TYPE, "an array type that contradicts itself", after - 1, str(target.maker))
+            self._note(terms.of_build(target), after - 1)
         return after
 
 
@@ -195,29 +174,18 @@ class JoblibJudge(Judge):
         return after
 
 
-def _names(state: Any) -> Iterator[Mapping]:
-    """The dicts that an object with this state finds its attributes in: torch modules look into three more."""
-    if isinstance(state, Mapping):
-        yield state
-        for key in ATTRIBUTES:
-            match state.items.get(key):
-                case Mapping() as inner:
-                    yield inner
-                case Instance(arguments=(), items=Mapping() as inner):
-                    yield inner
-                case Instance(arguments=(_, *_)):
-                    yield Mapping(computed=True)
-
-
-def _may_be_dict(state: Any) -> bool:
-    """Whether a call made `state`, and made a dict of it, whose names nobody has seen. No listed name of numpy does."""
-    if not isinstance(state, Instance):
-        return False
-    return not isinstance(state.maker, Global) or state.maker.module.partition(".")[0] != "numpy"
-
-
-def _kind(value: Any) -> str:
-    return str(value) if isinstance(value, Global) else "an object that it has built"
+def preview(arguments: Any) -> str:
+    """The arguments of a call as a reader wants to see them: plain values, shortened, and dots for the rest."""
+    if not isinstance(arguments, tuple):
+        return "(...)"
+    plain = (str, bytes, int, float, type(None), Global)
+    shown = [
+        (str(each) if isinstance(each, Global) else repr(each[:80] if isinstance(each, (str, bytes)) else each))
+        if isinstance(each, plain)
+        else "..."
+        for each in arguments[:4]
+    ]
+    return f"({', '.join(shown + ['...'] * (len(arguments) > 4))})"
 
 
 def run(judge: Judge, start: int = 0) -> tuple[int, Any]:
@@ -262,10 +230,13 @@ def check(part: Part) -> Iterator[Finding]:
 
 
 def _as_plain(part: Part) -> list[Finding]:
-    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off."""
+    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
+
+    It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
+    """
     judge = Judge(part)
     run(judge)
-    return [each for each in judge.findings if each.name]
+    return [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
 
 
 def is_binary(view: View) -> bool:

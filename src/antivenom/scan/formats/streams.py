@@ -43,7 +43,7 @@ def unpack(part: Part, packed: View, new: Callable[[], Any], joined: bool = Fals
     pending = b""
     while True:
         if engine.eof:
-            rest = len(engine.unused_data) + len(packed) - at
+            rest = len(engine.unused_data or b"") + len(packed) - at
             if not rest:
                 return View(bytes(out))
             if not joined:

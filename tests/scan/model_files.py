@@ -1,0 +1,27 @@
+"""What the tests of the scan share: objects that run something when they are unpickled, and a look at bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from antivenom.scan import scan_view
+from antivenom.scan.findings import FileReport
+from antivenom.scan.view import View
+
+
+class Runs:
+    """Unpickling calls `callee(*arguments)`."""
+
+    def __init__(self, callee: Any, *arguments: Any) -> None:
+        self.callee, self.arguments = callee, arguments
+
+    def __reduce__(self) -> Any:
+        return self.callee, self.arguments
+
+
+def look(data: bytes, **options: Any) -> FileReport:
+    return scan_view(View(data), "file", **options)
+
+
+def rules(report: FileReport) -> list[str]:
+    return [finding.rule for finding in report.findings]
