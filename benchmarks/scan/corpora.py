@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PROTOCOLS = (2, 4, 5)
+PROTOCOLS = (0, 2, 4, 5)
 LIBRARIES = (
     *("numpy", "scikit-learn", "joblib", "torch", "xgboost", "lightgbm", "keras", "h5py", "onnx", "safetensors"),
     *("gguf", "skops", "cloudpickle", "dill", "pandas", "lz4"),
