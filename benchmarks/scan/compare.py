@@ -65,8 +65,9 @@ def files_of(folder: Path, most: int | None) -> dict[str, list[str]]:
     return found
 
 
-def environment(package: str, envs: Path) -> tuple[str, dict[str, str]]:
-    """The interpreter with a package of PyPI and without our paths; our own for the scan."""
+def environment(name: str, envs: Path) -> tuple[str, dict[str, str]]:
+    """The interpreter with a tool of PyPI and without our paths; our own for the scan."""
+    package, requirements, _ = scanner.SCANNERS[name]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PROMPTFOO_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
     if not package:
         return sys.executable, {**settings, "PYTHONPATH": str(SOURCE)}
@@ -74,7 +75,7 @@ def environment(package: str, envs: Path) -> tuple[str, dict[str, str]]:
     python = envs / package / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(envs / package)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", package], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
     return str(python), settings
 
 
@@ -86,7 +87,7 @@ def version(python: str, package: str) -> str:
 def run(name: str, files: dict[str, list[str]], envs: Path, seconds: float) -> tuple[Rows, str]:
     """A tool's lines per corpus, and its version."""
     package = scanner.SCANNERS[name][0]
-    python, settings = environment(package, envs)
+    python, settings = environment(name, envs)
     with tempfile.TemporaryDirectory() as folder:
         listed, out = Path(folder) / "files.json", Path(folder) / "out.jsonl"
         listed.write_text(json.dumps([file for group in files.values() for file in group]))

@@ -83,14 +83,15 @@ def modelaudit() -> Scan:
     return scan
 
 
-SCANNERS: dict[str, tuple[str, Callable[[], Scan]]] = {
-    "antivenom": ("", lambda: antivenom("vetted")),
-    "antivenom, tensors only": ("", lambda: antivenom("tensors")),
-    "picklescan": ("picklescan", lambda: picklescan(False)),
-    "picklescan, strict": ("picklescan", lambda: picklescan(True)),
-    "modelscan": ("modelscan", modelscan),
-    "fickling": ("fickling", fickling),
-    "modelaudit": ("modelaudit", modelaudit),
+# name: (package, what is installed for it: with what its own readers of formats ask for, and how it is called)
+SCANNERS: dict[str, tuple[str, tuple[str, ...], Callable[[], Scan]]] = {
+    "antivenom": ("", (), lambda: antivenom("vetted")),
+    "antivenom, tensors only": ("", (), lambda: antivenom("tensors")),
+    "picklescan": ("picklescan", ("picklescan[7z]", "numpy"), lambda: picklescan(False)),
+    "picklescan, strict": ("picklescan", ("picklescan[7z]", "numpy"), lambda: picklescan(True)),
+    "modelscan": ("modelscan", ("modelscan[h5py]",), modelscan),
+    "fickling": ("fickling", ("fickling", "typing_extensions"), fickling),
+    "modelaudit": ("modelaudit", ("modelaudit",), modelaudit),
 }
 
 
@@ -103,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    scan = SCANNERS[options.name][1]()
+    scan = SCANNERS[options.name][2]()
     files = json.loads(options.files.read_text())
     with options.out.open("w") as out:
         began = time.perf_counter()
