@@ -8,14 +8,14 @@ Reference: Lib/pickle.py, Modules/_pickle.c and PEP 307, 3154 and 574 for the me
 from __future__ import annotations
 
 import _compat_pickle
-import codecs
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from antivenom.scan.limits import Meter
 from antivenom.scan.reader import Fault, Reader, malformed
 from antivenom.scan.rules import STRADDLING_FRAME
-from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping, Opaque
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
 from antivenom.scan.view import View
 
 LONG = 4096  # bytes and text beyond this are left where they are
@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def persistent(self, identity: Any, at: int) -> Any:
         """The loader is asked for an object by a persistent id; the return value stands for it."""
 
+    def odd(self, detail: str, at: int) -> None:
+        """One unpickler refuses a value here, the other does not; the stream is followed."""
+
     def built(self, target: Any, after: int) -> int:
         """BUILD is done; where the stream goes on, `after` unless the loader reads raw bytes here."""
         return after
@@ -56,7 +59,7 @@ class Machine:
     """
 
     def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
-        self._read = Reader(view, start)
+        self._read, self._view = Reader(view, start), view
         self._watch, self._meter = watcher, meter
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -71,19 +74,20 @@ class Machine:
         return self._at
 
     def run(self) -> int:
-        reader, table, count = self._read, _TABLE, 0
+        reader, table, budget = self._read, _TABLE, _BATCH
         try:
             while True:
-                reader.between_opcodes()
-                self._at = reader.at
-                action = table[reader.opcode()]
-                if action is None:
-                    raise malformed("a byte that is no opcode")
-                action(self)
-                count += 1
-                if count == _BATCH:
-                    self._meter.spend("opcodes", count)
-                    count = 0
+                if reader.next < reader.edge:  # reader.opcode(), without the call
+                    code = reader.data[reader.next]
+                    reader.next += 1
+                else:
+                    code = reader.opcode()
+                self._at = reader.first + reader.next - 1
+                table[code](self)
+                budget -= 1
+                if not budget:
+                    self._meter.spend("opcodes", _BATCH)
+                    budget = _BATCH
         except _Stop:
             if reader.frame_end > reader.at:
                 raise Fault(STRADDLING_FRAME, "the stream stops inside a frame") from None
@@ -91,7 +95,7 @@ class Machine:
         except (IndexError, KeyError) as error:
             raise malformed("stack or memo is empty where a value is needed") from error
         finally:
-            self._meter.spend("opcodes", count)
+            self._meter.spend("opcodes", _BATCH - budget)
 
     # -- the stack -----------------------------------------------------------------------------------------------
 
@@ -129,13 +133,33 @@ class Machine:
 
     # -- numbers, text, bytes ------------------------------------------------------------------------------------
 
-    def int_line(self) -> None:
+    def _number(self, parse: Callable[[bytes], Any]) -> Any:
+        """A number from a line, in which the C unpickler stops at a NUL."""
         line = self._read.line()
-        self._push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else _integer(line))
+        try:
+            return parse(line)
+        except ValueError:
+            if b"\0" not in line:
+                raise malformed("a number that is none") from None
+        self._watch.odd("a number that ends at a NUL", self._at)
+        try:
+            return parse(line.partition(b"\0")[0] or b"0")
+        except ValueError:
+            raise malformed("a number that is none") from None
+
+    def int_line(self) -> None:
+        self._push(self._number(self._int))
+
+    def _int(self, line: bytes) -> Any:
+        if line in (b"00", b"01"):
+            return line == b"01"
+        if _OCTAL.fullmatch(line):
+            self._watch.odd("an octal integer", self._at)
+            return OPAQUE
+        return int(line, 0)
 
     def long_line(self) -> None:
-        line = self._read.line()
-        self._push(_integer(line[:-1] if line.endswith(b"L") else line))
+        self._push(self._number(lambda line: int(line[:-1] if line.endswith(b"L") else line, 0)))
 
     def long_binary(self, width: int) -> None:
         length = self._read.uint(width)
@@ -145,25 +169,21 @@ class Machine:
         self._push(int.from_bytes(data.read(), "little", signed=True) if length <= 64 else OPAQUE)
 
     def float_line(self) -> None:
-        try:
-            self._push(float(self._read.line()))
-        except ValueError:
-            raise malformed("a float that is none") from None
+        self._push(self._number(float))
 
     def string_line(self) -> None:
-        line = self._read.line()
+        at, line = self._read.at, self._read.line()
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise malformed("a string without quotes")
-        try:
-            self._push(_text(codecs.escape_decode(line[1:-1])[0]))
-        except ValueError:
-            raise malformed("a string with a broken escape") from None
+        self._push(_text(_unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True))
 
     def unicode_line(self) -> None:
+        at, line = self._read.at, self._read.line()
         try:
-            self._push(self._read.line().decode("raw-unicode-escape"))
+            text = line.decode("raw-unicode-escape")
         except UnicodeDecodeError:
             raise malformed("text with a broken escape") from None
+        self._push(text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True))
 
     def text(self, width: int) -> None:
         length = self._read.uint(width)
@@ -183,10 +203,10 @@ class Machine:
         length = self._read.uint(width)
         if width == 4 and length >= 1 << 31:
             raise malformed("a string of negative length")
-        self._push(Blob(self._read.skip(length)) if length > LONG else _text(self._read.take(length)))
+        self._push(Blob(self._read.skip(length), True) if length > LONG else _text(self._read.take(length)))
 
     def bytearray_(self) -> None:
-        self._push(Blob(self._read.skip(self._read.uint(8))))
+        self._push(Blob(self._read.skip(self._read.uint(8)), grows=True))
 
     # -- containers ----------------------------------------------------------------------------------------------
 
@@ -201,8 +221,7 @@ class Machine:
         self._stack[-size:] = [items]
 
     def make_dict(self) -> None:
-        items = self._pop_to_mark()
-        self._push(_filled(Mapping(), items))
+        self._push(_filled(Mapping(), self._pop_to_mark()))
 
     def from_mark(self) -> None:
         self._pop_to_mark()
@@ -210,25 +229,29 @@ class Machine:
 
     def append(self) -> None:
         self._pop()
-        self._changed(self._stack[-1])
+        self._changed()
 
     def extend(self) -> None:
-        self._pop_to_mark()
-        self._changed(self._stack[-1])
+        self._changed(len(self._pop_to_mark()))
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
-        _filled(self._changed(self._stack[-1]), [key, value])
+        _filled(self._changed(), [key, value])
 
     def set_items(self) -> None:
         items = self._pop_to_mark()
-        _filled(self._changed(self._stack[-1]), items)
+        _filled(self._changed(len(items)), items)
 
-    def _changed(self, target: Any) -> Any:
+    def _changed(self, count: int = 1) -> Any:
+        target = self._stack[-1]
         if isinstance(target, Global):
             self._watch.patched(target, self._at)
+        elif isinstance(target, Blob) and target.grows:
+            self._stack[-1] = OPAQUE
         elif not isinstance(target, (Opaque, Mapping, Instance)):
-            raise malformed(f"items for a {type(target).__name__}")
+            if count:
+                raise malformed(f"items for a {type(target).__name__}")
+            self._watch.odd(f"no items for a {type(target).__name__}", self._at)
         return target
 
     # -- memo ----------------------------------------------------------------------------------------------------
@@ -247,16 +270,13 @@ class Machine:
     # -- objects -------------------------------------------------------------------------------------------------
 
     def _find(self, module: Any, name: Any) -> Global:
-        if not isinstance(module, str) or not isinstance(name, str):
-            if not isinstance(module, Blob) and not isinstance(name, Blob):
-                raise malformed("a global whose name is no text")
-            module, name = (f"<{len(x.view)} bytes>" if isinstance(x, Blob) else x for x in (module, name))
+        module, name = _name(module), _name(name)
         if self._protocol < 3:
             if (module, name) in _compat_pickle.NAME_MAPPING:
                 module, name = _compat_pickle.NAME_MAPPING[module, name]
             elif module in _compat_pickle.IMPORT_MAPPING:
                 module = _compat_pickle.IMPORT_MAPPING[module]
-        found = Global(str(module), str(name), self._at)
+        found = Global(module, name, self._at)
         self._watch.imported(found)
         return found
 
@@ -333,30 +353,62 @@ class Machine:
         self._read.frame(self._read.uint(8))
 
 
-def _integer(line: bytes, base: int = 0) -> int:
-    try:
-        return int(line, base)
-    except ValueError:
-        raise malformed("an integer that is none") from None
+_OCTAL = re.compile(rb"\s*[+-]?0+[1-7][0-7]*")  # as C reads it and Python 3 does not
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.?)", re.DOTALL)
+_SHORT_ESCAPES = dict(zip(b"\\'\"abfnrtv", b"\\'\"\a\b\f\n\r\t\v", strict=True))
+
+
+def _unescaped(data: bytes) -> bytes:
+    """As codecs.escape_decode, which warns about escapes that it does not know."""
+    return _ESCAPE.sub(_escape, data)
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    code = found[1]
+    if code in (b"", b"x"):
+        raise malformed("a string with a broken escape")
+    if code[0] in _SHORT_ESCAPES:
+        return bytes((_SHORT_ESCAPES[code[0]],))
+    if code == b"\n":
+        return b""
+    if code[:1] == b"x":
+        return bytes((int(code[1:], 16),))
+    return bytes((int(code, 8) & 0xFF,)) if code.isdigit() and code < b"8" else found[0]
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def _name(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Blob) and value.is_text:
+        return f"<{len(value.view)} bytes>"
+    if isinstance(value, (Instance, Opaque)):
+        return COMPUTED
+    raise malformed("a global whose name is no text")
+
+
 def _filled(target: Any, items: list[Any]) -> Any:
+    if len(items) % 2:
+        raise malformed("a key without a value")
     if isinstance(target, (Mapping, Instance)):
-        for key, value in zip(items[::2], items[1::2], strict=False):
+        for key, value in zip(items[::2], items[1::2], strict=True):
             target.put(key, value)
     return target
 
 
+def _no_opcode(machine: Machine) -> None:
+    raise malformed("a byte that is no opcode")
+
+
 def _get_line(machine: Machine) -> None:
-    machine.get(_integer(machine._read.line(), 10))
+    machine.get(machine._number(int))
 
 
 def _put_line(machine: Machine) -> None:
-    machine.put(_integer(machine._read.line(), 10))
+    machine.put(machine._number(int))
 
 
 def _skip8(machine: Machine) -> None:
@@ -378,7 +430,7 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"I": Machine.int_line,
     b"L": Machine.long_line,
     b"J": lambda m: m._push(int.from_bytes(m._read.take(4), "little", signed=True)),
-    b"K": lambda m: m._push(m._read.uint(1)),
+    b"K": lambda m: m._push(m._read.byte()),
     b"M": lambda m: m._push(m._read.uint(2)),
     b"N": _constant(None),
     b"\x88": _constant(True),
@@ -424,10 +476,10 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x81": Machine.new,
     b"\x92": Machine.new_with_names,
     b"g": _get_line,
-    b"h": lambda m: m.get(m._read.uint(1)),
+    b"h": lambda m: m.get(m._read.byte()),
     b"j": lambda m: m.get(m._read.uint(4)),
     b"p": _put_line,
-    b"q": lambda m: m.put(m._read.uint(1)),
+    b"q": lambda m: m.put(m._read.byte()),
     b"r": lambda m: m.put(m._read.uint(4)),
     b"\x94": Machine.memoize,
     b"\x82": lambda m: m.extension(1),
@@ -438,4 +490,4 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x80": Machine.set_protocol,
     b"\x95": Machine.frame,
 }
-_TABLE: list[Callable[[Machine], None] | None] = [_ACTIONS.get(bytes((code,))) for code in range(256)]
+_TABLE = [_ACTIONS.get(bytes((code,)), _no_opcode) for code in range(256)]

@@ -174,6 +174,12 @@ UNTRUSTED_TYPE = Rule(
     "the loader will construct this type, which nobody has reviewed",
     _REVIEW,
 )
+IMPORTED_NAME = Rule(
+    "imported-name",
+    Status.UNSAFE,
+    "the file names a function of Python itself or of a loader, which is imported and can be called while loading",
+    _REFUSE,
+)
 LIMIT = Rule(
     "limit",
     Status.UNKNOWN,

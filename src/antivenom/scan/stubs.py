@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from antivenom.scan.view import View
@@ -49,10 +49,20 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes or text too long to be copied: where they lie, and nothing else."""
+    """Bytes or text too long to be copied: where they lie, and nothing else.
+
+    Fields:
+        view: the bytes as they stand in the file.
+        is_text: whether they stand for text.
+        grows: a bytearray, to which the stream can add what is not in `view`.
+    """
 
     view: View
     is_text: bool = False
+    grows: bool = False
+
+
+_NOTHING: dict[str, Any] = {}
 
 
 ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
@@ -65,7 +75,6 @@ def is_called_by_load(name: str) -> bool:
     return name in _METHODS or (name.startswith("__") and name.endswith("__"))
 
 
-@dataclass(slots=True, eq=False)
 class Mapping:
     """A dict, of which the machine keeps the first entries with text keys, and all whose key a load looks up itself.
 
@@ -74,10 +83,15 @@ class Mapping:
         computed: whether a key was made by a call, so that it may be any text.
     """
 
-    items: dict[str, Any] = field(default_factory=dict)
-    computed: bool = False
+    __slots__ = ("computed", "items")
+
+    def __init__(self, computed: bool = False) -> None:
+        self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
+        self.computed = computed
 
     def put(self, key: Any, value: Any) -> None:
+        if self.items is _NOTHING:
+            self.items = {}
         if isinstance(key, str):
             if len(self.items) < 64 or key in ATTRIBUTES or is_called_by_load(key):
                 self.items[key] = value
@@ -92,3 +106,4 @@ class Opaque:
 
 
 OPAQUE = Opaque()
+COMPUTED = "<computed>"  # the module or name of a Global that a call made up

@@ -6,7 +6,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from antivenom.scan.findings import Finding
-from antivenom.scan.formats import arrays, pickles, plain, sevenzip, streams, tars, zips
+from antivenom.scan.formats import (
+    arrays,
+    checkpoints,
+    claims,
+    documents,
+    gguf,
+    hdf5,
+    images,
+    onnx,
+    pickles,
+    plain,
+    programs,
+    safetensors,
+    sentencepiece,
+    sevenzip,
+    streams,
+    tars,
+    tensorflow,
+    tflite,
+    ubjson,
+    zips,
+)
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
 from antivenom.scan.reader import Fault
@@ -30,7 +51,8 @@ class Format:
 
 
 def _unknown(part: Part) -> Iterator[Finding]:
-    yield part.finding(UNKNOWN_FORMAT, f"content that begins with {part.view.read(0, 8).hex(' ')}")
+    if not claims.is_claimed(part):
+        yield part.finding(UNKNOWN_FORMAT, f"content that begins with {part.view.read(0, 8).hex(' ')}")
 
 
 # All that match are looked into: a file that two loaders read in two ways is judged in both.
@@ -42,6 +64,21 @@ SIGNED: tuple[Format, ...] = (
     Format("npy", arrays.matches, arrays.check),
     Format("pickle", pickles.is_binary, pickles.check),
     Format("pickle", pickles.is_old, pickles.check),
+    Format("safetensors", safetensors.matches, safetensors.check),
+    Format("gguf", gguf.matches, gguf.check),
+    Format("hdf5", hdf5.matches, hdf5.check),
+    Format("onnx", onnx.matches, onnx.check),
+    Format("savedmodel", tensorflow.is_saved_model, tensorflow.check_saved_model),
+    Format("tensorflow graph", tensorflow.is_graph, tensorflow.check_graph),
+    Format("keras metadata", tensorflow.is_keras_metadata, tensorflow.check_keras_metadata),
+    Format("tensorflow checkpoint", checkpoints.matches, checkpoints.check),
+    Format("fingerprint", checkpoints.is_fingerprint, checkpoints.check),
+    Format("tflite", tflite.matches, tflite.check),
+    Format("sentencepiece", sentencepiece.matches, sentencepiece.check),
+    Format("ubjson", ubjson.matches, ubjson.check),
+    Format("json", documents.matches, documents.check),
+    Format("program", programs.matches, programs.check),
+    Format("image", images.matches, images.check),
 )
 # Told by trying; the first that matches decides.
 UNSIGNED: tuple[Format, ...] = (

@@ -18,6 +18,7 @@ from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
+    MALFORMED,
     PATCHED_GLOBAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
@@ -26,7 +27,7 @@ from antivenom.scan.rules import (
     Rule,
     Status,
 )
-from antivenom.scan.stubs import OPAQUE, Blob, Global, Instance, Mapping
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
@@ -78,6 +79,9 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        if COMPUTED in (wanted.module, wanted.name):
+            self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
+            return
         if (wanted.module, wanted.name) == _GETATTR:
             return  # judged by what it is called with
         rule = self.part.allow.judge(wanted)
@@ -96,11 +100,13 @@ class Judge:
             return self._attribute(arguments, at)
         self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
         if name in _UNPICKLING:
-            given = arguments if isinstance(arguments, tuple) else ()
-            views = [a.view if isinstance(a, Blob) else View(a) for a in given if isinstance(a, (bytes, Blob))]
-            self.nested += [(view, callee) for view in views]
-            if len(views) != 1:
-                self.add(COMPUTED_CALL, f"{callee} of something that is no bytes", at, str(callee))
+            for argument in arguments if isinstance(arguments, tuple) else (arguments,):
+                if isinstance(argument, bytes):
+                    self.nested.append((View(argument), callee))
+                elif isinstance(argument, Blob) and not argument.grows:
+                    self.nested.append((argument.view, callee))
+                else:
+                    self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
         made = Instance(callee, arguments)
         if self.part.allow.terms(callee).items:
             self._holders.append(made)
@@ -137,6 +143,9 @@ class Judge:
     def persistent(self, identity: Any, at: int) -> Any:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
         return OPAQUE
+
+    def odd(self, detail: str, at: int) -> None:
+        self.add(MALFORMED, detail, at)
 
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
@@ -251,4 +260,5 @@ def is_old(view: View) -> bool:
         return False
     judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
     end, _ = run(judge)
-    return bool(judge.stopped or judge.acted or end == len(view) or (end > 1 and judge.imports))
+    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
+    return bool(judge.stopped or judge.acted or known or end == len(view) or (end > 1 and judge.imports))

@@ -1,0 +1,82 @@
+"""JSON: told apart by what its objects say, wherever they stand in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import huggingface, keras, plain, skops
+from antivenom.scan.limits import LimitReached
+from antivenom.scan.part import Part
+from antivenom.scan.rules import MALFORMED
+from antivenom.scan.view import View
+
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*(?:\{[ \t\r\n]*[\"}]|\[[ \t\r\n]*[\[{\"\]0-9tfn-])")
+_LONGEST = 1 << 26
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _Repeated(ValueError):
+    """An object that says one key twice: readers disagree which value counts."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of distinct keys. Raises ValueError if a key is there twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Repeated("a key that is there twice")
+    return found
+
+
+def matches(view: View) -> bool:
+    """Whether the content begins as a JSON object or array and is text."""
+    return _BEGIN.match(view.read(0, 4096)) is not None and plain.is_text(view)
+
+
+def check(part: Part) -> Iterator[Finding]:
+    """What the objects of one or more JSON documents ask of a loader; text that is none is judged as text."""
+    if len(part.view) > _LONGEST:
+        raise LimitReached("bytes of JSON", _LONGEST)
+    part.meter.spend("unpacked", len(part.view))
+    try:
+        text = part.view.read().decode("utf-8-sig")
+        for document in _documents(text):
+            yield from _objects(part, document)
+    except RecursionError:
+        raise LimitReached("nested JSON values", 1000) from None
+    except ValueError as error:
+        if isinstance(error, _Repeated) or text_is_object(part.view):
+            yield part.finding(MALFORMED, f"JSON that does not parse: {error}")
+        yield from plain.check(part)
+
+
+def text_is_object(view: View) -> bool:
+    """Whether the text begins with a brace: prose may begin with a bracket."""
+    return view.read(0, 4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """The values of JSON, or of JSON lines."""
+    decoder, at = json.JSONDecoder(object_pairs_hook=unique), 0
+    while at < len(text):
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        if at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            yield value
+
+
+def _objects(part: Part, document: Any) -> Iterator[Finding]:
+    """The findings of every object in a document; the walk needs no recursion."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        part.meter.spend("opcodes", len(value) if isinstance(value, (dict, list)) else 1)
+        if isinstance(value, dict):
+            for dialect in (keras, skops, huggingface):
+                yield from dialect.check_object(part, value)
+            value = list(value.values())
+        if isinstance(value, list):
+            waiting.extend(each for each in value if isinstance(each, (dict, list)))
