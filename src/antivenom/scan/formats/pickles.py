@@ -46,6 +46,7 @@ class Judge:
         imports: how many globals were looked up.
         acted: whether a stream called or patched anything.
         nested: bytes that a listed callable would unpickle.
+        words: modules and names that were looked up.
     """
 
     def __init__(self, part: Part) -> None:
@@ -53,6 +54,7 @@ class Judge:
         self.imports = 0
         self.acted = False
         self.nested: list[tuple[View, Global]] = []
+        self.words: set[str] = set()
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
         self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
@@ -230,7 +232,7 @@ def check(part: Part) -> Iterator[Finding]:
         yield from torch_files.check_stream(part)
         return
     if judge.wrapped:
-        judge.also(_as_plain(part))
+        judge.also(_as_plain(part, judge.words))
     if 0 <= end < len(part.view):
         judge.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
     yield from findings_of(judge)
@@ -238,14 +240,16 @@ def check(part: Part) -> Iterator[Finding]:
         yield from part.inside(part.view.within(end), "<after STOP>")
 
 
-def _as_plain(part: Part) -> list[Finding]:
+def _as_plain(part: Part, words: set[str]) -> list[Finding]:
     """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
 
     It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
+    So are modules and names of the file itself, `words`, that only the memo has mixed up.
     """
     judge = Judge(part)
     run(judge)
-    return [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    found = [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    return [each for each in found if not {*each.name.rpartition(".")[::2]} <= words | {COMPUTED}]
 
 
 def is_binary(view: View) -> bool:
