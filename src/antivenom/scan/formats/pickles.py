@@ -81,6 +81,7 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        self.words |= {wanted.module, wanted.name}
         if COMPUTED in (wanted.module, wanted.name):
             self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
             return
