@@ -61,6 +61,9 @@ class Terms:
     items: bool = False
 
 
+PLAIN = Terms()
+
+
 @dataclass(frozen=True)
 class AllowList:
     """Globals reviewed and found harmless for every argument.
@@ -79,7 +82,8 @@ class AllowList:
 
     def terms(self, wanted: Global) -> Terms:
         """On what terms `wanted` is listed; what is not listed has its finding already and may do anything."""
-        return self.names.get(wanted.module, {}).get(wanted.name, Terms())
+        names = self.names.get(wanted.module)
+        return PLAIN if names is None else names.get(wanted.name, PLAIN)
 
     def extended(self, files: Iterable[Path]) -> AllowList:
         """This list and those of a team's files. Raises ScanError if a file says no module, names or note."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from antivenom.scan.allow import AllowList, Terms
+from antivenom.scan.allow import PLAIN, AllowList
 from antivenom.scan.formats import dtypes
 from antivenom.scan.rules import ARRAY_TYPE, CALLED_REFERENCE, COMPUTED_CALL, SHADOWED_METHOD, Rule
 from antivenom.scan.stubs import ATTRIBUTES, Global, Instance, Mapping, is_called_by_load
@@ -26,7 +26,7 @@ def of_call(allow: AllowList, callee: Global, arguments: Any, bare: bool) -> Ite
         return
     if terms.calls is not None and len(arguments) > terms.calls:
         called = arguments[terms.calls]
-        listed = isinstance(called, Global) and allow.terms(called) == Terms()
+        listed = isinstance(called, Global) and allow.terms(called) == PLAIN
         if not listed and not isinstance(called, _VALUES):
             what = str(called) if isinstance(called, Global) else "an object that it has built"
             yield COMPUTED_CALL, f"has {name} call {what}", name
