@@ -126,9 +126,6 @@ def main() -> None:
         print(
             f"\n{len(report.files)} files with {options.jobs} processes: {spent:.1f} s (bar 60 for 10,000), {report.status}"
         )
-        print(
-            f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB (torch included)"
-        )
 
 
 if __name__ == "__main__":
