@@ -168,6 +168,67 @@ def keras_files(folder: Path) -> Iterator[str]:
     yield from ()
 
 
+def keras_layers(folder: Path) -> Iterator[str]:
+    """A model of each layer that can be built on one of a few shapes of input."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    arguments: dict[str, tuple[Any, ...]] = {
+        **dict.fromkeys(("Dense", "LSTM", "GRU", "SimpleRNN", "RepeatVector", "EinsumDense"), (3,)),
+        **{f"{kind}{d}D": (2, 2) for kind in ("Conv", "SeparableConv") for d in (1, 2, 3)},
+        **{f"Conv{d}DTranspose": (2, 2) for d in (1, 2, 3)},
+        **{f"DepthwiseConv{d}D": (2,) for d in (1, 2)},
+        **{f"ConvLSTM{d}D": (2, 2) for d in (1, 2, 3)},
+        **{f"Cropping{d}D": (1,) for d in (1, 2, 3)},
+        **dict.fromkeys(("Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout", "SpatialDropout1D"), (0.1,)),
+        "Embedding": (9, 4),
+        "Reshape": ((-1,),),
+        "Permute": ((2, 1),),
+        "Bidirectional": (keras.layers.LSTM(2),),
+        "TimeDistributed": (keras.layers.Dense(2),),
+        "Discretization": ([0.5],),
+        "CategoryEncoding": (5,),
+        "Rescaling": (0.5,),
+        "Resizing": (4, 4),
+        "Hashing": (5,),
+        "UnitNormalization": (),
+    }
+    for name in sorted(vars(keras.layers)):
+        kind = getattr(keras.layers, name)
+        if not isinstance(kind, type) or name in ("Lambda", "Layer", "Wrapper", "RNN", "InputLayer"):
+            continue
+        for shape in ((6,), (4, 6), (8, 8, 3), (6, 6, 6, 2)):
+            try:
+                keras.backend.clear_session()
+                inputs = keras.Input(shape)
+                model = keras.Model(inputs, kind(*arguments.get(name, ()))(inputs))
+                model.save(folder / f"{name}.keras")
+                model.save(folder / f"{name}.h5")
+                break
+            except Exception:  # it wants another shape, or several inputs
+                (folder / f"{name}.keras").unlink(missing_ok=True)
+                (folder / f"{name}.h5").unlink(missing_ok=True)
+        else:
+            yield name
+
+
+def onnx_operations(folder: Path) -> Iterator[str]:
+    """A graph of each operation of the standard, with as many inputs and outputs as it asks for."""
+    import onnx
+    from onnx import TensorProto, defs, helper
+
+    for schema in sorted(defs.get_all_schemas(), key=lambda each: (each.domain, each.name)):
+        if schema.domain not in ("", "ai.onnx.ml") or any(a.required for a in schema.attributes.values()):
+            continue
+        names = [[f"{side}{i}" for i in range(n)] for side, n in (("x", schema.min_input), ("y", schema.min_output))]
+        node = helper.make_node(schema.name, *names, domain=schema.domain)
+        sides = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in side] for side in names]
+        graph = helper.make_graph([node], schema.name, *sides)
+        opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets), folder / f"{schema.name}.onnx")
+    yield from ()
+
+
 def onnx_files(folder: Path) -> Iterator[str]:
     import numpy as np
     import onnx
@@ -213,6 +274,11 @@ def safetensors_files(folder: Path) -> Iterator[str]:
     for name, model in networks.models():
         state = {key: value.clone().contiguous() for key, value in model.state_dict().items()}
         save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
+    for name, layer in networks.layers():
+        if layer is not None and layer.state_dict() and not name.startswith("Lazy"):
+            save_file(
+                {key: value.clone() for key, value in layer.state_dict().items()}, folder / f"layer-{name}.safetensors"
+            )
     save_file({"empty": torch.zeros(0), "scalar": torch.tensor(1.0)}, folder / "odd.safetensors")
     yield from ()
 
@@ -235,8 +301,10 @@ def gguf_files(folder: Path) -> Iterator[str]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    for name, template in {"plain": None, "chat": CHAT, "system": CHAT_WITH_SYSTEM}.items():
-        writer = gguf.GGUFWriter(folder / f"{name}.gguf", "llama")
+    kinds = ("llama", "qwen2", "gemma", "phi3", "bert", "mamba", "gpt2")
+    templates = {**dict.fromkeys(kinds), "chat": CHAT, "system": CHAT_WITH_SYSTEM}
+    for name, template in templates.items():
+        writer = gguf.GGUFWriter(folder / f"{name}.gguf", name if name in kinds else "llama")
         writer.add_context_length(128)
         writer.add_embedding_length(8)
         writer.add_block_count(1)
@@ -254,14 +322,13 @@ def gguf_files(folder: Path) -> Iterator[str]:
 
 
 def arrays(folder: Path) -> Iterator[str]:
-    """What numpy, pandas and plain Python write."""
+    """What numpy and plain Python write."""
     import datetime
     import decimal
     import fractions
     import uuid
 
     import numpy as np
-    import pandas as pd
 
     rng = np.random.default_rng(0)
     samples: dict[str, Any] = {
@@ -280,7 +347,6 @@ def arrays(folder: Path) -> Iterator[str]:
         _pickled(folder, f"array-{name}", array)
     np.savez(folder / "plain.npz", **{name: samples[name] for name in ("floats", "ints", "text")})
     np.savez_compressed(folder / "compressed.npz", **{name: samples[name] for name in ("floats", "objects")})
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.to_datetime(["2020-01-01", "2021-01-01"])})
     values: dict[str, Any] = {
         "nested": {"a": [1, 2.5, None, True, "text", b"bytes"], "b": ({1, 2}, frozenset({3}), 10**50, 1 + 2j)},
         "dates": [datetime.datetime(2020, 1, 1), datetime.timedelta(1), datetime.date(2020, 1, 1)],
@@ -288,13 +354,25 @@ def arrays(folder: Path) -> Iterator[str]:
         "path": Path("weights") / "model.bin",
         "scalars": [np.float32(1), np.int64(2), np.bool_(True), np.str_("a"), np.datetime64("2020-01-01")],
         "generator": [np.random.default_rng(0), np.random.RandomState(0)],
+    }
+    for name, value in values.items():
+        _pickled(folder, f"value-{name}", value)
+    yield from ()
+
+
+def frames(folder: Path) -> Iterator[str]:
+    """Pickled frames of pandas: no models, but they lie beside some."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.to_datetime(["2020-01-01", "2021-01-01"])})
+    values = {
         "frame": frame,
         "series": frame["a"],
         "categories": pd.Series(["a", "b", "a"], dtype="category"),
         "index": frame.set_index(["a", "b"]),
     }
     for name, value in values.items():
-        _pickled(folder, f"value-{name}", value)
+        _pickled(folder, name, value)
     yield from ()
 
 
@@ -353,10 +431,13 @@ CORPORA: dict[str, Callable[[Path], Iterable[str]]] = {
     "torch-script": torch_script,
     "boosting": boosting,
     "keras": keras_files,
+    "keras-layers": keras_layers,
     "onnx": onnx_files,
+    "onnx-operations": onnx_operations,
     "safetensors": safetensors_files,
     "gguf": gguf_files,
     "arrays": arrays,
+    "frames": frames,
     "skops": skops_files,
     "repository": repository,
 }
