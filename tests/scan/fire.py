@@ -16,13 +16,13 @@ from typing import Any
 
 def _twice(path: Path) -> None:
     with path.open("rb") as file:
-        pickle.load(file)
-        pickle.load(file)
+        pickle.load(file)  # noqa: S301
+        pickle.load(file)  # noqa: S301
 
 
 def _file(path: Path) -> Any:
     with path.open("rb", buffering=0) as file:
-        return pickle.load(file)
+        return pickle.load(file)  # noqa: S301
 
 
 def _torch(path: Path) -> Any:
@@ -50,7 +50,7 @@ def _by_name(module: str) -> Any:
 
 
 LOADERS = {
-    "pickle": lambda path: pickle.loads(path.read_bytes()),
+    "pickle": lambda path: pickle.loads(path.read_bytes()),  # noqa: S301
     "pickle.py": lambda path: pickle._Unpickler(io.BytesIO(path.read_bytes())).load(),
     "pickle-file": _file,
     "pickle-twice": _twice,

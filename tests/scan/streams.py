@@ -98,7 +98,11 @@ def _fits(item: str, need: str) -> bool:
 def _are(items: str, kind: str) -> bool:
     if kind == "pairs":
         return len(items) % 2 == 0 and set(items[::2]) <= set(_HASHABLE)
-    return kind == "any" or (kind == "hashable" and set(items) <= set(_HASHABLE)) or (kind == "callee" and items[:1] == "g")
+    return (
+        kind == "any"
+        or (kind == "hashable" and set(items) <= set(_HASHABLE))
+        or (kind == "callee" and items[:1] == "g")
+    )
 
 
 def opcodes(picks: Sequence[int]) -> list[bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from streams import framed, opcodes
 
 from antivenom.scan import scan_view
 from antivenom.scan.limits import Limits, Meter
@@ -20,7 +21,6 @@ from antivenom.scan.reader import Fault
 from antivenom.scan.rules import MALFORMED, STRADDLING_FRAME
 from antivenom.scan.stubs import Global, Instance
 from antivenom.scan.view import View
-from streams import framed, opcodes
 
 Name = tuple[str, str]
 MANY = settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
@@ -165,6 +165,7 @@ def test_damaged_pickles(data: bytes, edits: list[tuple[int, int, bytes]]) -> No
 @example(b"\x96\0\0\0\0\0\0\0\0K\x01acos\nsystem\n.")  # a bytearray that grows
 @example(b"\x80\x04\x95\xff\0\0\0\0\0\0\0cos\nsystem\n.")  # a frame beyond the file, which Python reads
 @example(b"cos\nsystem")  # the last line without its end, which Python reads
+@example(b"\x80\x04\x95\1\0\0\0\0\0\0\0cos\nsystem")  # the same where a frame ends
 @example(b"g1\0\ncos\nsystem\n.")
 @example(b"S'\\q\\8'\ncos\nsystem\n.")
 def test_noise(data: bytes) -> None:

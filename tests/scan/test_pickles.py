@@ -61,6 +61,8 @@ def test_getattr_is_judged_by_what_it_reaches() -> None:
         (b"ccollections\nOrderedDict\nNa.", "pickle-patched-global"),  # APPEND
         (b"ccollections\nOrderedDict\n(tR(tR.", "pickle-computed-call"),
         (b"\x80\x02\x82\x01.", "pickle-extension"),
+        (b"\x80\x02ccollections\nOrderedDict\n)RN}X\x09\x00\x00\x00__class__Ns\x86b.", "pickle-shadowed-method"),
+        (b"N.N.cposix\nsystem\n(S'true'\ntR.", "pickle-global"),
         (b"\x80\x02NQ.", "pickle-persistent-id"),
         (b"\x80\x04\x95\x03" + bytes(7) + b"K\x01\x8c\x01a.", "pickle-frame"),
         (b"\x80\x04\x95\x01" + bytes(7) + b"K\x01.", "pickle-frame"),

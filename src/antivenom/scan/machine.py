@@ -8,44 +8,19 @@ Reference: Lib/pickle.py, Modules/_pickle.c and PEP 307, 3154 and 574 for the me
 from __future__ import annotations
 
 import _compat_pickle
-import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from antivenom.scan.limits import Meter
+from antivenom.scan.literals import OCTAL, as_text, unescaped
 from antivenom.scan.reader import Fault, Reader, malformed
 from antivenom.scan.rules import STRADDLING_FRAME
 from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
 from antivenom.scan.view import View
+from antivenom.scan.watcher import Watcher
 
 LONG = 4096  # bytes and text beyond this are left where they are
 _BATCH = 512  # opcodes between two looks at the limits
-
-
-class Watcher(Protocol):
-    """Who is told what the stream would do, at the moment it would do it."""
-
-    def imported(self, wanted: Global) -> None:
-        """A global is looked up."""
-
-    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
-        """Something is called, or made `bare` by its `__new__`; the return value stands for the result."""
-
-    def patched(self, target: Any, at: int) -> None:
-        """An imported object itself is given items or state."""
-
-    def extension(self, code: int, at: int) -> None:
-        """A copyreg extension code is looked up."""
-
-    def persistent(self, identity: Any, at: int) -> Any:
-        """The loader is asked for an object by a persistent id; the return value stands for it."""
-
-    def odd(self, detail: str, at: int) -> None:
-        """One unpickler refuses a value here, the other does not; the stream is followed."""
-
-    def built(self, target: Any, after: int) -> int:
-        """BUILD is done; where the stream goes on, `after` unless the loader reads raw bytes here."""
-        return after
 
 
 class _Stop(Exception):
@@ -153,7 +128,7 @@ class Machine:
     def _int(self, line: bytes) -> Any:
         if line in (b"00", b"01"):
             return line == b"01"
-        if _OCTAL.fullmatch(line):
+        if OCTAL.fullmatch(line):
             self._watch.odd("an octal integer", self._at)
             return OPAQUE
         return int(line, 0)
@@ -175,7 +150,9 @@ class Machine:
         at, line = self._read.at, self._read.line()
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise malformed("a string without quotes")
-        self._push(_text(_unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True))
+        self._push(
+            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True)
+        )
 
     def unicode_line(self) -> None:
         at, line = self._read.at, self._read.line()
@@ -203,7 +180,7 @@ class Machine:
         length = self._read.uint(width)
         if width == 4 and length >= 1 << 31:
             raise malformed("a string of negative length")
-        self._push(Blob(self._read.skip(length), True) if length > LONG else _text(self._read.take(length)))
+        self._push(Blob(self._read.skip(length), True) if length > LONG else as_text(self._read.take(length)))
 
     def bytearray_(self) -> None:
         self._push(Blob(self._read.skip(self._read.uint(8)), grows=True))
@@ -351,33 +328,6 @@ class Machine:
 
     def frame(self) -> None:
         self._read.frame(self._read.uint(8))
-
-
-_OCTAL = re.compile(rb"\s*[+-]?0+[1-7][0-7]*")  # as C reads it and Python 3 does not
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.?)", re.DOTALL)
-_SHORT_ESCAPES = dict(zip(b"\\'\"abfnrtv", b"\\'\"\a\b\f\n\r\t\v", strict=True))
-
-
-def _unescaped(data: bytes) -> bytes:
-    """As codecs.escape_decode, which warns about escapes that it does not know."""
-    return _ESCAPE.sub(_escape, data)
-
-
-def _escape(found: re.Match[bytes]) -> bytes:
-    code = found[1]
-    if code in (b"", b"x"):
-        raise malformed("a string with a broken escape")
-    if code[0] in _SHORT_ESCAPES:
-        return bytes((_SHORT_ESCAPES[code[0]],))
-    if code == b"\n":
-        return b""
-    if code[:1] == b"x":
-        return bytes((int(code[1:], 16),))
-    return bytes((int(code, 8) & 0xFF,)) if code.isdigit() and code < b"8" else found[0]
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
 
 
 def _name(value: Any) -> str:

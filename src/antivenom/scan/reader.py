@@ -96,7 +96,7 @@ class Reader:
             more = self._view.read(at + length, WINDOW)
             if not more:
                 if self.frame_end >= 0:
-                    raise malformed("a line without an end")
+                    self._check(length + 1)
                 return self.take(length)[:-1]
             end = more.find(b"\n")
             length += len(more) if end < 0 else end + 1

@@ -46,11 +46,11 @@ def _webp(part: Part) -> int:
 
 def _gif(part: Part) -> int:
     view, at = part.view, 13
-    at += _palette(view.read(10, 1)[0])
+    at += _palette(view.read(10, 1))
     while (mark := view.read(at, 1)) != b";":
         part.meter.spend("opcodes", 1)
         if mark == b",":
-            at += 11 + _palette(view.read(at + 9, 1)[0])
+            at += 11 + _palette(view.read(at + 9, 1))
         elif mark == b"!":
             at += 2
         else:
@@ -62,7 +62,8 @@ def _gif(part: Part) -> int:
     return at + 1
 
 
-def _palette(flags: int) -> int:
+def _palette(packed: bytes) -> int:
+    flags = int.from_bytes(packed, "big")
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

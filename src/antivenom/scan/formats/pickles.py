@@ -34,6 +34,7 @@ from antivenom.scan.view import View
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
 # Opcodes that can begin a stream without a header. Not P, with which a zip begins: it stops a loader that knows no ids.
 _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+_STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -265,5 +266,10 @@ def is_old(view: View) -> bool:
         return False
     judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
     end, _ = run(judge)
+    begins = end == len(view) or (end > 1 and judge.imports > 0)
+    for _ in range(_STREAMS):  # a loader that reads on finds a second stream behind a harmless first
+        if not 0 <= end < len(view):
+            break
+        end, _ = run(judge, end)
     known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
-    return bool(judge.stopped or judge.acted or known or end == len(view) or (end > 1 and judge.imports))
+    return bool(begins or known or judge.stopped or judge.acted)

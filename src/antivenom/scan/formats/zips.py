@@ -227,8 +227,7 @@ def _unpacked(part: Part, packed: View, member: Member) -> View:
 
 
 def _lzma(packed: View) -> lzma.LZMADecompressor:
-    size = struct.unpack("<H", packed.read(2, 2))[0]
-    if size != 5:
+    if len(packed) < 9 or packed.read(2, 2) != b"\x05\x00":
         raise malformed("an LZMA entry with odd properties")
     properties, dictionary = struct.unpack("<BI", packed.read(4, 5))
     rest, lc = divmod(properties, 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 from collections.abc import Callable
@@ -36,13 +37,18 @@ def _behind_npy(marker: str) -> bytes:
 
 def _joblib(name: str, value: Callable[[_Mkdir], Any], compress: Any = 0, packages: tuple[str, ...] = ()) -> Sample:
     def make(folder: Path, marker: Path) -> Path:
-        import joblib
-
         path = folder / f"joblib-{name}.joblib"
-        joblib.dump(value(_Mkdir(str(marker))), path, compress=compress)
+        importlib.import_module("joblib").dump(value(_Mkdir(str(marker))), path, compress=compress)
         return path
 
-    return Sample(f"joblib/{name}", "spec: joblib inline arrays and compression", make, "joblib", True, ("joblib", "numpy", *packages))
+    return Sample(
+        f"joblib/{name}",
+        "spec: joblib inline arrays and compression",
+        make,
+        "joblib",
+        True,
+        ("joblib", "numpy", *packages),
+    )
 
 
 def _ones(count: int) -> Any:
@@ -68,15 +74,18 @@ def _structured(value: Any) -> Any:
 
 
 def _pickle_of_array(name: str, build: Callable[[Any], Any], protocol: int) -> Sample:
-    return sample(f"array/{name}-{protocol}", lambda m: pickle.dumps(build(_Mkdir(m)), protocol), "numpy: object arrays", packages=("numpy",))
+    return sample(
+        f"array/{name}-{protocol}",
+        lambda m: pickle.dumps(build(_Mkdir(m)), protocol),
+        "numpy: object arrays",
+        packages=("numpy",),
+    )
 
 
 def _by_value(package: str) -> Sample:
     """The function itself is in the file, as these packages pickle what no module holds."""
 
     def build(marker: str) -> bytes:
-        import importlib
-
         names: dict[str, Any] = {}
         exec("def act(marker):\n    open(marker, 'w').close()", names)  # noqa: S102, from no module, so pickled by value
 

@@ -11,6 +11,8 @@ import tarfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
+from functools import partial
 
 from antivenom.scan.samples.assembly import Sample, old_payload, payload, pickled, sample
 
@@ -71,7 +73,9 @@ def _zip64(marker: str) -> bytes:
     count, size, offset = struct.unpack("<HII", data[end + 10 : end + 20])
     record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, end, 1)
-    return data[:end] + record + locator + _END + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return (
+        data[:end] + record + locator + _END + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    )
 
 
 def _two_ends(marker: str) -> bytes:
@@ -101,59 +105,70 @@ def pickled_int(value: int) -> bytes:
 
 def _legacy_tar(marker: str, place: str) -> bytes:
     """PyTorch's oldest format, a tar of three pickles."""
-    streams = {"sys_info": b"\x80\x02}.", "storages": b"\x80\x02K\0.", "tensors": b"\x80\x02K\0.", "pickle": BENIGN}
+    streams = {
+        "sys_info": b"\x80\x02}.",
+        "storages": b"\x80\x02K\0.\x80\x02].",
+        "tensors": b"\x80\x02K\0.",
+        "pickle": BENIGN,
+    }
     body = streams[place]
     streams[place] = body[:2] + old_payload(marker) + b"0" + body[2:]
     return tarred(*streams.items())
 
 
-def _in_torch(name: str, build: object, reference: str, fires: bool | str = True, loader: str = "torch") -> Sample:
-    return sample(f"torch/{name}", build, reference, ".pt", loader, fires, ("torch",))  # type: ignore[arg-type]
+def _packed(marker: str, pack: Callable[[bytes], bytes]) -> bytes:
+    return pack(_bad(marker))
 
 
-def _plain(name: str, build: object, reference: str = _NESTED, suffix: str = ".bin") -> Sample:
-    return sample(f"nesting/{name}", build, reference, suffix, "", "nothing loads it as it stands")  # type: ignore[arg-type]
+def _in_torch(
+    name: str, build: Callable[[str], bytes], reference: str, fires: bool | str = True, loader: str = "torch"
+) -> Sample:
+    return sample(f"torch/{name}", build, reference, ".pt", loader, fires, ("torch",))
+
+
+def _plain(name: str, build: Callable[[str], bytes], reference: str = _NESTED, suffix: str = ".bin") -> Sample:
+    return sample(f"nesting/{name}", build, reference, suffix, "", "nothing loads it as it stands")
 
 
 TORCH: tuple[Sample, ...] = (
     _in_torch("data.pkl", _torch, _SPEC),
     _in_torch("deflated", lambda m: torch_zip(_bad(m), method=zipfile.ZIP_DEFLATED), _SPEC),
-    _in_torch("flag-encrypted-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x01\x00"), _FLAGS, "miniz"),
+    _in_torch("flag-encrypted-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x01\x00"), _FLAGS, "miniz, which takes it for encrypted"),
     _in_torch("flag-encrypted-in-local", lambda m: _patched(_torch(m), _LOCAL, 6, b"\x01\x00"), _FLAGS),
     _in_torch("flag-descriptor", lambda m: _patched(_torch(m), _CENTRAL, 8, b"\x08\x00"), _FLAGS),
-    _in_torch("crc-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 16, b"\xde\xad\xbe\xef"), _FLAGS, "miniz"),
+    _in_torch("crc-in-directory", lambda m: _patched(_torch(m), _CENTRAL, 16, b"\xde\xad\xbe\xef"), _FLAGS),
     _in_torch("crc-in-local", lambda m: _patched(_torch(m), _LOCAL, 14, b"\xde\xad\xbe\xef"), _FLAGS),
     _in_torch("local-name", lambda m: _patched(_torch(m), _LOCAL, 30, b"a/data.txt"), _FLAGS),
     _in_torch("local-size", lambda m: _patched(_torch(m), _LOCAL, 22, b"\x01\0\0\0"), _FLAGS),
     _in_torch("local-method", lambda m: _patched(_torch(m), _LOCAL, 8, b"\x08\0"), _FLAGS),
     _in_torch("duplicate-first-bad", lambda m: torch_zip(_bad(m), ("a/data.pkl", BENIGN)), _SPEC),
-    _in_torch("duplicate-last-bad", lambda m: torch_zip(BENIGN, ("a/data.pkl", _bad(m))), _SPEC, "miniz"),
+    _in_torch("duplicate-last-bad", lambda m: torch_zip(BENIGN, ("a/data.pkl", _bad(m))), _SPEC, "miniz, which takes the first"),
     _in_torch("name-in-capitals", lambda m: zipped(("a/DATA.PKL", _bad(m)), ("a/version", b"3\n")), _SPEC),
     _in_torch("prefix", lambda m: b"\0" * 100 + _torch(m), _SPEC, "torch, which looks for PK in front"),
-    _in_torch("prefix-is-zip", _two_ends, _SPEC),
+    _in_torch("prefix-is-zip", _two_ends, _SPEC, "miniz, which finds no header where the directory points"),
     _in_torch("extra-end-record", lambda m: _torch(m) + _END + b"\0" * 18, _SPEC, "an archive without entries"),
     _in_torch("comment", lambda m: torch_zip(_bad(m), comment=b"harmless"), _SPEC),
-    _in_torch("comment-holds-archive", lambda m: torch_zip(BENIGN, comment=_torch(m)), _SPEC),
+    _in_torch("comment-holds-archive", lambda m: torch_zip(BENIGN, comment=_torch(m)), _SPEC, "miniz, which finds no header where the directory points"),
     _in_torch("zip64", _zip64, _SPEC),
     _in_torch("trailing-stream-in-data", lambda m: torch_zip(BENIGN + _bad(m)), _SPEC, "torch, which loads the first stream"),
-    _in_torch("constants.pkl", lambda m: torch_zip(BENIGN, ("a/constants.pkl", _bad(m))), "spec: TorchScript", "the TorchScript unpickler"),
-    _in_torch("torchscript-data.pkl", lambda m: torch_zip(_bad(m), ("a/constants.pkl", b"\x80\x02)."), ("a/code/__torch__.py", b"")), "spec: TorchScript", "the TorchScript unpickler"),
+    _in_torch("constants.pkl", lambda m: torch_zip(BENIGN, ("a/constants.pkl", pickled(payload(m), 2))), "spec: TorchScript", "the TorchScript unpickler"),
+    _in_torch("torchscript-data.pkl", lambda m: torch_zip(pickled(payload(m), 2), ("a/constants.pkl", b"\x80\x02)."), ("a/code/__torch__.py", b"")), "spec: TorchScript", "the TorchScript unpickler"),
     _in_torch("extra-pickle", lambda m: torch_zip(BENIGN, ("a/extra.pkl", _bad(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("nested-archive", lambda m: torch_zip(BENIGN, ("a/data/0", _torch(m))), _NESTED, "torch, which does not look at it"),
     _in_torch("pickle-before-zip", lambda m: _bad(m) + torch_zip(BENIGN), "spec: pickle and zip polyglot", loader="pickle"),
-    *(_in_torch(f"legacy-{place}", lambda m, place=place: _legacy(m, place), "spec: legacy stream") for place in range(5)),
-    *(_in_torch(f"tar-{place}", lambda m, place=place: _legacy_tar(m, place), "spec: legacy tar", fires="torch, which does not look at it" if place == "sys_info" else True) for place in ("sys_info", "storages", "tensors", "pickle")),
+    *(_in_torch(f"legacy-{place}", partial(_legacy, place=place), "spec: legacy stream") for place in range(5)),
+    *(_in_torch(f"tar-{place}", partial(_legacy_tar, place=place), "spec: legacy tar", fires="torch, which does not look at it" if place == "sys_info" else True) for place in ("sys_info", "storages", "tensors", "pickle")),
 )  # fmt: skip
 
 JOBLIB: tuple[Sample, ...] = tuple(
-    sample(f"joblib/{name}", lambda m, pack=pack: pack(_bad(m)), "joblib documentation: compress", f".{name}", "joblib", packages=packages)
-    for name, pack, packages in (
-        ("plain", lambda data: data, ("joblib",)),
-        ("zlib", zlib.compress, ("joblib",)),
-        ("gzip", gzip.compress, ("joblib",)),
-        ("bz2", bz2.compress, ("joblib",)),
-        ("xz", lzma.compress, ("joblib",)),
-        ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE), ("joblib",)),
+    sample(f"joblib/{name}", partial(_packed, pack=pack), "joblib documentation: compress", f".{name}", "joblib", packages=("joblib",))
+    for name, pack in (
+        ("plain", bytes),
+        ("zlib", zlib.compress),
+        ("gzip", gzip.compress),
+        ("bz2", bz2.compress),
+        ("xz", lzma.compress),
+        ("lzma", partial(lzma.compress, format=lzma.FORMAT_ALONE)),
     )
 )  # fmt: skip
 
@@ -178,7 +193,7 @@ NESTING: tuple[Sample, ...] = (
 def _hidden(data: bytes) -> bytes:
     """The archive with its second entry struck from the directory: only readers of local headers see it."""
     first = data.index(_CENTRAL)
-    second, end = data.index(_CENTRAL, first + 4), data.index(_END)
+    second = data.index(_CENTRAL, first + 4)
     kept = data[:first] + data[first:second]
     return kept + _END + struct.pack("<HHHHIIH", 0, 0, 1, 1, second - first, first, 0)
 

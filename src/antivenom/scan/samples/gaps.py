@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import marshal
+from collections.abc import Callable
 
 from antivenom.scan.samples.assembly import Op, Sample, call, code, named, payload, pickled, put, sample, shell
 
 _TORCH, _NUMPY = ("torch",), ("numpy",)
 
 
-def _gap(path: str, build: object, reference: str, fires: bool | str = True, packages: tuple[str, ...] = ()) -> Sample:
+def _gap(
+    path: str, build: Callable[[str], Op], reference: str, fires: bool | str = True, packages: tuple[str, ...] = ()
+) -> Sample:
     """A sample whose stream is the one value that `build` makes of the marker."""
     loader = "torch" if packages == _TORCH else "pickle"
-    return sample(f"gap/{path}", lambda m: pickled(build(m)), reference, ".pkl", loader, fires, packages)  # type: ignore[operator]
-
-
-def _instance(path: str, *arguments: object) -> Op:
-    return call(path, *arguments)
+    return sample(f"gap/{path}", lambda m: pickled(build(m)), reference, ".pkl", loader, fires, packages)
 
 
 def _with_state(path: str, state: dict[str, object]) -> Op:
@@ -26,7 +25,9 @@ def _with_state(path: str, state: dict[str, object]) -> Op:
 
 def _function(marker: str) -> Op:
     compiled = marshal.dumps(compile(code(marker), "<sample>", "exec"))
-    return call(call("types:FunctionType", call("marshal:loads", compiled), {"__builtins__": named("builtins:__dict__")}))
+    return call(
+        call("types:FunctionType", call("marshal:loads", compiled), {"__builtins__": named("builtins:__dict__")})
+    )
 
 
 _CLASS = "spec: deny-list gaps, one more callable"
@@ -45,11 +46,11 @@ SAMPLES: tuple[Sample, ...] = (
     _gap("imaplib.IMAP4_stream", lambda m: call("imaplib:IMAP4_stream", shell(m)), "picklescan deny list: imaplib"),
     _gap("timeit.timeit", lambda m: call("timeit:timeit", code(m), "pass", named("time:perf_counter"), 1), "picklescan pull request 40"),
     _gap("cProfile.runctx", lambda m: call("cProfile:runctx", code(m), {}, {}, f"{m}.profile"), "GHSA-9w88-8rmg-7g2p"),
-    _gap("profile.Profile.run", lambda m: call("profile:Profile.run", _instance("profile:Profile"), code(m)), "GHSA-46h3-79wf-xr6c"),
-    _gap("trace.Trace.run", lambda m: call("trace:Trace.runctx", _instance("trace:Trace", False, False), code(m), {}, {}), "picklescan deny list: trace"),
-    _gap("bdb.Bdb.run", lambda m: call("bdb:Bdb.runeval", _instance("bdb:Bdb", ["*"]), code(m), {}, {}), "picklescan pull request 29"),
+    _gap("profile.Profile.run", lambda m: call("profile:Profile.run", call("profile:Profile"), code(m)), "GHSA-46h3-79wf-xr6c"),
+    _gap("trace.Trace.run", lambda m: call("trace:Trace.runctx", call("trace:Trace", False, False), code(m), {}, {}), "picklescan deny list: trace"),
+    _gap("bdb.Bdb.run", lambda m: call("bdb:Bdb.runeval", call("bdb:Bdb", ["*"]), code(m), {}, {}), "picklescan pull request 29"),
     _gap("doctest.debug_script", lambda m: call("doctest:debug_script", code(m), True, {}), "GHSA-fqq6-7vqf-w3fg"),
-    _gap("code.InteractiveInterpreter.runsource", lambda m: call("code:InteractiveInterpreter.runsource", _instance("code:InteractiveInterpreter"), code(m)), "picklescan deny list: code"),
+    _gap("code.InteractiveInterpreter.runsource", lambda m: call("code:InteractiveInterpreter.runsource", call("code:InteractiveInterpreter"), code(m)), "picklescan deny list: code"),
     _gap("runpy._run_code", lambda m: call("runpy:_run_code", call("builtins:compile", code(m), "x", "exec"), {}), "picklescan deny list: runpy"),
     _gap("asyncio._UnixSubprocessTransport._start", lambda m: call("asyncio.unix_events:_UnixSubprocessTransport._start", call("types:SimpleNamespace"), shell(m), True, None, None, None, 0), "GHSA-q77w-mwjj-7mqx"),
     _gap("lib2to3.Grammar.loads", lambda m: call("lib2to3.pgen2.grammar:Grammar.loads", call("types:SimpleNamespace"), pickled(payload(m))), "picklescan deny list: lib2to3.pgen2.grammar"),

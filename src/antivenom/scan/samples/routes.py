@@ -5,11 +5,22 @@ from __future__ import annotations
 import pickle
 import struct
 
-from antivenom.scan.samples.assembly import Op, Sample, call, code, line, named, old_payload, payload, pickled, put, sample
+from antivenom.scan.samples.assembly import (
+    Op,
+    Sample,
+    call,
+    code,
+    line,
+    named,
+    old_payload,
+    payload,
+    pickled,
+    put,
+    sample,
+)
 
 _PEP = "PEP 307, PEP 3154: pickle opcodes"
 _MEMO = "picklescan issue 66 and spec: approximated memo"
-
 
 
 class _Reduced:
@@ -21,7 +32,9 @@ class _Reduced:
 
 
 def _protocol(number: int) -> Sample:
-    return sample(f"route/protocol-{number}", lambda m: pickle.dumps(_Reduced(m), number), "pickle documentation: __reduce__")
+    return sample(
+        f"route/protocol-{number}", lambda m: pickle.dumps(_Reduced(m), number), "pickle documentation: __reduce__"
+    )
 
 
 def _frame(marker: str) -> bytes:
@@ -33,7 +46,17 @@ def _straddling(marker: str) -> bytes:
     """A frame ends inside a text of 20 bytes. The C unpickler, reading an unbuffered file, drops the ten that lie in the
     frame and takes twenty behind it, so that it passes the STOP that a reader of plain opcodes sees."""
     frame = b"X" + struct.pack("<I", 20) + b"a" * 10
-    return b"\x80\x04\x95" + struct.pack("<Q", len(frame)) + frame + b"b" * 10 + b"." + b"c" * 9 + b"0" + payload(marker) + b"."
+    return (
+        b"\x80\x04\x95"
+        + struct.pack("<Q", len(frame))
+        + frame
+        + b"b" * 10
+        + b"."
+        + b"c" * 9
+        + b"0"
+        + payload(marker)
+        + b"."
+    )
 
 
 def _newobj(marker: str, names: bytes, opcode: bytes) -> bytes:
@@ -70,6 +93,7 @@ SAMPLES: tuple[Sample, ...] = (
     sample("route/newobj-of-instance", _newobj_of_instance, "Lib/pickle.py: load_newobj looks __new__ up on any object", loader="pickle.py"),
     sample("route/build-setstate", _setstate, "Lib/pickle.py: load_build calls __setstate__"),
     sample("route/build-on-class", _slots, "spec: attribute patching with listed globals only (BUILD on a class)"),
+    sample("route/build-on-listed-class", lambda m: b"\x80\x04" + named("collections:Counter") + put((None, {"antivenom": 1})) + b"b.", "spec: attribute patching with listed globals only", fires="no call: it sets an attribute of a class"),
     sample(
         "route/build-dict-of-function",
         lambda m: b"\x80\x04" + named("collections:namedtuple") + put({"__wrapped__": payload(m)}) + b"b.",
@@ -99,7 +123,7 @@ SAMPLES: tuple[Sample, ...] = (
     sample("name/py2-copy-reg", lambda m: b"ccopy_reg\n_reconstructor\n(cimaplib\nIMAP4_stream\ncimaplib\nIMAP4_stream\n" + put(f"touch {m}") + b"tR.", "_compat_pickle"),
     sample("name/py2-user-dict", lambda m: b"cUserDict\nUserDict\n0" + old_payload(m) + b".", "_compat_pickle"),
     sample("name/dotted", lambda m: pickled(call("shutil:os.mkdir", m)), "PEP 3154: qualified names; CVE-2025-10157"),
-    sample("name/dotted-through-torch-like", lambda m: pickled(call("collections:_sys.modules.__class__.__init__.__class__", m)), "PEP 3154", fires="a type that takes no text"),
+    sample("name/dotted-to-a-type", lambda m: pickled(call("collections:_sys.modules.__class__.__init__.__class__", m)), "PEP 3154", fires="a type that takes no text"),
     sample("name/submodule", lambda m: pickled(call("asyncio.unix_events:os.mkdir", m)), "CVE-2025-10157: match of sub-modules"),
     sample("name/string-escapes", lambda m: b"\x80\x04S'\\x6f\\163'\nS'mk\\x64ir'\n\x93" + put((m,)) + b"R.", "Lib/pickle.py: STRING"),
     sample("name/unicode-escapes", lambda m: b"\x80\x04V\\u006fs\nVmkd\\u0069r\n\x93" + put((m,)) + b"R.", "Lib/pickle.py: UNICODE"),
