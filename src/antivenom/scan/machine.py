@@ -285,15 +285,15 @@ class Machine:
 
     def new(self) -> None:
         arguments, callee = self._pop(), self._pop()
-        self._call(callee, arguments)
+        self._call(callee, arguments, bare=True)
 
     def new_with_names(self) -> None:
         names, arguments, callee = self._pop(), self._pop(), self._pop()
         values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
-        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values)
+        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
 
-    def _call(self, callee: Any, arguments: Any) -> None:
-        self._push(self._watch.called(callee, arguments, self._at))
+    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+        self._push(self._watch.called(callee, arguments, self._at, bare))
 
     def build(self) -> None:
         state = self._pop()
@@ -343,7 +343,7 @@ def _name(value: Any) -> str:
 def _filled(target: Any, items: list[Any]) -> Any:
     if len(items) % 2:
         raise malformed("a key without a value")
-    if isinstance(target, Mapping):
+    if isinstance(target, (Mapping, Instance)):
         for key, value in zip(items[::2], items[1::2], strict=True):
             target.put(key, value)
     return target

@@ -34,11 +34,17 @@ class Instance:
         maker: what was called.
         arguments: what it was called with.
         state: what BUILD gave it, None before.
+        items: what was put into it as into a dict, None if nothing was.
     """
 
     maker: Any
     arguments: Any = ()
     state: Any = None
+    items: Mapping | None = None
+
+    def put(self, key: Any, value: Any) -> None:
+        self.items = self.items or Mapping()
+        self.items.put(key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +65,38 @@ class Blob:
 _NOTHING: dict[str, Any] = {}
 
 
+ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
+# Methods that opcodes, `dict` or the listed names' own __setstate__ look up on an object itself, not on its class.
+_METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
+
+
+def is_called_by_load(name: str) -> bool:
+    """Whether loading may call an attribute of this name."""
+    return name in _METHODS or (name.startswith("__") and name.endswith("__"))
+
+
 class Mapping:
-    """A dict, of which the machine keeps the first entries with text keys."""
+    """A dict, of which the machine keeps the first entries with text keys, and all whose key a load looks up itself.
 
-    __slots__ = ("items",)
+    Fields:
+        items: what is kept.
+        computed: whether a key was made by a call, so that it may be any text.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("computed", "items")
+
+    def __init__(self, computed: bool = False) -> None:
         self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
+        self.computed = computed
 
     def put(self, key: Any, value: Any) -> None:
         if self.items is _NOTHING:
             self.items = {}
-        if isinstance(key, str) and len(self.items) < 64:
-            self.items[key] = value
+        if isinstance(key, str):
+            if len(self.items) < 64 or key in ATTRIBUTES or is_called_by_load(key):
+                self.items[key] = value
+        elif isinstance(key, Instance):
+            self.computed = True
 
 
 class Opaque:

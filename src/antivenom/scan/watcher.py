@@ -13,8 +13,8 @@ class Watcher(Protocol):
     def imported(self, wanted: Global) -> None:
         """A global is looked up."""
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
-        """Something is called; the return value stands for the result."""
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
+        """Something is called, or made `bare` by its `__new__`; the return value stands for the result."""
 
     def patched(self, target: Any, at: int) -> None:
         """An imported object itself is given items or state."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from antivenom.scan import terms
 from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
@@ -31,8 +32,8 @@ from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
-# Opcodes that can begin a stream without a header.
-_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+# Opcodes that can begin a stream without a header. Not P, with which a zip begins: it stops a loader that knows no ids.
+_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
 _STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
@@ -46,6 +47,7 @@ class Judge:
         imports: how many globals were looked up.
         acted: whether a stream called or patched anything.
         nested: bytes that a listed callable would unpickle.
+        words: modules and names that were looked up.
     """
 
     def __init__(self, part: Part) -> None:
@@ -53,11 +55,15 @@ class Judge:
         self.imports = 0
         self.acted = False
         self.nested: list[tuple[View, Global]] = []
+        self.words: set[str] = set()
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
+        self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
 
     @property
     def findings(self) -> list[Finding]:
+        for holder in self._holders:
+            self._note(terms.of_state(holder.items, holder.maker), holder.maker.at)
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
@@ -76,6 +82,7 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        self.words |= {wanted.module, wanted.name}
         if COMPUTED in (wanted.module, wanted.name):
             self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
             return
@@ -85,7 +92,7 @@ class Judge:
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool = False) -> Any:
         self.acted = True
         if isinstance(callee, Global):
             self._say_call(callee, arguments)
@@ -95,6 +102,7 @@ class Judge:
         name = (callee.module, callee.name)
         if name == _GETATTR:
             return self._attribute(arguments, at)
+        self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
         if name in _UNPICKLING:
             for argument in arguments if isinstance(arguments, tuple) else (arguments,):
                 if isinstance(argument, bytes):
@@ -103,7 +111,14 @@ class Judge:
                     self.nested.append((argument.view, callee))
                 else:
                     self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
-        return Instance(callee, arguments)
+        made = Instance(callee, arguments)
+        if self.part.allow.terms(callee).items:
+            self._holders.append(made)
+        return made
+
+    def _note(self, faults: Iterable[terms.Fault], at: int) -> None:
+        for rule, what, name in faults:
+            self.add(rule, what, at, name)
 
     def _say_call(self, callee: Global, arguments: Any) -> None:
         """Turn the finding of an import into that of its first call, which tells more."""
@@ -137,11 +152,8 @@ class Judge:
         self.add(MALFORMED, detail, at)
 
     def built(self, target: Any, after: int) -> int:
-        """A state of two parts sets attributes one by one, `__class__` among them."""
-        match target:
-            case Instance(state=(_, Mapping(items=slots))) if any(name.startswith("__") for name in slots):
-                special = next(name for name in slots if name.startswith("__"))
-                self.add(PATCHED_GLOBAL, f"sets {special} of an object", after, special)
+        if isinstance(target, Instance):
+            self._note(terms.of_build(target), after - 1)
         return after
 
 
@@ -157,7 +169,7 @@ class JoblibJudge(Judge):
                 maker.name,
             ) == _WRAPPER:
                 self.wrapped += 1
-                return self._behind_array(state, after)
+                return self._behind_array(state, super().built(target, after))
         return super().built(target, after)
 
     def _behind_array(self, state: dict[str, Any], after: int) -> int:
@@ -222,7 +234,7 @@ def check(part: Part) -> Iterator[Finding]:
         yield from torch_files.check_stream(part)
         return
     if judge.wrapped:
-        judge.also(_as_plain(part))
+        judge.also(_as_plain(part, judge.words))
     if 0 <= end < len(part.view):
         judge.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
     yield from findings_of(judge)
@@ -230,14 +242,16 @@ def check(part: Part) -> Iterator[Finding]:
         yield from part.inside(part.view.within(end), "<after STOP>")
 
 
-def _as_plain(part: Part) -> list[Finding]:
+def _as_plain(part: Part, words: set[str]) -> list[Finding]:
     """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
 
     It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
+    So are modules and names of the file itself, `words`, that only the memo has mixed up.
     """
     judge = Judge(part)
     run(judge)
-    return [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    found = [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    return [each for each in found if not {*each.name.rpartition(".")[::2]} <= words | {COMPUTED}]
 
 
 def is_binary(view: View) -> bool:

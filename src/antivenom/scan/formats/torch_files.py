@@ -86,7 +86,7 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
     done: set[str] = set()
     for name, member in members.items():
         folder, _, base = name.rpartition("/")
-        kind = {"data.pkl": "data", "constants.pkl": "constants"}.get(base)
+        kind = {"data.pkl": "data", "constants.pkl": "constants", "traced_inputs.pkl": "traced_inputs"}.get(base)
         if (kind is None and not (compiled and base.endswith(".debug_pkl"))) or member.flags & 1:
             continue
         inner = part.within(content(part, member), name)
