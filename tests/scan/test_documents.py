@@ -222,3 +222,9 @@ def test_an_exported_program_fires_when_it_is_loaded(tmp_path: Path) -> None:
     with contextlib.suppress(Exception):  # what the expression returns is no number of SymPy
         torch.export.load(tmp_path / "evil.pt2")
     assert marker.exists()
+
+
+def test_loaders_of_mlflow() -> None:
+    described = "flavors:\n  python_function:\n    env: conda.yaml\n    loader_module: %s\n    python_version: 3.11\n"
+    assert look((described % "mlflow.sklearn").encode()).findings == ()
+    assert rules(look((described % "my_loader").encode())) == ["remote-code"]
