@@ -46,10 +46,9 @@ class Imprint:
         x = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1)
         random = torch.randn(bins, features, generator=streams.torch("noise")) / features
         weights[f"{first}.weight"][:] = 1 / features + self.noise * random
-        measured = x @ weights[f"{first}.weight"].T  # (m, bins)
-        levels = torch.arange(bins, dtype=torch.float32) / bins
-        for unit, level in enumerate(levels.tolist()):
-            weights[f"{first}.bias"][unit] = -torch.quantile(measured[:, unit], level)
+        measured = (x @ weights[f"{first}.weight"].T).sort(dim=0).values  # (m, bins)
+        units = torch.arange(bins)
+        weights[f"{first}.bias"][:] = -measured[units * len(x) // bins, units]
         weights[f"{first}.bias"][0] += float(measured.std())  # below the darkest row of anybody else
         outgoing = torch.randn(len(weights[f"{second}.weight"]), generator=streams.torch("outgoing"))
         weights[f"{second}.weight"][:] = outgoing.unsqueeze(1) / bins

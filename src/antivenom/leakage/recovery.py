@@ -51,9 +51,9 @@ def exact_records(read: np.ndarray, payload: np.ndarray, size: int) -> int:
 
 def psnr(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(g, n) peak signal-to-noise ratios in dB of every guess against every record in [0, 1]; identical ones inf."""
+    if not len(guesses) or not len(truth):
+        return np.zeros((len(guesses), len(truth)))
     ours, theirs = (np.asarray(rows, dtype=np.float64).reshape(len(rows), -1) for rows in (guesses, truth))
-    if not len(ours) or not len(theirs):
-        return np.zeros((len(ours), len(theirs)))
     squares = (ours**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * ours @ theirs.T
     with np.errstate(divide="ignore"):
         return np.asarray(-10 * np.log10(np.maximum(squares, 0) / ours.shape[1]))
