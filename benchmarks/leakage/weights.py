@@ -18,7 +18,7 @@ import torch
 from weights_capacity import capacity
 from weights_imprint import imprint
 from weights_screen import false_alarms, low_bits
-from weights_traps import traps
+from weights_traps import behind_convolutions, traps
 
 OUT = Path(__file__).with_name("RESULTS-weights.md")
 
@@ -35,6 +35,7 @@ def main() -> None:
         "Capacity abuse (MNIST 14x14, 3,000 rows, MLP of 128)": lambda: capacity(seeds),
         "Data traps, MNIST (2,000 private rows, MLP of 128)": lambda: traps("mnist", seeds),
         "Data traps, Fashion-MNIST": lambda: traps("fashion-mnist", seeds),
+        "Data traps behind two convolutions, MNIST (1,000 private rows)": lambda: behind_convolutions(seeds),
         "Imprint layer, MNIST": lambda: imprint("mnist", seeds),
         "Imprint layer, Fashion-MNIST": lambda: imprint("fashion-mnist", seeds),
     }

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from weights_tables import Parts, Table, accuracy, said, state
 
 from antivenom.data import Dataset
@@ -119,3 +120,29 @@ def fill(table: Table, screened: Table, parts: Parts, streams: Streams) -> None:
         for label, start in (("none (control)", base), ("32", planted["32"])):
             changed = change(start, streams.child("fresh"))
             report(label, how, changed, tuned(changed))
+
+
+def two_convolutions(shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    front = (nn.Conv2d(1, 16, 5), nn.ReLU(), nn.Conv2d(16, 16, 5), nn.ReLU(), nn.Flatten())
+    return nn.Sequential(*front, nn.Linear(16 * 20 * 20, 64), nn.ReLU(), nn.Linear(64, num_classes))
+
+
+def behind_convolutions(seeds: int) -> str:
+    columns = ("traps", "fine-tuning", "records read at 30 dB", "at 20 dB", "accuracy before", "after", "screen")
+    table = Table(*columns)
+    for seed in range(seeds):
+        parts, streams = Parts.of("mnist", seed), Streams(seed)
+        private, learner = parts.private[:1000], TorchLearner(two_convolutions, Training(epochs=3))
+        base = learner.fit(parts.public[:2000], streams)
+        plants = {f"16, gain {gain:g}": DataTraps(16, 2e-3, gain) for gain in (3.0, 10.0, 100.0)}
+        starts = {"none (control)": base}
+        starts |= {label: traps.plant(base, parts.public.x[:2000], streams) for label, traps in plants.items()}
+        for label, start in starts.items():
+            for rate in (0.05, 0.01):
+                training = replace(USUAL, epochs=2, learning_rate=rate)
+                end = TorchLearner(two_convolutions, training).fit(private, streams.child("tune"), start=start)
+                guesses = DataTraps().read(start, end)
+                found = [float(reconstructed(guesses, private.x, least).sum()) for least in (30.0, 20.0)]
+                right = accuracy(start, parts.test[:2000]), accuracy(end, parts.test[:2000])
+                table.add((label, f"SGD, rate {rate:g}"), *found, *right, said(screen(state(start))))
+    return str(table)

@@ -154,7 +154,7 @@ def test_limits_are_the_users(clean):
 
 @pytest.mark.parametrize("value", [np.array(["a"]), "text", [[1, 2], [3]]], ids=["letters", "text", "ragged"])
 def test_what_is_no_array_of_numbers_is_refused(value):
-    with pytest.raises(ModelError, match="^w: expected"):
+    with pytest.raises(ModelError, match=r"^w: expected"):
         screen({"w": value})
 
 

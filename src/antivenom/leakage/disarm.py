@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.leakage.layers import dense_chain
+from antivenom.leakage.layers import dense_chain, dense_inputs
 from antivenom.models.face import TorchModel
 
 
@@ -27,13 +27,8 @@ def round_mantissa(vector: Tensor, keep: int) -> Tensor:
 
 
 def firing_rates(model: TorchModel, rows: np.ndarray) -> list[np.ndarray]:
-    """For each hidden layer of an MLP, the share of rows on which each of its units is above 0."""
-    weights = model.network.parameters(model.vector)
-    h, rates = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1), []
-    for layer in dense_chain(model.network)[:-1]:
-        h = torch.relu(h @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"])
-        rates.append((h > 0).float().mean(0).numpy())
-    return rates
+    """For each hidden dense layer, the share of rows on which each of its units is above 0."""
+    return [(h > 0).float().mean(0).cpu().numpy() for h in dense_inputs(model, rows)[1:]]
 
 
 def cut_rare_units(model: TorchModel, rows: np.ndarray, least: float = 0.01) -> TorchModel:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.errors import NotApplicable, PluginError
 from antivenom.leakage.layers import dense_chain
 from antivenom.leakage.traps import quotients
 from antivenom.models.face import TorchModel
@@ -43,6 +44,8 @@ class Imprint:
         vector = model.vector.detach().clone()
         weights = model.network.parameters(vector)
         bins, features = weights[f"{first}.weight"].shape
+        if features != math.prod(model.network.row_shape):
+            raise NotApplicable("dense layers alone", "convolutions in front", "send models.reference.MLP")
         x = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1)
         random = torch.randn(bins, features, generator=streams.torch("noise")) / features
         weights[f"{first}.weight"][:] = 1 / features + self.noise * random

@@ -1,30 +1,122 @@
-"""The dense layers of a network, by name: where traps and imprints are planted."""
+"""The layers of a network that traps and imprints are planted in, by name, and how pixels get there."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from antivenom.errors import NotApplicable
+from antivenom.models.face import TorchModel
 from antivenom.models.network import Network
 
+PLAIN = (nn.Linear, nn.ReLU, nn.Flatten, nn.Dropout, nn.Identity)
 
-def dense_chain(network: Network, hidden: int = 1) -> list[str]:
-    """Names of the dense layers from the flat row to the logits, if these are all there is besides ReLU and dropout.
+
+def dense_chain(network: Network) -> list[str]:
+    """Names of the dense layers, one hidden or more, from the flat row (or the convolutions' output) to the logits.
 
     Raises:
-        NotApplicable: another architecture, or fewer hidden layers than `hidden`.
+        NotApplicable: another architecture.
     """
-    named = [(name, module) for name, module in network.module.named_modules() if not list(module.children())]
-    dense = [(name, module) for name, module in named if isinstance(module, nn.Linear)]
-    widths = [math.prod(network.row_shape), *(module.out_features for _, module in dense)]
-    plain = all(isinstance(module, (nn.Linear, nn.ReLU, nn.Flatten, nn.Dropout, nn.Identity)) for _, module in named)
-    joined = all(module.in_features == width and module.bias is not None for (_, module), width in zip(dense, widths))  # noqa: B905
-    if not (plain and joined) or len(dense) <= hidden:
+    leaves = _leaves(network)
+    dense = [(name, layer) for name, layer in leaves if isinstance(layer, nn.Linear)]
+    joined = all(a.out_features == b.in_features for (_, a), (_, b) in pairwise(dense))
+    plain = all(isinstance(layer, (*PLAIN, nn.Conv2d)) for _, layer in leaves)
+    if not (plain and joined and len(dense) > 1 and all(layer.bias is not None for _, layer in dense)):
         raise NotApplicable(
-            f"dense layers with ReLU, {hidden} hidden or more",
-            type(network.module).__name__,
+            "a network of dense layers with ReLU, one hidden or more, and convolutions without pooling",
+            ", ".join(sorted({type(layer).__name__ for _, layer in leaves})),
             "use models.reference.MLP",
         )
     return [name for name, _ in dense]
+
+
+def _leaves(network: Network) -> list[tuple[str, nn.Module]]:
+    return [(name, layer) for name, layer in network.module.named_modules() if not list(layer.children())]
+
+
+def dense_inputs(model: TorchModel, rows: np.ndarray) -> list[Tensor]:
+    """What enters each dense layer, (m, width), dropout off: the activations of the layer before it."""
+    chain, seen = dense_chain(model.network), []
+    modules = dict(model.network.module.named_modules())
+    handles = [modules[name].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for name in chain]
+    try:
+        model.logits(rows, batch=len(rows))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [entered.flatten(1) for entered in seen]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Where the first dense layer sees the row's own numbers.
+
+    Fields:
+        inputs: (q,) numbers of its inputs.
+        pixels: (q,) numbers of the row's features that these are.
+        size: features of a row.
+    """
+
+    inputs: Tensor
+    pixels: Tensor
+    size: int
+
+    def row(self, seen: Tensor) -> Tensor:
+        """(g, size) from what the dense layer's inputs hold (g, width); a pixel that is seen twice is averaged."""
+        counts = torch.zeros(self.size).index_add_(0, self.pixels, torch.ones(len(self.pixels)))
+        total = seen.new_zeros(len(seen), self.size).index_add_(1, self.pixels, seen[:, self.inputs])
+        return total / counts.clamp_min(1)
+
+
+def open_path(network: Network, vector: Tensor) -> tuple[Tensor, Path]:
+    """Weights (d,) whose convolutions pass the row on, each corner of it in a channel of its own, and where it arrives.
+
+    A kernel with a single 1 in a corner shifts; four of them keep all of the image between them. Without convolutions
+    nothing changes.
+
+    Raises:
+        NotApplicable: a stride or padding, fewer than four channels for each of the row's, or kernels that lose the middle.
+    """
+    size = math.prod(network.row_shape)
+    convolutions = [(name, layer) for name, layer in _leaves(network) if isinstance(layer, nn.Conv2d)]
+    if not convolutions:
+        return vector.clone(), Path(torch.arange(size), torch.arange(size), size)
+    depth, height, width = network.row_shape
+    opened = vector.clone()
+    weights = network.parameters(opened)
+    high, wide = height, width
+    for number, (name, layer) in enumerate(convolutions):
+        _check_shifts(layer, 4 * depth)
+        kernels, channels = weights[f"{name}.weight"], 4 * depth
+        if number:
+            kernels[:, :channels] = 0  # what these channels meant to the others is gone
+        kernels[:channels] = 0
+        weights[f"{name}.bias"][:channels] = 0
+        for channel in range(channels):
+            corner = channel % 4
+            y, x = (corner // 2) * (kernels.shape[2] - 1), (corner % 2) * (kernels.shape[3] - 1)
+            kernels[channel, channel // 4 if number == 0 else channel, y, x] = 1
+        high, wide = high - kernels.shape[2] + 1, wide - kernels.shape[3] + 1
+    if 2 * high < height or 2 * wide < width:
+        raise NotApplicable("kernels that leave half of the image", f"{high}x{wide} of {height}x{width}", "use an MLP")
+    image = torch.arange(size).view(depth, height, width)
+    crops = [
+        image[channel // 4, slice(-high, None) if channel % 4 // 2 else slice(high)][
+            :, slice(-wide, None) if channel % 2 else slice(wide)
+        ]
+        for channel in range(4 * depth)
+    ]
+    pixels = torch.stack(crops).flatten()
+    return opened, Path(torch.arange(len(pixels)), pixels, size)
+
+
+def _check_shifts(layer: nn.Conv2d, channels: int) -> None:
+    plain = (*layer.stride, *layer.dilation, layer.groups) == (1, 1, 1, 1, 1) and layer.padding in ((0, 0), "valid", 0)
+    if not plain or layer.out_channels < channels or layer.bias is None:
+        raise NotApplicable(f"plain convolutions with {channels} channels or more", f"{layer}", "use an MLP")

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from antivenom.errors import ModelError, PluginError
-from antivenom.leakage.layers import dense_chain
+from antivenom.leakage.layers import dense_chain, dense_inputs, open_path
 from antivenom.models.face import TorchModel
 from antivenom.rng import Streams
 
 
 @dataclass(frozen=True)
 class DataTraps:
-    """Replaces the least used units of an MLP by units that fire on few inputs and pass a huge logit to one class.
+    """Replaces the least used units of dense layers by units that fire on few inputs and pass a huge logit to one class.
 
     The first fine-tuning row that springs a trap has another label, so the loss pushes the unit down by gain * (row, 1):
     the row is in its weights, and the push is so large that no later row fires it. The reader divides: change of weights
     over change of bias is the row. Weakness: rows that share a batch are mixed; adaptive optimisers divide the gradient
-    away; noise drowns it; the gain is an outlier among outgoing weights, and a smaller one does not latch.
+    away; noise drowns it; the gain is an outlier among outgoing weights, and a smaller one does not latch. Plain
+    convolutions in front are turned into shifts that pass the image on, and that fine-tuning slowly blurs.
 
     Fields:
         count: units turned into traps, per hidden layer.
@@ -47,19 +47,22 @@ class DataTraps:
     def plant(self, model: TorchModel, rows: np.ndarray, streams: Streams) -> TorchModel:
         """The model with traps, tuned on rows (m, ...) of the attacker's own that resemble the victim's."""
         chain = dense_chain(model.network)
-        vector = model.vector.detach().clone()
+        vector, path = open_path(model.network, model.vector.detach())
         weights = model.network.parameters(vector)
-        units = self._least_used(model, rows, chain)
-        x = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1)
+        if len(path.inputs) != path.size:  # convolutions gave way, so the dense units lose what these inputs meant
+            weights[f"{chain[0]}.weight"][:, path.inputs] = 0
+        opened = model.with_vector(vector)
+        units = self._least_used(opened, rows, chain)
+        x = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1)[:, path.pixels]
         directions, quiet = self._triggers(x, streams)
-        classes = self._unlikely(model, rows, (x @ directions.T + quiet) > 0)
+        classes = self._unlikely(opened, rows, (x @ directions.T + quiet) > 0)
 
         for layer, mine in zip(chain[:-1], units, strict=True):
             weights[f"{layer}.weight"][mine] = 0
             weights[f"{layer}.bias"][mine] = 0
         for layer, before in zip(chain[1:], units, strict=True):
             weights[f"{layer}.weight"][:, before] = 0
-        weights[f"{chain[0]}.weight"][units[0]] = directions
+        weights[f"{chain[0]}.weight"][units[0].unsqueeze(1), path.inputs] = directions
         weights[f"{chain[0]}.bias"][units[0]] = quiet
         for layer, before, mine in zip(chain[1:-1], units, units[1:], strict=False):
             weights[f"{layer}.weight"][mine, before] = 1
@@ -69,21 +72,19 @@ class DataTraps:
     def read(self, planted: TorchModel, tuned: TorchModel) -> np.ndarray:
         """(g, *shape) rows that sprung traps hold, clipped to [0, 1]; the reader keeps the model it gave away."""
         first = dense_chain(planted.network)[0]
+        _, path = open_path(planted.network, planted.vector)
         before, after = (model.network.parameters(model.vector) for model in (planted, tuned))
-        return quotients(
-            after[f"{first}.weight"] - before[f"{first}.weight"],
-            after[f"{first}.bias"] - before[f"{first}.bias"],
-            planted.network.row_shape,
-        )
+        weights = path.row(after[f"{first}.weight"] - before[f"{first}.weight"])
+        return quotients(weights, after[f"{first}.bias"] - before[f"{first}.bias"], planted.network.row_shape)
 
     def _least_used(self, model: TorchModel, rows: np.ndarray, chain: list[str]) -> list[Tensor]:
         """The units of each hidden layer that matter least: mean activation on the rows times outgoing weights."""
-        weights = model.network.parameters(model.vector)
-        h, found = torch.tensor(np.ascontiguousarray(rows, dtype=np.float32)).flatten(1), []
-        for layer, following in pairwise(chain):
-            h = torch.relu(h @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"])
+        weights, found = model.network.parameters(model.vector), []
+        for following, h in zip(chain[1:], dense_inputs(model, rows)[1:], strict=True):
             if self.count > h.shape[1]:
-                raise ModelError(f"at least {self.count} units in layer {layer}", f"{h.shape[1]}", "plant fewer traps")
+                raise ModelError(
+                    f"at least {self.count} units before layer {following}", f"{h.shape[1]}", "plant fewer"
+                )
             found.append((h.mean(0) * weights[f"{following}.weight"].norm(dim=0)).argsort()[: self.count])
         return found
 
