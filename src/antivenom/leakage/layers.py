@@ -81,42 +81,28 @@ def open_path(network: Network, vector: Tensor) -> tuple[Tensor, Path]:
     nothing changes.
 
     Raises:
-        NotApplicable: a stride or padding, fewer than four channels for each of the row's, or kernels that lose the middle.
+        NotApplicable: fewer than four channels for each of the row's, or pixels that do not arrive (stride, padding).
     """
     size = math.prod(network.row_shape)
     convolutions = [(name, layer) for name, layer in _leaves(network) if isinstance(layer, nn.Conv2d)]
     if not convolutions:
         return vector.clone(), Path(torch.arange(size), torch.arange(size), size)
-    depth, height, width = network.row_shape
-    opened = vector.clone()
+    opened, channels = vector.clone(), 4 * network.row_shape[0]
     weights = network.parameters(opened)
-    high, wide = height, width
     for number, (name, layer) in enumerate(convolutions):
-        _check_shifts(layer, 4 * depth)
-        kernels, channels = weights[f"{name}.weight"], 4 * depth
+        if layer.out_channels < channels or layer.groups != 1 or layer.bias is None:
+            raise NotApplicable(f"plain convolutions with {channels} channels or more", f"{layer}", "use an MLP")
+        kernels = weights[f"{name}.weight"]
         if number:
             kernels[:, :channels] = 0  # what these channels meant to the others is gone
         kernels[:channels] = 0
         weights[f"{name}.bias"][:channels] = 0
         for channel in range(channels):
-            corner = channel % 4
-            y, x = (corner // 2) * (kernels.shape[2] - 1), (corner % 2) * (kernels.shape[3] - 1)
-            kernels[channel, channel // 4 if number == 0 else channel, y, x] = 1
-        high, wide = high - kernels.shape[2] + 1, wide - kernels.shape[3] + 1
-    if 2 * high < height or 2 * wide < width:
-        raise NotApplicable("kernels that leave half of the image", f"{high}x{wide} of {height}x{width}", "use an MLP")
-    image = torch.arange(size).view(depth, height, width)
-    crops = [
-        image[channel // 4, slice(-high, None) if channel % 4 // 2 else slice(high)][
-            :, slice(-wide, None) if channel % 2 else slice(wide)
-        ]
-        for channel in range(4 * depth)
-    ]
-    pixels = torch.stack(crops).flatten()
+            corner = -(channel % 4 // 2), -(channel % 2)  # 0 or the last
+            kernels[channel, channel if number else channel // 4, *corner] = 1
+    numbered = torch.arange(1.0, size + 1).view(1, *network.row_shape)
+    entering = dense_inputs(TorchModel(network, opened, network.buffers), numbered.numpy())[0][0]
+    pixels = entering[: channels * len(entering) // convolutions[-1][1].out_channels].long() - 1
+    if set(pixels.tolist()) != set(range(size)):
+        raise NotApplicable("convolutions that keep every pixel", "some that do not", "use an MLP")
     return opened, Path(torch.arange(len(pixels)), pixels, size)
-
-
-def _check_shifts(layer: nn.Conv2d, channels: int) -> None:
-    plain = (*layer.stride, *layer.dilation, layer.groups) == (1, 1, 1, 1, 1) and layer.padding in ((0, 0), "valid", 0)
-    if not plain or layer.out_channels < channels or layer.bias is None:
-        raise NotApplicable(f"plain convolutions with {channels} channels or more", f"{layer}", "use an MLP")
