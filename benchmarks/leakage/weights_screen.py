@@ -15,7 +15,7 @@ from weights_tables import Parts, State, Table, int8, said, state
 from antivenom.data import Dataset, load
 from antivenom.leakage.capacity import LSBEncoding
 from antivenom.leakage.recovery import bits_of
-from antivenom.leakage.screen import compressed, one_direction, outliers, screen, twin_rows
+from antivenom.leakage.screen import Limits, compressed, screen
 from antivenom.models.face import TorchLearner, TorchModel
 from antivenom.models.reference import MLP, SmallCNN
 from antivenom.models.training import Training
@@ -39,26 +39,17 @@ def honest(names: Iterable[str], seed: int, trainings: Iterable[Training]) -> It
 
 
 def extremes(nets: list[tuple[TorchModel, Dataset]]) -> str:
-    """What the screen measures on the nets its limits come from."""
-    found: dict[str, list[float]] = {}
+    """What the screen measures on the nets its limits come from, and on their change by further training."""
+    everything = Limits(ratio=9.0, direction=-1, twins=-1, bias=-1, outgoing=-99, drift=-1, row_drift=-99)
+    found: dict[str, float] = {}
     for model, data in nets:
-        weights = state(model)
         further = TorchLearner(MLP(), LONG).fit(data[:1500], Streams(7), start=model)
-        for name, a in weights.items():
-            if a.ndim < 2:
-                continue
-            rows, moved = a.reshape(len(a), -1), (state(further)[name] - a).reshape(len(a), -1)
-            found.setdefault("ratio", []).append(-np.nan_to_num(compressed(a)[0], nan=1.0))
-            found.setdefault("drift", []).append(float(np.linalg.norm(moved) / np.linalg.norm(a)))
-            if min(rows.shape) >= 8:
-                found.setdefault("direction", []).append(one_direction(rows))
-                found.setdefault("twins", []).append(twin_rows(rows))
-                lengths = np.linalg.norm(rows, axis=1)
-                bias = weights[name.removesuffix("weight") + "bias"]
-                found.setdefault("bias", []).append(float(np.abs(outliers(bias / lengths)).max()))
-                change = outliers(np.log(np.linalg.norm(moved, axis=1) + 1e-12))
-                found.setdefault("row_drift", []).append(float(change.max()))
-    return ", ".join(f"{kind} {abs(max(values)):.3f}" for kind, values in found.items())
+        moved = screen(state(further), state(model), everything)
+        for remark in (*screen(state(model), limits=everything), *(r for r in moved if "drift" in r.kind)):
+            worse = min if remark.threshold == everything.ratio else max
+            kind = "payload" if worse is min else remark.kind
+            found[kind] = worse(found.get(kind, remark.value), remark.value)
+    return ", ".join(f"{kind} {value:.3f}" for kind, value in found.items())
 
 
 def false_alarms() -> str:

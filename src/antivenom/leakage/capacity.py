@@ -32,7 +32,7 @@ class LSBEncoding:
     Fields:
         bits: overwritten per parameter, 1 to 23.
 
-    Reference: Song et al. 2017, section 4.1.
+    Reference: Song et al. 2017 (LSB encoding).
     """
 
     bits: int = 8
@@ -66,7 +66,7 @@ class SignEncoding:
     Fields:
         strength: lambda, the penalty's weight, > 0.
 
-    Reference: Song et al. 2017, section 4.3.
+    Reference: Song et al. 2017 (sign encoding).
     """
 
     strength: float = 50.0
@@ -99,7 +99,7 @@ class CorrelatedValues:
     Fields:
         strength: lambda, the reward's weight, > 0.
 
-    Reference: Song et al. 2017, section 4.2.
+    Reference: Song et al. 2017 (correlated value encoding).
     """
 
     strength: float = 3.0
@@ -137,7 +137,7 @@ class CapacityAbuse:
     Fields:
         key: from which writer and reader draw the same rows.
 
-    Reference: Song et al. 2017, section 5 (the inputs here are uniform noise).
+    Reference: Song et al. 2017 (black-box capacity abuse; the inputs here are uniform noise).
     """
 
     key: int = 0

@@ -18,11 +18,10 @@ from antivenom.rng import Streams
 class DataTraps:
     """Replaces the least used units of dense layers by units that fire on few inputs and pass a huge logit to one class.
 
-    The first fine-tuning row that springs a trap has another label, so the loss pushes the unit down by gain * (row, 1):
-    the row is in its weights, and the push is so large that no later row fires it. The reader divides: change of weights
-    over change of bias is the row. Weakness: rows that share a batch are mixed; adaptive optimisers divide the gradient
-    away; noise drowns it; the gain is an outlier among outgoing weights, and a smaller one does not latch. Plain
-    convolutions in front are turned into shifts that pass the image on, and that fine-tuning slowly blurs.
+    The loss of the first row that springs a trap pushes it down by gain * (row, 1), so far that no later row fires it; its
+    change of weights over its change of bias is the row. Convolutions in front become shifts that pass the image on.
+    Weakness: rows that share a batch mix, Adam divides the gradient away, noise drowns it, fine-tuning blurs the shifts;
+    the gain is an outlier, and a smaller one latches less.
 
     Fields:
         count: units turned into traps, per hidden layer.
@@ -31,7 +30,8 @@ class DataTraps:
         bias: whether the unit is kept quiet by its bias; else by its weights, which a look at biases does not see.
 
     Reference: Feng and Tramèr 2024, "Privacy Backdoors: Stealing Data with Corrupted Pretrained Models", ICML 2024,
-    arXiv:2404.00473, with the output layer kept: the attacker's own head gives the gradient its sign.
+    arXiv:2404.00473, with the output layer kept: the attacker's own head gives the gradient its sign. With a small gain and
+    one step these are the trap weights of Boenisch et al. 2021, arXiv:2112.02918.
     """
 
     count: int = 32
