@@ -47,7 +47,8 @@ def main() -> None:
     head = (
         "# What poisoned weights leak\n\nWritten by `python benchmarks/leakage/weights.py"
         f" --seeds {seeds}`: seeds 0 to {seeds - 1}, mean (least to greatest), {versions}, one thread, "
-        f"{time.perf_counter() - started:.0f} s. A record counts as reconstructed at 30 dB or better.\n\n"
+        f"{time.perf_counter() - started:.0f} s. A record counts as reconstructed at 30 dB or better. "
+        "Where the screen said different things at different seeds, a semicolon parts them.\n\n"
     )
     OUT.write_text(head + "\n".join(parts), encoding="utf-8")
 
