@@ -22,7 +22,7 @@ from antivenom.audit.trial import Record, Trial, plain
 from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, shown, stealth
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
-MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
+MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR", "privacy": "members found"}
 
 
 def console(stream: TextIO) -> Console:
