@@ -43,7 +43,5 @@ def epsilon(rate: float, noise: float, steps: int, delta: float) -> float:
         raise PluginError("rate from 0 to 1, noise > 0, steps >= 0 and delta between 0 and 1", got, "correct them")
     if steps == 0 or rate == 0:
         return 0.0
-    proved = [
-        steps * renyi(a, rate, noise) + math.log1p(-1 / a) - math.log(delta * a) / (a - 1) for a in ORDERS
-    ]
-    return max(min(proved), 0.0)
+    proved = [steps * renyi(a, rate, noise) + math.log1p(-1 / a) - math.log(delta * a) / (a - 1) for a in ORDERS]
+    return float(max(min(proved), 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,7 +54,8 @@ class DPSGD:
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> TorchModel:
-        shaped = context.fit(data[:1])  # for its architecture and initial weights; what it learnt is thrown away
+        one_each = np.unique(data.y, return_index=True)[1]
+        shaped = context.fit(data[one_each])  # for its architecture and initial weights; what it learnt is thrown away
         if not isinstance(shaped, TorchModel):
             raise NotApplicable("a torch network for DPSGD", type(shaped).__name__, "choose MLP or Logistic")
         network = shaped.network

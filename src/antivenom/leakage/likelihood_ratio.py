@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ def lira(confidences: np.ndarray, members: np.ndarray) -> np.ndarray:
         raise DataError("confidences and members of one shape (models, targets)", f"{phi.shape} and {inside.shape}")
     if min(inside.sum(axis=0).min(initial=3), (~inside).sum(axis=0).min(initial=3)) < 3:
         raise DataError("every target in at least three models and out of three", "fewer", "train more models")
-    return _log_likelihood(phi, inside) - _log_likelihood(phi, ~inside)
+    return np.asarray(_log_likelihood(phi, inside) - _log_likelihood(phi, ~inside))
 
 
 def _log_likelihood(phi: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -92,11 +92,11 @@ def curve(scores: np.ndarray, members: np.ndarray, weights: np.ndarray | None = 
 def interval(
     scores: np.ndarray,
     members: np.ndarray,
-    measure: Callable[[Curve], float],
+    measure: Callable[[Curve], Sequence[float]],
     rng: np.random.Generator,
     resamples: int = 1000,
-) -> tuple[float, float]:
-    """95 % bounds of a measure of the curve, from resampled targets.
+) -> np.ndarray:
+    """(2, measures) 95 % bounds of what `measure` reads off the curve, from resampled targets.
 
     The scores of one target under different victims share its two fits, so targets are drawn, not scores: an interval
     that takes the scores as independent, such as Clopper-Pearson's, would be too narrow.
@@ -104,5 +104,4 @@ def interval(
     t = scores.shape[1]
     drawn = rng.multinomial(t, np.full(t, 1 / t), size=resamples)
     values = [measure(curve(scores, members, weights.astype(float))) for weights in drawn]
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
+    return np.asarray(np.quantile(values, (0.025, 0.975), axis=0))

@@ -96,7 +96,5 @@ def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> It
 def logits_of(network: Network, vectors: Tensor, x: Tensor, batch: int = 256) -> Tensor:
     """(m, n, c) of every model on every row of x (n, ...), dropout off."""
     with torch.no_grad():
-        parts = [
-            stacked_logits(network, vectors, part.expand(len(vectors), *part.shape)) for part in x.split(batch)
-        ]
+        parts = [stacked_logits(network, vectors, part.expand(len(vectors), *part.shape)) for part in x.split(batch)]
     return torch.cat(parts, dim=1)

@@ -136,6 +136,7 @@ def layer_passes(
 
 def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:
     """(n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
-    for _, _, x in layer_passes(network, vectors, x, draws):  # noqa: B007 - the last one's outputs
+    outputs = x
+    for _, _, outputs in layer_passes(network, vectors, x, draws):  # noqa: B007 - the last ones are wanted
         pass
-    return x
+    return outputs

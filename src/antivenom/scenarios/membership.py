@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from antivenom.attacks import NoAttack
 from antivenom.data import Dataset, Poison, load
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.leakage.dpsgd import DPSGD
@@ -214,18 +213,16 @@ def _judged(scores: np.ndarray, inside: np.ndarray, rng: np.random.Generator) ->
         found["attribute_chance"] = 1 / scores.shape[2]
         top = np.sort(scores, axis=2)
         scores = scores - np.where(scores == top[..., -1:], top[..., -2:-1], top[..., -1:])
-    models, targets, values = scores.shape
-    flat, truth = scores.transpose(0, 2, 1).reshape(-1, targets), inside.transpose(0, 2, 1).reshape(-1, targets)
+    flat, truth = (part.transpose(0, 2, 1).reshape(-1, scores.shape[1]) for part in (scores, inside))
 
-    def measure(name: str, of: Curve) -> float:
-        return of.auc if name == "auc" else of.tpr_at(RATES[name])
+    def measure(of: Curve) -> list[float]:
+        return [of.auc, *map(of.tpr_at, RATES.values())]
 
-    whole = curve(flat, truth)
-    for name in ("auc", *RATES):
+    bounds = interval(flat, truth, measure, rng, RESAMPLES)
+    for name, value, low, high in zip(("auc", *RATES), measure(curve(flat, truth)), *bounds, strict=True):
         known = name == "auc" or (~truth).sum() * RATES[name] >= 1  # else no false alarm is allowed
-        low, high = interval(flat, truth, lambda of, name=name: measure(name, of), rng, RESAMPLES)
-        low, value, high = (low, measure(name, whole), high) if known else (math.nan,) * 3
-        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        numbers = (value, float(low), float(high)) if known else (math.nan,) * 3
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
     return found
 
 
@@ -244,7 +241,9 @@ def every_value(data: Dataset, columns: tuple[int, ...]) -> tuple[np.ndarray, np
     Raises:
         DataError: columns that are not there, or not one-hot.
     """
-    held = data.dense[:, list(columns)] if data.x.ndim == 2 and 0 <= min(columns) <= max(columns) < data.shape[0] else None
+    held = (
+        data.dense[:, list(columns)] if data.x.ndim == 2 and 0 <= min(columns) <= max(columns) < data.shape[0] else None
+    )
     if held is None or not (np.isin(held, (0, 1)).all() and (held.sum(axis=1) == 1).all()):
         raise DataError("columns of one one-hot attribute", f"{columns}", f"look at the columns of {data.name}")
     x = np.repeat(data.dense, len(columns), axis=0)
