@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antivenom.errors import DataError, NotApplicable
-from antivenom.leakage.shadows import _batches, beginnings, half_cosine, halves, logits_of, train_together
+from antivenom.leakage.shadows import Shadows, _batches, beginnings, half_cosine, halves, train_together
 from antivenom.models.reference import MLP, FashionCNN, Logistic
 from antivenom.models.training import Training
 from antivenom.rng import Streams
@@ -49,7 +49,7 @@ def test_together_is_one_after_another(optimizer: str, annealed: bool, blobs) ->
             (vector.grad,) = torch.autograd.grad(loss, vector)
             descent.step()
         assert torch.allclose(found[i], vector, atol=1e-5), i
-    assert torch.allclose(logits_of(network, found, x, batch=7)[2], network.logits(found[2], x), atol=1e-4)
+    assert torch.allclose(Shadows(network, found).logits(blobs.x, batch=7)[2], network.logits(found[2], x), atol=1e-4)
 
 
 def test_each_model_sees_each_of_its_rows_once_an_epoch() -> None:

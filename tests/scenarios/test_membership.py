@@ -19,10 +19,12 @@ from antivenom.data import Dataset
 from antivenom.defenses import KNNSanitizer
 from antivenom.errors import AntivenomError, DataError, NotApplicable, ScenarioError
 from antivenom.leakage import DPSGD, TruthSerum, UntargetedTruthSerum
+from antivenom.leakage.cohort import every_value
+from antivenom.leakage.judging import ahead
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
-from antivenom.scenarios.membership import Membership, every_value, shrunk
+from antivenom.scenarios.membership import Membership, shrunk
 
 FAST = Training(epochs=20, batch_size=64, optimizer="sgd", learning_rate=0.3, momentum=0.9)
 SMALL = Membership(model=MLP(hidden=(32,)), training=FAST, pool_rows=600, targets=60, group=20, models=32)
@@ -84,6 +86,10 @@ def test_every_value_by_hand() -> None:
     for columns in ((0, 1), (1, 3)):
         with pytest.raises(DataError, match="one one-hot attribute"):
             every_value(data, columns)
+
+
+def test_how_far_ahead_by_hand() -> None:
+    assert ahead(np.array([[3.0, 1, 7], [2, 2, 0]])).tolist() == [[-4, -6, 4], [0, 0, -2]]
 
 
 def test_shrunk_by_hand() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from antivenom.data import Dataset
 from antivenom.errors import DataError, NotApplicable
+from antivenom.leakage.likelihood_ratio import logit_scaled
 from antivenom.models.face import Architecture
 from antivenom.models.network import Network, build
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
@@ -93,8 +96,32 @@ def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> It
         yield from rows.gather(1, order).split(training.batch_size, dim=1)
 
 
-def logits_of(network: Network, vectors: Tensor, x: Tensor, batch: int = 256) -> Tensor:
-    """(m, n, c) of every model on every row of x (n, ...), dropout off."""
-    with torch.no_grad():
-        parts = [stacked_logits(network, vectors, part.expand(len(vectors), *part.shape)) for part in x.split(batch)]
-    return torch.cat(parts, dim=1)
+@dataclass(frozen=True, eq=False)
+class Shadows:
+    """Models of one architecture, asked together.
+
+    Fields:
+        network: the architecture.
+        vectors: (m, d) the weights of each.
+    """
+
+    network: Network
+    vectors: Tensor
+
+    def logits(self, x: np.ndarray, batch: int = 256) -> Tensor:
+        """(m, n, c) of every model on every row of x (n, ...), dropout off."""
+        rows, m = torch.tensor(x, device=self.vectors.device), len(self.vectors)
+        with torch.no_grad():
+            parts = [
+                stacked_logits(self.network, self.vectors, part.expand(m, *part.shape)) for part in rows.split(batch)
+            ]
+        return torch.cat(parts, dim=1)
+
+    def confidences(self, data: Dataset) -> np.ndarray:
+        """(m, n) logit-scaled confidence of every model in the label of every row."""
+        y = torch.tensor(data.y, device=self.vectors.device)
+        return np.asarray(logit_scaled(self.logits(data.dense), y.expand(len(self.vectors), -1)).cpu().numpy())
+
+    def right(self, data: Dataset) -> np.ndarray:
+        """(m, n) bool: which model answers which row rightly."""
+        return np.asarray(self.logits(data.dense).argmax(-1).cpu().numpy() == data.y)
