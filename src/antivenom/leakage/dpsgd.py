@@ -24,7 +24,7 @@ from antivenom.registry import robust_learner
 
 @robust_learner(goal="privacy", cite="Abadi et al. 2016, CCS, arXiv:1607.00133")
 class DPSGD:
-    """Trains with per-row clipping and Gaussian noise, so that no row, copied or not, moves the model by much.
+    """Trains with per-row clipping and Gaussian noise, so that no single row moves the model by much.
 
     Each step takes every row with the same chance (Poisson sampling), clips each row's gradient to length C, and adds
     noise of standard deviation sigma C to their sum. That bounds what any question to the model can tell of one row,
