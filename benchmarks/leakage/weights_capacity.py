@@ -15,7 +15,7 @@ from antivenom.data import Dataset
 from antivenom.leakage.capacity import CapacityAbuse, CorrelatedValues, LSBEncoding, SignEncoding
 from antivenom.leakage.disarm import round_mantissa
 from antivenom.leakage.recovery import bits_of, bits_right, exact_records, psnr
-from antivenom.leakage.screen import screen
+from antivenom.leakage.weights import screen
 from antivenom.models.face import TorchLearner, TorchModel
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training, train

@@ -15,7 +15,7 @@ from weights_tables import Parts, State, Table, int8, said, state
 from antivenom.data import Dataset, load
 from antivenom.leakage.capacity import LSBEncoding
 from antivenom.leakage.recovery import bits_of
-from antivenom.leakage.screen import Limits, compressed, screen
+from antivenom.leakage.weights import Limits, compressed, screen
 from antivenom.models.face import TorchLearner, TorchModel
 from antivenom.models.reference import MLP, SmallCNN
 from antivenom.models.training import Training

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from antivenom.data import Dataset, load
-from antivenom.leakage.screen import Remark
+from antivenom.leakage.weights import Remark
 from antivenom.models.face import TorchModel
 
 State = dict[str, np.ndarray]

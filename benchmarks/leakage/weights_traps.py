@@ -12,8 +12,8 @@ from weights_tables import Parts, Table, accuracy, said, state
 from antivenom.data import Dataset
 from antivenom.leakage.disarm import cut_rare_units
 from antivenom.leakage.recovery import reconstructed
-from antivenom.leakage.screen import screen
 from antivenom.leakage.traps import DataTraps
+from antivenom.leakage.weights import screen
 from antivenom.models.face import TorchLearner, TorchModel
 from antivenom.models.network import build
 from antivenom.models.reference import MLP

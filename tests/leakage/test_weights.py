@@ -12,7 +12,8 @@ from antivenom.leakage.capacity import LSBEncoding
 from antivenom.leakage.disarm import round_mantissa
 from antivenom.leakage.imprint import Imprint
 from antivenom.leakage.recovery import bits_of
-from antivenom.leakage.screen import (
+from antivenom.leakage.traps import DataTraps
+from antivenom.leakage.weights import (
     Limits,
     compressed,
     low_bits_changed,
@@ -21,7 +22,6 @@ from antivenom.leakage.screen import (
     screen,
     twin_rows,
 )
-from antivenom.leakage.traps import DataTraps
 from antivenom.models.face import TorchLearner
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
