@@ -31,11 +31,17 @@ CANNOT_TELL = {
     "format/safetensors-header-length": "not the format that its name says",
 }
 # What checks import when they first meet such a file: parsers, of which some may be missing, and the standard library.
-PARSERS = {"lz4", "py7zr", "compression", "h5py", "numpy", "jinja2", "markupsafe"}
+PARSERS = {"lz4", "py7zr", "compression", "h5py", "jinja2"}
 STANDARD = {
     *("binascii", "numbers", "pprint", "zipfile", "importlib._abc", "importlib.readers", "importlib.util"),
-    *("importlib.resources._itertools", "importlib.resources.readers"),
-    *("encodings.cp437", "encodings.raw_unicode_escape", "encodings.unicode_escape", "encodings.utf_8_sig"),
+    *("importlib.resources._itertools", "importlib.resources.readers", "glob", "resource"),
+    *(
+        "encodings.cp437",
+        "encodings.raw_unicode_escape",
+        "encodings.unicode_escape",
+        "encodings.utf_8_sig",
+        "encodings.utf_16_le",
+    ),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import sys
@@ -11,10 +13,16 @@ from typing import Any
 from antivenom.scan import scan
 
 _QUIET = {"object.__getattr__", "object.__setattr__", "object.__delattr__", "sys._getframe", "os.scandir", "os.listdir"}
-_QUIET |= {"os.walk", "pathlib.Path.glob"}
+_QUIET |= {"os.walk", "pathlib.Path.glob", "glob.glob", "builtins.id"}
+
+
+PARSERS = ("h5py", "jinja2", "lz4.frame", "py7zr.io", "psutil")
 
 
 def main(paths: list[str], out: Path) -> None:
+    for parser in PARSERS:  # an optional library that reads a format may import what it needs
+        with contextlib.suppress(ImportError):
+            importlib.import_module(parser)
     passes: list[list[list[str]]] = []
     watching = True
 

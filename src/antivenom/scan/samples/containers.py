@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import io
 import lzma
 import struct
@@ -130,6 +131,13 @@ def _plain(name: str, build: Callable[[str], bytes], reference: str = _NESTED, s
     return sample(f"nesting/{name}", build, reference, suffix, "", "nothing loads it as it stands")
 
 
+def _seven_zipped(marker: str) -> bytes:
+    out = io.BytesIO()
+    with importlib.import_module("py7zr").SevenZipFile(out, "w") as archive:
+        archive.writestr(_bad(marker), "model.pkl")
+    return out.getvalue()
+
+
 TORCH: tuple[Sample, ...] = (
     _in_torch("data.pkl", _torch, _SPEC),
     _in_torch("deflated", lambda m: torch_zip(_bad(m), method=zipfile.ZIP_DEFLATED), _SPEC),
@@ -184,6 +192,7 @@ NESTING: tuple[Sample, ...] = (
     _plain("behind-zlib", lambda m: zlib.compress(BENIGN) + _bad(m)),
     _plain("behind-tar", lambda m: tarred(("a", b"text")) + _bad(m)),
     _plain("7z", lambda m: b"7z\xbc\xaf\x27\x1c\0\4" + b"\0" * 24, "nullifAI: 7z in place of zip"),
+    sample("nesting/7z-archive", _seven_zipped, "nullifAI: 7z in place of zip", ".7z", "", "nothing loads it as it stands", ("py7zr",)),
     _plain("zip-slip", lambda m: zipped(("../../x.txt", b"text")), "Zip Slip, Snyk 2018"),
     _plain("tar-slip", lambda m: tarred(("/tmp/x.txt", b"text")), "CVE-2007-4559"),
     _plain("unlisted-between", lambda m: _hidden(zipped(("a.txt", b"text"), ("b", _bad(m)))), _SPEC),

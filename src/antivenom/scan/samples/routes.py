@@ -100,6 +100,7 @@ SAMPLES: tuple[Sample, ...] = (
         "spec: BUILD on a global",
     ),
     sample("route/extension", lambda m: b"\x80\x02\x82\xf0(" + put(m) + b"tR.", "PEP 307: EXT1", fires="an unregistered extension code"),
+    sample("route/extension-added", lambda m: b"\x80\x04" + call("copyreg:add_extension", "os", "mkdir", 241) + b"0\x82\xf1(" + put(m) + b"tR.", "PEP 307: EXT1, with a code that the stream registers itself"),
     sample("route/extension-4", lambda m: b"\x80\x02\x84\xf0\0\0\0(" + put(m) + b"tR.", "PEP 307: EXT4", fires="an unregistered extension code"),
     sample("route/persistent-id", lambda m: b"(" + payload(m) + b"0Pid\n.", "pickle documentation: persistent_load"),
     sample("route/setitem-of-class", lambda m: b"\x80\x04" + named("os:environ") + put("ANTIVENOM") + payload(m) + b"0" + put("1") + b"s.", "spec: SETITEM on a global"),
