@@ -102,6 +102,24 @@ def run(name: str, files: dict[str, list[str]], envs: Path, seconds: float) -> t
     return rows, version(python, package) if package else importlib.metadata.version("antivenom")
 
 
+def by_sample(rows: Rows, folder: Path) -> Rows:
+    """One line per sample: the worst verdict on its files, and the time of all, since some samples are folders."""
+    worst = ("flag", "other", "error", "clean")
+    merged: Rows = {}
+    for family, lines in rows.items():
+        groups: dict[str, list[dict[str, object]]] = {}
+        for line in lines:
+            groups.setdefault(Path(str(line["path"])).relative_to(folder / family).parts[0], []).append(line)
+        merged[family] = [
+            {
+                "verdict": min((str(line["verdict"]) for line in group), key=worst.index),
+                "cpu": sum(float(str(line["cpu"])) for line in group),
+            }
+            for group in groups.values()
+        ]
+    return merged
+
+
 def share(lines: list[dict[str, object]], verdicts: Iterable[str]) -> int:
     return sum(line["verdict"] in verdicts for line in lines)
 
@@ -201,7 +219,8 @@ def main() -> None:
     found, alarms, versions = {}, {}, {}
     for name in scanner.SCANNERS:
         print(name, flush=True)
-        found[name], versions[name] = run(name, samples, envs, options.seconds)
+        lines, versions[name] = run(name, samples, envs, options.seconds)
+        found[name] = by_sample(lines, malicious)
         alarms[name], _ = run(name, kept, envs, options.seconds)
     everything, _ = run("antivenom", files_of(benign, None), envs, options.seconds)
     left_out = {name: what for name, what in made["not built"].items() if what}
@@ -224,7 +243,7 @@ def main() -> None:
         + ", ".join(sorted({f"{name.partition(',')[0]} {number}" for name, number in versions.items()}))
         + ".",
         "- Libraries that wrote the files: " + ", ".join(f"{k} {v}" for k, v in made["versions"].items()) + ".",
-        f"- Samples: {sum(map(len, samples.values()))} files"
+        f"- Samples: {sum(map(len, found['antivenom'].values()))}; one that is a folder counts by the worst of its files"
         + (f"; not made here: {', '.join(unmade)}" if unmade else "")
         + ".",
         "- Not built: "
