@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -90,12 +91,33 @@ def run(name: str, files: dict[str, list[str]], envs: Path, seconds: float) -> t
     python, settings = environment(name, envs)
     with tempfile.TemporaryDirectory() as folder:
         listed, out = Path(folder) / "files.json", Path(folder) / "out.jsonl"
-        listed.write_text(json.dumps([file for group in files.values() for file in group]))
+        dealt = itertools.zip_longest(
+            *files.values()
+        )  # in turn, so that a tool that runs out of time has seen all corpora
+        listed.write_text(json.dumps([file for round_ in dealt for file in round_ if file]))
         command = [python, str(HERE / "scanner.py"), name, str(listed), str(out), "--seconds", str(seconds)]
         subprocess.run(command, check=True, env=settings, cwd=folder)
         lines = {line["path"]: line for line in map(json.loads, out.read_text().splitlines())}
     rows = {corpus: [lines[file] for file in group if file in lines] for corpus, group in files.items()}
     return rows, version(python, package) if package else importlib.metadata.version("antivenom")
+
+
+def by_sample(rows: Rows, folder: Path) -> Rows:
+    """One line per sample: the worst verdict on its files, and the time of all, since some samples are folders."""
+    worst = ("flag", "other", "error", "clean")
+    merged: Rows = {}
+    for family, lines in rows.items():
+        groups: dict[str, list[dict[str, object]]] = {}
+        for line in lines:
+            groups.setdefault(Path(str(line["path"])).relative_to(folder / family).parts[0], []).append(line)
+        merged[family] = [
+            {
+                "verdict": min((str(line["verdict"]) for line in group), key=worst.index),
+                "cpu": sum(float(str(line["cpu"])) for line in group),
+            }
+            for group in groups.values()
+        ]
+    return merged
 
 
 def share(lines: list[dict[str, object]], verdicts: Iterable[str]) -> int:
@@ -118,7 +140,7 @@ def interval(lines: list[dict[str, object]], verdicts: tuple[str, ...]) -> str:
 
 
 def time_cell(lines: list[dict[str, object]]) -> str:
-    spent = sorted(float(str(line["ms"])) for line in lines)
+    spent = sorted(float(str(line["cpu"])) for line in lines)
     return f"{statistics.median(spent):.2f}, {spent[int(0.95 * (len(spent) - 1))]:.1f}, {spent[-1]:.0f}"
 
 
@@ -126,7 +148,7 @@ def table(title: str, results: dict[str, Rows], truth: str) -> list[str]:
     """One row per tool over everything, then one per corpus and tool."""
     names = list(results)
     rows = [f"## {title}", ""]
-    rows += [f"| tool | {truth} | 95 % | anything but clean | 95 % | median, p95, max ms |", "| --- " * 6 + "|"]
+    rows += [f"| tool | {truth} | 95 % | anything but clean | 95 % | CPU ms: median, p95, max |", "| --- " * 6 + "|"]
     for name in names:
         lines = [line for group in results[name].values() for line in group]
         if not lines:
@@ -148,7 +170,10 @@ def table(title: str, results: dict[str, Rows], truth: str) -> list[str]:
 def all_of_ours(rows: Rows) -> list[str]:
     lines = [line for group in rows.values() for line in group]
     found = ["## The scan over all benign files", ""]
-    found += ["| corpus | n | unsafe | 95 % | anything but safe | 95 % | median, p95, max ms |", "| --- " * 7 + "|"]
+    found += [
+        "| corpus | n | unsafe | 95 % | anything but safe | 95 % | CPU ms: median, p95, max |",
+        "| --- " * 7 + "|",
+    ]
     for name, group in [*rows.items(), ("**everything**", lines)]:
         odd = ("flag", "other", "error")
         counts = [
@@ -194,14 +219,15 @@ def main() -> None:
     found, alarms, versions = {}, {}, {}
     for name in scanner.SCANNERS:
         print(name, flush=True)
-        found[name], versions[name] = run(name, samples, envs, options.seconds)
+        lines, versions[name] = run(name, samples, envs, options.seconds)
+        found[name] = by_sample(lines, malicious)
         alarms[name], _ = run(name, kept, envs, options.seconds)
     everything, _ = run("antivenom", files_of(benign, None), envs, options.seconds)
     left_out = {name: what for name, what in made["not built"].items() if what}
     text = [
         *(
-            (HERE / "findings.md").read_text().splitlines()
-            if (HERE / "findings.md").exists()
+            (HERE / "FINDINGS.md").read_text().splitlines()
+            if (HERE / "FINDINGS.md").exists()
             else ["# The scan, measured"]
         ),
         "",
@@ -213,9 +239,11 @@ def main() -> None:
         f"- Machine: {machine()}. Other work may have shared it.",
         "- Command: `python benchmarks/scan/compare.py`"
         f" (at most {options.most} files of a benign corpus for the comparison, {options.seconds:.0f} s for a tool).",
-        "- Tools: " + ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
+        "- Tools: "
+        + ", ".join(sorted({f"{name.partition(',')[0]} {number}" for name, number in versions.items()}))
+        + ".",
         "- Libraries that wrote the files: " + ", ".join(f"{k} {v}" for k, v in made["versions"].items()) + ".",
-        f"- Samples: {sum(map(len, samples.values()))} files"
+        f"- Samples: {sum(map(len, found['antivenom'].values()))}; one that is a folder counts by the worst of its files"
         + (f"; not made here: {', '.join(unmade)}" if unmade else "")
         + ".",
         "- Not built: "
@@ -223,7 +251,7 @@ def main() -> None:
         + ".",
         "- `flag` is what a tool itself calls an issue (exit code 1 of modelaudit, severity above LIKELY_SAFE of fickling);"
         " suspicious, skipped, not scanned and errors are in the brackets only. Intervals are Clopper-Pearson, two-sided.",
-        "- Time is per file in one process by the tool's Python interface, after one file that is not counted.",
+        "- Time is CPU time for a file in one process by the tool's Python interface, after one file that is not counted.",
         "",
     ]
     options.out.write_text("\n".join(text))

@@ -220,6 +220,30 @@ def test_an_array_type_whose_field_lies_behind_the_record_is_refused() -> None:
     assert rules(look(beyond)) == ["pickle-array-type"]
 
 
+def test_an_array_type_that_changes_after_its_use_is_refused() -> None:
+    """The array was made of plain bytes; then its type is told that they are an object."""
+    honest = pickle.dumps(np.dtype([("a", "O")]), 2)[2:-1]
+    made, _, state = honest.partition(b"R")
+    attack = (
+        b"\x80\x02(" + made + b"Rq\x7f"
+        b"cnumpy._core.numeric\n_frombuffer\n(c_codecs\nencode\n" + text("A" * 8) + text("latin1") + b"\x86R"
+        b"h\x7f(K\x01t" + text("C") + b"tR0h\x7f" + state.partition(b"q\x03")[2] + b"l."
+    )
+    assert pickle.loads(attack)[1].hasobject  # noqa: S301
+    assert rules(look(attack)) == ["pickle-array-type"]
+    inner = b"cnumpy\ndtype\n(" + text("V8") + b"\x89\x88tR"
+    nested = attack.replace(b"cnumpy._core.numeric\n_frombuffer\n", inner + b"0cnumpy._core.numeric\n_frombuffer\n")
+    assert "pickle-array-type" in rules(look(nested))
+
+
+def test_types_within_types_are_measured_once() -> None:
+    dtype = np.dtype("<i4")
+    for _ in range(25):
+        dtype = np.dtype([("a", dtype), ("b", dtype)])
+    data = pickle.dumps(dtype, 2)
+    assert look(data).status is Status.SAFE
+
+
 def test_a_method_that_loading_calls_cannot_be_replaced() -> None:
     scorer = pickle.dumps(make_scorer(max), 2)[2:-1].replace(b"c__builtin__\nmax\n", b"cnumpy\ntanh\n")
     for name in ("append", "__setstate__"):

@@ -53,12 +53,14 @@ class Terms:
         calls: the number of the argument that it calls itself, which must then be a listed name that may be called.
         state: the number of the argument whose entries it sets as attributes.
         items: whether what is put into it as into a dict are its attributes.
+        direct: whether only the stream itself may call it, since the scan looks at its arguments and state.
     """
 
     call: bool = True
     calls: int | None = None
     state: int | None = None
     items: bool = False
+    direct: bool = False
 
 
 PLAIN = Terms()
@@ -131,7 +133,7 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
                 _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
             case _:
                 raise ScanError(
-                    "entries of module, names and note, and the terms call, calls, state, items if need be",
+                    "entries of module, names and note, and the terms call, calls, state, items, direct if need be",
                     repr(entry)[:80],
                     "[[allow]] needs the first three; the note says why",
                 ).at(where)
@@ -139,5 +141,5 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
 
 
 def _are_terms(found: Mapping[str, object]) -> bool:
-    kinds = {"call": bool, "calls": int, "state": int, "items": bool}
+    kinds = {"call": bool, "calls": int, "state": int, "items": bool, "direct": bool}
     return all(type(value) is kinds.get(key) for key, value in found.items())

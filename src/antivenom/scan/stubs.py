@@ -35,12 +35,14 @@ class Instance:
         arguments: what it was called with.
         state: what BUILD gave it, None before.
         items: what was put into it as into a dict, None if nothing was.
+        size: of an array's type, bytes per item; None if it is not understood.
     """
 
     maker: Any
     arguments: Any = ()
     state: Any = None
     items: Mapping | None = None
+    size: int | None = None
 
     def put(self, key: Any, value: Any) -> None:
         self.items = self.items or Mapping()

@@ -12,6 +12,8 @@ from antivenom.scan.stubs import ATTRIBUTES, Global, Instance, Mapping, is_calle
 
 _VALUES = (str, bytes, int, float, type(None))  # what nothing can call
 _SCALARS = ("numpy._core.multiarray", "numpy.core.multiarray")
+_TYPE = ("numpy", "dtype")
+_BYTES = {("_codecs", "encode"), ("builtins", "bytes")}  # how old protocols spell bytes, which a type's state can hold
 Fault = tuple[Rule, str, str]  # with what happened, and the name it is about
 
 
@@ -32,16 +34,38 @@ def of_call(allow: AllowList, callee: Global, arguments: Any, bare: bool) -> Ite
             yield COMPUTED_CALL, f"has {name} call {what}", name
     if terms.state is not None and len(arguments) > terms.state:
         yield from of_state(arguments[terms.state], callee)
-    if callee.name == "scalar" and callee.module in _SCALARS and dtypes.of_stub(arguments[0]) in (None, dtypes.OBJECTS):
+    if (
+        callee.name == "scalar"
+        and callee.module in _SCALARS
+        and arguments
+        and dtypes.of_stub(arguments[0]) in (None, dtypes.OBJECTS)
+    ):
         yield ARRAY_TYPE, "a scalar of a type that holds objects or contradicts itself", name
 
 
-def of_build(made: Instance) -> Iterator[Fault]:
-    """What is wrong with the state that an object was given."""
-    yield from of_state(made.state, made.maker)
-    match made.maker:
-        case Global(module="numpy", name="dtype") if not dtypes.is_sound(made):
-            yield ARRAY_TYPE, "an array type that contradicts itself", "numpy.dtype"
+class ArrayTypes:
+    """The array types of a stream. Each is made and given its state at once, before anything can use it: a type that
+    changes later changes the arrays that have it."""
+
+    def __init__(self) -> None:
+        self._open: list[Instance] = []
+
+    def made(self, made: Instance, name: tuple[str, str]) -> Iterator[Fault]:
+        """What is wrong with this call while types are open."""
+        if name == _TYPE:
+            self._open.append(made)
+        elif self._open and name not in _BYTES:
+            self._open.clear()
+            yield ARRAY_TYPE, "an array type that is used before it has its state", ".".join(_TYPE)
+
+    def built(self, made: Instance) -> Iterator[Fault]:
+        """What is wrong with the state that a type was given."""
+        match made.maker:
+            case Global(module="numpy", name="dtype"):
+                if not self._open or self._open.pop() is not made:
+                    yield ARRAY_TYPE, "an array type that changes after it was made", ".".join(_TYPE)
+                elif not dtypes.measure(made):
+                    yield ARRAY_TYPE, "an array type that contradicts itself", ".".join(_TYPE)
 
 
 def of_state(state: Any, target: Any) -> Iterator[Fault]:

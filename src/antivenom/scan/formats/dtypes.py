@@ -48,52 +48,57 @@ def _of_code(code: str) -> int | None:
 
 
 def of_stub(dtype: Any) -> int | None:
-    """Bytes per item of a pickled `numpy.dtype`: called with its code, then given its state by BUILD.
+    """Bytes per item of a pickled `numpy.dtype`; OBJECTS if it holds objects; None if it is not understood."""
+    match dtype:
+        case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=None):
+            return _of_code(code)
+        case Instance(maker=Global(module="numpy", name="dtype")):
+            return dtype.size
+    return None
+
+
+def measure(dtype: Instance) -> bool:
+    """Set the size of a pickled type that has just been given its state; whether the state may be believed.
 
     The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy believes it: a field
     that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
-    state that contradicts itself is not understood.
+    state that contradicts itself, or types within that are not complete yet, are not understood.
     """
-    match dtype:
-        case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=state):
+    match dtype.arguments, dtype.state:
+        case (str() as code, *_), (_, _, None, None, None, int(width), _, int(flags), *_):
             size = _of_code(code)
-            match state:
-                case None:
-                    return size
-                case (_, _, None, None, None, int(width), _, int(flags), *_) if width in (-1, size):
-                    return size if (size == OBJECTS) == bool(flags & 1) else None
-                case (_, _, None, tuple(names), Mapping(items=fields), int(width), _, int(flags), *_) if width == size:
-                    parts = [_of_field(fields.get(name), width) for name in names]
-                    if None in parts or len(fields) != len(names) or (OBJECTS in parts) != bool(flags & 1):
-                        return None
-                    return OBJECTS if OBJECTS in parts else size
-    return None
+            fits = width in (-1, size) and (size == OBJECTS) == bool(flags & 1)
+            dtype.size = size if fits else None
+            return fits and (size is not None or code == "V0")
+        case (str() as code, *_), (_, _, (base, tuple(shape)), None, None, int(width), _, int(flags), *_):
+            if width == _of_code(code) == _of_array(base, shape) and not flags & 1:
+                dtype.size = width
+        case (str() as code, *_), (_, _, None, tuple(names), Mapping() as fields, int(width), _, int(flags), *_):
+            if width == _of_code(code):
+                dtype.size = _of_record(names, fields, width, flags)
+    return dtype.size is not None
 
 
-def is_sound(dtype: Instance) -> bool:
-    """Whether numpy may believe the state of a pickled type."""
-    return of_stub(dtype) is not None or of_array(dtype) is not None or dtype.arguments == ("V0", False, True)
+def _of_array(base: Any, shape: tuple[Any, ...]) -> int | None:
+    if not (_is_complete(base) and all(isinstance(n, int) and n >= 0 for n in shape)):
+        return None
+    return None if base.size in (None, OBJECTS) else base.size * math.prod(shape)
 
 
-def _of_field(field: Any, width: int) -> int | None:
-    """Bytes of one field; None if it is not understood or does not lie within a record of `width` bytes."""
-    match field:
-        case (dtype, int(offset), *_):
-            size = of_stub(dtype) if (array := of_array(dtype)) is None else array
-            within = size is not None and 0 <= offset <= width - (8 if size == OBJECTS else size)
-            return size if within else None
-    return None
+def _of_record(names: tuple[Any, ...], fields: Mapping, width: int, flags: int) -> int | None:
+    sizes = []
+    for name in names:
+        match fields.items.get(name):
+            case (Instance() as inner, int(offset), *_) if _is_complete(inner) and inner.size is not None:
+                sizes.append(inner.size)
+                if not 0 <= offset <= width - (8 if inner.size == OBJECTS else inner.size):
+                    return None
+            case _:
+                return None
+    if len(fields.items) != len(names) or (OBJECTS in sizes) != bool(flags & 1):
+        return None
+    return OBJECTS if OBJECTS in sizes else width
 
 
-def of_array(dtype: Any) -> int | None:
-    """Bytes of a pickled type that is an array of another; None if it is none or holds objects."""
-    match dtype:
-        case Instance(
-            maker=Global(module="numpy", name="dtype"),
-            arguments=(str() as code, *_),
-            state=(_, _, (base, tuple(shape)), None, None, int(width), _, int(flags), *_),
-        ) if all(isinstance(n, int) and n >= 0 for n in shape):
-            size = of_stub(base)
-            if size not in (None, OBJECTS) and size * math.prod(shape) == width == _of_code(code) and not flags & 1:
-                return width
-    return None
+def _is_complete(dtype: Any) -> bool:
+    return isinstance(dtype, Instance) and dtype.state is not None

@@ -7,7 +7,7 @@ use; of the layouts for very many links or attributes it says that it does not k
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats.hdf5_values import UNDEFINED, Bytes, Message, attribute, messages, unknown
@@ -32,11 +32,14 @@ def matches(view: View) -> bool:
 
 def check(part: Part) -> Iterator[Finding]:
     """The findings of every object that the file's links lead to; numbers are not read."""
-    if part.view.read(0, 8) != _SIGNATURE:
+    begin = next(at for at in _PLACES if part.view.read(at, 8) == _SIGNATURE)
+    if begin and part.view.read(0, 4) != b"PK\x03\x04":
         raise malformed("bytes before the HDF5 signature")
+    # An archive's member can come to lie where readers look for HDF5: it is followed from there as they would.
+    part = replace(part, view=part.view.within(begin))
     data = Bytes(part.view)
     root, end = _superblock(data)
-    if end != len(part.view):
+    if end != len(part.view) and not begin:
         yield part.finding(MALFORMED, f"the file has {len(part.view)} bytes, its superblock says {end}", 0)
     waiting, seen = [_Place(root, "")], set()
     while waiting:

@@ -58,6 +58,7 @@ class Judge:
         self.words: set[str] = set()
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
+        self._types = terms.ArrayTypes()
         self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
 
     @property
@@ -112,6 +113,7 @@ class Judge:
                 else:
                     self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
         made = Instance(callee, arguments)
+        self._note(self._types.made(made, name), at)
         if self.part.allow.terms(callee).items:
             self._holders.append(made)
         return made
@@ -153,7 +155,8 @@ class Judge:
 
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
-            self._note(terms.of_build(target), after - 1)
+            self._note(terms.of_state(target.state, target.maker), after - 1)
+            self._note(self._types.built(target), after - 1)
         return after
 
 
