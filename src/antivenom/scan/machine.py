@@ -206,10 +206,14 @@ class Machine:
 
     def append(self) -> None:
         self._pop()
-        self._changed()
+        self._extended(self._changed())
 
     def extend(self) -> None:
-        self._changed(len(self._pop_to_mark()))
+        self._extended(self._changed(len(self._pop_to_mark())))
+
+    def _extended(self, target: Any) -> None:
+        if isinstance(target, Instance):
+            self._watch.extended(target, self._at)
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
@@ -299,7 +303,8 @@ class Machine:
         state = self._pop()
         target = self._stack[-1]
         if isinstance(target, Instance):
-            target.state = state
+            target.state = OPAQUE if target.touched and target.state is not None else state
+            target.touched = True
         elif isinstance(target, Global):
             self._watch.patched(target, self._at)
         after = self._watch.built(target, self._read.at)
@@ -343,7 +348,9 @@ def _name(value: Any) -> str:
 def _filled(target: Any, items: list[Any]) -> Any:
     if len(items) % 2:
         raise malformed("a key without a value")
-    if isinstance(target, Mapping):
+    if isinstance(target, Instance):
+        target.touched = True
+    elif isinstance(target, Mapping):
         for key, value in zip(items[::2], items[1::2], strict=True):
             target.put(key, value)
     return target

@@ -33,12 +33,14 @@ class Instance:
     Fields:
         maker: what was called.
         arguments: what it was called with.
-        state: what BUILD gave it, None before.
+        state: what BUILD gave it, None before; opaque once it was given twice.
+        touched: whether it was given items or a state, which could stand for its methods.
     """
 
     maker: Any
     arguments: Any = ()
     state: Any = None
+    touched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +58,36 @@ class Blob:
     grows: bool = False
 
 
+_KEPT = 64
 _NOTHING: dict[str, Any] = {}
 
 
 class Mapping:
-    """A dict, of which the machine keeps the first entries with text keys."""
+    """A dict, of which the machine keeps the first entries with text keys.
 
-    __slots__ = ("items",)
+    Fields:
+        items: those entries.
+        complete: whether there are no others.
+        special: a key by which it would give an object another method, if it became its state; empty if none.
+    """
+
+    __slots__ = ("complete", "items", "special")
 
     def __init__(self) -> None:
         self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
+        self.complete, self.special = True, ""
 
     def put(self, key: Any, value: Any) -> None:
         if self.items is _NOTHING:
             self.items = {}
-        if isinstance(key, str) and len(self.items) < 64:
+        if isinstance(key, str) and (len(self.items) < _KEPT or key in self.items):
             self.items[key] = value
+        else:
+            self.complete = False
+        if isinstance(key, str) and key.startswith("__"):
+            self.special = key
+        elif isinstance(key, (Instance, Opaque)):
+            self.special = COMPUTED
 
 
 class Opaque:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from antivenom.scan.stubs import Global
+from antivenom.scan.stubs import Global, Instance
 
 
 class Watcher(Protocol):
@@ -18,6 +18,9 @@ class Watcher(Protocol):
 
     def patched(self, target: Any, at: int) -> None:
         """An imported object itself is given items or state."""
+
+    def extended(self, target: Instance, at: int) -> None:
+        """The append, extend or add of what a call has returned is called."""
 
     def extension(self, code: int, at: int) -> None:
         """A copyreg extension code is looked up."""

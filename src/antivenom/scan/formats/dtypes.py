@@ -56,8 +56,13 @@ def of_stub(dtype: Any) -> int | None:
         case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=state):
             size = _of_code(code)
             match state:
-                case (_, _, None, None, None, *_) | None:
+                case None:
                     return size
+                # The state overrides the code: a width or flags that say otherwise change what is read.
+                case (_, _, None, None, None, int(width), _, int(flags), *_) if size is not None:
+                    return (
+                        size if (flags & 1) == (size == OBJECTS) and (width in (-1, size) or size == OBJECTS) else None
+                    )
                 case (_, _, None, tuple(names), Mapping(items=fields), int(width), _, int(flags), *_) if width == size:
                     parts = [_of_field(fields.get(name)) for name in names]
                     if None in parts or (OBJECTS in parts) != bool(flags & 1):

@@ -17,8 +17,10 @@ from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
+    EXTERNAL_DATA,
     MALFORMED,
     PATCHED_GLOBAL,
+    PATH_TRAVERSAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
     UNLISTED_GLOBAL,
@@ -36,6 +38,12 @@ _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8
 _STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
+# Listed callables that make an instance of their first argument, and how many arguments are classes.
+_MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
+_WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
+# Listed types that BUILD takes for a dict, though nobody saw what is in them.
+_DICTS = {("builtins", "dict"), *(("collections", name) for name in ("OrderedDict", "defaultdict", "Counter"))}
 
 
 class Judge:
@@ -93,6 +101,16 @@ class Judge:
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         name = (callee.module, callee.name)
+        if name in _MAKERS:
+            if not isinstance(arguments, tuple) or not all(
+                isinstance(each, Global) for each in arguments[: _MAKERS[name]]
+            ):
+                self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
+            elif arguments:
+                return Instance(arguments[0], arguments[_MAKERS[name] :])
+        if name == _WITH_STATE:
+            self._stated(arguments[-1] if isinstance(arguments, tuple) and arguments else OPAQUE, at)
+            return Instance(callee, arguments, touched=True)
         if name == _GETATTR:
             return self._attribute(arguments, at)
         if name in _UNPICKLING:
@@ -136,13 +154,23 @@ class Judge:
     def odd(self, detail: str, at: int) -> None:
         self.add(MALFORMED, detail, at)
 
+    def extended(self, target: Instance, at: int) -> None:
+        """Picklers add items first: later, the method that is called may be one that the file has set."""
+        if target.touched or (target.arguments != () and _name(target.maker) != ("collections", "deque")):
+            self.add(COMPUTED_CALL, "calls a method of an object that it has changed", at)
+
     def built(self, target: Any, after: int) -> int:
-        """A state of two parts sets attributes one by one, `__class__` among them."""
-        match target:
-            case Instance(state=(_, Mapping(items=slots))) if any(name.startswith("__") for name in slots):
-                special = next(name for name in slots if name.startswith("__"))
-                self.add(PATCHED_GLOBAL, f"sets {special} of an object", after, special)
+        if isinstance(target, Instance):
+            self._stated(target.state, after)
         return after
+
+    def _stated(self, state: Any, at: int) -> None:
+        """A state must not set what unpicklers look up, as `__class__` and `__setstate__`, nor hide what it sets."""
+        for each in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+            if isinstance(each, Mapping) and each.special:
+                self.add(PATCHED_GLOBAL, f"sets {each.special} of an object", at, each.special)
+            elif isinstance(each, Instance) and _name(each.maker) in _DICTS:
+                self.add(COMPUTED_CALL, "gives an object a state that it has built", at)
 
 
 class JoblibJudge(Judge):
@@ -151,14 +179,23 @@ class JoblibJudge(Judge):
     wrapped = 0
 
     def built(self, target: Any, after: int) -> int:
-        match target:
-            case Instance(maker=Global() as maker, state=Mapping(items=state)) if (
-                maker.module,
-                maker.name,
-            ) == _WRAPPER:
-                self.wrapped += 1
-                return self._behind_array(state, after)
-        return super().built(target, after)
+        super().built(target, after)
+        if not isinstance(target, Instance):
+            return after
+        if _name(target.maker) in _FILES:
+            name = target.state.items.get("filename") if isinstance(target.state, Mapping) else None
+            plain = isinstance(name, str) and not set(name) & set("/\\:")
+            self.add(
+                EXTERNAL_DATA if plain else PATH_TRAVERSAL,
+                f"reads an array, and what is pickled in it, from {name}",
+                after,
+            )
+        if _name(target.maker) != _WRAPPER:
+            return after
+        if not isinstance(target.state, Mapping) or not target.state.complete:
+            raise Fault(COMPUTED_CALL, "describes an array by a state that it has built")
+        self.wrapped += 1
+        return self._behind_array(target.state.items, after)
 
     def _behind_array(self, state: dict[str, Any], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
@@ -173,6 +210,10 @@ class JoblibJudge(Judge):
         if after > len(self.part.view):
             raise malformed("an array that is longer than the file")
         return after
+
+
+def _name(maker: Any) -> tuple[str, str] | None:
+    return (maker.module, maker.name) if isinstance(maker, Global) else None
 
 
 def preview(arguments: Any) -> str:
