@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
     from antivenom.certificates import Bound, certify
     from antivenom.data import Dataset, Poison, load
     from antivenom.federated import (
@@ -81,8 +82,11 @@ __all__ = [
     "attack",
     "certify",
     "client_detector",
+    "convert",
+    "detonate",
     "evasion",
     "feature_map",
+    "guard",
     "load",
     "logic_attack",
     "mitigation",
@@ -91,11 +95,15 @@ __all__ = [
     "model_detector",
     "partition",
     "robust_learner",
+    "safe_load",
     "sanitizer",
+    "sign",
     "trigger",
+    "verify",
 ]
 
 _ROOMS = {
+    "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
     "certificates": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator",),

@@ -11,10 +11,13 @@ from antivenom.scan.findings import Finding
 from antivenom.scan.formats import huggingface, keras, plain, skops
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
+from antivenom.scan.reader import malformed
 from antivenom.scan.rules import MALFORMED
 from antivenom.scan.view import View
 
-_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*(?:\{[ \t\r\n]*[\"}]|\[[ \t\r\n]*[\[{\"\]0-9tfn-])")
+_BLANK = b" \t\r\n"
+_WINDOW = 1 << 16
+_FOLLOWING = {b"{": frozenset((b'"', b"}")), b"[": frozenset(bytes((byte,)) for byte in b'[{"]0123456789-tfnNI')}
 _LONGEST = 1 << 26
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -33,7 +36,20 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def matches(view: View) -> bool:
     """Whether the content begins as a JSON object or array and is text."""
-    return _BEGIN.match(view.read(0, 4096)) is not None and plain.is_text(view)
+    opening, at = _next(view, 3 if view.read(0, 3) == b"\xef\xbb\xbf" else 0)
+    if opening not in (b"{", b"["):
+        return False
+    following, _ = _next(view, at)
+    return following in _FOLLOWING[opening] and plain.is_text(view)
+
+
+def _next(view: View, at: int) -> tuple[bytes, int]:
+    """The next byte that is not blank, and where the one after it lies."""
+    while window := view.read(at, 64 if at < 64 else _WINDOW):
+        if rest := window.lstrip(_BLANK):
+            return rest[:1], at + len(window) - len(rest) + 1
+        at += len(window)
+    return b"", at
 
 
 def check(part: Part) -> Iterator[Finding]:
@@ -43,19 +59,17 @@ def check(part: Part) -> Iterator[Finding]:
     part.meter.spend("unpacked", len(part.view))
     try:
         text = part.view.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise malformed(f"JSON that is no UTF-8: {error.reason} at {error.start}") from None
+    try:
         for document in _documents(text):
             yield from _objects(part, document)
     except RecursionError:
         raise LimitReached("nested JSON values", 1000) from None
     except ValueError as error:
-        if isinstance(error, _Repeated) or text_is_object(part.view):
+        if isinstance(error, _Repeated) or text.lstrip().startswith("{"):  # prose may begin with a bracket
             yield part.finding(MALFORMED, f"JSON that does not parse: {error}")
         yield from plain.check(part)
-
-
-def text_is_object(view: View) -> bool:
-    """Whether the text begins with a brace: prose may begin with a bracket."""
-    return view.read(0, 4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 def _documents(text: str) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from antivenom.scan.view import View
 _SCALAR = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # value type -> bytes
 _STRING, _ARRAY = 8, 9
 _LONGEST_KEY, _LONGEST_TEXT = 1 << 16, 1 << 26
+_WINDOW = 1 << 18
 # Tensor type -> (numbers in a block, bytes of a block).
 _BLOCK = {
     0: (1, 4),
@@ -101,13 +102,25 @@ def _texts(part: Part, reader: Reader, kind: int, wanted: bool) -> Iterator[byte
         reader.skip(_SCALAR[kind] * count)
     elif kind == _STRING:
         part.meter.spend("opcodes", count)
-        for _ in range(count):
-            if wanted:
-                yield _text(reader, _LONGEST_TEXT)
-            else:
-                reader.skip(reader.uint(8))
+        if not wanted:
+            reader.jump(_after(part.view, reader.at, count))
+        for _ in range(count if wanted else 0):
+            yield _text(reader, _LONGEST_TEXT)
     else:
         raise malformed(f"a value of type {kind} at {reader.at}")
+
+
+def _after(view: View, at: int, count: int) -> int:
+    """Where `count` texts that begin at `at` end. A vocabulary has some hundred thousand, so this loop is kept small."""
+    first, data = at, view.read(at, _WINDOW)
+    for _ in range(count):
+        index = at - first
+        if index + 8 > len(data):
+            first, index, data = at, 0, view.read(at, _WINDOW)
+        at += 8 + int.from_bytes(data[index : index + 8], "little")
+        if at > len(view):
+            raise malformed(f"a text that leads out of the file at {at}")
+    return at
 
 
 def _tensors(part: Part, reader: Reader, count: int, alignment: int) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def shape(view: View) -> dict[int, int]:
     """The wire type of each field number of a message; empty if the bytes are no message."""
     found: dict[int, int] = {}
     try:
-        for number, wire, _ in fields(view, Meter(Limits(opcodes=2_000_000))):
+        for number, wire, _ in fields(view, Meter(Limits(opcodes=1_000_000))):
             if found.setdefault(number, wire) != wire:
                 return {}
     except (Fault, LimitReached):

@@ -13,12 +13,10 @@ from antivenom.scan.view import View
 
 def matches(view: View) -> bool:
     """Whether the content is pieces of text with a score, and nothing that such a model does not have."""
-    if view.read(0, 1) != b"\x0a":
+    if view.read(0, 1) != b"\x0a" or shape(first(view, 1)).get(2) != NARROW:
         return False
     found = shape(view)
-    if found.get(1) != BYTES or not all(wire == BYTES and number <= 5 for number, wire in found.items()):
-        return False
-    return shape(first(view, 1)).get(2) == NARROW
+    return found.get(1) == BYTES and all(wire == BYTES and number <= 5 for number, wire in found.items())
 
 
 def check(part: Part) -> Iterator[Finding]:

@@ -52,18 +52,13 @@ def is_graph(view: View) -> bool:
     """Whether the content is nodes, each with a name and an operation."""
     if view.read(0, 1) not in (b"\x0a", b"\x12", b"\x18", b"\x22"):
         return False
-    found = shape(view)
-    return (
-        found.get(1) == BYTES and all(_GRAPH.get(number) == wire for number, wire in found.items()) and _has_node(view)
-    )
-
-
-def _has_node(view: View) -> bool:
     node = first(view, 1)
     try:
-        return shape(node).get(2) == BYTES and _NAME.fullmatch(text(first(node, 2))) is not None
+        if shape(node).get(2) != BYTES or not _NAME.fullmatch(text(first(node, 2))):
+            return False
     except Fault:
         return False
+    return all(_GRAPH.get(number) == wire for number, wire in (shape(view) or {0: 0}).items())
 
 
 def check_saved_model(part: Part) -> Iterator[Finding]:
@@ -195,10 +190,11 @@ def _objects(part: Part, view: View) -> Iterator[Finding]:
 
 def is_keras_metadata(view: View) -> bool:
     """Whether the content is the list of Keras objects that lies beside a SavedModel."""
-    if view.read(0, 1) != b"\x0a" or shape(view) != {1: BYTES}:
+    if view.read(0, 1) != b"\x0a":
         return False
     found = shape(first(view, 1))
-    return found.get(4) == BYTES and found.get(5) == BYTES and found.get(2, VARINT) == VARINT
+    described = found.get(4) == BYTES and found.get(5) == BYTES and found.get(2, VARINT) == VARINT
+    return described and shape(view) == {1: BYTES}
 
 
 def check_keras_metadata(part: Part) -> Iterator[Finding]:
