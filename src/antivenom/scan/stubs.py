@@ -51,11 +51,13 @@ class Blob:
         view: the bytes as they stand in the file.
         is_text: whether they stand for text.
         grows: a bytearray, to which the stream can add what is not in `view`.
+        codec: how text is written.
     """
 
     view: View
     is_text: bool = False
     grows: bool = False
+    codec: str = "utf-8"
 
 
 _KEPT = 64

@@ -38,6 +38,7 @@ _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8
 _STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_ENCODE = ("_codecs", "encode")
 _FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 # Listed callables that make an instance of their first argument, and how many arguments are classes.
 _MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
@@ -101,6 +102,9 @@ class Judge:
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         name = (callee.module, callee.name)
+        if name == _ENCODE:
+            encoded = self._encoded(arguments)
+            return Instance(callee, arguments) if encoded is None else encoded
         if name in _MAKERS:
             if not isinstance(arguments, tuple) or not all(
                 isinstance(each, Global) for each in arguments[: _MAKERS[name]]
@@ -130,6 +134,21 @@ class Judge:
             found = self._found.get((rule, name))
             if found and found.what == f"imports {name}":
                 self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
+
+    def _encoded(self, arguments: Any) -> bytes | None:
+        """Bytes as protocols 0 to 2 spell them, text in Latin-1."""
+        match arguments:
+            case (str() as text, "latin1" | "latin-1"):
+                pass
+            case (Blob(is_text=True) as blob, "latin1" | "latin-1"):
+                self.part.meter.spend("unpacked", len(blob.view))
+                text = blob.view.read().decode(blob.codec, "surrogateescape" if blob.codec == "utf-8" else "strict")
+            case _:
+                return None
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return None
 
     def _attribute(self, arguments: Any, at: int) -> Any:
         match arguments:
