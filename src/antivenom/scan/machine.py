@@ -342,7 +342,7 @@ def _name(value: Any) -> str:
         return value
     if isinstance(value, Blob) and value.is_text:
         return f"<{len(value.view)} bytes>"
-    if isinstance(value, Instance) and not _has_attributes(value):
+    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # may be text
         return COMPUTED
     raise malformed("a global whose name is no text")
 
