@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from antivenom.rng import Streams
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
+    from antivenom.scenarios.membership import Membership
     from antivenom.scenarios.transfer import Transfer
     from antivenom.threat import Access, Goal, ThreatModel
     from antivenom.verdict import Verdict
@@ -69,6 +70,7 @@ __all__ = [
     "Krum",
     "Mean",
     "Median",
+    "Membership",
     "Poison",
     "StealthyPoisoning",
     "Streams",
@@ -114,6 +116,7 @@ _ROOMS = {
     "rng": ("Streams",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),
+    "scenarios.membership": ("Membership",),
     "scenarios.transfer": ("Transfer",),
     "threat": ("Access", "Goal", "ThreatModel"),
     "verdict": ("Verdict",),

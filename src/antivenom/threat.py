@@ -26,10 +26,11 @@ class Goal(enum.StrEnum):
     AVAILABILITY = "availability"
     TARGETED = "targeted"
     BACKDOOR = "backdoor"
+    PRIVACY = "privacy"
 
     @property
     def is_integrity(self) -> bool:
-        return self is not Goal.AVAILABILITY
+        return self in (Goal.TARGETED, Goal.BACKDOOR)
 
 
 class Knowledge(enum.StrEnum):

@@ -13,8 +13,8 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import cloudpickle
@@ -27,6 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 from antivenom import guard
 from antivenom.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
+from antivenom.scan.allow import Terms
 
 _loads_of_before = pickle.loads
 
@@ -35,21 +36,10 @@ class Subclass(pickle._Unpickler):
     """As joblib's, dill's and pandas' are: made before the guard, on the Python unpickler."""
 
 
-def allowing(**names: set[str]) -> AllowList:
-    """The vetted tier and more; __ in a module's name stands for a dot."""
-    more = {module.replace("__", "."): frozenset(each) for module, each in names.items()}
+def allowing(module: str, *names: str) -> AllowList:
+    """The vetted tier and more names of a module."""
     listed = allow_list().names
-    return AllowList({**listed, **{module: listed.get(module, frozenset()) | each for module, each in more.items()}})
-
-
-FOREST = allowing(
-    numpy={"ndarray", "dtype", "float64", "int64"},
-    numpy___core__numeric={"_frombuffer"},
-    joblib__numpy_pickle={"NumpyArrayWrapper"},
-    sklearn__ensemble___forest={"RandomForestClassifier"},
-    sklearn__tree___classes={"DecisionTreeClassifier"},
-    sklearn__tree___tree={"Tree"},
-)
+    return AllowList({**listed, module: {**listed.get(module, {}), **dict.fromkeys(names, Terms())}})
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +87,7 @@ def calling_getattr(owner: bytes, name: str) -> bytes:
 
 @pytest.mark.parametrize("in_c", [True, False])
 def test_getattr_reaches_only_listed_attributes_of_classes(in_c: bool) -> None:
-    with guard(allowing(builtins={"dict.fromkeys"})):
+    with guard(allowing("builtins", "dict.fromkeys")):
         loads = pickle.loads if in_c else pickle._loads
         assert loads(calling_getattr(b"cbuiltins\ndict\n", "fromkeys"))(["a"]) == {"a": None}
         for owner, name in ((b"cbuiltins\ndict\n", "__subclasses__"), (b"}", "__doc__")):
@@ -114,20 +104,20 @@ def test_a_forest_and_a_state_dict_load_as_without(tmp_path: Path) -> None:
     forest = RandomForestClassifier(5, random_state=0).fit(x, y)
     joblib.dump(forest, tmp_path / "forest", compress=3)
     torch.save({"w": torch.arange(3)}, tmp_path / "state")
-    with guard(FOREST):
+    with guard():
         assert np.array_equal(joblib.load(tmp_path / "forest").predict_proba(x), forest.predict_proba(x))
         for weights_only in (True, False):
             assert torch.equal(torch.load(tmp_path / "state", weights_only=weights_only)["w"], torch.arange(3))
 
 
 def test_guards_add_up_and_may_end_in_any_order() -> None:
-    data = pickle.dumps(Fraction(1, 2))
-    outer, inner = guard(), guard(allowing(fractions={"Fraction"}))
+    data = pickle.dumps(NormalDist(1, 2))
+    outer, inner = guard(), guard(allowing("statistics", "NormalDist"))
     with pytest.raises(UnsafeFile):
         pickle.loads(data)
     outer.undo()
     outer.undo()
-    assert pickle.loads(data) == Fraction(1, 2)
+    assert pickle.loads(data) == NormalDist(1, 2)
     inner.undo()
     assert pickle.loads is _loads_of_before
 
@@ -137,7 +127,7 @@ def test_it_holds_for_all_threads_and_ends_with_an_error() -> None:
 
     def load() -> None:
         try:
-            pickle.loads(pickle.dumps(Fraction(1, 2)))
+            pickle.loads(pickle.dumps(NormalDist(1, 2)))
         except UnsafeFile as error:
             caught.append(error)
 
@@ -152,8 +142,8 @@ def test_it_holds_for_all_threads_and_ends_with_an_error() -> None:
 def test_what_was_taken_during_a_guard_is_plain_after_it() -> None:
     with guard():
         loads, unpickler = pickle.loads, pickle.Unpickler
-    data = pickle.dumps(Fraction(1, 2))
-    assert loads(data) == unpickler(io.BytesIO(data)).load() == Fraction(1, 2)
+    data = pickle.dumps(NormalDist(1, 2))
+    assert loads(data) == unpickler(io.BytesIO(data)).load() == NormalDist(1, 2)
 
 
 def test_a_subclass_with_its_own_rule_is_judged_by_both() -> None:
@@ -168,7 +158,7 @@ def test_a_subclass_with_its_own_rule_is_judged_by_both() -> None:
 
         assert Own(io.BytesIO(b"\x80\x02U\x01aQ.")).load() == "a"
         with pytest.raises(UnsafeFile):
-            Own(io.BytesIO(pickle.dumps(Fraction(1, 2)))).load()
+            Own(io.BytesIO(pickle.dumps(NormalDist(1, 2)))).load()
 
 
 def test_modules_that_hold_pickles_functions_are_guarded(tmp_path: Path, payload, marker: Path) -> None:
@@ -188,20 +178,20 @@ def test_modules_that_hold_pickles_functions_are_guarded(tmp_path: Path, payload
 def test_multiprocessing_goes_on_and_the_known_gap_is_there() -> None:
     ours, theirs = multiprocessing.Pipe()
     with guard():
-        ours.send(Fraction(1, 2))
-        assert theirs.recv() == Fraction(1, 2)
-        assert _loads_of_before(pickle.dumps(Fraction(1, 2))) == Fraction(1, 2)  # taken before: not guarded
+        ours.send(NormalDist(1, 2))
+        assert theirs.recv() == NormalDist(1, 2)
+        assert _loads_of_before(pickle.dumps(NormalDist(1, 2))) == NormalDist(1, 2)  # taken before: not guarded
 
 
 def test_a_guard_is_light_and_multiprocessing_does_not_catch_it() -> None:
     code = (
         "import sys, antivenom; g = antivenom.guard()\n"
         "assert not {'torch', 'numpy', 'joblib'} & set(sys.modules)\n"
-        "import fractions, multiprocessing as m; a, b = m.Pipe()\n"
-        "a.send(fractions.Fraction(1, 2)); print(b.recv())\n"
+        "import statistics, multiprocessing as m; a, b = m.Pipe()\n"
+        "a.send(statistics.NormalDist(1, 2)); print(b.recv())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "1/2\n", done.stderr
+    assert done.stdout == "NormalDist(mu=1.0, sigma=2.0)\n", done.stderr
 
 
 @pytest.mark.parametrize("options", [{}, {"encoding": "bytes"}, {"fix_imports": False}, {"errors": "ignore"}])

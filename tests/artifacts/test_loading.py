@@ -19,7 +19,6 @@ from antivenom import safe_load
 from antivenom.artifacts import loading
 from antivenom.artifacts.snapshot import Snapshot
 from antivenom.errors import FileError, UnsafeFile
-from antivenom.scan import AllowList, allow_list
 
 
 def state(seed: int = 0, size: int = 4) -> dict[str, Any]:
@@ -98,16 +97,12 @@ def test_a_swap_between_scan_and_load_changes_nothing(
 
 
 def test_what_torch_refuses_is_not_loaded_another_way(tmp_path: Path, monkeypatch) -> None:
-    names = dict(allow_list().names) | {
-        "torch.nn.modules.linear": frozenset({"Linear"}),
-        "builtins": allow_list().names["builtins"] | {"set"},
-    }
     torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pt")
     calls = []
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *a, **k: calls.append(k["weights_only"]) or load(*a, **k))
     with pytest.raises(UnsafeFile, match=r"tensors only, got .*torch\.nn\.modules\.linear\.Linear"):
-        safe_load(tmp_path / "module.pt", allow=AllowList(names))
+        safe_load(tmp_path / "module.pt")
     assert calls == [True]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,3 +167,64 @@ def test_blanks_do_not_hide_a_document() -> None:
     assert rules(look(b'[NaN, {"auto_map": {"x": "y"}}]')) == ["remote-code"]
     assert look(" ".join(["blank"] * 3).encode("utf-16")).status is Status.UNKNOWN
     assert rules(look(b'{"a": "' + b"x" * (1 << 16) + b'\xff"}')) == ["malformed"]
+
+
+def test_expressions_of_exported_programs() -> None:
+    """`torch.export.load` gives them to SymPy, which evaluates Python."""
+    assert says({"expr_str": "Symbol('s77', positive=True, integer=True)"}).findings == ()
+    assert says({"expr_str": "Add(Mul(Integer(2), Symbol('s0', integer=True)), Integer(-1))"}).findings == ()
+    assert says({"expr_str": "2*s0 + 1"}).findings == ()
+    for evil in (
+        "__import__('os').system('true')",
+        "Symbol('x').__class__",
+        "exec('1')",
+        "Add('exec(1)')",
+        "[x for x in y]",
+    ):
+        assert rules(says({"expr_str": evil})) == ["embedded-code"]
+
+
+def test_targets_of_exported_programs() -> None:
+    def node_of(target: str) -> list[str]:
+        return rules(says({"nodes": [{"target": target, "inputs": []}]}))
+
+    for target in ("torch.ops.aten.linear.default", "torch.sym_max", "_operator.getitem", "math.floor"):
+        assert node_of(target) == []
+    for target in ("torch.save", "torch.hub.load", "torch.ops.aten.from_file.default", "_operator.methodcaller"):
+        assert node_of(target) == ["graph-operation"]
+    assert node_of("torch.ops.mine.run.default") == ["custom-operation"]
+    nested = [1, {"type": "defaultdict", "context": {"default_factory_module": "os", "default_factory_name": "system"}}]
+    assert rules(says({"signature": {"in_spec": json.dumps(nested)}})) == ["imported-name"]
+
+
+def test_an_exported_program_fires_when_it_is_loaded(tmp_path: Path) -> None:
+    import torch
+
+    class Plus(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + x.shape[0]
+
+    free = {0: torch.export.Dim("n", min=2, max=9)}
+    torch.export.save(torch.export.export(Plus(), (torch.ones(2, 4),), dynamic_shapes=(free,)), tmp_path / "plain.pt2")
+    marker = tmp_path / "marker"
+    with zipfile.ZipFile(tmp_path / "plain.pt2") as plain, zipfile.ZipFile(tmp_path / "evil.pt2", "w") as evil:
+        for name in plain.namelist():
+            data = plain.read(name)
+            if name.endswith("models/model.json"):
+                assert look(data).findings == ()
+                harmless = re.search(r"Symbol\('s\d+'[^\"]*\)", data.decode())
+                assert harmless
+                data = data.replace(
+                    harmless.group().encode(), f"__import__('pathlib').Path('{marker}').touch()".encode()
+                )
+                assert set(rules(look(data))) == {"embedded-code"}
+            evil.writestr(name, data)
+    with contextlib.suppress(Exception):  # what the expression returns is no number of SymPy
+        torch.export.load(tmp_path / "evil.pt2")
+    assert marker.exists()
+
+
+def test_loaders_of_mlflow() -> None:
+    described = "flavors:\n  python_function:\n    env: conda.yaml\n    loader_module: %s\n    python_version: 3.11\n"
+    assert look((described % "mlflow.sklearn").encode()).findings == ()
+    assert rules(look((described % "my_loader").encode())) == ["remote-code"]

@@ -82,7 +82,7 @@ class _Watch:
     def imported(self, wanted: Global) -> None:
         self.asked.append((wanted.module, wanted.name))
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
         return Instance(callee, arguments)
 
     def built(self, target: Any, after: int) -> int:
@@ -92,7 +92,6 @@ class _Watch:
         self.odd_at.append(at)
 
     def patched(self, target: Any, at: int) -> None: ...
-    def extended(self, target: Any, at: int) -> None: ...
     def extension(self, code: int, at: int) -> None: ...
     def persistent(self, identity: Any, at: int) -> None: ...
 

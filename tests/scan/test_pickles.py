@@ -15,6 +15,7 @@ import pytest
 from model_files import Runs, look, rules
 
 from antivenom.scan import AllowList, Limits, Status
+from antivenom.scan.allow import Terms
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -45,7 +46,7 @@ def test_python_2_names_are_judged_under_the_names_they_are_imported_by() -> Non
 
 
 def test_getattr_is_judged_by_what_it_reaches() -> None:
-    inner = AllowList({"collections": frozenset({"OrderedDict", "OrderedDict.fromkeys"})})
+    inner = AllowList({"collections": dict.fromkeys(("OrderedDict", "OrderedDict.fromkeys"), Terms())})
     reach = b"cbuiltins\ngetattr\n(ccollections\nOrderedDict\nS'%s'\ntR."
     assert look(reach % b"fromkeys", allow=inner).status is Status.SAFE
     assert look(reach % b"__subclasses__", allow=inner).findings[0].name == "collections.OrderedDict.__subclasses__"
@@ -60,7 +61,7 @@ def test_getattr_is_judged_by_what_it_reaches() -> None:
         (b"ccollections\nOrderedDict\nNa.", "pickle-patched-global"),  # APPEND
         (b"ccollections\nOrderedDict\n(tR(tR.", "pickle-computed-call"),
         (b"\x80\x02\x82\x01.", "pickle-extension"),
-        (b"\x80\x02ccollections\nOrderedDict\n)RN}X\x09\x00\x00\x00__class__Ns\x86b.", "pickle-patched-global"),
+        (b"\x80\x02ccollections\nOrderedDict\n)RN}X\x09\x00\x00\x00__class__Ns\x86b.", "pickle-shadowed-method"),
         (b"N.N.cposix\nsystem\n(S'true'\ntR.", "pickle-global"),
         (b"\x80\x02NQ.", "pickle-persistent-id"),
         (b"\x80\x04\x95\x03" + bytes(7) + b"K\x01\x8c\x01a.", "pickle-frame"),

@@ -23,8 +23,6 @@ Made = dict[str, tuple[Path, Path]]
 # What the scan cannot tell to be unsafe, and why that is the right answer.
 CANNOT_TELL = {
     "parse/import-only": "the module may be anybody's, and nothing of it is called",
-    "listed/array-width": "a dtype that contradicts itself is not understood",
-    "listed/other-file": "what the other file holds was not looked at here",
     "nesting/7z": "py7zr is no dependency, and what the archive holds was not looked at",
     "format/onnx-custom-domain": "the operation's code is not in the file",
     "format/safetensors-overlap": "a header that lies is no code",

@@ -56,6 +56,27 @@ def test_torchscript_is_safe() -> None:
     assert look(file.getvalue()).status is Status.SAFE
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_that_writes_a_file_is_unsafe(tmp_path: Path) -> None:
+    class Writes(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch.ops.aten.save(x, "/nowhere/marker")
+            return x
+
+    path = tmp_path / "writes.pt"
+    torch.jit.save(torch.jit.script(Writes()), path)
+    report = scan(path)
+    assert report.status is Status.UNSAFE
+    assert rules(report.files[0]) == ["graph-operation"]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.export's own
+def test_exported_programs_are_safe(tmp_path: Path) -> None:
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(net().eval(), (torch.ones(2, 4),)), path)
+    assert scan(path).status is Status.SAFE
+
+
 def test_tensors_are_skipped_by_offset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.pt"
     torch.save({"w": torch.zeros(3_000_000)}, path)  # 12 MB

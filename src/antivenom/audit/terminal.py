@@ -23,7 +23,7 @@ from antivenom.audit.wording import bounds, do_first, not_measured, percent, poi
 from antivenom.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
-MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
+MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR", "privacy": "members found"}
 
 
 def cell_name(spec: Any) -> str:

@@ -44,14 +44,35 @@ _SEARCHED = frozenset(sys.stdlib_module_names) | {
 
 
 @dataclass(frozen=True)
+class Terms:
+    """On what terms a name is listed.
+
+    Fields:
+        call: whether it may be called. A class that may not can still be made bare, by `__new__`, and given its state;
+            a function that may not can still be named, as the metric or activation that a model keeps.
+        calls: the number of the argument that it calls itself, which must then be a listed name that may be called.
+        state: the number of the argument whose entries it sets as attributes.
+        items: whether what is put into it as into a dict are its attributes.
+    """
+
+    call: bool = True
+    calls: int | None = None
+    state: int | None = None
+    items: bool = False
+
+
+PLAIN = Terms()
+
+
+@dataclass(frozen=True)
 class AllowList:
     """Globals reviewed and found harmless for every argument.
 
     Fields:
-        names: module -> names.
+        names: module -> name -> terms.
     """
 
-    names: Mapping[str, frozenset[str]]
+    names: Mapping[str, Mapping[str, Terms]]
 
     def judge(self, wanted: Global) -> Rule | None:
         """The rule that `wanted` breaks; None if it is listed."""
@@ -59,24 +80,35 @@ class AllowList:
             return None
         return UNLISTED_GLOBAL if wanted.module.partition(".")[0] in _SEARCHED else UNREVIEWED_GLOBAL
 
+    def terms(self, wanted: Global) -> Terms:
+        """On what terms `wanted` is listed; what is not listed has its finding already and may do anything."""
+        names = self.names.get(wanted.module)
+        return PLAIN if names is None else names.get(wanted.name, PLAIN)
+
     def extended(self, files: Iterable[Path]) -> AllowList:
         """This list and those of a team's files. Raises ScanError if a file says no module, names or note."""
         merged = dict(self.names)
         for file in files:
-            for module, names in _read(str(file), _content(file)).items():
-                merged[module] = merged.get(module, frozenset()) | names
+            _merge(merged, _read(str(file), _content(file)))
         return AllowList(merged)
+
+
+_Names = dict[str, Mapping[str, Terms]]
 
 
 @cache
 def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
     """The list that comes with antivenom."""
     folder = resources.files("antivenom.scan") / "lists"
-    merged: dict[str, frozenset[str]] = {}
+    merged: _Names = {}
     for name in ("tensors",) if tier is Tier.TENSORS else ("tensors", "vetted"):
-        for module, names in _read(name, (folder / f"{name}.toml").read_text("utf-8")).items():
-            merged[module] = merged.get(module, frozenset()) | names
+        _merge(merged, _read(name, (folder / f"{name}.toml").read_text("utf-8")))
     return AllowList(merged)
+
+
+def _merge(into: _Names, more: Mapping[str, Mapping[str, Terms]]) -> None:
+    for module, names in more.items():
+        into[module] = {**into.get(module, {}), **names}
 
 
 def _content(file: Path) -> str:
@@ -86,17 +118,26 @@ def _content(file: Path) -> str:
         raise ScanError("an allow list in TOML", str(error)).at(str(file)) from error
 
 
-def _read(where: str, text: str) -> dict[str, frozenset[str]]:
+def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
     try:
         entries = tomllib.loads(text).get("allow", [])
     except tomllib.TOMLDecodeError as error:
         raise ScanError("an allow list in TOML", str(error)).at(where) from error
-    found: dict[str, frozenset[str]] = {}
+    found: _Names = {}
     for entry in entries:
-        module, names, note = (entry.get(key) for key in ("module", "names", "note"))
-        if not (isinstance(module, str) and isinstance(names, list) and names and isinstance(note, str) and note):
-            raise ScanError(
-                "entries of module, names and note", repr(entry)[:80], "[[allow]] needs all three; the note says why"
-            ).at(where)
-        found[module] = found.get(module, frozenset()) | frozenset(map(str, names))
+        terms = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
+        match entry:
+            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _are_terms(terms):
+                _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
+            case _:
+                raise ScanError(
+                    "entries of module, names and note, and the terms call, calls, state, items if need be",
+                    repr(entry)[:80],
+                    "[[allow]] needs the first three; the note says why",
+                ).at(where)
     return found
+
+
+def _are_terms(found: Mapping[str, object]) -> bool:
+    kinds = {"call": bool, "calls": int, "state": int, "items": bool}
+    return all(type(value) is kinds.get(key) for key, value in found.items())

@@ -208,14 +208,10 @@ class Machine:
 
     def append(self) -> None:
         self._pop()
-        self._extended(self._changed())
+        self._changed()
 
     def extend(self) -> None:
-        self._extended(self._changed(len(self._pop_to_mark())))
-
-    def _extended(self, target: Any) -> None:
-        if isinstance(target, Instance):
-            self._watch.extended(target, self._at)
+        self._changed(len(self._pop_to_mark()))
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
@@ -291,22 +287,21 @@ class Machine:
 
     def new(self) -> None:
         arguments, callee = self._pop(), self._pop()
-        self._call(callee, arguments)
+        self._call(callee, arguments, bare=True)
 
     def new_with_names(self) -> None:
         names, arguments, callee = self._pop(), self._pop(), self._pop()
         values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
-        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values)
+        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
 
-    def _call(self, callee: Any, arguments: Any) -> None:
-        self._push(self._watch.called(callee, arguments, self._at))
+    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+        self._push(self._watch.called(callee, arguments, self._at, bare))
 
     def build(self) -> None:
         state = self._pop()
         target = self._stack[-1]
         if isinstance(target, Instance):
-            target.state = OPAQUE if target.touched and target.state is not None else state
-            target.touched = True
+            target.rebuilt, target.state = target.rebuilt or target.state is not None, state
         elif isinstance(target, Global):
             self._watch.patched(target, self._at)
         after = self._watch.built(target, self._read.at)
@@ -355,9 +350,7 @@ def _has_attributes(value: Instance) -> bool:
 def _filled(target: Any, items: list[Any]) -> Any:
     if len(items) % 2:
         raise malformed("a key without a value")
-    if isinstance(target, Instance):
-        target.touched = True
-    elif isinstance(target, Mapping):
+    if isinstance(target, (Mapping, Instance)):
         for key, value in zip(items[::2], items[1::2], strict=True):
             target.put(key, value)
     return target

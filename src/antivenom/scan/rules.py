@@ -60,6 +60,24 @@ PATCHED_GLOBAL = Rule(
     "loading the file changes an imported module, class or function for the whole process",
     _REFUSE,
 )
+CALLED_REFERENCE = Rule(
+    "pickle-called-reference",
+    Status.UNSAFE,
+    "the file calls a name that was reviewed for being kept in a model, not for being called with any argument",
+    _REFUSE,
+)
+SHADOWED_METHOD = Rule(
+    "pickle-shadowed-method",
+    Status.UNSAFE,
+    "the file gives an object an attribute by the name of a method that loading calls itself",
+    _REFUSE,
+)
+ARRAY_TYPE = Rule(
+    "pickle-array-type",
+    Status.UNSAFE,
+    "numpy believes a type that contradicts itself, and then takes bytes of the file, or foreign memory, for objects",
+    _REFUSE,
+)
 EXTENSION = Rule(
     "pickle-extension",
     Status.UNSAFE,

@@ -33,14 +33,20 @@ class Instance:
     Fields:
         maker: what was called.
         arguments: what it was called with.
-        state: what BUILD gave it, None before; opaque once it was given twice.
-        touched: whether it was given items or a state, which could stand for its methods.
+        state: what BUILD gave it, None before.
+        items: what was put into it as into a dict, None if nothing was.
+        rebuilt: whether BUILD gave it more than one state, of which `state` is the last.
     """
 
     maker: Any
     arguments: Any = ()
     state: Any = None
-    touched: bool = False
+    items: Mapping | None = None
+    rebuilt: bool = False
+
+    def put(self, key: Any, value: Any) -> None:
+        self.items = self.items or Mapping()
+        self.items.put(key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +70,41 @@ _KEPT = 64
 _NOTHING: dict[str, Any] = {}
 
 
+ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
+# Methods that opcodes, `dict` or the listed names' own __setstate__ look up on an object itself, not on its class.
+_METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
+
+
+def is_called_by_load(name: str) -> bool:
+    """Whether loading may call an attribute of this name."""
+    return name in _METHODS or (name.startswith("__") and name.endswith("__"))
+
+
 class Mapping:
-    """A dict, of which the machine keeps the first entries with text keys.
+    """A dict, of which the machine keeps the first entries with text keys, and all whose key a load looks up itself.
 
     Fields:
-        items: those entries.
-        complete: whether there are no others.
-        special: a key by which it would give an object another method, if it became its state; empty if none.
+        items: what is kept.
+        computed: whether a key was made by a call, so that it may be any text.
+        complete: whether all of it is kept.
     """
 
-    __slots__ = ("complete", "items", "special")
+    __slots__ = ("complete", "computed", "items")
 
-    def __init__(self) -> None:
+    def __init__(self, computed: bool = False) -> None:
         self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
-        self.complete, self.special = True, ""
+        self.computed, self.complete = computed, True
 
     def put(self, key: Any, value: Any) -> None:
         if self.items is _NOTHING:
             self.items = {}
-        if isinstance(key, str) and (len(self.items) < _KEPT or key in self.items):
+        if isinstance(key, str) and (
+            len(self.items) < _KEPT or key in self.items or key in ATTRIBUTES or is_called_by_load(key)
+        ):
             self.items[key] = value
-        else:
-            self.complete = False
-        if isinstance(key, str) and key.startswith("__"):
-            self.special = key
-        elif isinstance(key, (Instance, Opaque)):
-            self.special = COMPUTED
+            return
+        self.complete = False
+        self.computed = self.computed or isinstance(key, Instance)
 
 
 class Opaque:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from antivenom.scan.stubs import Global, Instance
+from antivenom.scan.stubs import Global
 
 
 class Watcher(Protocol):
@@ -13,14 +13,11 @@ class Watcher(Protocol):
     def imported(self, wanted: Global) -> None:
         """A global is looked up."""
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
-        """Something is called; the return value stands for the result."""
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
+        """Something is called, or made `bare` by its `__new__`; the return value stands for the result."""
 
     def patched(self, target: Any, at: int) -> None:
         """An imported object itself is given items or state."""
-
-    def extended(self, target: Instance, at: int) -> None:
-        """The append, extend or add of what a call has returned is called."""
 
     def extension(self, code: int, at: int) -> None:
         """A copyreg extension code is looked up."""

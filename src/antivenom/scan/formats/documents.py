@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from antivenom.scan.findings import Finding
-from antivenom.scan.formats import huggingface, keras, plain, skops
+from antivenom.scan.formats import exported, huggingface, keras, plain, skops
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
 from antivenom.scan.reader import malformed
@@ -89,7 +89,7 @@ def _objects(part: Part, document: Any) -> Iterator[Finding]:
         value = waiting.pop()
         part.meter.spend("opcodes", len(value) if isinstance(value, (dict, list)) else 1)
         if isinstance(value, dict):
-            for dialect in (keras, skops, huggingface):
+            for dialect in (keras, skops, huggingface, exported):
                 yield from dialect.check_object(part, value)
             value = list(value.values())
         if isinstance(value, list):

@@ -50,31 +50,52 @@ def _of_code(code: str) -> int | None:
 def of_stub(dtype: Any) -> int | None:
     """Bytes per item of a pickled `numpy.dtype`: called with its code, then given its state by BUILD.
 
-    The state is (version, byte order, subtype, names, fields, item size, alignment, flags).
+    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy believes it: a field
+    that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
+    state that contradicts itself is not understood.
     """
     match dtype:
-        case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=state):
+        case Instance(
+            maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=state, rebuilt=False
+        ):
             size = _of_code(code)
             match state:
                 case None:
                     return size
-                # The state overrides the code: a width or flags that say otherwise change what is read.
-                case (_, _, None, None, None, int(width), _, int(flags), *_) if size is not None:
-                    return (
-                        size if (flags & 1) == (size == OBJECTS) and (width in (-1, size) or size == OBJECTS) else None
-                    )
+                case (_, _, None, None, None, int(width), _, int(flags), *_) if width in (-1, size):
+                    return size if (size == OBJECTS) == bool(flags & 1) else None
                 case (_, _, None, tuple(names), Mapping(items=fields), int(width), _, int(flags), *_) if width == size:
-                    parts = [_of_field(fields.get(name)) for name in names]
-                    if None in parts or (OBJECTS in parts) != bool(flags & 1):
+                    parts = [_of_field(fields.get(name), width) for name in names]
+                    if None in parts or len(fields) != len(names) or (OBJECTS in parts) != bool(flags & 1):
                         return None
                     return OBJECTS if OBJECTS in parts else size
     return None
 
 
-def _of_field(field: Any) -> int | None:
+def is_sound(dtype: Instance) -> bool:
+    """Whether numpy may believe the state of a pickled type."""
+    return of_stub(dtype) is not None or of_array(dtype) is not None or dtype.arguments == ("V0", False, True)
+
+
+def _of_field(field: Any, width: int) -> int | None:
+    """Bytes of one field; None if it is not understood or does not lie within a record of `width` bytes."""
     match field:
-        case (Instance(state=(_, _, (base, tuple()), *_)), int()):  # an array as a field
-            return of_stub(base)
-        case (dtype, int()):
-            return of_stub(dtype)
+        case (dtype, int(offset), *_):
+            size = of_stub(dtype) if (array := of_array(dtype)) is None else array
+            within = size is not None and 0 <= offset <= width - (8 if size == OBJECTS else size)
+            return size if within else None
+    return None
+
+
+def of_array(dtype: Any) -> int | None:
+    """Bytes of a pickled type that is an array of another; None if it is none or holds objects."""
+    match dtype:
+        case Instance(
+            maker=Global(module="numpy", name="dtype"),
+            arguments=(str() as code, *_),
+            state=(_, _, (base, tuple(shape)), None, None, int(width), _, int(flags), *_),
+        ) if all(isinstance(n, int) and n >= 0 for n in shape):
+            size = of_stub(base)
+            if size not in (None, OBJECTS) and size * math.prod(shape) == width == _of_code(code) and not flags & 1:
+                return width
     return None

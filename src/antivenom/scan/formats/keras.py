@@ -16,7 +16,8 @@ _OWN = ("keras", "tf_keras", "tensorflow.keras", "keras_hub", "keras_nlp", "kera
 _MODELLING = re.compile(
     r"(?:tensorflow\.)?(?:keras|tf_keras|keras_hub|keras_nlp|keras_cv)(?:\.(?:api|src|engine|legacy|_tf_keras|keras|v2))*"
     r"(?:\.(?:layers|models|initializers|regularizers|constraints|optimizers|losses|metrics|activations|ops|random|"
-    r"dtype_policies|quantizers|tokenizers|functional|sequential|training|input_layer|base_layer|mixed_precision|"
+    r"backend\.(?:torch|tensorflow|jax)\.optimizers|dtype_policies|quantizers|tokenizers|functional|sequential|training|"
+    r"input_layer|base_layer|mixed_precision|"
     r"backbones|samplers)(?:\.\w+)*)?"
 )
 _CODE = {"__lambda__", "TorchModuleWrapper"}  # a marshalled function; a pickled module

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from antivenom.scan import terms
 from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
@@ -33,8 +34,8 @@ from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle what they are given.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
-# Opcodes that can begin a stream without a header.
-_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCPi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
+# Opcodes that can begin a stream without a header. Not P, with which a zip begins: it stops a loader that knows no ids.
+_FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
 _STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
@@ -42,9 +43,6 @@ _ENCODE = ("_codecs", "encode")
 _FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 # Listed callables that make an instance of their first argument, and how many arguments are classes.
 _MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
-_WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
-# Listed types that BUILD takes for a dict, though nobody saw what is in them.
-_DICTS = {("builtins", "dict"), *(("collections", name) for name in ("OrderedDict", "defaultdict", "Counter"))}
 
 
 class Judge:
@@ -55,6 +53,7 @@ class Judge:
         imports: how many globals were looked up.
         acted: whether a stream called or patched anything.
         nested: bytes that a listed callable would unpickle.
+        words: modules and names that were looked up.
     """
 
     def __init__(self, part: Part) -> None:
@@ -62,11 +61,15 @@ class Judge:
         self.imports = 0
         self.acted = False
         self.nested: list[tuple[View, Global]] = []
+        self.words: set[str] = set()
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
+        self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
 
     @property
     def findings(self) -> list[Finding]:
+        for holder in self._holders:
+            self._note(terms.of_state(holder.items, holder.maker), holder.maker.at)
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
@@ -85,6 +88,7 @@ class Judge:
 
     def imported(self, wanted: Global) -> None:
         self.imports += 1
+        self.words |= {wanted.module, wanted.name}
         if COMPUTED in (wanted.module, wanted.name):
             self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
             return
@@ -94,7 +98,7 @@ class Judge:
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
 
-    def called(self, callee: Any, arguments: Any, at: int) -> Any:
+    def called(self, callee: Any, arguments: Any, at: int, bare: bool = False) -> Any:
         self.acted = True
         if isinstance(callee, Global):
             self._say_call(callee, arguments)
@@ -105,18 +109,11 @@ class Judge:
         if name == _ENCODE:
             encoded = self._encoded(arguments)
             return Instance(callee, arguments) if encoded is None else encoded
-        if name in _MAKERS:
-            if not isinstance(arguments, tuple) or not all(
-                isinstance(each, Global) for each in arguments[: _MAKERS[name]]
-            ):
-                self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
-            elif arguments:
-                return Instance(arguments[0], arguments[_MAKERS[name] :])
-        if name == _WITH_STATE:
-            self._stated(arguments[-1] if isinstance(arguments, tuple) and arguments else OPAQUE, at)
-            return Instance(callee, arguments, touched=True)
         if name == _GETATTR:
             return self._attribute(arguments, at)
+        self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
+        if name in _MAKERS:
+            return self._made(callee, arguments, at)
         if name in _UNPICKLING:
             for argument in arguments if isinstance(arguments, tuple) else (arguments,):
                 if isinstance(argument, bytes):
@@ -125,7 +122,14 @@ class Judge:
                     self.nested.append((argument.view, callee))
                 else:
                     self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
-        return Instance(callee, arguments)
+        made = Instance(callee, arguments)
+        if self.part.allow.terms(callee).items:
+            self._holders.append(made)
+        return made
+
+    def _note(self, faults: Iterable[terms.Fault], at: int) -> None:
+        for rule, what, name in faults:
+            self.add(rule, what, at, name)
 
     def _say_call(self, callee: Global, arguments: Any) -> None:
         """Turn the finding of an import into that of its first call, which tells more."""
@@ -134,6 +138,15 @@ class Judge:
             found = self._found.get((rule, name))
             if found and found.what == f"imports {name}":
                 self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
+
+    def _made(self, callee: Global, arguments: Any, at: int) -> Any:
+        """The instance that copyreg makes of its first argument, as NEWOBJ would."""
+        classes = arguments[: _MAKERS[callee.module, callee.name]] if isinstance(arguments, tuple) else ()
+        if not classes or not all(isinstance(each, Global) for each in classes):
+            self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
+            return Instance(callee, arguments)
+        rest = arguments[len(classes) :]
+        return self.called(classes[0], () if rest == (None,) else rest, at, bare=True)
 
     def _encoded(self, arguments: Any) -> bytes | None:
         """Bytes as protocols 0 to 2 spell them, text in Latin-1."""
@@ -173,23 +186,10 @@ class Judge:
     def odd(self, detail: str, at: int) -> None:
         self.add(MALFORMED, detail, at)
 
-    def extended(self, target: Instance, at: int) -> None:
-        """Picklers add items first: later, the method that is called may be one that the file has set."""
-        if target.touched or (target.arguments != () and _name(target.maker) != ("collections", "deque")):
-            self.add(COMPUTED_CALL, "calls a method of an object that it has changed", at)
-
     def built(self, target: Any, after: int) -> int:
         if isinstance(target, Instance):
-            self._stated(target.state, after)
+            self._note(terms.of_build(target), after - 1)
         return after
-
-    def _stated(self, state: Any, at: int) -> None:
-        """A state must not set what unpicklers look up, as `__class__` and `__setstate__`, nor hide what it sets."""
-        for each in state if isinstance(state, tuple) and len(state) == 2 else (state,):
-            if isinstance(each, Mapping) and each.special:
-                self.add(PATCHED_GLOBAL, f"sets {each.special} of an object", at, each.special)
-            elif isinstance(each, Instance) and _name(each.maker) in _DICTS:
-                self.add(COMPUTED_CALL, "gives an object a state that it has built", at)
 
 
 class JoblibJudge(Judge):
@@ -202,19 +202,18 @@ class JoblibJudge(Judge):
         if not isinstance(target, Instance):
             return after
         if _name(target.maker) in _FILES:
-            name = target.state.items.get("filename") if isinstance(target.state, Mapping) else None
-            plain = isinstance(name, str) and not set(name) & set("/\\:")
-            self.add(
-                EXTERNAL_DATA if plain else PATH_TRAVERSAL,
-                f"reads an array, and what is pickled in it, from {name}",
-                after,
-            )
+            self._other_file(target.state, after)
         if _name(target.maker) != _WRAPPER:
             return after
-        if not isinstance(target.state, Mapping) or not target.state.complete:
+        if not isinstance(target.state, Mapping) or not target.state.complete or target.rebuilt:
             raise Fault(COMPUTED_CALL, "describes an array by a state that it has built")
         self.wrapped += 1
         return self._behind_array(target.state.items, after)
+
+    def _other_file(self, state: Any, at: int) -> None:
+        name = state.items.get("filename") if isinstance(state, Mapping) and state.complete else None
+        rule = EXTERNAL_DATA if isinstance(name, str) and not set(name) & set("/\\:") else PATH_TRAVERSAL
+        self.add(rule, f"reads an array, and what is pickled in it, from {name}", at)
 
     def _behind_array(self, state: dict[str, Any], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
@@ -282,7 +281,7 @@ def check(part: Part) -> Iterator[Finding]:
         yield from torch_files.check_stream(part)
         return
     if judge.wrapped:
-        judge.also(_as_plain(part))
+        judge.also(_as_plain(part, judge.words))
     if 0 <= end < len(part.view):
         judge.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
     yield from findings_of(judge)
@@ -290,14 +289,16 @@ def check(part: Part) -> Iterator[Finding]:
         yield from part.inside(part.view.within(end), "<after STOP>")
 
 
-def _as_plain(part: Part) -> list[Finding]:
+def _as_plain(part: Part, words: set[str]) -> list[Finding]:
     """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
 
     It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
+    So are modules and names of the file itself, `words`, that only the memo has mixed up.
     """
     judge = Judge(part)
     run(judge)
-    return [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    found = [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    return [each for each in found if not {*each.name.rpartition(".")[::2]} <= words | {COMPUTED}]
 
 
 def is_binary(view: View) -> bool:

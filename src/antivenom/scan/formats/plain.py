@@ -10,7 +10,7 @@ from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names, templates, tensorflow
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
-from antivenom.scan.rules import CUSTOM_OPERATION, EMBEDDED_CODE, UNSAFE_OPERATION
+from antivenom.scan.rules import CUSTOM_OPERATION, EMBEDDED_CODE, REMOTE_CODE, UNSAFE_OPERATION
 from antivenom.scan.view import View
 
 _CONTROL = bytes(set(range(32)) - {9, 10, 12, 13, 27})
@@ -20,6 +20,7 @@ _TAG = re.compile(r"!(?:[!<][^\s>]{0,300}|[^\s!]{0,60}![^\s]{0,300})")
 _HANDLE = re.compile(r"^%TAG[ \t]+\S+[ \t]+(\S+)", re.MULTILINE)
 _PREFIX = re.compile(r"tag:yaml\.org,2002:.")  # with it, a short tag can stand for one of Python's
 _TARGET = re.compile(r"_target_['\"]?\s*:\s*['\"]?([\w.]+)")  # Hydra calls what stands here
+_LOADER = re.compile(r"loader_module['\"]?\s*:\s*['\"]?([\w.]+)")  # MLflow imports what stands here
 # A node's operation in the text form of a graph: one or more quoted pieces, with comments between.
 _SPACE = r"(?:\s|#[^\n]*\n)*"
 _OPERATION = re.compile(rf"\bop{_SPACE}:{_SPACE}((?:\"(?:[^\"\\\n]|\\.)*\"{_SPACE}|'(?:[^'\\\n]|\\.)*'{_SPACE})+)")
@@ -68,6 +69,9 @@ def _window(part: Part, text: str, at: int) -> Iterator[Finding]:
             module, _, name = target.rpartition(".")
             if (rule := names.judge(part, module, name)) is not None:
                 yield part.finding(rule, f"asks the loader to call {target}", at, target)
+    for module in _LOADER.findall(text):
+        if not module.startswith("mlflow."):
+            yield part.finding(REMOTE_CODE, f"the loader is {module}", at, module)
     for match in _OPERATION.finditer(text) if _NODE.search(text) else ():
         operation = "".join(_unescaped(one or other) for one, other in _PIECE.findall(match.group(1)))
         computing, reaching = tensorflow.operations()

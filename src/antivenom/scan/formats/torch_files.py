@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from antivenom.scan.findings import Finding
+from antivenom.scan.formats import torchscript
 from antivenom.scan.formats.pickles import Judge, findings_of, run
 from antivenom.scan.part import Part
 from antivenom.scan.rules import PERSISTENT_ID, TRAILING_STREAM
 from antivenom.scan.stubs import OPAQUE, Global
+from antivenom.scan.view import View
 
 if TYPE_CHECKING:
     from antivenom.scan.formats.zips import Archive
 
+_LIST = 1 << 26  # bytes of an exported program's list of weights that are read
 MAGIC = 0x1950A86A20F9469CFC6C  # what the first of an older file's five streams stands for
 _ITEM = {  # bytes per item of a storage
     "DoubleStorage": 8,
@@ -86,7 +90,13 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
     done: set[str] = set()
     for name, member in members.items():
         folder, _, base = name.rpartition("/")
-        kind = {"data.pkl": "data", "constants.pkl": "constants"}.get(base)
+        if base.endswith(("_weights_config.json", "_constants_config.json")) and not member.flags & 1:
+            raw = (f"{folder}/{each}" for each in _raw(content(part, member)))
+            done |= {place for place in raw if place in members and members[place].method == 0}
+        if compiled and "/code/" in name and base.endswith(".py") and not member.flags & 1:
+            yield from torchscript.check(part.within(content(part, member), name))
+            done.add(name)
+        kind = {"data.pkl": "data", "constants.pkl": "constants", "traced_inputs.pkl": "traced_inputs"}.get(base)
         if (kind is None and not (compiled and base.endswith(".debug_pkl"))) or member.flags & 1:
             continue
         inner = part.within(content(part, member), name)
@@ -103,6 +113,18 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
             elif members[place].method == 0 and members[place].size >= storage.size:
                 done.add(place)
     return done
+
+
+def _raw(view: View) -> Iterator[str]:
+    """The entries that a `torch.export` archive's list of weights says to be raw numbers, which its loader copies."""
+    try:
+        listed = json.loads(view.read(0, _LIST))["config"].values()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    for entry in listed:
+        match entry:
+            case {"path_name": str(name), "use_pickle": False}:
+                yield name
 
 
 def check_stream(part: Part) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from antivenom.scan.rules import CUSTOM_OPERATION, UNSAFE_OPERATION
 _LONGEST = 1 << 26
 _TOKEN = re.compile(r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<name>[^\W\d]\w*)|(?P<mark>[.(),])""")
 # aten::save and aten::from_file, and the same of torchvision; an alias of `torch` or a getattr reaches them as well.
-_TOUCHING = frozenset({"save", "from_file", "read_file", "write_file", "_read_file", "load_library"})
-_KNOWN = frozenset(
+TOUCHING = frozenset({"save", "from_file", "read_file", "write_file", "_read_file", "load_library"})
+KNOWN = frozenset(
     [
         "aten",
         "prim",
@@ -62,13 +62,13 @@ def check(part: Part) -> Iterator[Finding]:
         match token.lastgroup, token.group():
             case "name", "def":
                 local = False
-            case "name", name if name in _TOUCHING and before == ".":
+            case "name", name if name in TOUCHING and before == ".":
                 yield part.finding(UNSAFE_OPERATION, f"calls {name}", token.start(), name)
             case "name", "getattr" if after[:1] == ["("]:
                 yield from _reached(part, tokens, index)
             case "name", "ops" if _DECLARED.match(text, token.end()):
                 local = True
-            case "name", "ops" if before != "." and not local and family not in _KNOWN:
+            case "name", "ops" if before != "." and not local and family not in KNOWN:
                 yield part.finding(CUSTOM_OPERATION, f"an operator of {family}", token.start(), ".".join(after[1:4:2]))
             case "name", "classes" if words[index - 2 : index] == ["torch", "."] and family not in _CLASSES:
                 yield part.finding(CUSTOM_OPERATION, f"a class of {family}", token.start(), ".".join(after[1:4:2]))
@@ -82,5 +82,5 @@ def _reached(part: Part, tokens: list[re.Match[str]], index: int) -> Iterator[Fi
             break
         if token.lastgroup == "text":
             name += str(ast.literal_eval(token.group()))
-    if name in _TOUCHING or not name:
+    if name in TOUCHING or not name:
         yield part.finding(UNSAFE_OPERATION, f"gets the attribute {name or '?'}", tokens[index].start(), name)
