@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import bz2
 import collections
+import faulthandler
 import gzip
 import importlib.util
 import io
@@ -133,6 +134,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for inputs that fail")
     options = parser.parse_args()
     draw = random.Random(options.seed)
+    if options.keep:
+        options.keep.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         seeds, markers = _seeds(Path(folder))
         failures = _run(seeds, markers, draw, options)
@@ -166,6 +169,9 @@ def _run(seeds: list[bytes], markers: list[Path], draw: random.Random, options: 
             data = mutated(data, small, draw)
         began, failure = time.monotonic(), ""
         signal.alarm(SECONDS)
+        faulthandler.dump_traceback_later(3 * SECONDS, exit=True)  # a library may not let the alarm through
+        if options.keep:
+            (options.keep / "current.bin").write_bytes(data)
         try:
             report = scan_view(View(data), "file", Limits(seconds=SECONDS / 2))
             verdicts[report.status.value] += 1
@@ -176,11 +182,11 @@ def _run(seeds: list[bytes], markers: list[Path], draw: random.Random, options: 
             failure = f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
+            faulthandler.cancel_dump_traceback_later()
         slowest = max(slowest, time.monotonic() - began)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         failure = failure or ("memory" if grown > GROWTH else "")
         if failure and options.keep:
-            options.keep.mkdir(exist_ok=True)
             (options.keep / f"{sum(failures.values())}.bin").write_bytes(data)
         failures[failure[:120]] += bool(failure)
     failures += collections.Counter({"a marker appeared": sum(marker.exists() for marker in markers)})

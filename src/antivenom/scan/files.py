@@ -71,9 +71,16 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
     """The report of bytes that are already at hand."""
     part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
-    names = dict.fromkeys(each.name for each in identify(view))
     findings = tuple(look(part))
-    return FileReport(where, "+".join(names), len(view), findings, view.sha256() if findings else "")
+    return FileReport(where, _format(view), len(view), findings, view.sha256() if findings else "")
+
+
+def _format(view: View) -> str:
+    """What the content is called in a report; a failure here is a finding of `look`."""
+    try:
+        return "+".join(dict.fromkeys(each.name for each in identify(view)))
+    except Exception:
+        return "unknown"
 
 
 def _files(path: str | Path) -> Iterator[str]:

@@ -160,7 +160,9 @@ class Machine:
             text = line.decode("raw-unicode-escape")
         except UnicodeDecodeError:
             raise malformed("text with a broken escape") from None
-        self._push(text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True))
+        self._push(
+            text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True, codec="raw-unicode-escape")
+        )
 
     def text(self, width: int) -> None:
         length = self._read.uint(width)
@@ -299,7 +301,7 @@ class Machine:
         state = self._pop()
         target = self._stack[-1]
         if isinstance(target, Instance):
-            target.state = state
+            target.rebuilt, target.state = target.rebuilt or target.state is not None, state
         elif isinstance(target, Global):
             self._watch.patched(target, self._at)
         after = self._watch.built(target, self._read.at)
@@ -335,9 +337,14 @@ def _name(value: Any) -> str:
         return value
     if isinstance(value, Blob) and value.is_text:
         return f"<{len(value.view)} bytes>"
-    if isinstance(value, (Instance, Opaque)):
+    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # may be text
         return COMPUTED
     raise malformed("a global whose name is no text")
+
+
+def _has_attributes(value: Instance) -> bool:
+    """Whether BUILD has set any, which no text has."""
+    return isinstance(value.state, Mapping) and bool(value.state.items)
 
 
 def _filled(target: Any, items: list[Any]) -> Any:

@@ -36,6 +36,7 @@ class Instance:
         state: what BUILD gave it, None before.
         items: what was put into it as into a dict, None if nothing was.
         size: of an array's type, bytes per item; None if it is not understood.
+        rebuilt: whether BUILD gave it more than one state, of which `state` is the last.
     """
 
     maker: Any
@@ -43,6 +44,7 @@ class Instance:
     state: Any = None
     items: Mapping | None = None
     size: int | None = None
+    rebuilt: bool = False
 
     def put(self, key: Any, value: Any) -> None:
         self.items = self.items or Mapping()
@@ -57,13 +59,16 @@ class Blob:
         view: the bytes as they stand in the file.
         is_text: whether they stand for text.
         grows: a bytearray, to which the stream can add what is not in `view`.
+        codec: how text is written.
     """
 
     view: View
     is_text: bool = False
     grows: bool = False
+    codec: str = "utf-8"
 
 
+_KEPT = 64
 _NOTHING: dict[str, Any] = {}
 
 
@@ -83,22 +88,25 @@ class Mapping:
     Fields:
         items: what is kept.
         computed: whether a key was made by a call, so that it may be any text.
+        complete: whether all of it is kept.
     """
 
-    __slots__ = ("computed", "items")
+    __slots__ = ("complete", "computed", "items")
 
     def __init__(self, computed: bool = False) -> None:
         self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
-        self.computed = computed
+        self.computed, self.complete = computed, True
 
     def put(self, key: Any, value: Any) -> None:
         if self.items is _NOTHING:
             self.items = {}
-        if isinstance(key, str):
-            if len(self.items) < 64 or key in ATTRIBUTES or is_called_by_load(key):
-                self.items[key] = value
-        elif isinstance(key, Instance):
-            self.computed = True
+        if isinstance(key, str) and (
+            len(self.items) < _KEPT or key in self.items or key in ATTRIBUTES or is_called_by_load(key)
+        ):
+            self.items[key] = value
+            return
+        self.complete = False
+        self.computed = self.computed or isinstance(key, Instance)
 
 
 class Opaque:

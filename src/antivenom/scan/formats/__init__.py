@@ -97,7 +97,12 @@ def identify(view: View) -> tuple[Format, ...]:
 def look(part: Part) -> Iterator[Finding]:
     """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
     try:
-        for each in identify(part.view):
+        kinds = identify(part.view)
+    except Exception as error:
+        yield part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}")
+        return
+    try:
+        for each in kinds:
             yield from _guarded(part, each)
     except LimitReached as limit:
         yield part.reached(limit)

@@ -64,6 +64,9 @@ def measure(dtype: Instance) -> bool:
     that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
     state that contradicts itself, or types within that are not complete yet, are not understood.
     """
+    if dtype.rebuilt:  # what was read by its first state would no longer hold
+        dtype.size = None
+        return False
     match dtype.arguments, dtype.state:
         case (str() as code, *_), (_, _, None, None, None, int(width), _, int(flags), *_):
             size = _of_code(code)

@@ -18,8 +18,10 @@ from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
+    EXTERNAL_DATA,
     MALFORMED,
     PATCHED_GLOBAL,
+    PATH_TRAVERSAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
     UNLISTED_GLOBAL,
@@ -37,6 +39,10 @@ _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c
 _STREAMS = 8  # that may follow one another without a header before one of them acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_ENCODE = ("_codecs", "encode")
+_FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
+# Listed callables that make an instance of their first argument, and how many arguments are classes.
+_MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
 
 
 class Judge:
@@ -101,9 +107,14 @@ class Judge:
             self.add(COMPUTED_CALL, "calls an object that it has built", at)
             return Instance(callee)
         name = (callee.module, callee.name)
+        if name == _ENCODE:
+            encoded = self._encoded(arguments)
+            return Instance(callee, arguments) if encoded is None else encoded
         if name == _GETATTR:
             return self._attribute(arguments, at)
         self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
+        if name in _MAKERS:
+            return self._made(callee, arguments, at)
         if name in _UNPICKLING:
             for argument in arguments if isinstance(arguments, tuple) else (arguments,):
                 if isinstance(argument, bytes):
@@ -129,6 +140,30 @@ class Judge:
             found = self._found.get((rule, name))
             if found and found.what == f"imports {name}":
                 self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
+
+    def _made(self, callee: Global, arguments: Any, at: int) -> Any:
+        """The instance that copyreg makes of its first argument, as NEWOBJ would."""
+        classes = arguments[: _MAKERS[callee.module, callee.name]] if isinstance(arguments, tuple) else ()
+        if not classes or not all(isinstance(each, Global) for each in classes):
+            self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
+            return Instance(callee, arguments)
+        rest = arguments[len(classes) :]
+        return self.called(classes[0], () if rest == (None,) else rest, at, bare=True)
+
+    def _encoded(self, arguments: Any) -> bytes | None:
+        """Bytes as protocols 0 to 2 spell them, text in Latin-1."""
+        match arguments:
+            case (str() as text, "latin1" | "latin-1"):
+                pass
+            case (Blob(is_text=True) as blob, "latin1" | "latin-1"):
+                self.part.meter.spend("unpacked", len(blob.view))
+                text = blob.view.read().decode(blob.codec, "surrogateescape" if blob.codec == "utf-8" else "strict")
+            case _:
+                return None
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return None
 
     def _attribute(self, arguments: Any, at: int) -> Any:
         match arguments:
@@ -166,14 +201,22 @@ class JoblibJudge(Judge):
     wrapped = 0
 
     def built(self, target: Any, after: int) -> int:
-        match target:
-            case Instance(maker=Global() as maker, state=Mapping(items=state)) if (
-                maker.module,
-                maker.name,
-            ) == _WRAPPER:
-                self.wrapped += 1
-                return self._behind_array(state, super().built(target, after))
-        return super().built(target, after)
+        super().built(target, after)
+        if not isinstance(target, Instance):
+            return after
+        if _name(target.maker) in _FILES:
+            self._other_file(target.state, after)
+        if _name(target.maker) != _WRAPPER:
+            return after
+        if not isinstance(target.state, Mapping) or not target.state.complete or target.rebuilt:
+            raise Fault(COMPUTED_CALL, "describes an array by a state that it has built")
+        self.wrapped += 1
+        return self._behind_array(target.state.items, after)
+
+    def _other_file(self, state: Any, at: int) -> None:
+        name = state.items.get("filename") if isinstance(state, Mapping) and state.complete else None
+        rule = EXTERNAL_DATA if isinstance(name, str) and not set(name) & set("/\\:") else PATH_TRAVERSAL
+        self.add(rule, f"reads an array, and what is pickled in it, from {name}", at)
 
     def _behind_array(self, state: dict[str, Any], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
@@ -188,6 +231,10 @@ class JoblibJudge(Judge):
         if after > len(self.part.view):
             raise malformed("an array that is longer than the file")
         return after
+
+
+def _name(maker: Any) -> tuple[str, str] | None:
+    return (maker.module, maker.name) if isinstance(maker, Global) else None
 
 
 def preview(arguments: Any) -> str:

@@ -40,7 +40,9 @@ def check(part: Part) -> Iterator[Finding]:
                 room = part.meter.limits.unpacked
                 factory = memory.BytesIOFactory(room)
                 archive.extract(factory=factory)
-        except (py7zr.exceptions.ArchiveError, OSError, EOFError, ValueError) as error:
+        except LimitReached:
+            raise
+        except Exception as error:  # py7zr lets through whatever a broken archive makes of it
             raise malformed(f"a broken 7z archive: {error}") from None
     for name, product in factory.products.items():
         product.seek(0)

@@ -23,7 +23,8 @@ class _Mkdir:
         return os.mkdir, (self.marker,)
 
 
-def _npy(marker: str) -> bytes:
+def npy_of_objects(marker: str) -> bytes:
+    """An npy file with one pickled object."""
     header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + pickled(payload(marker))
@@ -100,8 +101,8 @@ def _by_value(package: str) -> Sample:
 
 
 SAMPLES: tuple[Sample, ...] = (
-    sample("array/npy", _npy, "numpy: allow_pickle; CVE-2019-6446", ".npy", "numpy", packages=("numpy",)),
-    sample("array/npz", lambda m: zipped(("a.npy", _npy(m))), "numpy: allow_pickle", ".npz", "numpy", packages=("numpy",)),
+    sample("array/npy", npy_of_objects, "numpy: allow_pickle; CVE-2019-6446", ".npy", "numpy", packages=("numpy",)),
+    sample("array/npz", lambda m: zipped(("a.npy", npy_of_objects(m))), "numpy: allow_pickle", ".npz", "numpy", packages=("numpy",)),
     sample("array/behind-npy", _behind_npy, "spec: trailing streams", ".npy", "numpy", "numpy, which reads one array", ("numpy",)),
     *(_pickle_of_array("objects", _objects, protocol) for protocol in (2, 5)),
     *(_pickle_of_array("structured", _structured, protocol) for protocol in (2, 5)),

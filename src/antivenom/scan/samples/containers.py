@@ -194,7 +194,7 @@ NESTING: tuple[Sample, ...] = (
     _plain("7z", lambda m: b"7z\xbc\xaf\x27\x1c\0\4" + b"\0" * 24, "nullifAI: 7z in place of zip"),
     sample("nesting/7z-archive", _seven_zipped, "nullifAI: 7z in place of zip", ".7z", "", "nothing loads it as it stands", ("py7zr",)),
     _plain("zip-slip", lambda m: zipped(("../../x.txt", b"text")), "Zip Slip, Snyk 2018"),
-    _plain("tar-slip", lambda m: tarred(("/tmp/x.txt", b"text")), "CVE-2007-4559"),
+    _plain("tar-slip", lambda m: tarred(("/x.txt", b"text")), "CVE-2007-4559"),
     _plain("unlisted-between", lambda m: _hidden(zipped(("a.txt", b"text"), ("b", _bad(m)))), _SPEC),
 )  # fmt: skip
 
