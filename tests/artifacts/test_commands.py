@@ -1,4 +1,4 @@
-"""convert, sign, verify and detonate on the command line: what they print, and the exit code that means it."""
+"""convert, screen, sign, verify and detonate on the command line: what they print, and the exit code that means it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def test_convert(tmp_path: Path, sample: tuple[Path, Any], marker: Path, capsys)
     assert run(["convert", str(sample[0]), str(tmp_path / "b")]) == 1
     assert "pickle-global" in capsys.readouterr().err
     assert run(["convert", str(source)]) == 4
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("sample", ["torch"], indirect=True)
+def test_screen(tmp_path: Path, sample: tuple[Path, Any], marker: Path, capsys) -> None:
+    generator = torch.Generator().manual_seed(0)
+    state = {"weight": torch.randn(32, 64, generator=generator), "bias": torch.randn(32, generator=generator)}
+    torch.save(state, tmp_path / "a.pt")
+    changed = state | {"bias": state["bias"].clone().fill_(float("nan"))}
+    torch.save(changed, tmp_path / "b.pt")
+    assert run(["screen", str(tmp_path / "b.pt"), "--reference", str(tmp_path / "a.pt")]) == 1
+    out = capsys.readouterr().out
+    assert "non-finite" in out
+    assert "bias" in out
+    assert run(["screen", str(tmp_path / "none.pt")]) == 2
+    assert run(["screen", str(sample[0])]) == 1
     assert not marker.exists()
 
 

@@ -1,6 +1,6 @@
 """Model files in use: load them safely, convert, sign and verify them, guard a process, watch a file as it is loaded."""
 
-from antivenom.artifacts.conversion import convert
+from antivenom.artifacts.conversion import convert, read_tensors
 from antivenom.artifacts.detonation import Detonation, Event, detonate
 from antivenom.artifacts.guarding import Guard, guard
 from antivenom.artifacts.loading import safe_load
@@ -14,6 +14,7 @@ __all__ = [
     "convert",
     "detonate",
     "guard",
+    "read_tensors",
     "safe_load",
     "sign",
     "verify",

@@ -35,9 +35,14 @@ def convert(
     out = Path(out)
     if out.exists() and not force:
         raise FileError("a new file", f"{out}, which exists", "choose another name or overwrite it by force")
-    tensors = _flat(_part(safe_load(source, allow=allow), only), source)
+    tensors = read_tensors(source, only, allow)
     _write(tensors, out, force)
     return len(tensors)
+
+
+def read_tensors(source: str | Path, only: str = "", allow: AllowList | None = None) -> dict[str, Any]:
+    """Dotted name -> tensor, of a file that `safe_load` accepts. Fields and errors are those of `convert`."""
+    return _flat(_part(safe_load(source, allow=allow), only), source)
 
 
 def _part(value: Any, only: str) -> Any:

@@ -1,4 +1,4 @@
-"""Commands that use model files: convert, sign, verify, detonate."""
+"""Commands that use model files: convert, screen, sign, verify, detonate."""
 
 from __future__ import annotations
 
@@ -35,6 +35,39 @@ def convert_command(
     except UnsafeFile as error:
         raise _refused(error) from error
     typer.echo(f"{out} written: {count} tensors")
+
+
+@app.command("screen")
+def screen_command(
+    path: Annotated[Path, typer.Argument(help="A file of tensors.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="The same model from a source you trust, as before fine-tuning.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Look at this part alone: a key, dotted if nested.")] = "",
+    allow: Annotated[list[Path], typer.Option(help="A team's allow list. Repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Look at weights for what honest training does not leave: NaN, drift, payloads, imprints, traps.
+
+    No remark does not mean clean: see the guide on what weights leak.
+
+    Exit codes: 0 no remark, 1 remarks or a file not known to be safe, 2 it cannot be read, 4 usage.
+    """
+    from antivenom.artifacts import read_tensors
+    from antivenom.leakage import screen
+    from antivenom.scan import allow_list
+
+    listed = allow_list().extended(allow)
+    try:
+        state = read_tensors(path, only, listed)
+        trusted = read_tensors(reference, only, listed) if reference else None
+    except UnsafeFile as error:
+        raise _refused(error) from error
+    remarks = screen(state, trusted)
+    for remark in remarks:
+        line = f"{remark.kind:<14} {remark.name}: {remark.why} ({remark.value:.3g}, limit {remark.threshold:.3g})"
+        typer.echo(_printable(line))
+    typer.echo(f"{len(state)} tensors, {len(remarks)} remarks")
+    raise typer.Exit(REFUSED if remarks else 0)
 
 
 @app.command("sign")

@@ -41,11 +41,11 @@ class Remark:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a remark begins: beyond what honest nets reached, by a rule that looks at no attack.
+    """Where a remark begins: beyond what honest nets reached, by a rule that looks at no attack (but for `ratio`, see below).
 
     37 nets of the reference architectures, trained on digits, Adult and MNIST, and the same trained further, gave the
     extremes in brackets (`benchmarks/leakage/weights.py`). What has no upper end got 1.3 times the extreme, the share of
-    one direction the middle between it and 1, the ratio the next round number.
+    one direction the middle between it and 1, the ratio the next round number; payload ratios had been seen by then.
 
     Fields:
         ratio: compressed size over size of low mantissa bits, at least (0.998; 0.957 in a never trained orthogonal layer).
