@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,21 @@ def test_files_that_change_under_the_scan_do_not_crash_it(tmp_path: Path) -> Non
     os.truncate(path, 1000)
     assert scan_view(view, "x").status is not Status.SAFE
     os.close(descriptor)
+
+
+def test_ctrl_c_ends_the_scan_and_its_processes(tmp_path: Path) -> None:
+    for i in range(60):
+        (tmp_path / f"{i}.pkl").write_bytes(b"\x80\x02(" + b"K\x01" * 200_000 + b"t.")
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from antivenom.cli import run; print('ready', flush=True); sys.exit(run(sys.argv[1:]))\n"
+    )
+    arguments = [sys.executable, "-c", code, "scan", str(tmp_path), "--jobs", "2", "-q"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr is not None
+        assert "interrupted" in process.stderr.read()

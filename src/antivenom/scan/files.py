@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -36,7 +39,7 @@ def scan(
         paths: files, folders (with all that is in them; links are not followed out of them) or "-" for standard input.
         limits: how much work one file may cause.
         allow: the globals that pickles may import; the vetted tier if absent.
-        jobs: processes; 0 is one per core.
+        jobs: processes; 0 is one per core. A script that asks for more than one needs `if __name__ == "__main__":`.
         watch: wraps the stream of reports and is told how many will come, as a progress bar does.
 
     Raises ScanError for a path that is not there.
@@ -102,12 +105,32 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
     if jobs == 1 or len(files) < 4:
         yield from map(one, files)
         return
+    context = multiprocessing.get_context("spawn")  # a fork copies the locks that other threads hold
+    pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=_prepare)
     done = 0
-    with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-        try:
-            for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
-                done += 1
-                yield report
-        except BrokenProcessPool:
-            lost = "a scanning process died, for want of memory perhaps: scan again with one job"
-            yield from (FileReport(path, "unknown", 0, error=lost) for path in files[done:])
+    try:
+        for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
+            done += 1
+            yield report
+    except BrokenProcessPool:
+        lost = "a scanning process died, for want of memory perhaps: scan again with one job"
+        for path in files[done:]:
+            done += 1
+            yield FileReport(path, "unknown", 0, error=lost)
+    finally:
+        for process in list((pool._processes or {}).values()) if done < len(files) else ():
+            process.kill()  # interrupted: nobody waits for the rest
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """In each process: leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
