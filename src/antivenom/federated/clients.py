@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from antivenom.data import Dataset
-from antivenom.models.dense import steps, train_dense
+from antivenom.models.dense import plan_of, products_alone, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
 from antivenom.models.training import Training, train
@@ -55,13 +55,17 @@ def train_agents(
     """Updates (n, d) of the named agents, each trained from `start` (d,), by the fastest way that its layers allow.
 
     On an accelerator all agents are stacked. On a CPU each core trains one agent at a time, whose weights then stay in
-    its cache (`benchmarks/federation.py`). Layers without a stacked form are trained by the plain loop.
+    its cache, if the network is dense or convolves; others are stacked there, too. Layers without a stacked form are
+    trained by the plain loop.
     """
     if unsupported(network):
         return train_one_by_one(network, start, shards, agents, training, streams)
-    if start.is_cuda:
-        return train_together(network, start, shards, agents, training, streams)
-    return train_side_by_side(network, start, shards, agents, training, streams)
+    together = start.is_cuda or not (_convolves(network) or plan_of(network))
+    return (train_together if together else train_side_by_side)(network, start, shards, agents, training, streams)
+
+
+def _convolves(network: Network) -> bool:
+    return any(isinstance(layer, nn.Conv2d) for layer in network.module.modules())
 
 
 def loop_note(network: Network) -> str | None:
@@ -84,8 +88,12 @@ def train_one_by_one(
 def train_side_by_side(
     network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
 ) -> Tensor:
-    """One agent per core at a time. Dense networks by their written-out gradients, others by autograd."""
-    plan = steps(network)
+    """One agent per core at a time: dense networks compiled, of which no step waits for another thread.
+
+    Other networks are trained by autograd, whose threads wait for each other between operations; it pays all the same
+    where an operation takes long, as a convolution does.
+    """
+    plan = plan_of(network) if shards.x.dtype == start.dtype else None
 
     def update(agent: int) -> Tensor:
         if plan is None:
@@ -101,13 +109,14 @@ def train_side_by_side(
 def _on_each_core(work: Callable[[int], Tensor], items: Sequence[int]) -> Iterator[Tensor]:
     """`work` of every item, in order, on as many threads as torch has, each of which computes alone."""
     threads = torch.get_num_threads()
-    if threads == 1 or len(items) <= 1:
-        yield from map(work, items)
-        return
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(work, items)
+        with products_alone():
+            if threads == 1 or len(items) <= 1:
+                yield from map(work, items)
+                return
+            with ThreadPoolExecutor(threads) as pool:
+                yield from pool.map(work, items)
     finally:
         torch.set_num_threads(threads)
 

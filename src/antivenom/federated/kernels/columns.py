@@ -11,31 +11,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from antivenom.compiled import EXACT, compiled
 from antivenom.federated.kernels.networks import selection
 
 _WIDTH = 256  # columns in cache while sorting
 _TILE = 512  # columns in cache while multiplying
 _ALONE = 1 << 18  # numbers below which a second thread does not pay
-_EXACT = {"reassoc", "nsz", "contract", "arcp"}  # everything of fast arithmetic that keeps NaN and infinity
 
 
-def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """numba's decorator with a cache on disk, or without where no folder can be written."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:
-            return numba.njit(nogil=True, **options)(function)
-
-    return decorate
-
-
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _load(x: Any, begin: int, width: int, block: Any) -> Any:  # pragma: no cover - compiled
     """Copy columns into the block; the result is 0 if all of them are finite, else NaN."""
     bad = x.dtype.type(0)
@@ -48,7 +35,7 @@ def _load(x: Any, begin: int, width: int, block: Any) -> Any:  # pragma: no cove
     return bad
 
 
-@_compiled(fastmath=True)
+@compiled(fastmath=True)
 def _sort(pairs: Any, block: Any, width: int) -> None:  # pragma: no cover - compiled
     for m in range(pairs.shape[0]):
         a, b = block[pairs[m, 0]], block[pairs[m, 1]]
@@ -64,7 +51,7 @@ def _sort(pairs: Any, block: Any, width: int) -> None:  # pragma: no cover - com
                 b[t] = max(a[t], b[t])
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _average(block: Any, first: int, last: int, width: int, out: Any) -> None:  # pragma: no cover - compiled
     for t in range(width):
         out[t] = block[first, t]
@@ -77,7 +64,7 @@ def _average(block: Any, first: int, last: int, width: int, out: Any) -> None:  
             out[t] /= last - first + 1
 
 
-@_compiled()
+@compiled()
 def _means(x: Any, pairs: Any, first: int, last: int, begin: int, end: int, out: Any) -> Any:  # pragma: no cover
     """Mean of the order statistics `first` to `last` of each column."""
     block = np.zeros((x.shape[0], _WIDTH), x.dtype)
@@ -91,7 +78,7 @@ def _means(x: Any, pairs: Any, first: int, last: int, begin: int, end: int, out:
     return bad
 
 
-@_compiled()
+@compiled()
 def _nearest(x: Any, pairs: Any, keep: int, begin: int, end: int, out: Any) -> Any:  # pragma: no cover - compiled
     """Mean of the `keep` values of each column nearest its median, neighbours in order."""
     block = np.zeros((x.shape[0], _WIDTH), x.dtype)
@@ -107,7 +94,7 @@ def _nearest(x: Any, pairs: Any, keep: int, begin: int, end: int, out: Any) -> A
     return bad
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _around(block: Any, keep: int, first: Any, least: Any, width: int, out: Any) -> None:  # pragma: no cover
     n = block.shape[0]
     low, high = block[(n - 1) // 2], block[n // 2]
@@ -129,7 +116,7 @@ def _around(block: Any, keep: int, first: Any, least: Any, width: int, out: Any)
         out[t] /= keep
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cover - compiled
     """For each row a number that is finite if its columns are: of single precision 0, of double the sum of squares."""
     single = x.itemsize == 4
@@ -145,7 +132,7 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
         sizes[k] = total
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
     """Add each row's sum of squared differences from the centre."""
     while begin < end:
@@ -161,7 +148,7 @@ def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # 
         begin += width
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no cover - compiled
     """Add the lower triangle of block @ block.T, nine products at a time so that each number loaded is used thrice."""
     zero = block.dtype.type(0)
@@ -193,7 +180,7 @@ def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no
             total[i + 2, j + 2] += cf
 
 
-@_compiled(fastmath=_EXACT)
+@compiled(fastmath=EXACT)
 def _grams(x: Any, begin: int, end: int, total: Any) -> None:  # pragma: no cover - compiled
     n, padded = x.shape[0], total.shape[0]
     block = np.zeros((padded, _TILE), x.dtype)

@@ -1,0 +1,22 @@
+"""numba's decorator as we use it: without the interpreter's lock, and kept on disk so that users compile once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+EXACT = {"reassoc", "nsz", "contract", "arcp"}  # everything of fast arithmetic that keeps NaN and infinity
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit`, with a cache on disk or, where no folder can be written, without."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:
+            return numba.njit(nogil=True, **options)(function)
+
+    return decorate
