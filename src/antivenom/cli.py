@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import click
 import typer
 
+from antivenom.audit.recommend_command import recommend_command
 from antivenom.errors import AntivenomError, NotApplicable, PluginError, ScenarioError, StoreError
 
 app = typer.Typer(
@@ -184,6 +185,10 @@ def list_command(
     what: Annotated[str, typer.Argument(help="attacks, defenses, data, models or all.")] = "all",
     access: Annotated[str | None, typer.Option(help="Only for this access level.")] = None,
     goal: Annotated[str | None, typer.Option(help="Only for this goal.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only this kind, with access and reference: aggregator, reducer, detector, agent..."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="text or json.")] = Format.TEXT,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
@@ -191,12 +196,14 @@ def list_command(
     from antivenom.audit import catalogue
 
     _load(plugin)
-    rows = catalogue.rows(what, access, goal)
+    rows = catalogue.rows(what, access, goal, kind)
     if format is Format.JSON:
         typer.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
         typer.echo(f"{row['kind']:<16} {row['name']:<24} {row['about']}")
+        if kind is not None:
+            typer.echo(f"{'':<41} {', '.join(row['access']) or 'any access'}; {row['reference']}")
     if not rows:
         typer.echo("nothing matches", err=True)
 
@@ -224,6 +231,9 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; all of the
             absent += 1
             typer.echo(f"{each:<14} {error}", err=True)
     raise typer.Exit(FAILED if absent else OK)
+
+
+app.command("recommend")(recommend_command)
 
 
 def _load(plugin: list[Path]) -> None:
