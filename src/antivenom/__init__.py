@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
     from antivenom.certificates import Bound, certify
     from antivenom.data import Dataset, Poison, load
     from antivenom.federated import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from antivenom.rng import Streams
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
+    from antivenom.scenarios.membership import Membership
     from antivenom.scenarios.transfer import Transfer
     from antivenom.threat import Access, Goal, ThreatModel
     from antivenom.verdict import Verdict
@@ -68,6 +70,7 @@ __all__ = [
     "Krum",
     "Mean",
     "Median",
+    "Membership",
     "Poison",
     "StealthyPoisoning",
     "Streams",
@@ -81,8 +84,11 @@ __all__ = [
     "attack",
     "certify",
     "client_detector",
+    "convert",
+    "detonate",
     "evasion",
     "feature_map",
+    "guard",
     "load",
     "logic_attack",
     "mitigation",
@@ -92,11 +98,15 @@ __all__ = [
     "partition",
     "reducer",
     "robust_learner",
+    "safe_load",
     "sanitizer",
+    "sign",
     "trigger",
+    "verify",
 ]
 
 _ROOMS = {
+    "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
     "certificates": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
@@ -107,6 +117,7 @@ _ROOMS = {
     "rng": ("Streams",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),
+    "scenarios.membership": ("Membership",),
     "scenarios.transfer": ("Transfer",),
     "threat": ("Access", "Goal", "ThreatModel"),
     "verdict": ("Verdict",),

@@ -58,6 +58,24 @@ class StoreError(AntivenomError):
     """Records that cannot be written or read."""
 
 
+class ScanError(AntivenomError):
+    """A scan that cannot be set up: a path, an allow list or a baseline that cannot be used."""
+
+
+class UnsafeFile(AntivenomError):
+    """A model file, or an import that it asks for, which is not known to be safe."""
+
+
+class FileError(AntivenomError):
+    """A model file, folder, key or manifest that cannot be read, used or written."""
+
+
+class Tampered(AntivenomError):
+    """A folder that is not what was signed. `differences` says how, if its manifest is genuine."""
+
+    differences: tuple[object, ...] = ()
+
+
 class TrialTimeout(AntivenomError):
     """A trial that did not end within the scenario's time limit."""
 

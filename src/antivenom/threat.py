@@ -26,10 +26,14 @@ class Goal(enum.StrEnum):
     AVAILABILITY = "availability"
     TARGETED = "targeted"
     BACKDOOR = "backdoor"
+    PRIVACY = "privacy"
 
     @property
     def is_integrity(self) -> bool:
-        return self is not Goal.AVAILABILITY
+        return self in (Goal.TARGETED, Goal.BACKDOOR)
+
+
+HARMS = (Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR)  # what poison does to answers; the other goal is to read
 
 
 class Knowledge(enum.StrEnum):

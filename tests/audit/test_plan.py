@@ -170,7 +170,7 @@ def test_the_embedded_scenario_covers_every_access_level_and_the_federation() ->
 def test_limits_and_thresholds() -> None:
     plan = plan_of(SMALL.replace("name: small", "name: small\nfail_if: {targeted: 0.3}"), "x.yaml")
     assert plan.fail_if == {"targeted": 0.3}
-    assert plan.limits == {"availability": 0.1, "targeted": 0.3, "backdoor": 0.2}
+    assert plan.limits == {"availability": 0.1, "targeted": 0.3, "backdoor": 0.2, "privacy": 0.1}
 
 
 def test_labels_show_what_differs_from_the_defaults() -> None:

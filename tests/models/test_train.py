@@ -181,3 +181,12 @@ def test_the_order_is_new_each_epoch_or_never():
 def test_settings_that_mean_nothing_are_refused(fields, says):
     with pytest.raises(ScenarioError, match=says):
         Training(**fields)
+
+
+def test_a_penalty_on_the_weights_joins_the_loss_of_every_batch():
+    """Of 3 |theta|^2 the gradient is 6 theta; one step of SGD is linear in it."""
+    (x, y), net = rows(), network()
+    step = Training(epochs=1, batch_size=30, optimizer="sgd", learning_rate=0.1)
+    plain, _ = train(net, net.initial, x, y, step, STREAMS)
+    pulled, _ = train(net, net.initial, x, y, step, STREAMS, penalty=lambda theta: 3 * (theta**2).sum())
+    assert torch.allclose(pulled, plain - 0.1 * 6 * net.initial, atol=1e-6)

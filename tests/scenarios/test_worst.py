@@ -15,7 +15,7 @@ from antivenom.models.training import Training
 from antivenom.scenarios.federated import Federated
 from antivenom.scenarios.outcome import Outcome, harm_done
 from antivenom.scenarios.worst import OMNISCIENT, Attempt, default_families, worst_case
-from antivenom.threat import Goal
+from antivenom.threat import HARMS, Goal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def test_harm_by_hand() -> None:
 def test_the_default_families_serve_their_goal_and_know_the_rule() -> None:
     from antivenom.scenarios.federated import _agent
 
-    for goal in Goal:
+    for goal in HARMS:
         for family in default_families(goal, Median()):
             assert _agent(family, goal) is family
     tuned = [family for family in default_families(Goal.AVAILABILITY, Median()) if isinstance(family, LineSearch)]

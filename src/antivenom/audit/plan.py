@@ -9,14 +9,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from antivenom.audit.grid import label, plugins, variants
-from antivenom.audit.trial import SCHEMA, Record, Trial, scenario_kind
+from antivenom.audit.trial import SCENARIOS, SCHEMA, Record, Trial, scenario_kind
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.errors import ScenarioError, did_you_mean
 from antivenom.registry import ATTACKS, DEFENCES, fields_of
 from antivenom.scenarios.federated import Federated
 from antivenom.threat import Goal
 
-DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2}
+DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2, Goal.PRIVACY: 0.1}
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
 _GROUP = ("kind", "name", "attacks", "defenses", "deployed")
 
@@ -27,7 +27,7 @@ class Cell:
 
     Fields:
         group: the scenario's name in the file, with the axis values that tell its variants apart.
-        scenario: Central, Transfer or Federated.
+        scenario: of one of the kinds in SCENARIOS.
         attack, defence: plugins or None.
         deployed: whether this defence is the one the user runs.
     """
@@ -176,7 +176,7 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
             raise ScenarioError("a mapping with `kind`", repr(group), "write `- kind: central`")
         if "kind" not in group:
             raise ScenarioError(
-                "`kind` in the scenario", ", ".join(map(str, group)), "add kind: central, transfer or federated"
+                "`kind` in the scenario", ", ".join(map(str, group)), "add kind: " + " or ".join(SCENARIOS)
             )
     with document.at((*path, "kind")):
         cls = scenario_kind(group["kind"])

@@ -49,7 +49,7 @@ class CellResult:
         group, level, goal, scenario, attack, defence, deployed, keys: as planned.
         state, reason: what may be said, and the rule or number behind it.
         limit: harm (0 to 1) from which the cell counts as breached.
-        harm: share of above-chance accuracy lost (availability), target confidence (targeted) or ASR (backdoor), each
+        harm: share of above-chance accuracy lost (availability), target confidence (targeted), ASR (backdoor) or members found (privacy), each
             minus its clean twin's; None if no pair of trials finished.
         clean_accuracy: on untouched test rows, under attack.
         accuracy_lost: clean twin's accuracy minus the attacked one's, same defence.
@@ -255,7 +255,7 @@ def _harm(goal: str, own: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
 
 def _resolution(goal: str, finished: tuple[Record, ...]) -> float:
     """The standard error that one seed's rate has from its finite test set if it is 0 or 1: half a row in m + 1."""
-    sizes = [number(record["metrics"].get("test_rows")) for record in finished]
+    sizes = [number(record["metrics"].get("targets" if goal == "privacy" else "test_rows")) for record in finished]
     known = [size for size in sizes if not math.isnan(size)]
     if goal == "targeted" or not known:
         return 0.0

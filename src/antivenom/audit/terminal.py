@@ -7,10 +7,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,15 +20,10 @@ from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
 from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, shown, stealth
+from antivenom.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
-MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR"}
-
-
-def console(stream: TextIO) -> Console:
-    """80 columns where the width is not a terminal's; colour only on a terminal, never with NO_COLOR."""
-    width = None if stream.isatty() else 80
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR", "privacy": "members found"}
 
 
 def cell_name(spec: Any) -> str:
@@ -49,14 +44,7 @@ def watch(records: Iterator[Record], total: int, quiet: bool, verbose: bool) -> 
 
 
 def _live(records: Iterator[Record], total: int) -> Iterator[Record]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
-    )
+    columns = (TextColumn("{task.description}"), *COLUMNS, TextColumn("{task.fields[last]}"))
     errors = 0
     with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
         task = progress.add_task("auditing", total=total, last="")

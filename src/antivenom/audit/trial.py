@@ -22,18 +22,24 @@ from antivenom.errors import AntivenomError, NotApplicable, ScenarioError, Trial
 from antivenom.registry import ATTACKS, DEFENCES, build, describe, fill
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.membership import Membership
 from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.transfer import Transfer
 
 SCHEMA = 1
-SCENARIOS: dict[str, type] = {"central": Central, "transfer": Transfer, "federated": Federated}
+SCENARIOS: dict[str, type] = {
+    "central": Central,
+    "transfer": Transfer,
+    "federated": Federated,
+    "membership": Membership,
+}
 Record = dict[str, Any]
 
 
 def scenario_kind(name: object) -> type:
     """The scenario class of that name."""
     if not isinstance(name, str) or name not in SCENARIOS:
-        raise ScenarioError("kind: central, transfer or federated", repr(name), did_you_mean(str(name), SCENARIOS))
+        raise ScenarioError(f"kind: {', '.join(SCENARIOS)}", repr(name), did_you_mean(str(name), SCENARIOS))
     return SCENARIOS[name]
 
 
@@ -42,7 +48,7 @@ class Trial:
     """One scenario, one attack or none, one defence or none, one seed.
 
     Fields:
-        scenario: Central, Transfer or Federated.
+        scenario: of one of the kinds in SCENARIOS.
         attack: a plugin, or None for the clean twin.
         defence: a plugin, or None for the undefended pipeline.
         seed: of every random stream.

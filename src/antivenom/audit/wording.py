@@ -7,7 +7,7 @@ import math
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, Summary, severity
 
-HARM = {"availability": "accuracy lost", "targeted": "target confidence", "backdoor": "ASR"}
+HARM = {"availability": "accuracy lost", "targeted": "target confidence", "backdoor": "ASR", "privacy": "members found"}
 
 
 def shown(text: str) -> str:

@@ -27,10 +27,9 @@ from antivenom.errors import PluginError
 from antivenom.federated import kernels
 from antivenom.federated.distances import Gram
 from antivenom.registry import Kind, register
-from antivenom.threat import Access, Goal
+from antivenom.threat import Access
 
 C = TypeVar("C", bound=type)
-EVERY_GOAL = tuple(Goal)
 Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what the decorator adds
 
 

@@ -7,14 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import EVERY_GOAL, aggregator, mixed_weights, step_of
+from antivenom.federated.aggregation import aggregator, mixed_weights, step_of
 from antivenom.federated.aggregators import TrimmedMean
 from antivenom.federated.distances import Gram
 from antivenom.federated.reducers import NNM
 from antivenom.protocols import Aggregator, Reducer, ServerView
+from antivenom.threat import HARMS
 
 
-@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772")
+@aggregator(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772")
 class Chain:
     """Reducers, applied in their order, and a rule for what they leave.
 

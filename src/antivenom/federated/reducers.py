@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.federated.aggregation import EVERY_GOAL, Derived, enough, reducer
+from antivenom.federated.aggregation import Derived, enough, reducer
 from antivenom.federated.distances import Gram, clip_factors
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
+from antivenom.threat import HARMS
 
 
-@reducer(goal=EVERY_GOAL, cite="Sun et al. 2019, arXiv:1911.07963")
+@reducer(goal=HARMS, cite="Sun et al. 2019, arXiv:1911.07963")
 class Clip:
     """Shortens every update whose norm exceeds a bound.
 
@@ -34,7 +35,7 @@ class Clip:
         return clip_factors(gram.norms, self.bound).diag()
 
 
-@reducer(goal=EVERY_GOAL, cite="Sun et al. 2019, arXiv:1911.07963")
+@reducer(goal=HARMS, cite="Sun et al. 2019, arXiv:1911.07963")
 class WeakDP:
     """Weak differential privacy: clips every update and adds Gaussian noise.
 
@@ -61,7 +62,7 @@ class WeakDP:
         return updates * clip_factors(norms, self.bound).to(updates)[:, None] + self.noise * drawn, weights
 
 
-@reducer(goal=EVERY_GOAL, cite="Allouah et al. 2025, arXiv:2405.14432")
+@reducer(goal=HARMS, cite="Allouah et al. 2025, arXiv:2405.14432")
 class ARC:
     """Adaptive robust clipping: shortens the k = floor(2 f/n (n - f)) longest updates to the length of the next one.
 
@@ -84,7 +85,7 @@ class ARC:
         return clip_factors(gram.norms, gram.norms.sort().values[n - 1 - k]).diag()
 
 
-@reducer(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772")
+@reducer(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772")
 class NNM:
     """Nearest-neighbour mixing: replaces every update by the mean of the n - f updates nearest to it, itself included.
 
@@ -107,7 +108,7 @@ class NNM:
         return torch.zeros(n, n, dtype=torch.float64).scatter(1, near, 1 / (n - self.f))
 
 
-@reducer(goal=EVERY_GOAL, cite="Karimireddy et al. 2022, arXiv:2006.09365")
+@reducer(goal=HARMS, cite="Karimireddy et al. 2022, arXiv:2006.09365")
 class Bucketing:
     """Shuffles the updates and replaces every `size` of them by their mean; the last bucket may be smaller.
 

@@ -5,7 +5,8 @@ A step of a small network takes longer to record and replay than to compute. Mus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,9 +74,8 @@ def train_dense(
 ) -> Tensor:
     """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), as `train` would."""
     vector, gradient, x = start.detach().clone(), torch.zeros_like(start), x.flatten(1)
-    vector.requires_grad_().grad = gradient
-    optimizer = training.optimizer_for(vector)
-    weights, gradients = _views(plan, vector.detach()), _views(plan, gradient)
+    descend = _adam(vector, gradient, training) if training.optimizer == "adam" else _sgd(vector, gradient, training)
+    weights, gradients = _views(plan, vector), _views(plan, gradient)
     generator = streams.torch("dropout", device=start.device)
     with torch.no_grad():
         for rows in training.batches(len(y), streams.numpy("order")):
@@ -84,8 +84,33 @@ def train_dense(
             error = inputs.pop().softmax(1)
             error[torch.arange(len(rows)), y.index_select(0, batch)] -= 1
             _backward(plan, weights, gradients, inputs, error.div_(len(rows)))
-            optimizer.step()
-    return vector.detach()
+            descend()
+    return vector
+
+
+def _adam(vector: Tensor, gradient: Tensor, training: Training) -> Callable[[], None]:
+    """A step of Adam as torch takes it, without the optimiser's bookkeeping, which takes longer than the step."""
+    first, second, count = torch.zeros_like(vector), torch.zeros_like(vector), 0
+
+    def descend() -> None:
+        nonlocal count
+        count += 1
+        first.lerp_(gradient, 1 - 0.9)
+        second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        scale = second.sqrt().div_(math.sqrt(1 - 0.999**count)).add_(1e-8)
+        vector.addcdiv_(first, scale, value=-training.learning_rate / (1 - 0.9**count))
+
+    return descend
+
+
+def _sgd(vector: Tensor, gradient: Tensor, training: Training) -> Callable[[], None]:
+    velocity = torch.zeros_like(vector)
+
+    def descend() -> None:
+        step = velocity.mul_(training.momentum).add_(gradient) if training.momentum else gradient
+        vector.add_(step, alpha=-training.learning_rate)
+
+    return descend
 
 
 def _views(plan: Sequence[Step], vector: Tensor) -> list[tuple[Tensor, Tensor | None]]:

@@ -123,10 +123,20 @@ def unsupported(network: Network) -> list[str]:
     return sorted({reason for reason in reasons if reason is not None})
 
 
-def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:
-    """(n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
+def layer_passes(
+    network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None
+) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+    """Each layer in order, with the inputs (n, b, ...) it gets and the outputs it gives."""
     parameters = network.parameters(vectors)
     for prefix, layer in layers(network.module):
         own = {name: parameters[prefix + name] for name, _ in layer.named_parameters()}
-        x = stacked(layer, own, x, draws)
-    return x
+        inputs, x = x, stacked(layer, own, x, draws)
+        yield layer, inputs, x
+
+
+def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:
+    """(n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
+    outputs = x
+    for _, _, outputs in layer_passes(network, vectors, x, draws):  # noqa: B007 - the last ones are wanted
+        pass
+    return outputs

@@ -84,8 +84,11 @@ def train(
     streams: Streams,
     loss: Loss = cross_entropy,
     buffers: Buffers | None = None,
+    penalty: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Buffers]:
     """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), and the buffers.
+
+    `penalty` (d,) -> () is added to the loss of every batch.
 
     Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
     are given a seeded one for the time of the call.
@@ -102,6 +105,8 @@ def train(
         for rows in training.batches(len(y), streams.numpy("order")):
             batch = torch.as_tensor(rows, device=start.device)
             value = loss(lambda inputs: step(vector, inputs), x[batch], y[batch])
+            if penalty is not None:
+                value = value + penalty(vector)
             (vector.grad,) = torch.autograd.grad(value, vector)
             optimizer.step()
     return vector.detach(), state

@@ -89,6 +89,8 @@ _BUILTIN = (
     "antivenom.attacks",
     "antivenom.defenses",
     "antivenom.federated",
+    "antivenom.leakage.dpsgd",
+    "antivenom.leakage.truth_serum",
     "antivenom.models.features",
     "antivenom.models.hinge",
     "antivenom.models.reference",

@@ -72,8 +72,11 @@ def view_of(
 
 def measured_goal(threat: ThreatModel) -> None:
     """Refuse goals that these scenarios do not measure."""
-    if threat.goal is Goal.TARGETED:
-        raise ScenarioError("goal: availability or backdoor here", "targeted", "use kind: federated")
+    elsewhere = {Goal.TARGETED: "federated", Goal.PRIVACY: "membership"}
+    if threat.goal in elsewhere:
+        raise ScenarioError(
+            "goal: availability or backdoor here", f"{threat.goal}", f"use kind: {elsewhere[threat.goal]}"
+        )
 
 
 def poison_of(found: Any, attack: Any, target: int | None) -> Poison:

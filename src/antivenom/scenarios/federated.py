@@ -32,7 +32,7 @@ from antivenom.registry.entry import registered
 from antivenom.rng import Streams
 from antivenom.scenarios.checks import with_trigger
 from antivenom.scenarios.outcome import Outcome
-from antivenom.threat import Goal
+from antivenom.threat import HARMS, Goal
 from antivenom.verdict import Verdict, quality
 
 
@@ -78,7 +78,7 @@ class Federated:
     edge_cases: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
-        if self.goal not in list(Goal):
+        if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
         object.__setattr__(self, "goal", Goal(self.goal))
         if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):

@@ -25,12 +25,12 @@ class Outcome:
 def harm_done(goal: str, own: Mapping[str, float], twin: Mapping[str, float]) -> float:
     """What an attack did in one seed, from its metrics and those of its clean twin; nan where it was not measured.
 
-    Share of the above-chance accuracy that is lost (availability), or the rise of the target confidence (targeted) or of
-    the ASR (backdoor).
+    Share of the above-chance accuracy that is lost (availability), or the rise of the target confidence (targeted), of
+    the ASR (backdoor) or of the members found at 1 % false alarms (privacy).
     """
     if goal == "availability":
         above = twin.get("clean_accuracy", math.nan) - twin.get("chance_accuracy", math.nan)
         lost = twin.get("clean_accuracy", math.nan) - own.get("clean_accuracy", math.nan)
         return min(lost / above, 1.0) if above > 0 else math.nan  # below chance there is nothing more to lose
-    metric = "asr" if goal == "backdoor" else "target_confidence"
+    metric = {"backdoor": "asr", "targeted": "target_confidence", "privacy": "tpr_at_1"}[goal]
     return own.get(metric, math.nan) - twin.get(metric, math.nan)

@@ -24,6 +24,8 @@ KNOWLEDGE = {
     "transfer-learning": "the provider's rows and the model handed out; not the user's rows, not the defence",
     "federated": "its own rows, the global model of each round it takes part in, the aggregation weights; not the others' "
     "rows or current updates, not the defence",
+    "privacy": "the records asked about, how the model is trained, rows like its own, the finished model's confidences; not "
+    "who is in the training set",
 }
 
 
@@ -37,7 +39,7 @@ def card(cell: CellResult | None, summary: Summary) -> dict[str, Any]:
         "facts": [
             ("Access", f"{cell.level}: {ABOUT[cell.level]}"),
             ("Goal", f"{cell.goal}, measured as {HARM[cell.goal]}"),
-            ("Knowledge", KNOWLEDGE[cell.level]),
+            ("Knowledge", KNOWLEDGE["privacy" if cell.goal == "privacy" else cell.level]),
             ("Budget", _budget(cell)),
             ("Attack", _fields(attack)),
             (

@@ -21,7 +21,9 @@ CHUNK = 512  # rows answered at a time
 
 
 @robust_learner(
-    access=(Access.DATA_MANIPULATION, Access.DATA_INJECTION), goal=tuple(Goal), cite="Levine and Feizi 2021, ICLR"
+    access=(Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    goal=(Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR),
+    cite="Levine and Feizi 2021, ICLR",
 )
 class DPA:
     """Deep partition aggregation: k models on k parts of the rows vote; each prediction has a certified radius.
@@ -54,7 +56,9 @@ class DPA:
 
 
 @robust_learner(
-    access=(Access.DATA_MANIPULATION, Access.DATA_INJECTION), goal=tuple(Goal), cite="Wang et al. 2022, ICML"
+    access=(Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    goal=(Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR),
+    cite="Wang et al. 2022, ICML",
 )
 class FiniteAggregation:
     """DPA with finer parts that are shared: k d parts, each in d of k d models, so each model sees n / k rows as in DPA.

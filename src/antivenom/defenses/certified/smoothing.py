@@ -33,7 +33,11 @@ class Bound(enum.StrEnum):
     EXACT = "exact"
 
 
-@robust_learner(access=(Access.DATA_MANIPULATION,), goal=tuple(Goal), cite="Rosenfeld et al. 2020, ICML")
+@robust_learner(
+    access=(Access.DATA_MANIPULATION,),
+    goal=(Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR),
+    cite="Rosenfeld et al. 2020, ICML",
+)
 class RandomizedSmoothing:
     """Randomised smoothing over the training labels of a least-squares classifier; certifies against flipped labels.
 

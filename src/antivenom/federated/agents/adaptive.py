@@ -12,11 +12,10 @@ from torch import Tensor
 from antivenom.data import Dataset
 from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import benign, crowd
-from antivenom.federated.agents.teams import EVERY_GOAL
 from antivenom.federated.aggregators import Mean
 from antivenom.protocols import Agent, AgentView, Aggregator, ServerView
 from antivenom.registry import agent
-from antivenom.threat import Knowledge
+from antivenom.threat import HARMS, Knowledge
 
 
 class Centre(enum.StrEnum):
@@ -33,7 +32,7 @@ class Damage(enum.StrEnum):
     REVERSAL = "reversal"
 
 
-@agent(goal=EVERY_GOAL, cite="Sun et al. 2019, arXiv:1911.07963")
+@agent(goal=HARMS, cite="Sun et al. 2019, arXiv:1911.07963")
 class NormBounded:
     """Any agent, its update shortened to the length that the server lets pass.
 
@@ -67,7 +66,7 @@ class NormBounded:
         return torch.where(shortened.double().norm(dim=1, keepdim=True) > bound, shortened * (1 - 1e-6), shortened)
 
 
-@agent(goal=EVERY_GOAL, cite="Shejwalkar et al. 2022, arXiv:2108.10241")
+@agent(goal=HARMS, cite="Shejwalkar et al. 2022, arXiv:2108.10241")
 class Scaled:
     """Any agent, its update scaled about zero or about the mean of the benign updates.
 
@@ -92,7 +91,7 @@ class Scaled:
         return middle + self.factor * (self.agent(view) - middle)
 
 
-@agent(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
+@agent(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
 class LineSearch:
     """Any agent, its scale tuned against the actual rule, so that the aggregate is damaged most.
 

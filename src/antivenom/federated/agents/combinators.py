@@ -8,11 +8,10 @@ import enum
 from torch import Tensor
 
 from antivenom.federated.agents.objectives import each_member, estimated_benign, honest
-from antivenom.federated.agents.teams import EVERY_GOAL
 from antivenom.federated.judging import probabilities
 from antivenom.protocols import Agent, AgentView
 from antivenom.registry import agent
-from antivenom.threat import Goal
+from antivenom.threat import HARMS, Goal
 
 
 class Correction(enum.StrEnum):
@@ -22,7 +21,7 @@ class Correction(enum.StrEnum):
     POST = "post"
 
 
-@agent(goal=EVERY_GOAL, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 5")
+@agent(goal=HARMS, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 5")
 class BenignEstimation:
     """Any agent, improved by an estimate of what the others will send: their last aggregate.
 
@@ -58,7 +57,7 @@ class BenignEstimation:
         return tuple(dataclasses.replace(past, start=past.start + estimate) for past in view.past)
 
 
-@agent(goal=EVERY_GOAL, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
+@agent(goal=HARMS, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
 class Delayed:
     """Honest until a given round, then the inner agent.
 
@@ -100,7 +99,7 @@ class HoldOff:
         return _all_honest(view) if float(wanted) > self.confidence else self.agent(view)
 
 
-@agent(goal=EVERY_GOAL, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
+@agent(goal=HARMS, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
 class WithHonest:
     """The inner agent's update plus an honest one.
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import alike
 from antivenom.federated.agents.objectives import each_member
-from antivenom.federated.agents.teams import EVERY_GOAL, spoken_for
+from antivenom.federated.agents.teams import spoken_for
 from antivenom.protocols import Agent, AgentView
 from antivenom.registry import agent
-from antivenom.threat import Goal
+from antivenom.threat import HARMS, Goal
 
 
-@agent(goal=EVERY_GOAL, cite="Fung et al. 2020, RAID; Flower's num-examples")
+@agent(goal=HARMS, cite="Fung et al. 2020, RAID; Flower's num-examples")
 class FalseExamples:
     """Any agent that claims more examples than it has, so that a weighted mean gives it a larger share.
 
@@ -86,7 +86,7 @@ class FreeRider:
         return each_member(view, update)
 
 
-@agent(goal=EVERY_GOAL, cite="Fung et al. 2020, RAID, arXiv:1808.04866")
+@agent(goal=HARMS, cite="Fung et al. 2020, RAID, arXiv:1808.04866")
 class Sybils:
     """One attacker under many names: every malicious agent sends the first one's update, with a little noise.
 

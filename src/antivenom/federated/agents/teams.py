@@ -11,9 +11,7 @@ from antivenom.errors import PluginError
 from antivenom.federated.agents.objectives import each_member, honest
 from antivenom.protocols import Agent, AgentView
 from antivenom.registry import agent
-from antivenom.threat import Goal
-
-EVERY_GOAL = tuple(Goal)
+from antivenom.threat import HARMS
 
 
 def spoken_for(view: AgentView, shards: tuple[tuple[Tensor, Tensor], ...], each: int) -> AgentView:
@@ -28,7 +26,7 @@ def spoken_for(view: AgentView, shards: tuple[tuple[Tensor, Tensor], ...], each:
     )
 
 
-@agent(goal=EVERY_GOAL, cite="Bagdasaryan et al. 2020, arXiv:1807.00459")
+@agent(goal=HARMS, cite="Bagdasaryan et al. 2020, arXiv:1807.00459")
 class Colluding:
     """The inner agent run once for every k malicious agents, on all their rows; each of the k sends the same update.
 
@@ -56,7 +54,7 @@ class Colluding:
         return sent.repeat_interleave(torch.tensor([len(team) for team in teams], device=sent.device), dim=0)
 
 
-@agent(goal=EVERY_GOAL, cite="Xie et al. 2020, ICLR (DBA)")
+@agent(goal=HARMS, cite="Xie et al. 2020, ICLR (DBA)")
 class Every:
     """The inner agent in every so many rounds, honest in between: multi-shot and single-shot attacks.
 

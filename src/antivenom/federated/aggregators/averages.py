@@ -9,9 +9,10 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
+from antivenom.threat import HARMS
 
 
 @aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629")
@@ -28,7 +29,7 @@ class Mean:
         return updates.mean(dim=0) if weights is None else weights @ updates
 
 
-@aggregator(goal=EVERY_GOAL, cite="Portnoy et al. 2020, arXiv:2004.04986")
+@aggregator(goal=HARMS, cite="Portnoy et al. 2020, arXiv:2004.04986")
 class CappedMean:
     """The weighted mean with capped weights, against clients that lie about their number of examples.
 
@@ -77,7 +78,7 @@ class CappedMean:
         return (used * (float(total) / used.sum())).to(weights)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Xie et al. 2020, arXiv:1903.06996")
+@aggregator(goal=HARMS, cite="Xie et al. 2020, arXiv:1903.06996")
 class SLSGD:
     """The trimmed mean, of which only a share is applied: w <- (1 - alpha) w + alpha (w + trimmed mean).
 
@@ -99,7 +100,7 @@ class SLSGD:
         return self.alpha * kernels.trimmed_mean(updates, self.f)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Sun et al. 2021, arXiv:2110.13864")
+@aggregator(goal=HARMS, cite="Sun et al. 2021, arXiv:2110.13864")
 class WBC:
     """White blood cells: the mean, with noise where it hardly changes from one round to the next.
 

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import EVERY_GOAL, aggregator
+from antivenom.federated.aggregation import aggregator
 from antivenom.protocols import ServerView
+from antivenom.threat import HARMS
 
 
-@aggregator(goal=EVERY_GOAL, cite="Karimireddy et al. 2021, arXiv:2012.10333")
+@aggregator(goal=HARMS, cite="Karimireddy et al. 2021, arXiv:2012.10333")
 class CenteredClipping:
     """Clips every update's distance to the last aggregate, then averages: v <- v + mean of clip(u_i - v, tau).
 

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, enough
+from antivenom.federated.aggregation import Derived, aggregator, enough
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
+from antivenom.threat import HARMS
 
 
-@aggregator(goal=EVERY_GOAL, cite="Pillutla et al. 2022, arXiv:1912.13445")
+@aggregator(goal=HARMS, cite="Pillutla et al. 2022, arXiv:1912.13445")
 class GeometricMedian:
     """The point with the smallest sum of distances to the updates (RFA).
 
@@ -55,7 +56,7 @@ class GeometricMedian:
         return torch.from_numpy(c)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2025, arXiv:2505.01874")
+@aggregator(goal=HARMS, cite="Allouah et al. 2025, arXiv:2505.01874")
 class CAF:
     """Covariance-bound agnostic filter: takes weight from the updates that stretch the covariance, and the best mean met.
 

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, enough
+from antivenom.federated.aggregation import Derived, aggregator, enough
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
+from antivenom.threat import HARMS
 
 
-@aggregator(goal=EVERY_GOAL, cite="Blanchard et al. 2017, NeurIPS 30")
+@aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30")
 class Krum:
     """The one update whose nearest neighbours are nearest.
 
@@ -52,7 +53,7 @@ class Krum:
         return nearness(apart, len(gram) - self.f - 2)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Blanchard et al. 2017, NeurIPS 30")
+@aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30")
 class MultiKrum:
     """The mean of the m updates with the lowest Krum scores.
 
@@ -79,7 +80,7 @@ class MultiKrum:
         return chosen(n, ranked(nearness(gram.squared_distances, n - self.f - 2))[:m])
 
 
-@aggregator(goal=EVERY_GOAL, cite="El Mhamdi et al. 2018, arXiv:1802.07927")
+@aggregator(goal=HARMS, cite="El Mhamdi et al. 2018, arXiv:1802.07927")
 class Bulyan:
     """Krum, n - 2f times without replacement, then the mean around the median of what it chose.
 
@@ -115,7 +116,7 @@ class Bulyan:
         return torch.tensor(taken)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Gupta et al. 2021, arXiv:2008.04699")
+@aggregator(goal=HARMS, cite="Gupta et al. 2021, arXiv:2008.04699")
 class CGE:
     """Comparative gradient elimination: the mean of the n - f updates with the smallest norms.
 
@@ -136,7 +137,7 @@ class CGE:
         return chosen(len(gram), ranked(gram.norms)[: len(gram) - self.f])
 
 
-@aggregator(goal=EVERY_GOAL, cite="Shejwalkar and Houmansadr 2021, NDSS")
+@aggregator(goal=HARMS, cite="Shejwalkar and Houmansadr 2021, NDSS")
 class DnC:
     """Divide and conquer: leaves out the updates that stand out most along the direction in which all differ most.
 

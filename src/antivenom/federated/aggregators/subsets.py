@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.federated.aggregation import EVERY_GOAL, Derived, aggregator, enough
+from antivenom.federated.aggregation import Derived, aggregator, enough
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
+from antivenom.threat import HARMS
 
 _MOST_SUBSETS = 50_000
 _MOST_BRANCHES = 20_000  # a hostile client can make many near ties; the search must end anyway
 
 
-@aggregator(goal=EVERY_GOAL, cite="El Mhamdi et al. 2021, arXiv:2008.00742")
+@aggregator(goal=HARMS, cite="El Mhamdi et al. 2021, arXiv:2008.00742")
 class MDA:
     """Minimum diameter averaging: the mean of the n - f updates whose largest distance is smallest.
 
@@ -105,7 +106,7 @@ class _Cover:
         return None if rest is None else partners | rest
 
 
-@aggregator(goal=EVERY_GOAL, cite="Allouah et al. 2023, arXiv:2302.04787")
+@aggregator(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.04787")
 class SMEA:
     """Smallest maximum eigenvalue averaging: the mean of the n - f updates whose covariance has the smallest top eigenvalue.
 

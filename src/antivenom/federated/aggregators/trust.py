@@ -9,14 +9,15 @@ from torch import Tensor
 
 from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
 from antivenom.models.training import train
 from antivenom.protocols import ServerView
+from antivenom.threat import HARMS
 
 
-@aggregator(goal=EVERY_GOAL, cite="Cao et al. 2021, arXiv:2012.13995")
+@aggregator(goal=HARMS, cite="Cao et al. 2021, arXiv:2012.13995")
 class FLTrust:
     """Weighs each update by its cosine with the server's own, and gives it the length of the server's own.
 
@@ -40,7 +41,7 @@ class FLTrust:
         return kernels.combine(trust * rescale / trust.sum(), updates)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
+@aggregator(goal=HARMS, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
 class MoNNA:
     """The mean of the n - f updates nearest to one that is trusted.
 

@@ -1,63 +1,19 @@
-"""The command line. Everything heavy is imported inside the commands, so that --help is quick."""
+"""Commands on pipelines: audit, sanitize, report, and what there is to choose from."""
 
 from __future__ import annotations
 
-import enum
 import json
-import os
 import shlex
 import sys
-import traceback
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
 
-from antivenom.audit.recommend_command import recommend_command
-from antivenom.errors import AntivenomError, NotApplicable, PluginError, ScenarioError, StoreError
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Find out how a machine-learning pipeline can be poisoned, and what stops it.",
-)
-OK, FAILED, USAGE, INTERRUPTED = 0, 2, 4, 130
-
-
-class Device(enum.StrEnum):
-    """Where to compute."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Format(enum.StrEnum):
-    """How to print a list."""
-
-    TEXT = "text"
-    JSON = "json"
-
+from antivenom.cli.app import FAILED, OK, Device, Format, app
+from antivenom.errors import AntivenomError, ScenarioError, StoreError
 
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with plugins; it is run. Repeatable.")]
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"antivenom {metadata.version('antivenom')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Find out how a machine-learning pipeline can be poisoned, and what stops it."""
 
 
 @app.command("audit")
@@ -233,9 +189,6 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; all of the
     raise typer.Exit(FAILED if absent else OK)
 
 
-app.command("recommend")(recommend_command)
-
-
 def _load(plugin: list[Path]) -> None:
     from antivenom.registry import load_file
 
@@ -248,38 +201,3 @@ def _check_device(device: Device) -> None:
 
     if device is Device.CUDA and not torch.cuda.is_available():
         raise ScenarioError("a CUDA device", "none that torch sees", "use --device cpu")
-
-
-def main() -> None:
-    """Run the command line; every expected failure is one line on stderr and the exit code that means it."""
-    sys.exit(run(sys.argv[1:]))
-
-
-def run(arguments: list[str]) -> int:
-    """The exit code of a command line."""
-    command: Any = typer.main.get_command(app)
-    try:
-        code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)
-        if code == INTERRUPTED:  # typer's word for Ctrl-C
-            raise KeyboardInterrupt
-        return code if isinstance(code, int) else OK
-    except click.ClickException as error:
-        return _say(error.format_message(), USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted: what was finished is kept, the same command goes on", INTERRUPTED)
-    except (ScenarioError, PluginError, NotApplicable) as error:
-        return _say(str(error), USAGE)
-    except AntivenomError as error:
-        return _say(str(error), FAILED)
-    except BrokenPipeError:  # the reader of stdout went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except Exception as error:  # a crash must never leave with 1, which means "breach"
-        traceback.print_exc()
-        return _say(f"internal error, please report it: {type(error).__name__}: {error}", FAILED)
-
-
-def _say(message: str, code: int) -> int:
-    line = "".join(c if c.isprintable() else " " for c in message)
-    print(f"antivenom: {line}", file=sys.stderr)
-    return code

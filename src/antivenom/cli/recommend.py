@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from antivenom.cli.app import app
 
 if TYPE_CHECKING:
     from antivenom.audit.recommend import Recommendation
 
 
+@app.command("recommend")
 def recommend_command(
     agents: Annotated[int, typer.Option(help="How many agents send updates in a round.")],
     malicious: Annotated[int, typer.Option(help="How many of them may be malicious; the f of the rules.")],
@@ -51,8 +55,6 @@ def _document(found: Recommendation) -> dict[str, object]:
 
 
 def _print(found: Recommendation, top: int) -> None:
-    import textwrap
-
     typer.echo(f"    harm  cost  {'ms/round':>8}  rule")
     for place, choice in enumerate(found.choices, start=1):
         if place > top and choice.rule is not None:  # the plain mean is always there to compare with

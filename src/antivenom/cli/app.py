@@ -1,0 +1,47 @@
+"""The application that commands register with. Everything heavy is imported inside them, so that --help is quick."""
+
+from __future__ import annotations
+
+import enum
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Find out how a machine-learning pipeline can be poisoned, and what stops it.",
+)
+OK, FAILED, USAGE, INTERRUPTED = 0, 2, 4, 130
+
+
+class Device(enum.StrEnum):
+    """Where to compute."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Format(enum.StrEnum):
+    """How to print a list."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"antivenom {metadata.version('antivenom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find out how a machine-learning pipeline can be poisoned, and what stops it."""

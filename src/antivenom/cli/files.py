@@ -1,0 +1,70 @@
+"""Commands on model files: scan."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antivenom.cli.app import USAGE, app
+from antivenom.scan.allow import Tier
+
+
+class Output(enum.StrEnum):
+    """How to print a report."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+@app.command()
+def scan(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, archives; - for standard input.")],
+    format: Annotated[Output, typer.Option(help="How to print the report.")] = Output.TABLE,
+    tier: Annotated[Tier, typer.Option(help="Which globals a pickle may import.")] = Tier.VETTED,
+    allow: Annotated[list[Path], typer.Option(help="A TOML file of more globals, with notes. Repeatable.")] = [],  # noqa: B006
+    baseline: Annotated[Path | None, typer.Option(help="A file of findings that are accepted.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(help="Accept what is found: write it to this file.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
+    unpacked: Annotated[int, typer.Option(min=1, help="MiB that compressed parts of a file may grow to.")] = 1024,
+    opcodes: Annotated[int, typer.Option(min=1, help="Pickle opcodes of a file.")] = 5_000_000,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for a file.")] = 120.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict line only, no progress.")] = False,
+) -> None:
+    """Say what model files would run when they are loaded. Nothing in them is run, imported or written.
+
+    Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage.
+    """
+    from antivenom.cli import scan_table
+    from antivenom.scan import Limits, allow_list
+    from antivenom.scan import scan as run_scan
+    from antivenom.scan.baseline import read_baseline, without
+    from antivenom.scan.baseline import write_baseline as accept
+    from antivenom.scan.output import as_json, as_sarif
+    from antivenom.terminal import watch
+
+    accepted = read_baseline(baseline) if baseline else ()
+    report = run_scan(
+        *paths,
+        limits=Limits(unpacked=unpacked << 20, opcodes=opcodes, seconds=seconds),
+        allow=allow_list(tier).extended(allow),
+        jobs=jobs,
+        watch=None if quiet else lambda reports, total: watch(reports, total, "scanning"),
+    )
+    if write_baseline:
+        accept(write_baseline, report, accepted)
+        typer.echo(f"{write_baseline} written: {len(report.findings)} findings accepted", err=True)
+        raise typer.Exit(2 if report.errors else 0)
+    report = without(report, accepted)
+    if format is Output.TABLE:
+        scan_table.print_report(report, quiet)
+    else:
+        content = as_json(report) if format is Output.JSON else as_sarif(report)
+        json.dump(content, sys.stdout, indent=1)
+        print()
+    raise typer.Exit(report.exit_code if report.files else USAGE)

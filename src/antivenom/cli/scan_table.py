@@ -1,0 +1,76 @@
+"""The report of a scan as people read it: what is wrong first, why, and what to do."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+from rich.console import Console
+
+from antivenom.scan.findings import FileReport, Finding, Report
+from antivenom.scan.part import printable
+from antivenom.scan.rules import RULES, Status
+from antivenom.terminal import console
+
+STYLE = {Status.SAFE: "bold blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
+_LISTED = 20  # safe files that are named one by one
+_PER_FILE = 8  # findings of one file that are printed
+
+
+def print_report(report: Report, quiet: bool) -> None:
+    """Files that are not safe with their findings, the rest in short, and one line that sums up."""
+    out = console(sys.stdout)
+    if not quiet:
+        ranked = sorted(report.files, key=lambda file: list(Status).index(file.status), reverse=True)
+        shown = [file for file in ranked if file.status is not Status.SAFE]
+        safe = [file for file in ranked if file.status is Status.SAFE]
+        accepted = {finding.where.partition("!")[0] for finding in report.accepted}
+        for file in shown + (safe if len(safe) <= _LISTED else []):
+            _print_file(out, file, "accepted" if file.path in accepted and file.status is Status.SAFE else file.status)
+        _print_rules(out, report)
+    counts = {status: sum(file.status is status for file in report.files) for status in reversed(Status)}
+    parts = [f"{count} {status}" for status, count in counts.items() if count]
+    files = f"{len(report.files)} file" + ("s" if len(report.files) != 1 else "")
+    tail = f"; {len(report.accepted)} accepted by the baseline" if report.accepted else ""
+    out.print(f"{files}: {', '.join(parts) or 'nothing to scan'}{tail}", style=STYLE[report.status])
+
+
+def _print_file(out: Console, file: FileReport, verdict: str) -> None:
+    out.print(f"{verdict:<12}", style=STYLE[file.status], end="")
+    out.print(f"{printable(file.path)}  ({file.format}, {_size(file.size)})", soft_wrap=True)
+    if file.error:
+        _wrapped(out, f"could not be read: {file.error}")
+    for finding in file.findings[:_PER_FILE]:
+        _wrapped(out, f"{finding.rule}{_place(finding)}: {finding.what}")
+    if len(file.findings) > _PER_FILE:
+        _wrapped(out, f"and {len(file.findings) - _PER_FILE} more (--format json lists all)")
+
+
+def _print_rules(out: Console, report: Report) -> None:
+    """Each rule that was broken is explained once."""
+    broken = dict.fromkeys(finding.rule for finding in report.findings)
+    if broken:
+        out.print()
+    for rule in broken:
+        out.print(rule, style="bold")
+        _wrapped(out, f"why: {RULES[rule].why}", "    ")
+        _wrapped(out, f"do: {RULES[rule].remedy}", "    ")
+
+
+def _place(finding: Finding) -> str:
+    inner = f" in {finding.inner}" if finding.inner else ""
+    return inner + (f" at byte {finding.offset}" if finding.offset is not None else "")
+
+
+def _wrapped(out: Console, text: str, indent: str = "            ") -> None:
+    for line in textwrap.wrap(text, out.width, initial_indent=indent, subsequent_indent=indent + "  "):
+        out.print(line, soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,0 +1,127 @@
+"""Shadow models: many networks of one architecture, trained at once on different rows of one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from antivenom.data import Dataset
+from antivenom.errors import DataError, NotApplicable
+from antivenom.leakage.likelihood_ratio import logit_scaled
+from antivenom.models.face import Architecture
+from antivenom.models.network import Network, build
+from antivenom.models.stacked import Draws, stacked_logits, unsupported
+from antivenom.models.training import Training
+from antivenom.rng import Streams
+
+
+def halves(models: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """(models, rows) bool: each model trains on exactly half of the rows, each row is in exactly half of the models.
+
+    Models come in pairs that share no row.
+
+    Raises:
+        DataError: an odd number of models or rows.
+    """
+    if models % 2 or rows % 2 or models < 2:
+        raise DataError("even numbers of models and of rows", f"{models} and {rows}", "add or drop one")
+    ranks = np.argsort(rng.random((models // 2, rows)), axis=1)
+    first = np.zeros((models // 2, rows), dtype=bool)
+    np.put_along_axis(first, ranks[:, : rows // 2], True, axis=1)
+    return np.stack([first, ~first], axis=1).reshape(models, rows)
+
+
+def beginnings(
+    architecture: Architecture, shape: tuple[int, ...], classes: int, models: int, streams: Streams
+) -> tuple[Network, Tensor]:
+    """The network, and (models, d) initial weights, each drawn on its own.
+
+    Raises:
+        NotApplicable: an estimator, or a network with a layer that cannot be stacked.
+    """
+    networks = [build(architecture, shape, classes, streams.child("model", i)) for i in range(models)]
+    odd = unsupported(networks[0])
+    if odd:
+        raise NotApplicable("a network of layers that can be stacked", ", ".join(odd), "use MLP or Logistic")
+    return networks[0], torch.stack([network.initial for network in networks])
+
+
+def train_together(
+    network: Network,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    training: Training,
+    generator: torch.Generator,
+    annealed: bool = True,
+) -> Tensor:
+    """(m, d) weights of m models after training from `start` (m, d), model i on x[rows[i]] and y[rows[i]].
+
+    `rows` (m, k) are numbers. The models see nothing of each other: optimisers work weight by weight. `annealed` lets the
+    step size fall to 0 along a half cosine; without it, the noise of the last steps hides what was memorised.
+    """
+    vectors = start.clone().requires_grad_()
+    optimizer = training.optimizer_for(vectors)
+    steps = training.steps(rows.shape[1])
+    for step, batch in enumerate(_batches(rows, training, generator)):
+        if annealed:
+            optimizer.param_groups[0]["lr"] = training.learning_rate * half_cosine(step / steps)
+        draws = Draws([generator] * len(batch), [batch.shape[1]] * len(batch))
+        logits = stacked_logits(network, vectors, x[batch], draws)
+        loss = F.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum") / batch.shape[1]
+        (vectors.grad,) = torch.autograd.grad(loss, vectors)
+        optimizer.step()
+    return vectors.detach()
+
+
+def half_cosine(done: float) -> float:
+    """From 1 to 0 as `done` goes from 0 to 1.
+
+    Reference: Loshchilov and Hutter 2017, arXiv:1608.03983.
+    """
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
+    """(m, b) row numbers of every batch of every epoch, each model in an order of its own."""
+    for _ in range(training.epochs):
+        order = torch.rand(rows.shape, generator=generator, device=rows.device).argsort(1)
+        yield from rows.gather(1, order).split(training.batch_size, dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Shadows:
+    """Models of one architecture, asked together.
+
+    Fields:
+        network: the architecture.
+        vectors: (m, d) the weights of each.
+    """
+
+    network: Network
+    vectors: Tensor
+
+    def logits(self, x: np.ndarray, batch: int = 256) -> Tensor:
+        """(m, n, c) of every model on every row of x (n, ...), dropout off."""
+        rows, m = torch.tensor(x, device=self.vectors.device), len(self.vectors)
+        with torch.no_grad():
+            parts = [
+                stacked_logits(self.network, self.vectors, part.expand(m, *part.shape)) for part in rows.split(batch)
+            ]
+        return torch.cat(parts, dim=1)
+
+    def confidences(self, data: Dataset) -> np.ndarray:
+        """(m, n) logit-scaled confidence of every model in the label of every row."""
+        y = torch.tensor(data.y, device=self.vectors.device)
+        return np.asarray(logit_scaled(self.logits(data.dense), y.expand(len(self.vectors), -1)).cpu().numpy())
+
+    def right(self, data: Dataset) -> np.ndarray:
+        """(m, n) bool: which model answers which row rightly."""
+        return np.asarray(self.logits(data.dense).argmax(-1).cpu().numpy() == data.y)

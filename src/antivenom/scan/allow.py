@@ -1,0 +1,145 @@
+"""Which globals a file may import: exact (module, name) pairs, in tiers, with the note of who reviewed them."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from antivenom.errors import ScanError
+from antivenom.scan.rules import UNLISTED_GLOBAL, UNREVIEWED_GLOBAL, Rule
+from antivenom.scan.stubs import Global
+
+
+class Tier(enum.StrEnum):
+    """How much a file may need."""
+
+    TENSORS = "tensors"
+    VETTED = "vetted"
+
+
+# Packages that are on most machines and were searched for callables: what is not listed of them was not forgotten.
+_SEARCHED = frozenset(sys.stdlib_module_names) | {
+    *("numpy", "scipy", "sklearn", "joblib", "torch", "torchvision", "xgboost", "lightgbm", "catboost", "pandas"),
+    *("tensorflow", "keras", "onnx", "transformers", "huggingface_hub", "safetensors", "dill", "cloudpickle", "skops"),
+    *(
+        "pip",
+        "setuptools",
+        "pkg_resources",
+        "distutils",
+        "wheel",
+        "IPython",
+        "ipykernel",
+        "notebook",
+        "pytest",
+        "_pytest",
+    ),
+    *("requests", "urllib3", "aiohttp", "httpx", "yaml", "jinja2", "click", "typer", "pydantic", "antivenom", "cffi"),
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a name is listed.
+
+    Fields:
+        call: whether it may be called. A class that may not can still be made bare, by `__new__`, and given its state;
+            a function that may not can still be named, as the metric or activation that a model keeps.
+        calls: the number of the argument that it calls itself, which must then be a listed name that may be called.
+        state: the number of the argument whose entries it sets as attributes.
+        items: whether what is put into it as into a dict are its attributes.
+        direct: whether only the stream itself may call it, since the scan looks at its arguments and state.
+    """
+
+    call: bool = True
+    calls: int | None = None
+    state: int | None = None
+    items: bool = False
+    direct: bool = False
+
+
+PLAIN = Terms()
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """Globals reviewed and found harmless for every argument.
+
+    Fields:
+        names: module -> name -> terms.
+    """
+
+    names: Mapping[str, Mapping[str, Terms]]
+
+    def judge(self, wanted: Global) -> Rule | None:
+        """The rule that `wanted` breaks; None if it is listed."""
+        if wanted.name in self.names.get(wanted.module, ()):
+            return None
+        return UNLISTED_GLOBAL if wanted.module.partition(".")[0] in _SEARCHED else UNREVIEWED_GLOBAL
+
+    def terms(self, wanted: Global) -> Terms:
+        """On what terms `wanted` is listed; what is not listed has its finding already and may do anything."""
+        names = self.names.get(wanted.module)
+        return PLAIN if names is None else names.get(wanted.name, PLAIN)
+
+    def extended(self, files: Iterable[Path]) -> AllowList:
+        """This list and those of a team's files. Raises ScanError if a file says no module, names or note."""
+        merged = dict(self.names)
+        for file in files:
+            _merge(merged, _read(str(file), _content(file)))
+        return AllowList(merged)
+
+
+_Names = dict[str, Mapping[str, Terms]]
+
+
+@cache
+def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
+    """The list that comes with antivenom."""
+    folder = resources.files("antivenom.scan") / "lists"
+    merged: _Names = {}
+    for name in ("tensors",) if tier is Tier.TENSORS else ("tensors", "vetted"):
+        _merge(merged, _read(name, (folder / f"{name}.toml").read_text("utf-8")))
+    return AllowList(merged)
+
+
+def _merge(into: _Names, more: Mapping[str, Mapping[str, Terms]]) -> None:
+    for module, names in more.items():
+        into[module] = {**into.get(module, {}), **names}
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScanError("an allow list in TOML", str(error)).at(str(file)) from error
+
+
+def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
+    try:
+        entries = tomllib.loads(text).get("allow", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ScanError("an allow list in TOML", str(error)).at(where) from error
+    found: _Names = {}
+    for entry in entries:
+        terms = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
+        match entry:
+            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _are_terms(terms):
+                _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
+            case _:
+                raise ScanError(
+                    "entries of module, names and note, and the terms call, calls, state, items, direct if need be",
+                    repr(entry)[:80],
+                    "[[allow]] needs the first three; the note says why",
+                ).at(where)
+    return found
+
+
+def _are_terms(found: Mapping[str, object]) -> bool:
+    kinds = {"call": bool, "calls": int, "state": int, "items": bool, "direct": bool}
+    return all(type(value) is kinds.get(key) for key, value in found.items())

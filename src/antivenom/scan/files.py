@@ -1,0 +1,136 @@
+"""From paths to a report: which files there are, one scan each, in parallel."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+from antivenom.errors import ScanError
+from antivenom.scan.allow import AllowList, allow_list
+from antivenom.scan.findings import FileReport, Report
+from antivenom.scan.formats import identify, look
+from antivenom.scan.limits import Limits, Meter
+from antivenom.scan.part import Part
+from antivenom.scan.view import View
+
+STDIN = "-"
+_STDIN_BYTES = 1 << 30  # what is read from a pipe, which cannot be looked at in place
+
+
+def scan(
+    *paths: str | Path,
+    limits: Limits | None = None,
+    allow: AllowList | None = None,
+    jobs: int = 1,
+    watch: Callable[[Iterable[FileReport], int], Iterable[FileReport]] | None = None,
+) -> Report:
+    """What is in model files, without running, importing or writing anything.
+
+    Fields:
+        paths: files, folders (with all that is in them; links are not followed out of them) or "-" for standard input.
+        limits: how much work one file may cause.
+        allow: the globals that pickles may import; the vetted tier if absent.
+        jobs: processes; 0 is one per core. A script that asks for more than one needs `if __name__ == "__main__":`.
+        watch: wraps the stream of reports and is told how many will come, as a progress bar does.
+
+    Raises ScanError for a path that is not there.
+    """
+    files = [file for path in paths for file in _files(path)]
+    one = partial(scan_file, limits=limits or Limits(), allow=allow or allow_list())
+    reports = _each(one, files, jobs or os.cpu_count() or 1)
+    return Report(tuple(watch(reports, len(files)) if watch else reports))
+
+
+def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
+    """The report of one file; a file that cannot be read is an error in it."""
+    try:
+        if path == STDIN:
+            data = sys.stdin.buffer.read(_STDIN_BYTES + 1)
+            if len(data) > _STDIN_BYTES:
+                return FileReport(path, "unknown", len(data), error="more than 1 GiB on standard input: scan a file")
+            return scan_view(View(data), path, limits, allow)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return FileReport(path, "unknown", 0, error=error.strerror or str(error))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return FileReport(path, "unknown", 0, error="not a regular file")
+        return scan_view(View.of_file(descriptor), path, limits, allow)
+    except OSError as error:
+        return FileReport(path, "unknown", 0, error=error.strerror or str(error))
+    finally:
+        os.close(descriptor)
+
+
+def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
+    """The report of bytes that are already at hand."""
+    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
+    findings = tuple(look(part))
+    return FileReport(where, _format(view), len(view), findings, view.sha256() if findings else "")
+
+
+def _format(view: View) -> str:
+    """What the content is called in a report; a failure here is a finding of `look`."""
+    try:
+        return "+".join(dict.fromkeys(each.name for each in identify(view)))
+    except Exception:
+        return "unknown"
+
+
+def _files(path: str | Path) -> Iterator[str]:
+    if str(path) == STDIN:
+        yield STDIN
+        return
+    path = Path(path)
+    if path.is_dir():
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            yield from (os.path.join(folder, name) for name in sorted(names))
+    elif path.exists() or path.is_symlink():
+        yield str(path)
+    else:
+        raise ScanError("a file or folder", f"{path}, which is not there", "check the path")
+
+
+def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iterator[FileReport]:
+    if jobs == 1 or len(files) < 4:
+        yield from map(one, files)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork copies the locks that other threads hold
+    pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=_prepare)
+    done = 0
+    try:
+        for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
+            done += 1
+            yield report
+    except BrokenProcessPool:
+        lost = "a scanning process died, for want of memory perhaps: scan again with one job"
+        for path in files[done:]:
+            done += 1
+            yield FileReport(path, "unknown", 0, error=lost)
+    finally:
+        for process in list((pool._processes or {}).values()) if done < len(files) else ():
+            process.kill()  # interrupted: nobody waits for the rest
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """In each process: leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

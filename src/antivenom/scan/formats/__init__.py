@@ -1,0 +1,119 @@
+"""What a part is, told by its content and never by its name, and which check looks into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import (
+    arrays,
+    checkpoints,
+    claims,
+    documents,
+    gguf,
+    hdf5,
+    images,
+    onnx,
+    pickles,
+    plain,
+    programs,
+    safetensors,
+    sentencepiece,
+    sevenzip,
+    streams,
+    tars,
+    tensorflow,
+    tflite,
+    ubjson,
+    zips,
+)
+from antivenom.scan.limits import LimitReached
+from antivenom.scan.part import Part
+from antivenom.scan.reader import Fault
+from antivenom.scan.rules import SCAN_ERROR, UNKNOWN_FORMAT
+from antivenom.scan.view import View
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of content.
+
+    Fields:
+        name: as reports show it.
+        matches: whether bytes are of this kind; cheap, reads the beginning or the end only.
+        check: yields the findings; raises LimitReached.
+    """
+
+    name: str
+    matches: Callable[[View], bool]
+    check: Callable[[Part], Iterator[Finding]]
+
+
+def _unknown(part: Part) -> Iterator[Finding]:
+    if not claims.is_claimed(part):
+        yield part.finding(UNKNOWN_FORMAT, f"content that begins with {part.view.read(0, 8).hex(' ')}")
+
+
+# All that match are looked into: a file that two loaders read in two ways is judged in both.
+SIGNED: tuple[Format, ...] = (
+    Format("zip", zips.matches, zips.check),
+    Format("tar", tars.matches, tars.check),
+    *(Format(kind, streams.matcher(kind), streams.checker(kind)) for kind in streams.KINDS),
+    Format("7z", sevenzip.matches, sevenzip.check),
+    Format("npy", arrays.matches, arrays.check),
+    Format("pickle", pickles.is_binary, pickles.check),
+    Format("pickle", pickles.is_old, pickles.check),
+    Format("safetensors", safetensors.matches, safetensors.check),
+    Format("gguf", gguf.matches, gguf.check),
+    Format("hdf5", hdf5.matches, hdf5.check),
+    Format("onnx", onnx.matches, onnx.check),
+    Format("savedmodel", tensorflow.is_saved_model, tensorflow.check_saved_model),
+    Format("tensorflow graph", tensorflow.is_graph, tensorflow.check_graph),
+    Format("keras metadata", tensorflow.is_keras_metadata, tensorflow.check_keras_metadata),
+    Format("tensorflow checkpoint", checkpoints.matches, checkpoints.check),
+    Format("fingerprint", checkpoints.is_fingerprint, checkpoints.check),
+    Format("tflite", tflite.matches, tflite.check),
+    Format("sentencepiece", sentencepiece.matches, sentencepiece.check),
+    Format("ubjson", ubjson.matches, ubjson.check),
+    Format("json", documents.matches, documents.check),
+    Format("program", programs.matches, programs.check),
+    Format("image", images.matches, images.check),
+)
+# Told by trying; the first that matches decides.
+UNSIGNED: tuple[Format, ...] = (
+    Format("empty", lambda view: len(view) == 0, lambda part: iter(())),
+    Format("text", plain.is_text, plain.check),
+    Format("unknown", lambda view: True, _unknown),
+)
+
+
+def identify(view: View) -> tuple[Format, ...]:
+    """The formats that a part can be read as."""
+    found = tuple(each for each in SIGNED if each.matches(view))
+    return found or (next(each for each in UNSIGNED if each.matches(view)),)
+
+
+def look(part: Part) -> Iterator[Finding]:
+    """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
+    try:
+        kinds = identify(part.view)
+    except Exception as error:
+        yield part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}")
+        return
+    try:
+        for each in kinds:
+            yield from _guarded(part, each)
+    except LimitReached as limit:
+        yield part.reached(limit)
+
+
+def _guarded(part: Part, kind: Format) -> Iterator[Finding]:
+    try:
+        yield from kind.check(part)
+    except LimitReached:
+        raise
+    except Fault as fault:
+        yield part.finding(fault.rule, fault.detail)
+    except (Exception, RecursionError) as error:  # a check that fails must never read as "safe"
+        yield part.finding(SCAN_ERROR, f"{kind.name}: {type(error).__name__}: {error}")

@@ -1,0 +1,96 @@
+"""JSON: told apart by what its objects say, wherever they stand in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import exported, huggingface, keras, plain, skops
+from antivenom.scan.limits import LimitReached
+from antivenom.scan.part import Part
+from antivenom.scan.reader import malformed
+from antivenom.scan.rules import MALFORMED
+from antivenom.scan.view import View
+
+_BLANK = b" \t\r\n"
+_WINDOW = 1 << 16
+_FOLLOWING = {b"{": frozenset((b'"', b"}")), b"[": frozenset(bytes((byte,)) for byte in b'[{"]0123456789-tfnNI')}
+_LONGEST = 1 << 26
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _Repeated(ValueError):
+    """An object that says one key twice: readers disagree which value counts."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of distinct keys. Raises ValueError if a key is there twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Repeated("a key that is there twice")
+    return found
+
+
+def matches(view: View) -> bool:
+    """Whether the content begins as a JSON object or array and is text."""
+    opening, at = _next(view, 3 if view.read(0, 3) == b"\xef\xbb\xbf" else 0)
+    if opening not in (b"{", b"["):
+        return False
+    following, _ = _next(view, at)
+    return following in _FOLLOWING[opening] and plain.is_text(view)
+
+
+def _next(view: View, at: int) -> tuple[bytes, int]:
+    """The next byte that is not blank, and where the one after it lies."""
+    while window := view.read(at, 64 if at < 64 else _WINDOW):
+        if rest := window.lstrip(_BLANK):
+            return rest[:1], at + len(window) - len(rest) + 1
+        at += len(window)
+    return b"", at
+
+
+def check(part: Part) -> Iterator[Finding]:
+    """What the objects of one or more JSON documents ask of a loader; text that is none is judged as text."""
+    if len(part.view) > _LONGEST:
+        raise LimitReached("bytes of JSON", _LONGEST)
+    part.meter.spend("unpacked", len(part.view))
+    try:
+        text = part.view.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise malformed(f"JSON that is no UTF-8: {error.reason} at {error.start}") from None
+    try:
+        for document in _documents(text):
+            yield from _objects(part, document)
+    except RecursionError:
+        raise LimitReached("nested JSON values", 1000) from None
+    except ValueError as error:
+        if isinstance(error, _Repeated) or text.lstrip().startswith("{"):  # prose may begin with a bracket
+            yield part.finding(MALFORMED, f"JSON that does not parse: {error}")
+        yield from plain.check(part)
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """The values of JSON, or of JSON lines."""
+    decoder, at = json.JSONDecoder(object_pairs_hook=unique), 0
+    while at < len(text):
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        if at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            yield value
+
+
+def _objects(part: Part, document: Any) -> Iterator[Finding]:
+    """The findings of every object in a document; the walk needs no recursion."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        part.meter.spend("opcodes", len(value) if isinstance(value, (dict, list)) else 1)
+        if isinstance(value, dict):
+            for dialect in (keras, skops, huggingface, exported):
+                yield from dialect.check_object(part, value)
+            value = list(value.values())
+        if isinstance(value, list):
+            waiting.extend(each for each in value if isinstance(each, (dict, list)))

@@ -1,0 +1,107 @@
+"""The size of an array's items, from the descriptions that numpy writes."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from antivenom.scan.stubs import Global, Instance, Mapping
+
+OBJECTS = -1  # items are pickled objects, of no fixed size
+_PLAIN = re.compile(r"[<>|=]?([?biufcSUVmMO])(\d*)(\[\w+\])?")
+
+
+def of_description(description: Any) -> int | None:
+    """Bytes per item of a header's `descr`; OBJECTS if it holds objects; None if it is not understood."""
+    match description:
+        case str():
+            return _of_code(description)
+        case [*fields] | (*fields,) if fields and all(isinstance(f, tuple) and len(f) in (2, 3) for f in fields):
+            if any(isinstance(field[1], tuple) for field in fields):
+                return None
+            sizes = [of_description(field[1]) for field in fields]
+            if OBJECTS in sizes:
+                return OBJECTS
+            if None in sizes:
+                return None
+            shapes = [field[2] if len(field) == 3 else () for field in fields]
+            shapes = [(shape,) if isinstance(shape, int) else shape for shape in shapes]
+            if not all(isinstance(shape, tuple) and all(isinstance(n, int) for n in shape) for shape in shapes):
+                return None
+            return sum(size * math.prod(shape) for size, shape in zip(sizes, shapes, strict=True) if size is not None)
+    return None
+
+
+def _of_code(code: str) -> int | None:
+    match = _PLAIN.fullmatch(code)
+    if not match:
+        return None
+    kind, width = match[1], match[2]
+    if kind == "O":
+        return OBJECTS
+    if kind == "?":
+        return 1
+    if not width:
+        return None
+    return int(width) * (4 if kind == "U" else 1)
+
+
+def of_stub(dtype: Any) -> int | None:
+    """Bytes per item of a pickled `numpy.dtype`; OBJECTS if it holds objects; None if it is not understood."""
+    match dtype:
+        case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=None):
+            return _of_code(code)
+        case Instance(maker=Global(module="numpy", name="dtype")):
+            return dtype.size
+    return None
+
+
+def measure(dtype: Instance) -> bool:
+    """Set the size of a pickled type that has just been given its state; whether the state may be believed.
+
+    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy believes it: a field
+    that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
+    state that contradicts itself, or types within that are not complete yet, are not understood.
+    """
+    if dtype.rebuilt:  # what was read by its first state would no longer hold
+        dtype.size = None
+        return False
+    match dtype.arguments, dtype.state:
+        case (str() as code, *_), (_, _, None, None, None, int(width), _, int(flags), *_):
+            size = _of_code(code)
+            fits = width in (-1, size) and (size == OBJECTS) == bool(flags & 1)
+            dtype.size = size if fits else None
+            return fits and (size is not None or code == "V0")
+        case (str() as code, *_), (_, _, (base, tuple(shape)), None, None, int(width), _, int(flags), *_):
+            if width == _of_code(code) == _of_array(base, shape) and not flags & 1:
+                dtype.size = width
+        case (str() as code, *_), (_, _, None, tuple(names), Mapping() as fields, int(width), _, int(flags), *_):
+            if width == _of_code(code):
+                dtype.size = _of_record(names, fields, width, flags)
+    return dtype.size is not None
+
+
+def _of_array(base: Any, shape: tuple[Any, ...]) -> int | None:
+    if not (_is_complete(base) and all(isinstance(n, int) and n >= 0 for n in shape)):
+        return None
+    return None if base.size in (None, OBJECTS) else base.size * math.prod(shape)
+
+
+def _of_record(names: tuple[Any, ...], fields: Mapping, width: int, flags: int) -> int | None:
+    sizes = []
+    for name in names:
+        match fields.items.get(name):
+            case (Instance() as inner, int(offset), *_) if _is_complete(inner) and inner.size is not None:
+                sizes.append(inner.size)
+                if not 0 <= offset <= width - (8 if inner.size == OBJECTS else inner.size):
+                    return None
+            case _:
+                return None
+    if len(fields.items) != len(names) or (OBJECTS in sizes) != bool(flags & 1):
+        return None
+    return OBJECTS if OBJECTS in sizes else width
+
+
+def _is_complete(dtype: Any) -> bool:
+    return isinstance(dtype, Instance) and dtype.state is not None

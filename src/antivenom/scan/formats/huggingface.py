@@ -1,0 +1,70 @@
+"""Hugging Face repositories: JSON that sends the loader to Python files, to named classes or to a chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import names, templates
+from antivenom.scan.part import Part
+from antivenom.scan.rules import REMOTE_CODE, UNTRUSTED_TYPE
+
+_LIBRARIES = frozenset({"transformers", "diffusers", "peft", "sentence_transformers", "timm", "optimum", "tokenizers"})
+_PIPELINES = frozenset(
+    {"stable_diffusion", "latent_diffusion", "onnxruntime", "paint_by_example", "kandinsky", "deepfloyd_if"}
+)
+
+
+def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
+    """The findings of one object's keys."""
+    for key in ("auto_map", "custom_pipelines"):
+        if value.get(key):
+            names_ = ", ".join(sorted(map(str, _leaves(value[key]))))
+            yield part.finding(REMOTE_CODE, f"{key} names {names_}", name=key)
+    for key in ("chat_template", "chat_templates"):
+        for text in _leaves(value.get(key)):
+            if isinstance(text, str):
+                yield from templates.check(part, text, key)
+    yield from _named(part, value)
+    if "_diffusers_version" in value:
+        yield from _components(part, value)
+    if {"idx", "name", "path", "type"} <= value.keys() and not str(value["type"]).startswith("sentence_transformers."):
+        yield part.finding(REMOTE_CODE, f"a module of the type {value['type']}", name=value["type"])
+
+
+def _named(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
+    """Targets of Hydra and of PEFT: dotted names that are imported, and called."""
+    target = value.get("_target_")
+    mapping = value.get("auto_mapping")
+    if isinstance(mapping, dict) and mapping.get("parent_library"):
+        library = str(mapping["parent_library"])
+        if library.partition(".")[0] not in _LIBRARIES:
+            target = f"{library}.{mapping.get('base_model_class')}"
+    if isinstance(target, str):
+        module, _, name = target.rpartition(".")
+        if (rule := names.judge(part, module, name)) is not None:
+            yield part.finding(rule, f"asks the loader to call {target}", name=target)
+
+
+def _components(part: Part, index: dict[str, Any]) -> Iterator[Finding]:
+    """The parts of a diffusion pipeline: pairs of a library and a class; another library is a file of the repository."""
+    if isinstance(index.get("_class_name"), list):
+        yield part.finding(REMOTE_CODE, f"a pipeline of the repository: {index['_class_name']}", name="_class_name")
+    for key, pair in index.items():
+        match pair:
+            case [str(library), str(name)] if key != "_class_name" and library not in _LIBRARIES | _PIPELINES:
+                yield part.finding(UNTRUSTED_TYPE, f"{key} is {library}.{name}", name=f"{library}.{name}")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands at the ends of a nested value, unless nothing is there; a few levels are all that loaders know."""
+    waiting = [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, dict):
+            waiting.extend(here.values())
+        elif isinstance(here, list):
+            waiting.extend(here)
+        elif here is not None:
+            yield here

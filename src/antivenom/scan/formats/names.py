@@ -1,0 +1,52 @@
+"""Names that a file other than a pickle asks its loader to import."""
+
+from __future__ import annotations
+
+import sys
+
+from antivenom.scan.part import Part
+from antivenom.scan.rules import IMPORTED_NAME, UNTRUSTED_TYPE, Rule
+from antivenom.scan.stubs import Global
+
+# They import or fetch what their arguments name, whatever the module is called.
+_REACHING = frozenset(
+    [
+        "get_file",
+        "load_model",
+        "load_weights",
+        "model_from_json",
+        "model_from_config",
+        "model_from_yaml",
+        "save_model",
+        "save_weights",
+        "load_img",
+        "save_img",
+        "enable_unsafe_deserialization",
+        "deserialize_keras_object",
+        "func_load",
+        "get_method",
+        "get_class",
+        "get_object",
+        "import_module",
+        "locate",
+        "load_class",
+        "run_command",
+        "run_shell",
+        "system",
+        "popen",
+        "eval",
+        "exec",
+        "compile",
+        "open",
+        "getattr",
+        "setattr",
+    ]
+)
+
+
+def judge(part: Part, module: str, name: str) -> Rule | None:
+    """The rule that importing `module.name` breaks; None if the allow list has it."""
+    if part.allow.judge(Global(module, name)) is None:
+        return None
+    own = module.partition(".")[0] in sys.stdlib_module_names
+    return IMPORTED_NAME if own or name.rpartition(".")[2] in _REACHING else UNTRUSTED_TYPE

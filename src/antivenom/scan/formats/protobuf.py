@@ -1,0 +1,88 @@
+"""Protocol buffers by their wire format alone: messages are walked field by field, tensors are stepped over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from antivenom.scan.limits import LimitReached, Limits, Meter
+from antivenom.scan.reader import Fault, malformed
+from antivenom.scan.view import View
+
+VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5  # the wire types in use; groups are of the past
+_WINDOW = 1 << 14
+_BATCH = 256
+
+
+def fields(view: View, meter: Meter, kinds: Mapping[int, int] | None = None) -> Iterator[tuple[int, int, int | View]]:
+    """Number, wire type and value of each field. Raises Fault where the bytes are no message.
+
+    A number in `kinds` must have that wire type: parsers skip a known field of another type, so two of them could
+    read two different messages.
+    """
+    at, size, first, data, seen = 0, len(view), 0, b"", 0
+    while at < size:
+        if at + 20 > first + len(data) < size or not data:
+            first, data = at, view.read(at, _WINDOW)
+        tag, after = _varint(data, at - first)
+        number, wire = tag >> 3, tag & 7
+        if not number or number > 0x1FFFFFFF or (kinds and kinds.get(number, wire) != wire):
+            raise malformed(f"field {number} of wire type {wire} at {at}")
+        value: int | View
+        if wire == VARINT:
+            value, after = _varint(data, after)
+            at = first + after
+        else:
+            length = {WIDE: 8, NARROW: 4}.get(wire, -1)
+            if wire == BYTES:
+                length, after = _varint(data, after)
+            begin = first + after
+            if length < 0 or length > size - begin:
+                raise malformed(f"field {number} of wire type {wire} at {at} does not fit its message")
+            value, at = view.within(begin, length), begin + length
+        seen += 1
+        if seen % _BATCH == 0:
+            meter.spend("opcodes", _BATCH)
+        yield number, wire, value
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, at
+        shift += 7
+    raise malformed("a number without an end")
+
+
+def shape(view: View) -> dict[int, int]:
+    """The wire type of each field number of a message; empty if the bytes are no message."""
+    found: dict[int, int] = {}
+    try:
+        for number, wire, _ in fields(view, Meter(Limits(opcodes=1_000_000))):
+            if found.setdefault(number, wire) != wire:
+                return {}
+    except (Fault, LimitReached):
+        return {}
+    return found
+
+
+def first(view: View, wanted: int) -> View:
+    """The first field of that number; empty if there is none, or if it is a number itself."""
+    try:
+        found = next(value for number, _, value in fields(view, Meter(Limits())) if number == wanted)
+    except (Fault, LimitReached, StopIteration):
+        return View(b"")
+    return found if isinstance(found, View) else View(b"")
+
+
+def text(value: int | View, longest: int = 1 << 16) -> str:
+    """A string field. Raises Fault if it is none."""
+    if isinstance(value, int) or len(value) > longest:
+        raise malformed("a name that is no text")
+    try:
+        return value.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise malformed("a name that is no UTF-8") from None

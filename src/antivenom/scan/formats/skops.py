@@ -1,0 +1,83 @@
+"""skops: a tree of typed nodes in JSON. Each type it names is imported, so each is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import names
+from antivenom.scan.part import Part
+from antivenom.scan.rules import MALFORMED, UNTRUSTED_TYPE
+
+# Loaders that make plain values and ignore the class, or check it themselves.
+_VALUES = frozenset(
+    [
+        "DictNode",
+        "ListNode",
+        "SetNode",
+        "TupleNode",
+        "BytesNode",
+        "BytearrayNode",
+        "SliceNode",
+        "JsonNode",
+        "NdArrayNode",
+        "MaskedArrayNode",
+        "DTypeNode",
+        "RandomStateNode",
+        "DefaultDictNode",
+        "SparseMatrixNode",
+        "CachedNode",
+    ]
+)
+_IMPORTING = frozenset(
+    [
+        "ObjectNode",
+        "TypeNode",
+        "FunctionNode",
+        "ConstructorFromReduceNode",
+        "TreeNode",
+        "LossNode",
+        "RandomGeneratorNode",
+        "_DictWithDeprecatedKeysNode",
+        "QuantileForestNode",
+        "PartialNode",
+        "MethodNode",
+        "OperatorFuncNode",
+        "ZoneInfoNode",
+    ]
+)
+_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
+
+
+def check_object(part: Part, node: dict[str, Any]) -> Iterator[Finding]:
+    """The findings of one object, if it is such a node."""
+    loader, module, name = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
+    if not isinstance(loader, str):
+        return
+    if loader not in _VALUES | _IMPORTING:
+        yield part.finding(UNTRUSTED_TYPE, f"a node for the unknown loader {loader}", name=loader)
+    if not isinstance(module, str) or not isinstance(name, str):
+        if loader not in ("CachedNode", "JsonNode"):
+            yield part.finding(MALFORMED, f"a {loader} without a type")
+        return
+    rule = names.judge(part, module, name)
+    if (module, name) in (("operator", "attrgetter"), ("operator", "itemgetter")):
+        rule = UNTRUSTED_TYPE  # they call nothing, but whoever calls them reads what the file names
+    if rule is not None and not (loader == "JsonNode" or (loader == "PartialNode" and name == "partial")):
+        yield part.finding(rule, f"a {loader} of {module}.{name}", name=f"{module}.{name}")
+    content = node.get("content")
+    if loader == "MethodNode":
+        method = content.get("func") if isinstance(content, dict) else None
+        yield part.finding(UNTRUSTED_TYPE, f"takes the method {method} of a {name}", name=f"{module}.{name}.{method}")
+    if loader == "RandomGeneratorNode" and (kind := _generator(content)) not in _GENERATORS:
+        yield part.finding(UNTRUSTED_TYPE, f"calls numpy.random.{kind}", name=f"numpy.random.{kind}")
+
+
+def _generator(content: Any) -> str:
+    """The bit generator, which is named by a text and looked up in numpy.random."""
+    try:
+        return str(json.loads(content["bit_generator"]["content"]["bit_generator"]["content"]))
+    except (KeyError, TypeError, ValueError):
+        return "?"

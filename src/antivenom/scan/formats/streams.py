@@ -1,0 +1,123 @@
+"""Compressed streams: unpacked in memory, within limits, and looked into."""
+
+from __future__ import annotations
+
+import bz2
+import importlib
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.limits import LimitReached
+from antivenom.scan.part import Part
+from antivenom.scan.reader import malformed
+from antivenom.scan.rules import MALFORMED, NO_PARSER, TRAILING_STREAM
+from antivenom.scan.view import View
+
+_CHUNK = 1 << 18
+_FREE = 1 << 20  # bytes out before the ratio is looked at
+
+
+class Decompressor(Protocol):
+    """What zlib, bz2, lzma and lz4 have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes | None: ...  # None of lz4's
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class Behind(Exception):
+    """Bytes behind the end of a compressed stream: what was unpacked, and how many."""
+
+
+def unpack(part: Part, packed: View, new: Callable[[], Any], joined: bool = False) -> View:
+    """All that `packed` holds; with `joined`, streams that follow one another are read as one, as gzip does.
+
+    Raises Fault if it is cut short, Behind if there are bytes behind its end, LimitReached if it grows too much.
+    """
+    out, at, engine = bytearray(), 0, new()
+    pending = b""
+    while True:
+        if engine.eof:
+            rest = len(engine.unused_data or b"") + len(packed) - at
+            if not rest:
+                return View(bytes(out))
+            if not joined:
+                raise Behind(View(bytes(out)), rest)
+            at, pending, engine = len(packed) - rest, b"", new()
+        if not pending and getattr(engine, "needs_input", True):
+            pending = packed.read(at, _CHUNK)
+            at += len(pending)
+            if not pending:
+                raise malformed("a compressed stream that is cut short")
+        piece = engine.decompress(pending, _CHUNK)
+        pending = getattr(engine, "unconsumed_tail", b"")
+        out += piece
+        part.meter.spend("unpacked", len(piece))
+        if len(out) > _FREE and len(out) > part.meter.limits.ratio * max(at, 1):
+            raise LimitReached("ratio", part.meter.limits.ratio)
+
+
+def _lz4() -> Any:
+    return importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+
+
+def _zstd() -> Any:
+    return importlib.import_module("compression.zstd").ZstdDecompressor()  # Python 3.14
+
+
+# name: (signature, how to unpack, whether streams may follow one another)
+_KINDS: dict[str, tuple[tuple[bytes, ...], Callable[[], Any], bool]] = {
+    "gzip": ((b"\x1f\x8b",), lambda: zlib.decompressobj(31), True),
+    "bzip2": ((b"BZh",), bz2.BZ2Decompressor, True),
+    "xz": ((b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), True),
+    "lzma": ((b"\x5d\x00\x00",), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE), False),
+    "zlib": ((b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), zlib.decompressobj, False),
+    "lz4": ((b"\x04\x22\x4d\x18",), _lz4, True),
+    "zstd": ((b"\x28\xb5\x2f\xfd",), _zstd, True),
+}
+
+
+def matcher(kind: str) -> Callable[[View], bool]:
+    """Whether content begins as `kind` does."""
+    return _is_zlib if kind == "zlib" else lambda view: view.read(0, 6).startswith(_KINDS[kind][0])
+
+
+def _is_zlib(view: View) -> bool:
+    """Two bytes are a weak signature: text may begin with them, but then it does not unpack."""
+    if not view.read(0, 2).startswith(_KINDS["zlib"][0]):
+        return False
+    try:
+        zlib.decompressobj().decompress(view.read(0, 256), 1)
+    except zlib.error:
+        return False
+    return True
+
+
+def checker(kind: str) -> Callable[[Part], Iterator[Finding]]:
+    """The findings in a stream of `kind`."""
+    _, new, joined = _KINDS[kind]
+
+    def check(part: Part) -> Iterator[Finding]:
+        try:
+            view = unpack(part, part.view, new, joined)
+        except ImportError as error:
+            yield part.finding(NO_PARSER, f"{kind} needs the package {error.name}")
+            return
+        except Behind as behind:
+            view, rest = behind.args
+            yield part.finding(TRAILING_STREAM, f"{rest} bytes behind the {kind} stream", len(part.view) - rest)
+            yield from part.inside(part.view.within(len(part.view) - rest), f"<after {kind}>")
+        except (zlib.error, OSError, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
+            yield part.finding(MALFORMED, f"a broken {kind} stream: {error}")
+            return
+        yield from part.inside(view, f"<{kind}>")
+
+    return check
+
+
+KINDS = tuple(_KINDS)

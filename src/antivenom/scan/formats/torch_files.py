@@ -1,0 +1,149 @@
+"""PyTorch files: what its zip archives and its older streams let a pickle refer to besides globals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from antivenom.scan.findings import Finding
+from antivenom.scan.formats import torchscript
+from antivenom.scan.formats.pickles import Judge, findings_of, run
+from antivenom.scan.part import Part
+from antivenom.scan.rules import PERSISTENT_ID, TRAILING_STREAM
+from antivenom.scan.stubs import OPAQUE, Global
+from antivenom.scan.view import View
+
+if TYPE_CHECKING:
+    from antivenom.scan.formats.zips import Archive
+
+_LIST = 1 << 26  # bytes of an exported program's list of weights that are read
+MAGIC = 0x1950A86A20F9469CFC6C  # what the first of an older file's five streams stands for
+_ITEM = {  # bytes per item of a storage
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+    "ComplexDoubleStorage": 16,
+    "ComplexFloatStorage": 8,
+    "QUInt8Storage": 1,
+    "QInt8Storage": 1,
+    "QInt32Storage": 4,
+    "QUInt4x2Storage": 1,
+    "QUInt2x4Storage": 1,
+    "UntypedStorage": 1,
+}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A tensor's memory, as a persistent id names it: its key and its bytes."""
+
+    key: str
+    size: int
+
+
+class StorageJudge(Judge):
+    """A judge that knows the persistent ids of PyTorch."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self.storages: dict[str, Storage] = {}
+
+    def persistent(self, identity: Any, at: int) -> Any:
+        match identity:
+            case ("storage", Global(name=kind), str(key), _, int(count), *_) if kind in _ITEM and count >= 0:
+                self.storages[key] = Storage(key, count * _ITEM[kind])
+            case ("module", Global() as kind, *_):
+                return kind  # its source text is compared with the installed one, and a difference is a warning
+            case _:
+                self.add(PERSISTENT_ID, "a persistent id that is no storage", at)
+        return OPAQUE
+
+
+class CompiledJudge(StorageJudge):
+    """A judge for TorchScript, whose own unpickler knows `__torch__` types of the archive and a few constructors."""
+
+    def imported(self, wanted: Global) -> None:
+        if wanted.module == "torch.jit._pickle" or wanted.module.split(".")[0] == "__torch__":
+            self.imports += 1
+            return
+        super().imported(wanted)
+
+
+def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[str]]:
+    """The findings in the pickles of a PyTorch archive; returns the names of entries that are looked into hereby.
+
+    An archive that has none is left to the other checks. Tensors are skipped by their offset, never read.
+    """
+    from antivenom.scan.formats.zips import content
+
+    members = {member.name: member for member in archive.members}
+    compiled = any(name.split("/")[1:2] == ["code"] for name in members)
+    done: set[str] = set()
+    for name, member in members.items():
+        folder, _, base = name.rpartition("/")
+        if base.endswith(("_weights_config.json", "_constants_config.json")) and not member.flags & 1:
+            raw = (f"{folder}/{each}" for each in _raw(content(part, member)))
+            done |= {place for place in raw if place in members and members[place].method == 0}
+        if compiled and "/code/" in name and base.endswith(".py") and not member.flags & 1:
+            yield from torchscript.check(part.within(content(part, member), name))
+            done.add(name)
+        kind = {"data.pkl": "data", "constants.pkl": "constants", "traced_inputs.pkl": "traced_inputs"}.get(base)
+        if (kind is None and not (compiled and base.endswith(".debug_pkl"))) or member.flags & 1:
+            continue
+        inner = part.within(content(part, member), name)
+        judge = CompiledJudge(inner) if compiled else StorageJudge(inner)
+        end, _ = run(judge)
+        done.add(name)
+        if 0 <= end < len(inner.view):
+            judge.add(TRAILING_STREAM, f"{len(inner.view) - end} bytes after STOP", end)
+        yield from findings_of(judge)
+        for storage in judge.storages.values():
+            place = f"{folder}/{kind}/{storage.key}"
+            if place not in members:
+                yield inner.finding(PERSISTENT_ID, f"a storage without its entry: {place}")
+            elif members[place].method == 0 and members[place].size >= storage.size:
+                done.add(place)
+    return done
+
+
+def _raw(view: View) -> Iterator[str]:
+    """The entries that a `torch.export` archive's list of weights says to be raw numbers, which its loader copies."""
+    try:
+        listed = json.loads(view.read(0, _LIST))["config"].values()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    for entry in listed:
+        match entry:
+            case {"path_name": str(name), "use_pickle": False}:
+                yield name
+
+
+def check_stream(part: Part) -> Iterator[Finding]:
+    """The findings of the older format: five pickles, then the raw storages, to the last byte."""
+    judge, at = StorageJudge(part), 0
+    for _ in range(5):
+        at, _ = run(judge, at)
+        if at < 0:
+            break
+    if at >= 0:
+        end = at + sum(8 + storage.size for storage in judge.storages.values())
+        if end != len(part.view):
+            judge.add(TRAILING_STREAM, f"{len(part.view) - at} bytes of tensors where {end - at} are announced", at)
+    yield from findings_of(judge)
+
+
+def check_tar(part: Part) -> Iterator[Finding]:
+    """The findings of a member of the oldest format: any pickles that follow one another."""
+    judge, at = StorageJudge(part), 0
+    while 0 <= at < len(part.view):
+        at, _ = run(judge, at)
+    yield from findings_of(judge)

@@ -1,0 +1,450 @@
+"""An exact pickle stack machine on inert stubs: nothing is imported, called, looked up or written.
+
+It follows CPython 3.11's two unpicklers opcode by opcode, memo, marks and frames included, so that what it says would be
+imported and called is what they import and call. Where they disagree with each other it stops with a fault.
+Reference: Lib/pickle.py, Modules/_pickle.c and PEP 307, 3154 and 574 for the meaning of opcodes.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+from collections.abc import Callable
+from typing import Any
+
+from antivenom.scan.limits import Meter
+from antivenom.scan.literals import OCTAL, as_text, unescaped
+from antivenom.scan.reader import Fault, Reader, malformed
+from antivenom.scan.rules import STRADDLING_FRAME
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
+from antivenom.scan.view import View
+from antivenom.scan.watcher import Watcher
+
+LONG = 4096  # bytes and text beyond this are left where they are
+_BATCH = 512  # opcodes between two looks at the limits
+
+
+class _Stop(Exception):
+    pass
+
+
+class Machine:
+    """One stream from `start`. `run` returns the offset behind STOP; `result` is then what the stream stands for.
+
+    Raises Fault where the stream breaks, LimitReached from the meter. What was seen before has been told to the watcher.
+    """
+
+    def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
+        self._read, self._view = Reader(view, start), view
+        self._watch, self._meter = watcher, meter
+        self._stack: list[Any] = []
+        self._marks: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
+        self._protocol = 0
+        self._at = start
+        self.result: Any = None
+
+    @property
+    def at(self) -> int:
+        """Offset of the opcode being executed."""
+        return self._at
+
+    def run(self) -> int:
+        reader, table, budget = self._read, _TABLE, _BATCH
+        try:
+            while True:
+                if reader.next < reader.edge:  # reader.opcode(), without the call
+                    code = reader.data[reader.next]
+                    reader.next += 1
+                else:
+                    code = reader.opcode()
+                self._at = reader.first + reader.next - 1
+                table[code](self)
+                budget -= 1
+                if not budget:
+                    self._meter.spend("opcodes", _BATCH)
+                    budget = _BATCH
+        except _Stop:
+            if reader.frame_end > reader.at:
+                raise Fault(STRADDLING_FRAME, "the stream stops inside a frame") from None
+            return reader.at
+        except (IndexError, KeyError) as error:
+            raise malformed("stack or memo is empty where a value is needed") from error
+        finally:
+            self._meter.spend("opcodes", _BATCH - budget)
+
+    # -- the stack -----------------------------------------------------------------------------------------------
+
+    def _push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def _pop(self) -> Any:
+        return self._stack.pop()
+
+    def _pop_to_mark(self) -> list[Any]:
+        if not self._marks:
+            raise malformed("no mark on the stack")
+        items, self._stack = self._stack, self._marks.pop()
+        return items
+
+    def mark(self) -> None:
+        self._marks.append(self._stack)
+        self._stack = []
+
+    def pop(self) -> None:
+        if self._stack:
+            del self._stack[-1]
+        else:
+            self._pop_to_mark()
+
+    def pop_mark(self) -> None:
+        self._pop_to_mark()
+
+    def dup(self) -> None:
+        self._push(self._stack[-1])
+
+    def stop(self) -> None:
+        self.result = self._pop()
+        raise _Stop
+
+    # -- numbers, text, bytes ------------------------------------------------------------------------------------
+
+    def _number(self, parse: Callable[[bytes], Any]) -> Any:
+        """A number from a line, in which the C unpickler stops at a NUL."""
+        line = self._read.line()
+        try:
+            return parse(line)
+        except ValueError:
+            if b"\0" not in line:
+                raise malformed("a number that is none") from None
+        self._watch.odd("a number that ends at a NUL", self._at)
+        try:
+            return parse(line.partition(b"\0")[0] or b"0")
+        except ValueError:
+            raise malformed("a number that is none") from None
+
+    def int_line(self) -> None:
+        self._push(self._number(self._int))
+
+    def _int(self, line: bytes) -> Any:
+        if line in (b"00", b"01"):
+            return line == b"01"
+        if OCTAL.fullmatch(line):
+            self._watch.odd("an octal integer", self._at)
+            return OPAQUE
+        return int(line, 0)
+
+    def long_line(self) -> None:
+        self._push(self._number(lambda line: int(line[:-1] if line.endswith(b"L") else line, 0)))
+
+    def long_binary(self, width: int) -> None:
+        length = self._read.uint(width)
+        if width == 4 and length >= 1 << 31:
+            raise malformed("an integer of negative length")
+        data = self._read.skip(length)
+        self._push(int.from_bytes(data.read(), "little", signed=True) if length <= 64 else OPAQUE)
+
+    def float_line(self) -> None:
+        self._push(self._number(float))
+
+    def string_line(self) -> None:
+        at, line = self._read.at, self._read.line()
+        if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+            raise malformed("a string without quotes")
+        self._push(
+            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True)
+        )
+
+    def unicode_line(self) -> None:
+        at, line = self._read.at, self._read.line()
+        try:
+            text = line.decode("raw-unicode-escape")
+        except UnicodeDecodeError:
+            raise malformed("text with a broken escape") from None
+        self._push(
+            text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True, codec="raw-unicode-escape")
+        )
+
+    def text(self, width: int) -> None:
+        length = self._read.uint(width)
+        if length > LONG:
+            self._push(Blob(self._read.skip(length), is_text=True))
+            return
+        try:
+            self._push(self._read.take(length).decode("utf-8", "surrogatepass"))
+        except UnicodeDecodeError:
+            raise malformed("text that is not UTF-8") from None
+
+    def bytes_(self, width: int) -> None:
+        length = self._read.uint(width)
+        self._push(Blob(self._read.skip(length)) if length > LONG else self._read.take(length))
+
+    def old_string(self, width: int) -> None:
+        length = self._read.uint(width)
+        if width == 4 and length >= 1 << 31:
+            raise malformed("a string of negative length")
+        self._push(Blob(self._read.skip(length), True) if length > LONG else as_text(self._read.take(length)))
+
+    def bytearray_(self) -> None:
+        self._push(Blob(self._read.skip(self._read.uint(8)), grows=True))
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    def make_tuple(self) -> None:
+        items = tuple(self._pop_to_mark())
+        self._push(items)
+
+    def short_tuple(self, size: int) -> None:
+        if len(self._stack) < size:
+            raise IndexError
+        items = tuple(self._stack[-size:])
+        self._stack[-size:] = [items]
+
+    def make_dict(self) -> None:
+        self._push(_filled(Mapping(), self._pop_to_mark()))
+
+    def from_mark(self) -> None:
+        self._pop_to_mark()
+        self._push(OPAQUE)
+
+    def append(self) -> None:
+        self._pop()
+        self._changed()
+
+    def extend(self) -> None:
+        self._changed(len(self._pop_to_mark()))
+
+    def set_item(self) -> None:
+        value, key = self._pop(), self._pop()
+        _filled(self._changed(), [key, value])
+
+    def set_items(self) -> None:
+        items = self._pop_to_mark()
+        _filled(self._changed(len(items)), items)
+
+    def _changed(self, count: int = 1) -> Any:
+        target = self._stack[-1]
+        if isinstance(target, Global):
+            self._watch.patched(target, self._at)
+        elif isinstance(target, Blob) and target.grows:
+            self._stack[-1] = OPAQUE
+        elif not isinstance(target, (Opaque, Mapping, Instance)):
+            if count:
+                raise malformed(f"items for a {type(target).__name__}")
+            self._watch.odd(f"no items for a {type(target).__name__}", self._at)
+        return target
+
+    # -- memo ----------------------------------------------------------------------------------------------------
+
+    def get(self, index: int) -> None:
+        self._push(self._memo[index])
+
+    def put(self, index: int) -> None:
+        if index < 0:
+            raise malformed("a negative place in the memo")
+        self._memo[index] = self._stack[-1]
+
+    def memoize(self) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    # -- objects -------------------------------------------------------------------------------------------------
+
+    def _find(self, module: Any, name: Any) -> Global:
+        module, name = _name(module), _name(name)
+        if self._protocol < 3:
+            if (module, name) in _compat_pickle.NAME_MAPPING:
+                module, name = _compat_pickle.NAME_MAPPING[module, name]
+            elif module in _compat_pickle.IMPORT_MAPPING:
+                module = _compat_pickle.IMPORT_MAPPING[module]
+        found = Global(module, name, self._at)
+        self._watch.imported(found)
+        return found
+
+    def _global_lines(self) -> Global:
+        try:
+            module, name = (self._read.line().decode("utf-8") for _ in range(2))
+        except UnicodeDecodeError:
+            raise malformed("a global whose name is not UTF-8") from None
+        return self._find(module, name)
+
+    def global_(self) -> None:
+        self._push(self._global_lines())
+
+    def stack_global(self) -> None:
+        name, module = self._pop(), self._pop()
+        self._push(self._find(module, name))
+
+    def inst(self) -> None:
+        found = self._global_lines()
+        self._call(found, tuple(self._pop_to_mark()))
+
+    def obj(self) -> None:
+        items = self._pop_to_mark()
+        self._call(items[0], tuple(items[1:]))
+
+    def reduce(self) -> None:
+        arguments, callee = self._pop(), self._pop()
+        self._call(callee, arguments)
+
+    def new(self) -> None:
+        arguments, callee = self._pop(), self._pop()
+        self._call(callee, arguments, bare=True)
+
+    def new_with_names(self) -> None:
+        names, arguments, callee = self._pop(), self._pop(), self._pop()
+        values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
+        self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
+
+    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+        self._push(self._watch.called(callee, arguments, self._at, bare))
+
+    def build(self) -> None:
+        state = self._pop()
+        target = self._stack[-1]
+        if isinstance(target, Instance):
+            target.rebuilt, target.state = target.rebuilt or target.state is not None, state
+        elif isinstance(target, Global):
+            self._watch.patched(target, self._at)
+        after = self._watch.built(target, self._read.at)
+        if after != self._read.at:
+            self._read.jump(after)
+
+    def extension(self, width: int) -> None:
+        self._watch.extension(self._read.uint(width), self._at)
+        self._push(OPAQUE)
+
+    def persistent_line(self) -> None:
+        self._push(self._watch.persistent(self._read.line().decode("ascii", "replace"), self._at))
+
+    def persistent_binary(self) -> None:
+        self._push(self._watch.persistent(self._pop(), self._at))
+
+    def next_buffer(self) -> None:
+        raise malformed("an out-of-band buffer, which no file can hold")
+
+    # -- the stream ----------------------------------------------------------------------------------------------
+
+    def set_protocol(self) -> None:
+        self._protocol = self._read.uint(1)
+        if self._protocol > 5:
+            raise malformed(f"pickle protocol {self._protocol}")
+
+    def frame(self) -> None:
+        self._read.frame(self._read.uint(8))
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Blob) and value.is_text:
+        return f"<{len(value.view)} bytes>"
+    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # may be text
+        return COMPUTED
+    raise malformed("a global whose name is no text")
+
+
+def _has_attributes(value: Instance) -> bool:
+    """Whether BUILD has set any, which no text has."""
+    return isinstance(value.state, Mapping) and bool(value.state.items)
+
+
+def _filled(target: Any, items: list[Any]) -> Any:
+    if len(items) % 2:
+        raise malformed("a key without a value")
+    if isinstance(target, (Mapping, Instance)):
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target.put(key, value)
+    return target
+
+
+def _no_opcode(machine: Machine) -> None:
+    raise malformed("a byte that is no opcode")
+
+
+def _get_line(machine: Machine) -> None:
+    machine.get(machine._number(int))
+
+
+def _put_line(machine: Machine) -> None:
+    machine.put(machine._number(int))
+
+
+def _skip8(machine: Machine) -> None:
+    machine._read.take(8)
+    machine._push(OPAQUE)
+
+
+def _constant(value: Any) -> Callable[[Machine], None]:
+    return lambda machine: machine._push(value)
+
+
+_ACTIONS: dict[bytes, Callable[[Machine], None]] = {
+    b"(": Machine.mark,
+    b".": Machine.stop,
+    b"0": Machine.pop,
+    b"1": Machine.pop_mark,
+    b"2": Machine.dup,
+    b"F": Machine.float_line,
+    b"I": Machine.int_line,
+    b"L": Machine.long_line,
+    b"J": lambda m: m._push(int.from_bytes(m._read.take(4), "little", signed=True)),
+    b"K": lambda m: m._push(m._read.byte()),
+    b"M": lambda m: m._push(m._read.uint(2)),
+    b"N": _constant(None),
+    b"\x88": _constant(True),
+    b"\x89": _constant(False),
+    b")": _constant(()),
+    b"]": _constant(OPAQUE),
+    b"\x8f": _constant(OPAQUE),
+    b"}": lambda m: m._push(Mapping()),
+    b"P": Machine.persistent_line,
+    b"Q": Machine.persistent_binary,
+    b"R": Machine.reduce,
+    b"b": Machine.build,
+    b"S": Machine.string_line,
+    b"T": lambda m: m.old_string(4),
+    b"U": lambda m: m.old_string(1),
+    b"V": Machine.unicode_line,
+    b"X": lambda m: m.text(4),
+    b"\x8c": lambda m: m.text(1),
+    b"\x8d": lambda m: m.text(8),
+    b"B": lambda m: m.bytes_(4),
+    b"C": lambda m: m.bytes_(1),
+    b"\x8e": lambda m: m.bytes_(8),
+    b"\x96": Machine.bytearray_,
+    b"\x97": Machine.next_buffer,
+    b"\x98": lambda m: m._push(m._pop()),
+    b"a": Machine.append,
+    b"e": Machine.extend,
+    b"\x90": Machine.extend,
+    b"s": Machine.set_item,
+    b"u": Machine.set_items,
+    b"d": Machine.make_dict,
+    b"l": Machine.from_mark,
+    b"\x91": Machine.from_mark,
+    b"t": Machine.make_tuple,
+    b"\x85": lambda m: m.short_tuple(1),
+    b"\x86": lambda m: m.short_tuple(2),
+    b"\x87": lambda m: m.short_tuple(3),
+    b"G": _skip8,
+    b"c": Machine.global_,
+    b"\x93": Machine.stack_global,
+    b"i": Machine.inst,
+    b"o": Machine.obj,
+    b"\x81": Machine.new,
+    b"\x92": Machine.new_with_names,
+    b"g": _get_line,
+    b"h": lambda m: m.get(m._read.byte()),
+    b"j": lambda m: m.get(m._read.uint(4)),
+    b"p": _put_line,
+    b"q": lambda m: m.put(m._read.byte()),
+    b"r": lambda m: m.put(m._read.uint(4)),
+    b"\x94": Machine.memoize,
+    b"\x82": lambda m: m.extension(1),
+    b"\x83": lambda m: m.extension(2),
+    b"\x84": lambda m: m.extension(4),
+    b"\x8a": lambda m: m.long_binary(1),
+    b"\x8b": lambda m: m.long_binary(4),
+    b"\x80": Machine.set_protocol,
+    b"\x95": Machine.frame,
+}
+_TABLE = [_ACTIONS.get(bytes((code,)), _no_opcode) for code in range(256)]

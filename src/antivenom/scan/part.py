@@ -1,0 +1,60 @@
+"""A part of a file under scan: its bytes, its path, and what the scan may spend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from antivenom.scan.allow import AllowList
+from antivenom.scan.findings import Finding
+from antivenom.scan.limits import LimitReached, Meter
+from antivenom.scan.rules import LIMIT, Rule
+from antivenom.scan.view import View
+
+
+@dataclass(frozen=True)
+class Part:
+    """What every check of a format is given.
+
+    Fields:
+        view: its bytes.
+        where: file!member!member.
+        meter: what the whole file has used of its limits.
+        allow: the globals that may be imported.
+        look: the scan itself, for parts found inside.
+        depth: how many containers it lies in.
+    """
+
+    view: View
+    where: str
+    meter: Meter
+    allow: AllowList
+    look: Callable[[Part], Iterator[Finding]]
+    depth: int = 0
+
+    def finding(self, rule: Rule, what: str, offset: int | None = None, name: str = "") -> Finding:
+        """A finding in this part; names from the file are made printable and kept to a line."""
+        return Finding(rule.id, self.where, printable(what), offset, printable(name))
+
+    def within(self, view: View, name: str) -> Part:
+        """The part that lies in this one. Raises LimitReached."""
+        if self.depth >= self.meter.limits.depth:
+            raise LimitReached("depth", self.meter.limits.depth)
+        return replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1)
+
+    def inside(self, view: View, name: str) -> Iterator[Finding]:
+        """The findings in a part that lies in this one. Raises LimitReached."""
+        self.meter.spend("members", 1)
+        yield from self.look(self.within(view, name))
+
+    def reached(self, limit: LimitReached) -> Finding:
+        """The finding that a limit was hit."""
+        what, value = limit.args
+        return self.finding(LIMIT, f"more than {value} {what}", name=str(what))
+
+
+def printable(text: str, longest: int = 200) -> str:
+    """`text` on one line without control characters, cut to a readable length."""
+    cut = text[:longest]
+    shown = "".join(c if c.isprintable() else "?" for c in cut)
+    return shown if len(text) <= longest else f"{shown}..."

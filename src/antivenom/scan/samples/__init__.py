@@ -1,0 +1,15 @@
+"""Inert files, one per published way past a scanner: the payload of each makes a marker and does nothing else."""
+
+from antivenom.scan.samples import arrays, containers, formats, gaps, listed, routes
+from antivenom.scan.samples.assembly import Sample
+
+SAMPLES: tuple[Sample, ...] = (
+    *routes.SAMPLES,
+    *listed.SAMPLES,
+    *gaps.SAMPLES,
+    *containers.SAMPLES,
+    *arrays.SAMPLES,
+    *formats.SAMPLES,
+)
+
+__all__ = ["SAMPLES", "Sample"]

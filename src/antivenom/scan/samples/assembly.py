@@ -1,0 +1,121 @@
+"""Writing pickle streams by hand, and the one thing that all payloads do: make the marker."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One bypass, as an inert file.
+
+    Fields:
+        name: family/what.
+        reference: the advisory, issue or paper that published it, or the section of the language that allows it.
+        make: writes the file into a folder, with a payload that makes the marker and does nothing else.
+        loader: what fires it: pickle, pickle.py (CPython's Python unpickler), pickle-file (from an open file), joblib,
+            numpy, torch, dill, cloudpickle, or "" for formats whose loader is not run in our tests.
+        fires: True, or what refuses it today.
+        packages: what `make` and the loader import.
+    """
+
+    name: str
+    reference: str
+    make: Callable[[Path, Path], Path]
+    loader: str = "pickle"
+    fires: bool | str = True
+    packages: tuple[str, ...] = ()
+
+
+def sample(
+    name: str,
+    build: Callable[[str], bytes],
+    reference: str,
+    suffix: str = ".pkl",
+    loader: str = "pickle",
+    fires: bool | str = True,
+    packages: tuple[str, ...] = (),
+) -> Sample:
+    """A sample whose whole content is what `build` makes of the marker's path."""
+
+    def make(folder: Path, marker: Path) -> Path:
+        path = folder / f"{name.replace('/', '-')}{suffix}"
+        path.write_bytes(build(str(marker)))
+        return path
+
+    return Sample(name, reference, make, loader, fires, packages)
+
+
+class Op(bytes):
+    """Opcodes that leave one value on the stack."""
+
+
+def put(value: Any) -> Op:
+    """The opcodes that push a plain value; nested Ops are values, too."""
+    match value:
+        case Op():
+            return value
+        case None:
+            return Op(b"N")
+        case bool():
+            return Op(b"\x88" if value else b"\x89")
+        case int():
+            return Op(b"J" + struct.pack("<i", value))
+        case str():
+            data = value.encode()
+            return Op(b"X" + struct.pack("<I", len(data)) + data)
+        case bytes():
+            return Op(b"B" + struct.pack("<I", len(value)) + value)
+        case tuple():
+            return Op(b"(" + b"".join(map(put, value)) + b"t")
+        case list():
+            return Op(b"](" + b"".join(map(put, value)) + b"e")
+        case dict():
+            return Op(b"}(" + b"".join(put(key) + put(each) for key, each in value.items()) + b"u")
+    raise TypeError(f"no opcodes for {type(value).__name__}")
+
+
+def named(path: str) -> Op:
+    """STACK_GLOBAL of "module:name.name"."""
+    module, _, name = path.partition(":")
+    return Op(put(module) + put(name) + b"\x93")
+
+
+def line(path: str) -> Op:
+    """GLOBAL of "module:name", as protocol 0 writes it."""
+    module, _, name = path.partition(":")
+    return Op(f"c{module}\n{name}\n".encode())
+
+
+def call(callee: str | Op, *arguments: Any) -> Op:
+    """REDUCE of a callable."""
+    return Op((named(callee) if isinstance(callee, str) else callee) + put(arguments) + b"R")
+
+
+def pickled(value: Any, protocol: int = 4) -> bytes:
+    """A whole stream for a value."""
+    return (b"\x80" + bytes((protocol,)) if protocol >= 2 else b"") + put(value) + b"."
+
+
+def payload(marker: str) -> Op:
+    """The call that makes the marker."""
+    return call("os:mkdir", marker)
+
+
+def old_payload(marker: str) -> Op:
+    """The same in opcodes of protocol 0."""
+    return Op(b"cposix\nmkdir\n(V" + marker.encode() + b"\ntR")
+
+
+def code(marker: str) -> str:
+    """An expression that makes the marker."""
+    return f"open({marker!r}, 'w').close()"
+
+
+def shell(marker: str) -> str:
+    """A command that makes the marker."""
+    return f"touch {marker}"
