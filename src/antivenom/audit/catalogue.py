@@ -22,20 +22,28 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-def rows(what: str = "all", access: str | None = None, goal: str | None = None) -> list[dict[str, Any]]:
-    """One mapping per plugin and data set that matches.
+def rows(
+    what: str = "all", access: str | None = None, goal: str | None = None, kind: str | None = None
+) -> list[dict[str, Any]]:
+    """One mapping per plugin and data set that matches; a kind may be its last word, as `detector` for every detector.
 
     Raises:
         ScenarioError: an unknown word; with the nearest right one.
     """
-    for value, known, name in ((what, _KINDS, "what"), (access, list(Access), "access"), (goal, list(Goal), "goal")):
+    by_word = {word: [k for k in Kind if word in (k, k.split()[-1])] for k in Kind for word in (str(k), k.split()[-1])}
+    for value, known, name in (
+        (what, _KINDS, "what"),
+        (access, list(Access), "access"),
+        (goal, list(Goal), "goal"),
+        (kind, by_word, "kind"),
+    ):
         if value is not None and value not in {str(k) for k in known}:
             raise ScenarioError(
                 f"{name}: {', '.join(map(str, known))}", repr(value), did_you_mean(value, map(str, known))
             )
-    kinds = _KINDS[what]
+    kinds = [k for k in _KINDS[what] if kind is None or k in by_word[kind]]
     found = [_row(entry) for entry in entries(*kinds) if _matches(entry, access, goal)] if kinds else []
-    if what in ("data", "all") and access is None and goal is None:
+    if what in ("data", "all") and access is None and goal is None and kind is None:
         found += [{"kind": "data", "name": data.name, "about": data.about} for data in DATASETS.values()]
     return found
 

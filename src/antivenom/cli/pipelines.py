@@ -141,6 +141,10 @@ def list_command(
     what: Annotated[str, typer.Argument(help="attacks, defenses, data, models or all.")] = "all",
     access: Annotated[str | None, typer.Option(help="Only for this access level.")] = None,
     goal: Annotated[str | None, typer.Option(help="Only for this goal.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only this kind, with access and reference: aggregator, reducer, detector, agent..."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="text or json.")] = Format.TEXT,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
@@ -148,12 +152,14 @@ def list_command(
     from antivenom.audit import catalogue
 
     _load(plugin)
-    rows = catalogue.rows(what, access, goal)
+    rows = catalogue.rows(what, access, goal, kind)
     if format is Format.JSON:
         typer.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
         typer.echo(f"{row['kind']:<16} {row['name']:<24} {row['about']}")
+        if kind is not None:
+            typer.echo(f"{'':<41} {', '.join(row['access']) or 'any access'}; {row['reference']}")
     if not rows:
         typer.echo("nothing matches", err=True)
 

@@ -21,7 +21,7 @@ from antivenom.rng import Streams
 
 @aggregator(goal="backdoor", cite="Xie et al. 2021, ICML, arXiv:2106.08283")
 class CRFL:
-    """Clips the global *parameters* to a norm and adds noise to them after each aggregation.
+    """Clips the global parameters (not the updates) to a norm and adds noise to them after each aggregation.
 
     The smoothed model's prediction then has a radius (`certified_radius`) within which poison of a bounded size cannot
     change it. Weakness: the certificate is proven for logistic regression trained by SGD on rows of norm at most 1,

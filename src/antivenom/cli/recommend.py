@@ -1,0 +1,68 @@
+"""`antivenom recommend`: the ranking as a table or as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antivenom.cli.app import app
+
+if TYPE_CHECKING:
+    from antivenom.audit.recommend import Recommendation
+
+
+@app.command("recommend")
+def recommend_command(
+    agents: Annotated[int, typer.Option(help="How many agents send updates in a round.")],
+    malicious: Annotated[int, typer.Option(help="How many of them may be malicious; the f of the rules.")],
+    parameters: Annotated[int | None, typer.Option(help="Of the model; for the seconds per round.")] = None,
+    iid: Annotated[bool, typer.Option("--iid", help="The agents' rows are alike; uneven if absent.")] = False,
+    root_data: Annotated[bool, typer.Option("--root-data", help="The server has clean rows of its own.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds that one aggregation may take.")] = None,
+    goal: Annotated[str | None, typer.Option(help="What is feared: availability, targeted or backdoor.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many to show as text.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, with all of them.")] = False,
+) -> None:
+    """Rank aggregation rules for a federation by what our own matrix of attacks measured.
+
+    Exit codes: 0 done, 4 usage.
+    """
+    from antivenom.audit.recommend import recommend
+
+    found = recommend(agents, malicious, parameters, iid=iid, root_data=root_data, budget=budget, goal=goal)
+    if as_json:
+        typer.echo(json.dumps(_document(found), indent=1))
+    else:
+        _print(found, top)
+
+
+def _document(found: Recommendation) -> dict[str, object]:
+    from antivenom.registry import describe
+
+    return {
+        "choices": [
+            {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice)}
+            | {"rule": None if choice.rule is None else describe(choice.rule)}
+            for choice in found.choices
+        ],
+        "refused": [{"name": name, "reason": reason} for name, reason in found.refused],
+        "basis": found.basis,
+    }
+
+
+def _print(found: Recommendation, top: int) -> None:
+    typer.echo(f"    harm  cost  {'ms/round':>8}  rule")
+    for place, choice in enumerate(found.choices, start=1):
+        if place > top and choice.rule is not None:  # the plain mean is always there to compare with
+            continue
+        took = "?" if choice.seconds is None else f"{1000 * choice.seconds:.3g}"
+        name = "Mean" if choice.rule is None else choice.name
+        typer.echo(f"{place:>3} {choice.harm:>4.0%} {choice.cost:>5.1%}  {took:>8}  {name}")
+        typer.echo(textwrap.fill(choice.why, 100, initial_indent=" " * 25, subsequent_indent=" " * 25))
+    for name, reason in found.refused:
+        typer.echo(f"not {name}: {reason}")
+    typer.echo(f"{found.basis[0].upper()}{found.basis[1:]}.")
