@@ -9,7 +9,7 @@ from antivenom.federated.aggregation import EVERY_GOAL, aggregator, enough
 from antivenom.protocols import ServerView
 
 
-@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498")
+@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)
 class Median:
     """The coordinate-wise median; for even n the mean of the two middle values.
 
@@ -23,7 +23,7 @@ class Median:
         return kernels.median(updates)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498")
+@aggregator(goal=EVERY_GOAL, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)
 class TrimmedMean:
     """The mean of each coordinate without its f lowest and its f highest values.
 
@@ -43,7 +43,7 @@ class TrimmedMean:
         return kernels.trimmed_mean(updates, self.f)
 
 
-@aggregator(goal=EVERY_GOAL, cite="Xie et al. 2018, arXiv:1802.10116")
+@aggregator(goal=EVERY_GOAL, cite="Xie et al. 2018, arXiv:1802.10116", reads_all=True)
 class Meamed:
     """Mean around the median: of each coordinate, the mean of the n - f values nearest to its median.
 
