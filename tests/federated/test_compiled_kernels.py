@@ -46,6 +46,11 @@ def test_compiled_equals_plain(n: int, kind: torch.dtype) -> None:
         torch.testing.assert_close(kernels.trimmed_mean(x, f), plain.trimmed_mean(x, f), **same)
     for keep in range(1, n + 1):
         torch.testing.assert_close(kernels.mean_around_median(x, keep), plain.mean_around_median(x, keep), **same)
+    c = torch.linspace(-1, 2, n, dtype=torch.float64)
+    torch.testing.assert_close(kernels.combine(c, x), plain.combine(c, x), **same)
+    torch.testing.assert_close(kernels.mix(torch.outer(c, c), x), torch.outer(c, c).to(x) @ x, **same)
+    some = torch.arange(0, n, 2)
+    torch.testing.assert_close(kernels.mean_around_median(x, 1, some), plain.mean_around_median(x[some], 1), **same)
     centre = x.mean(dim=0)
     torch.testing.assert_close(kernels.norms_about(x, centre), plain.norms_about(x, centre), **same)
     found, wanted = Gram(kernels.gram(x)), Gram(plain.gram(x))
@@ -77,6 +82,25 @@ def test_rows_with_nan_or_infinity_are_named() -> None:
     huge = matrix(3, torch.float64)
     huge[1] = 1e200  # its square is infinite
     assert kernels.finite_rows(huge).tolist() == plain.finite_rows(huge).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("n", [1, 5, 12])
+def test_every_kernel_refuses_what_is_not_finite(n: int, bad: float) -> None:
+    x = matrix(n, torch.float32)
+    x[n // 2, 17] = bad
+    zero = torch.zeros(n, dtype=torch.float64)
+    passes = [
+        lambda: kernels.median(x),
+        lambda: kernels.trimmed_mean(x, (n - 1) // 2),
+        lambda: kernels.mean_around_median(x, 1),
+        lambda: kernels.gram(x),
+        lambda: kernels.norms_about(x, torch.zeros(603)),
+        lambda: kernels.combine(zero, x),
+    ]
+    for read in passes:
+        with pytest.raises(FloatingPointError):
+            read()
 
 
 def test_several_threads_give_what_one_gives() -> None:

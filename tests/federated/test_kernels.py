@@ -63,7 +63,7 @@ def test_combine_returns_a_single_row_bit_by_bit() -> None:
     x = rows(0, 4, 50, torch.float32)
     one = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64)
     assert torch.equal(kernels.combine(one, x), x[2])
-    torch.testing.assert_close(kernels.combine(torch.ones(2, 4, dtype=torch.float64), x)[1], x.sum(0))
+    torch.testing.assert_close(kernels.mix(torch.ones(2, 4, dtype=torch.float64), x)[1], x.sum(0))
 
 
 def test_gram_gives_distances_norms_and_cosines() -> None:

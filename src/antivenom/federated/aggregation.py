@@ -34,11 +34,12 @@ Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type check
 
 
 @typing.dataclass_transform(frozen_default=True)
-def aggregator(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+def aggregator(*, goal: Iterable[str] | str, cite: str, reads_all: bool = False) -> Callable[[C], C]:
     """Register an aggregation rule: a class with `__call__`, `coefficients` or `step`.
 
     It gets an (n, d) tensor of finite floats (or its Gram matrix), (n,) weights or None, and what the server sees or
     None. As seen from outside it also takes a numpy array or a list of vectors, and returns (d,) of the same kind.
+    NaN and infinity are looked for before, in a pass of its own, unless it `reads_all`: its kernels then refuse them.
     """
 
     def decorate(cls: C) -> C:
@@ -46,8 +47,9 @@ def aggregator(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
         if not own.keys().isdisjoint(("__call__", "coefficients", "step")):
             call = own.get("__call__", _first_of(own["step"]) if "step" in own else _combined)
             step = own.get("step", _without_memory(call))
-            _replace(cls, "__call__", _on_any_matrix(call, _vector))
-            _replace(cls, "step", _on_any_matrix(step, _vector_and_state))
+            refuses = reads_all or call is _combined
+            _replace(cls, "__call__", _on_any_matrix(call, _vector, refuses))
+            _replace(cls, "step", _on_any_matrix(step, _vector_and_state, refuses))
         return register(Kind.AGGREGATOR, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
 
     return decorate
@@ -63,7 +65,8 @@ def reducer(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     def decorate(cls: C) -> C:
         own = vars(cls)
         if not own.keys().isdisjoint(("__call__", "mixing")):
-            _replace(cls, "__call__", _on_any_matrix(own.get("__call__", _mixed), _rows_and_weights))
+            call = own.get("__call__", _mixed)
+            _replace(cls, "__call__", _on_any_matrix(call, _rows_and_weights, call is _mixed))
         return register(Kind.REDUCER, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
 
     return decorate
@@ -106,7 +109,7 @@ def _combined(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> 
 
 def _mixed(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> tuple[Tensor, Tensor | None]:
     mixing = self.mixing(Gram.of(updates), weights, view)
-    return kernels.combine(mixing, updates), mixed_weights(mixing, weights)
+    return kernels.mix(mixing, updates), mixed_weights(mixing, weights)
 
 
 def _first_of(step: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -133,10 +136,12 @@ def _replace(cls: type, name: str, method: Callable[..., Any]) -> None:
 # --- any matrix in, the same kind out ---------------------------------------------------------------------------------
 
 
-def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any]) -> Callable[..., Any]:
+def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuses: bool) -> Callable[..., Any]:
     @functools.wraps(rule)
     def call(self: Any, updates: Any, weights: Any = None, view: Any = None, *state: Any) -> Any:
         matrix = _matrix(updates, type(self).__name__)
+        if not refuses:
+            _finite(matrix, self)
         if weights is not None:
             weights = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)
             if weights.shape != matrix.shape[:1]:
@@ -144,7 +149,12 @@ def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any]) -> Cal
                     f"weights of shape ({len(matrix)},)", f"{tuple(weights.shape)}", "one weight per update"
                 )
         as_given = _same if isinstance(updates, Tensor) or _holds_tensors(updates) else _as_array
-        return checked(rule(self, matrix, weights, view, *state), matrix, self, as_given)
+        try:
+            result = rule(self, matrix, weights, view, *state)
+        except FloatingPointError:
+            _finite(matrix, self)
+            raise
+        return checked(result, matrix, self, as_given)
 
     return call
 
@@ -208,10 +218,14 @@ def _matrix(updates: Any, rule: str) -> Tensor:
         )
     if not matrix.is_floating_point():
         matrix = matrix.to(torch.get_default_dtype())
+    return matrix
+
+
+def _finite(matrix: Tensor, rule: object) -> None:
     finite = kernels.finite_rows(matrix)
     if not finite.all():
-        rows = torch.nonzero(~finite).flatten().tolist()
         raise PluginError(
-            f"finite updates for {rule}", f"NaN or infinity in row {rows[0]}", "leave such clients out first"
+            f"finite updates for {type(rule).__name__}",
+            f"NaN or infinity in row {int(torch.nonzero(~finite)[0])}",
+            "leave such clients out first",
         )
-    return matrix

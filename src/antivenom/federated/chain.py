@@ -61,7 +61,7 @@ class _Rows:
 
     @property
     def materialised(self) -> Tensor:
-        return self.updates if self._mixing is None else kernels.combine(self._mixing, self.updates)
+        return self.updates if self._mixing is None else kernels.mix(self._mixing, self.updates)
 
     def combined(self, c: Tensor) -> Tensor:
         return kernels.combine(c if self._mixing is None else c @ self._mixing, self.updates)

@@ -15,7 +15,7 @@ from antivenom.rng import Streams
 from antivenom.threat import HARMS
 
 
-@aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629")
+@aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629", reads_all=True)
 class Mean:
     """The weighted mean of federated averaging; the undefended rule.
 
@@ -26,7 +26,8 @@ class Mean:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         """Sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
-        return updates.mean(dim=0) if weights is None else weights @ updates
+        shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
+        return kernels.combine(shares, updates)
 
 
 @aggregator(goal=HARMS, cite="Portnoy et al. 2020, arXiv:2004.04986")

@@ -11,7 +11,7 @@ from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
 
 
-@aggregator(goal=HARMS, cite="Karimireddy et al. 2021, arXiv:2012.10333")
+@aggregator(goal=HARMS, cite="Karimireddy et al. 2021, arXiv:2012.10333", reads_all=True)
 class CenteredClipping:
     """Clips every update's distance to the last aggregate, then averages: v <- v + mean of clip(u_i - v, tau).
 
@@ -36,5 +36,5 @@ class CenteredClipping:
         v = torch.zeros_like(updates[0]) if state is None else state
         for _ in range(self.steps):
             share = (self.tau / kernels.norms_about(updates, v)).clamp(max=1).to(updates.device) / len(updates)
-            v = v * (1 - share.sum()).to(v) + kernels.combine(share, updates)
+            v = kernels.combine(share, updates).add_(v, alpha=1 - float(share.sum()))
         return v, v

@@ -10,7 +10,7 @@ from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
 
 
-@aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498")
+@aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)
 class Median:
     """The coordinate-wise median; for even n the mean of the two middle values.
 
@@ -24,7 +24,7 @@ class Median:
         return kernels.median(updates)
 
 
-@aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498")
+@aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)
 class TrimmedMean:
     """The mean of each coordinate without its f lowest and its f highest values.
 
@@ -44,7 +44,7 @@ class TrimmedMean:
         return kernels.trimmed_mean(updates, self.f)
 
 
-@aggregator(goal=HARMS, cite="Xie et al. 2018, arXiv:1802.10116")
+@aggregator(goal=HARMS, cite="Xie et al. 2018, arXiv:1802.10116", reads_all=True)
 class Meamed:
     """Mean around the median: of each coordinate, the mean of the n - f values nearest to its median.
 

@@ -16,7 +16,7 @@ from antivenom.rng import Streams
 from antivenom.threat import HARMS
 
 
-@aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30")
+@aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
 class Krum:
     """The one update whose nearest neighbours are nearest.
 
@@ -80,7 +80,7 @@ class MultiKrum:
         return chosen(n, ranked(nearness(gram.squared_distances, n - self.f - 2))[:m])
 
 
-@aggregator(goal=HARMS, cite="El Mhamdi et al. 2018, arXiv:1802.07927")
+@aggregator(goal=HARMS, cite="El Mhamdi et al. 2018, arXiv:1802.07927", reads_all=True)
 class Bulyan:
     """Krum, n - 2f times without replacement, then the mean around the median of what it chose.
 
@@ -101,7 +101,7 @@ class Bulyan:
         n = len(updates)
         enough(self, n, self.f, 4, 3)
         rows = self.selected(Gram.of(updates).squared_distances).to(updates.device)
-        return kernels.mean_around_median(updates[rows], n - 4 * self.f)
+        return kernels.mean_around_median(updates, n - 4 * self.f, rows)
 
     def selected(self, apart: Tensor) -> Tensor:
         """Numbers of the n - 2f rows, in the order in which they are chosen, from (n, n) squared distances."""
@@ -214,6 +214,7 @@ def compared(updates: Tensor, kernels_only: bool, view: ServerView | None) -> Te
         raise PluginError(
             "a ServerView for kernels_only", "a bare matrix", "use kernels_only=False outside a federation"
         )
+    kernels.refuse(updates)  # the other columns are not looked at
     return updates[:, view.network.kernels.to(updates.device)]
 
 

@@ -1,6 +1,8 @@
 """The passes over an (n, d) matrix that aggregation rules are made of. Rules call these and nothing else that costs d.
 
 `plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled.
+All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own;
+but for `mix`, which follows a `gram`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import torch
 from torch import Tensor
 
 from antivenom.federated.kernels import plain
-from antivenom.federated.kernels.plain import combine
 
 _ROWS = 512  # beyond this, sorting a column in place beats a network
 
@@ -26,47 +27,90 @@ def _array(x: Tensor) -> np.ndarray:
 
 def median(x: Tensor) -> Tensor:
     """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
-    return _of_order(x, (len(x) - 1) // 2, len(x) // 2) if _compiled(x) else plain.median(x)
+    if not _compiled(x):
+        refuse(x)
+        return plain.median(x)
+    return _of_order(x, (len(x) - 1) // 2, len(x) // 2)
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
     """(d,) mean of what is left of each column without its f lowest and f highest values."""
-    return _of_order(x, f, len(x) - f - 1) if _compiled(x) else plain.trimmed_mean(x, f)
+    if not _compiled(x):
+        refuse(x)
+        return plain.trimmed_mean(x, f)
+    return _of_order(x, f, len(x) - f - 1)
 
 
 def _of_order(x: Tensor, first: int, last: int) -> Tensor:
     from antivenom.federated.kernels import columns
 
-    return torch.from_numpy(columns.means(_array(x), first, last)[0])
+    means, finite = columns.means(_array(x), first, last)
+    if not finite:
+        refuse(x)
+    return torch.from_numpy(means)
 
 
-def mean_around_median(x: Tensor, keep: int) -> Tensor:
-    """(d,) mean of the `keep` values of each column nearest its median; the lower ones on a tie."""
+def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tensor:
+    """(d,) mean of the `keep` values of each column nearest its median; the lower ones on a tie. Of all rows or of these."""
     if not _compiled(x):
-        return plain.mean_around_median(x, keep)
+        taken = x if rows is None else x[rows]
+        refuse(taken)
+        return plain.mean_around_median(taken, keep)
     from antivenom.federated.kernels import columns
 
-    return torch.from_numpy(columns.nearest(_array(x), keep)[0])
+    means, finite = columns.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
+    if not finite:
+        refuse(x if rows is None else x[rows])
+    return torch.from_numpy(means)
 
 
 def gram(x: Tensor) -> Tensor:
     """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU."""
-    if not _compiled(x, 1 << 12):
-        return plain.gram(x)
-    from antivenom.federated.kernels import columns
+    if _compiled(x, 1 << 12):
+        from antivenom.federated.kernels import columns
 
-    products = torch.from_numpy(columns.gram(_array(x)))
-    return products if products.isfinite().all() else plain.gram(x)  # rows of 1e19 and more overflow single precision
+        products = torch.from_numpy(columns.gram(_array(x)))
+        if products.isfinite().all():
+            return products
+    refuse(x)
+    return plain.gram(x)  # rows of 1e19 and more overflow single precision
 
 
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
     """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
-    if not _compiled(x, 1 << 20):
-        return plain.norms_about(x, centre)
-    from antivenom.federated.kernels import columns
+    if _compiled(x, 1 << 20):
+        from antivenom.federated.kernels import columns
 
-    norms = torch.from_numpy(columns.norms_about(_array(x), _array(centre.to(x))))
-    return norms if norms.isfinite().all() else plain.norms_about(x, centre)
+        norms = torch.from_numpy(columns.norms_about(_array(x), _array(centre.to(x))))
+        if norms.isfinite().all():
+            return norms
+    refuse(x)
+    return plain.norms_about(x, centre)
+
+
+def combine(c: Tensor, x: Tensor) -> Tensor:
+    """(d,) c @ x for coefficients (n,) and rows (n, d), in the type of the rows. A row that is taken whole comes out bit by bit."""
+    if int((c != 0).sum()) == 1 or not _compiled(x, 1 << 20):
+        combined = plain.combine(c, x)
+        finite = bool(combined.isfinite().all())
+    else:
+        from antivenom.federated.kernels import columns
+
+        values, finite = columns.combine(_array(c.to(x)), _array(x))
+        combined = torch.from_numpy(values)
+    if not finite:  # or the sum overflows
+        refuse(x)
+    return combined
+
+
+def mix(c: Tensor, x: Tensor) -> Tensor:
+    """(m, d) c @ x for coefficients (m, n) and rows (n, d), in the type of the rows."""
+    if not _compiled(x, 1 << 20):
+        return c.to(x) @ x
+    out = torch.from_numpy(
+        np.empty((len(c), x.shape[1]), _array(x[:0]).dtype)
+    )  # numpy asks for large pages: half the time
+    return torch.mm(c.to(x), x.detach(), out=out)
 
 
 def finite_rows(x: Tensor) -> Tensor:
@@ -78,4 +122,20 @@ def finite_rows(x: Tensor) -> Tensor:
     return torch.from_numpy(columns.finite_rows(_array(x)))
 
 
-__all__ = ["combine", "finite_rows", "gram", "mean_around_median", "median", "norms_about", "trimmed_mean"]
+def refuse(x: Tensor) -> None:
+    """Raise FloatingPointError if a row of (n, d) is not finite."""
+    if not finite_rows(x).all():
+        raise FloatingPointError("NaN or infinity in a row")
+
+
+__all__ = [
+    "combine",
+    "finite_rows",
+    "gram",
+    "mean_around_median",
+    "median",
+    "mix",
+    "norms_about",
+    "refuse",
+    "trimmed_mean",
+]

@@ -19,15 +19,16 @@ from antivenom.federated.kernels.networks import selection
 
 _WIDTH = 256  # columns in cache while sorting
 _TILE = 512  # columns in cache while multiplying
+_STRETCH = 4096  # columns of a result in cache while rows are added to it
 _ALONE = 1 << 18  # numbers below which a second thread does not pay
 
 
 @compiled(fastmath=EXACT)
-def _load(x: Any, begin: int, width: int, block: Any) -> Any:  # pragma: no cover - compiled
-    """Copy columns into the block; the result is 0 if all of them are finite, else NaN."""
+def _load(x: Any, rows: Any, begin: int, width: int, block: Any) -> Any:  # pragma: no cover - compiled
+    """Copy columns of these rows into the block; the result is 0 if all of them are finite, else NaN."""
     bad = x.dtype.type(0)
-    for k in range(x.shape[0]):
-        row, to = x[k, begin : begin + width], block[k, :width]
+    for k in range(rows.size):
+        row, to = x[rows[k], begin : begin + width], block[k, :width]
         for t in range(width):
             value = row[t]
             to[t] = value
@@ -68,10 +69,11 @@ def _average(block: Any, first: int, last: int, width: int, out: Any) -> None:  
 def _means(x: Any, pairs: Any, first: int, last: int, begin: int, end: int, out: Any) -> Any:  # pragma: no cover
     """Mean of the order statistics `first` to `last` of each column."""
     block = np.zeros((x.shape[0], _WIDTH), x.dtype)
+    rows = np.arange(x.shape[0])
     bad = x.dtype.type(0)
     while begin < end:
         width = min(_WIDTH, end - begin)
-        bad += _load(x, begin, width, block)
+        bad += _load(x, rows, begin, width, block)
         _sort(pairs, block, _WIDTH)
         _average(block, first, last, width, out[begin : begin + width])
         begin += width
@@ -79,15 +81,15 @@ def _means(x: Any, pairs: Any, first: int, last: int, begin: int, end: int, out:
 
 
 @compiled()
-def _nearest(x: Any, pairs: Any, keep: int, begin: int, end: int, out: Any) -> Any:  # pragma: no cover - compiled
+def _nearest(x: Any, rows: Any, pairs: Any, keep: int, begin: int, end: int, out: Any) -> Any:  # pragma: no cover
     """Mean of the `keep` values of each column nearest its median, neighbours in order."""
-    block = np.zeros((x.shape[0], _WIDTH), x.dtype)
+    block = np.zeros((rows.size, _WIDTH), x.dtype)
     first = np.empty(_WIDTH, np.int32)
     least = np.empty(_WIDTH, x.dtype)
     bad = x.dtype.type(0)
     while begin < end:
         width = min(_WIDTH, end - begin)
-        bad += _load(x, begin, width, block)
+        bad += _load(x, rows, begin, width, block)
         _sort(pairs, block, _WIDTH)
         _around(block, keep, first, least, width, out[begin : begin + width])
         begin += width
@@ -146,6 +148,25 @@ def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # 
                 total += apart * apart
             squares[k] += total
         begin += width
+
+
+@compiled(fastmath=EXACT)
+def _sums(c: Any, x: Any, begin: int, end: int, out: Any) -> Any:  # pragma: no cover - compiled
+    """c @ x; rows are read one after another in long stretches."""
+    bad = x.dtype.type(0)
+    while begin < end:
+        width = min(_STRETCH, end - begin)
+        to, row = out[begin : begin + width], x[0, begin : begin + width]
+        for t in range(width):
+            to[t] = c[0] * row[t]
+        for k in range(1, x.shape[0]):
+            factor, row = c[k], x[k, begin : begin + width]
+            for t in range(width):
+                to[t] += factor * row[t]
+        for t in range(width):
+            bad += to[t] * 0
+        begin += width
+    return bad
 
 
 @compiled(fastmath=EXACT)
@@ -225,11 +246,17 @@ def means(x: np.ndarray, first: int, last: int) -> tuple[np.ndarray, bool]:
     return out, _all_finite(_shared(x, lambda begin, end: _means(x, pairs, first, last, begin, end, out)))
 
 
-def nearest(x: np.ndarray, keep: int) -> tuple[np.ndarray, bool]:
-    """(d,) mean of the `keep` values of each column nearest its median, and whether all was finite."""
+def nearest(x: np.ndarray, keep: int, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(d,) mean of the `keep` values, among these rows', of each column nearest their median, and whether all was finite."""
     out = np.empty(x.shape[1], x.dtype)
-    pairs = selection(len(x), 0, len(x) - 1)
-    return out, _all_finite(_shared(x, lambda begin, end: _nearest(x, pairs, keep, begin, end, out)))
+    pairs = selection(len(rows), 0, len(rows) - 1)
+    return out, _all_finite(_shared(x, lambda begin, end: _nearest(x, rows, pairs, keep, begin, end, out)))
+
+
+def combine(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(d,) coefficients (n,) @ x, and whether all of it was finite."""
+    out = np.empty(x.shape[1], x.dtype)
+    return out, _all_finite(_shared(x, lambda begin, end: _sums(c, x, begin, end, out)))
 
 
 def gram(x: np.ndarray) -> np.ndarray:

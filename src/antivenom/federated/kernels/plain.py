@@ -69,11 +69,11 @@ def norms_about(x: Tensor, centre: Tensor) -> Tensor:
 
 
 def combine(c: Tensor, x: Tensor) -> Tensor:
-    """c @ x for coefficients (n,) or (m, n) in double precision and rows (n, d), in the type of the rows.
+    """c @ x for coefficients (n,) and rows (n, d), in the type of the rows.
 
     A row that is taken whole comes out bit by bit.
     """
-    if c.dim() == 1 and int((c != 0).sum()) == 1:
+    if int((c != 0).sum()) == 1:
         k = int(c.nonzero())
         return x[k] * float(c[k])
     return c.to(x) @ x
