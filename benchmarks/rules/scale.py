@@ -25,7 +25,7 @@ from antivenom.protocols import Targets
 from antivenom.rng import Streams
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "scale.svg"
 ROUNDS, CLIENTS = 8, 10_000
