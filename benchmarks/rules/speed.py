@@ -210,7 +210,7 @@ class Package:
     """A package in its own process, which is started anew after a call that took too long."""
 
     def __init__(self, name: str, python: str, n: int, d: int, **settings: str) -> None:
-        self.settings, self.command = name, [python, __file__, "--serve", name, str(n), str(d)]
+        self.settings, self.command = settings, [python, __file__, "--serve", name, str(n), str(d)]
         self.channel: Connection | None = None
         self.rules: list[str] = []
         self.start()
@@ -379,17 +379,23 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         pythons = environments(given.environments or Path(temporary))
-        tables = [line for size in given.sizes.split(",") for line in rows_of(size, pythons, given.budget)]
-        write_section(
-            "rules",
-            "## Aggregation rules\n\n"
-            f"`python benchmarks/rules/speed.py --sizes {given.sizes}`\n\n{versions(pythons)} Two threads. Milliseconds: "
-            "least (median) of the calls, ours and a peer's in turn. f = n/5 (Bulyan 1, 10, 20). byzfl: the faster of "
-            "arrays and tensors. Peers' geometric medians as they come (byzfl and krum 3 steps), ours to its tolerance; ours "
-            "looks for NaN in every call. Extra memory: growth of the process's peak during one call, the result "
-            "included (for NNM the result is as large as the input). Load: of the whole machine when the row was done.\n\n"
-            + "\n".join(tables),
-        )
+        tables: list[str] = []
+        for size in given.sizes.split(","):
+            tables += rows_of(size, pythons, given.budget)
+            report(given.sizes, given.budget, pythons, tables)
+
+
+def report(sizes: str, budget: float, pythons: dict[str, str], tables: list[str]) -> None:
+    write_section(
+        "rules",
+        "## Aggregation rules\n\n"
+        f"`python benchmarks/rules/speed.py --sizes {sizes} --budget {budget:g}`\n\n{versions(pythons)} Two threads. Milliseconds: "
+        "least (median) of the calls, ours and a peer's in turn. f = n/5 (Bulyan 1, 10, 20). byzfl: the faster of "
+        "arrays and tensors. Peers' geometric medians as they come (byzfl and krum 3 steps), ours to its tolerance; ours "
+        "looks for NaN in every call. Extra memory: growth of the process's peak during one call, the result "
+        "included (for NNM the result is as large as the input). Load: of the whole machine when the row was done.\n\n"
+        + "\n".join(tables),
+    )
 
 
 if __name__ == "__main__":

@@ -90,7 +90,10 @@ def norms_about(x: Tensor, centre: Tensor) -> Tensor:
 
 def combine(c: Tensor, x: Tensor) -> Tensor:
     """(d,) c @ x for coefficients (n,) and rows (n, d), in the type of the rows. A row that is taken whole comes out bit by bit."""
-    if int((c != 0).sum()) == 1 or not _compiled(x, 1 << 20):
+    taken = c.nonzero().flatten()
+    if len(taken) == 1:
+        c, x = c[taken], x[int(taken) : int(taken) + 1]
+    if not _compiled(x, 1 << 20):
         combined = plain.combine(c, x)
         finite = bool(combined.isfinite().all())
     else:
