@@ -42,7 +42,7 @@ def main() -> None:
     training = Training(epochs=1, batch_size=6, optimizer="sgd", learning_rate=0.05)
     targets = Targets(torch.tensor(data.x[:1]), torch.tensor(data.y[:1]), torch.tensor((data.y[:1] + 1) % 10))
     lines, times = [], {}
-    for n in (10, 30, 100, 300):
+    for n in (10, 30, 100):
         for width in (32, 128, 512):
             network = build(MLP((width,)), data.shape, 10, streams)
             federation = Federation(CLIENTS, n, 0, ROUNDS, training=training)

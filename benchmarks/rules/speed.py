@@ -391,7 +391,7 @@ def report(sizes: str, budget: float, pythons: dict[str, str], tables: list[str]
         "## Aggregation rules\n\n"
         f"`python benchmarks/rules/speed.py --sizes {sizes} --budget {budget:g}`\n\n{versions(pythons)} Two threads. Milliseconds: "
         "least (median) of the calls, ours and a peer's in turn. f = n/5 (Bulyan 1, 10, 20). byzfl: the faster of "
-        "arrays and tensors. Peers' geometric medians as they come (byzfl and krum 3 steps), ours to its tolerance; ours "
+        "arrays and tensors. Peers' geometric medians as they come, ours to its tolerance; ours "
         "looks for NaN in every call. Extra memory: growth of the process's peak during one call, the result "
         "included (for NNM the result is as large as the input). Load: of the whole machine when the row was done.\n\n"
         + "\n".join(tables),
