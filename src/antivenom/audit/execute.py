@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, versions
+from antivenom.processes import kill, prepare
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
@@ -60,31 +59,22 @@ def _drain(run: Callable[[Spec], Record], todo: dict[str, Spec], jobs: int, plug
     except BrokenProcessPool:
         return
     finally:
-        for process in list((pool._processes or {}).values()) if waiting else ():
-            process.kill()  # interrupted: a trial under way is worth nothing unfinished
-        pool.shutdown(wait=True, cancel_futures=True)
+        if waiting:
+            kill(pool)  # interrupted: a trial under way is worth nothing unfinished
+        pool.shutdown(wait=True)
 
 
 def _prepare(plugins: tuple[str, ...], threads: int) -> None:
-    """In each new process: leave Ctrl-C to the parent, share the cores, know the same plugins."""
+    """In each new process: end as `prepare` says, share the cores, know the same plugins."""
     import torch
 
     from antivenom.registry import load_builtin, load_file
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare()
     torch.set_num_threads(threads)
     load_builtin()
     for path in plugins:
         load_file(path)
-
-
-def _end_with_parent() -> None:
-    """Do not outlive a parent that was killed: nobody would write the record down."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _died(spec: Spec) -> Record:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from antivenom.errors import ScanError
+from antivenom.processes import kill, prepare
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
 from antivenom.scan.formats import identify, look
@@ -106,7 +105,7 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
         yield from map(one, files)
         return
     context = multiprocessing.get_context("spawn")  # a fork copies the locks that other threads hold
-    pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=_prepare)
+    pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=prepare)
     done = 0
     try:
         for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
@@ -118,19 +117,6 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
             done += 1
             yield FileReport(path, "unknown", 0, error=lost)
     finally:
-        for process in list((pool._processes or {}).values()) if done < len(files) else ():
-            process.kill()  # interrupted: nobody waits for the rest
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare() -> None:
-    """In each process: leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        if done < len(files):
+            kill(pool)  # interrupted: nobody waits for the rest
+        pool.shutdown(wait=True)
