@@ -16,7 +16,7 @@ from antivenom.errors import ScanError
 from antivenom.processes import kill, prepare
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
-from antivenom.scan.formats import identify, look
+from antivenom.scan.formats import examine, look
 from antivenom.scan.limits import Limits, Meter
 from antivenom.scan.part import Part
 from antivenom.scan.view import View
@@ -73,16 +73,9 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
     """The report of bytes that are already at hand."""
     part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
-    findings = tuple(look(part))
-    return FileReport(where, _format(view), len(view), findings, view.sha256() if findings else "")
-
-
-def _format(view: View) -> str:
-    """What the content is called in a report; a failure here is a finding of `look`."""
-    try:
-        return "+".join(dict.fromkeys(each.name for each in identify(view)))
-    except Exception:
-        return "unknown"
+    name, found = examine(part)
+    findings = tuple(found)
+    return FileReport(where, name, len(view), findings, view.sha256() if findings else "")
 
 
 def _files(path: str | Path) -> Iterator[str]:

@@ -96,11 +96,19 @@ def identify(view: View) -> tuple[Format, ...]:
 
 def look(part: Part) -> Iterator[Finding]:
     """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
+    return examine(part)[1]
+
+
+def examine(part: Part) -> tuple[str, Iterator[Finding]]:
+    """What a part is called in reports, and its findings."""
     try:
         kinds = identify(part.view)
     except Exception as error:
-        yield part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}")
-        return
+        return "unknown", iter((part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}"),))
+    return "+".join(dict.fromkeys(kind.name for kind in kinds)), _findings(part, kinds)
+
+
+def _findings(part: Part, kinds: tuple[Format, ...]) -> Iterator[Finding]:
     try:
         for each in kinds:
             yield from _guarded(part, each)
