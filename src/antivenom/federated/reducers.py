@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
+from antivenom.federated import kernels
 from antivenom.federated.aggregation import Derived, enough, reducer
 from antivenom.federated.distances import Gram, clip_factors
 from antivenom.protocols import ServerView
@@ -56,7 +57,7 @@ class WeakDP:
     def __call__(
         self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        norms = torch.stack([row.double().norm() for row in updates])
+        norms = kernels.norms(updates)
         generator = (view.streams if view is not None else Streams(0)).torch("noise")
         drawn = torch.randn(updates.shape[1], generator=generator, dtype=torch.float32).to(updates)
         return updates * clip_factors(norms, self.bound).to(updates)[:, None] + self.noise * drawn, weights

@@ -40,7 +40,7 @@ class LASA:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         d = updates.shape[1]
-        norms = torch.stack([row.double().norm() for row in updates])
+        norms = kernels.norms(updates)
         factors = clip_factors(norms, middle_norm(norms)).to(updates)
         sparse = torch.stack([_largest_values(row, d - int(self.sparsity * d)) for row in updates * factors[:, None]])
         known = view is not None and view.network.dimension == d
@@ -113,7 +113,7 @@ class DeepSight:
         good = [
             i for i in range(n) if labels[i] >= 0 and suspicious[labels == labels[i]].mean() < self.tau
         ]  # noise is no cluster
-        norms = torch.stack([row.double().norm() for row in updates]).cpu()
+        norms = kernels.norms(updates).cpu()
         return kernels.combine(
             chosen(n, torch.tensor(good, dtype=torch.int64)) * clip_factors(norms, middle_norm(norms)), updates
         )

@@ -61,7 +61,7 @@ class SignGuard:
     share: float = 0.1
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        norms = torch.stack([row.double().norm() for row in updates]).cpu()
+        norms = kernels.norms(updates).cpu()
         middle = middle_norm(norms)
         usual = (norms >= self.lower * middle) & (norms <= self.upper * middle)
         passed = usual & torch.from_numpy(self._majority(updates, view))

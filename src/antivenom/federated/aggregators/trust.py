@@ -31,7 +31,7 @@ class FLTrust:
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         own = own_update(view, self).to(updates).double()
         length = own.norm()
-        norms = torch.stack([row.double().norm() for row in updates])
+        norms = kernels.norms(updates)
         along = torch.stack([row.double() @ own for row in updates])
         usable = (norms > 0) & (length > 0)
         trust = torch.where(usable, along / torch.where(usable, norms * length, 1), 0).clamp_min(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from antivenom.errors import PluginError
+from antivenom.federated import kernels
 from antivenom.protocols import ServerView
 from antivenom.registry import client_detector
 from antivenom.verdict import Verdict
@@ -32,7 +33,7 @@ class NormBound:
             raise PluginError("bound and factor above 0", f"{self.bound} and {self.factor}", "correct them")
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
-        norms = torch.linalg.vector_norm(view.updates, dim=1, dtype=torch.float64).cpu().numpy()
+        norms = kernels.norms(view.updates).cpu().numpy()
         middle = float(torch.tensor(norms).quantile(0.5)) if len(norms) else 0.0
         scores = norms / middle if middle else norms
         return Verdict(scores, norms > self.bound if self.bound is not None else scores > self.factor), None

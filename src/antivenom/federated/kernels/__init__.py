@@ -76,6 +76,11 @@ def gram(x: Tensor) -> Tensor:
     return plain.gram(x)  # rows of 1e19 and more overflow single precision
 
 
+def norms(x: Tensor) -> Tensor:
+    """(n,) L2 norms of the rows of (n, d); float64."""
+    return norms_about(x, x.new_zeros(x.shape[1]))
+
+
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
     """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
     if _compiled(x, 1 << 20):
@@ -138,6 +143,7 @@ __all__ = [
     "mean_around_median",
     "median",
     "mix",
+    "norms",
     "norms_about",
     "refuse",
     "trimmed_mean",
