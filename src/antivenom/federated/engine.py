@@ -18,6 +18,7 @@ from torch import Tensor
 
 from antivenom.data import IID, Dataset, Partition
 from antivenom.errors import PluginError, ScenarioError
+from antivenom.federated import kernels
 from antivenom.federated.aggregation import step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.clients import Shards, train_agents
@@ -158,13 +159,14 @@ class Federation:
                 past = (*past, Participation(number, vector, sent))[-remembers:]  # a bound on the memory
                 updates = torch.cat([updates, sent])
             agents = (*good, *bad)
-            finite = torch.isfinite(updates).all(dim=1)
+            finite = kernels.finite_rows(updates)
             notes = tuple(
                 f"round {number}: agent {agents[i]} sent NaN or infinity and was left out"
                 for i in torch.nonzero(~finite).flatten().tolist()
             )
             agents = tuple(a for a, ok in zip(agents, finite.tolist(), strict=True) if ok)
-            updates, shares = updates[finite], weights[list(agents)].to(updates)
+            updates = updates if finite.all() else updates[finite]
+            shares = weights[list(agents)].to(updates)
             view_of_server = ServerView(
                 number, vector, updates, agents, shares, network, validation, self.training, own.child("server")
             )
