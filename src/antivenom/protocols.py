@@ -197,6 +197,10 @@ class AgentView:
         """The factor that undoes averaging, 1/a, shared among the k malicious agents of this round."""
         return 1.0 / (self.weight * len(self.shards))
 
+    def factor(self, boost: float | None) -> float:
+        """The boost that a field asks for; 1/a, shared, if it is None."""
+        return self.boost if boost is None else boost
+
     @property
     def benign_updates(self) -> Tensor:
         if Knowledge(self.knowledge) is not Knowledge.OMNISCIENT or self.benign is None:

@@ -64,7 +64,7 @@ class AlternatingMinimization:
         measured = (
             view.network.kernels.to(view.start.device) if self.weights_only else torch.ones_like(view.start).bool()
         )
-        boost = torch.where(measured, view.boost if self.boost is None else self.boost, 1.0)
+        boost = torch.where(measured, view.factor(self.boost), 1.0)
         measured = measured.to(view.start.dtype)
         malicious, stealth = (AdamSteps(view.start, self.learning_rate) for _ in range(2))
         training = dataclasses.replace(view.training, epochs=self.epochs)

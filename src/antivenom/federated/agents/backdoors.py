@@ -72,7 +72,7 @@ class ModelReplacement:
     boost: float | None = None
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             rows = backdoor_rows(view, member)
@@ -123,7 +123,7 @@ class ConstrainAndScale:
             raise PluginError("alpha from 0 to 1 and bound >= 0", f"{self.alpha} and {self.bound}", "correct them")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             end = backdoored(

@@ -35,7 +35,7 @@ class ExplicitBoosting:
     boost: float | None = None
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             objectives = Objectives(view, member)

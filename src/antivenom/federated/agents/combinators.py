@@ -49,7 +49,7 @@ class BenignEstimation:
             return self.agent(
                 dataclasses.replace(view, start=view.start + estimate, past=self._shifted(view, estimate))
             )
-        return self.agent(view) - (view.boost if self.boost is None else self.boost) * estimate
+        return self.agent(view) - view.factor(self.boost) * estimate
 
     @staticmethod
     def _shifted(view: AgentView, estimate: Tensor) -> tuple:  # type: ignore[type-arg]

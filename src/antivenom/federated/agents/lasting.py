@@ -43,7 +43,7 @@ class DBA:
             raise PluginError("parts >= 1", f"{self.parts}", "4 is the paper's")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             number = view.members[member] if view.members else member
@@ -94,7 +94,7 @@ class EdgeCase:
             raise PluginError("radius > 0", f"{self.radius}", "give an L2 length")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             end = backdoored(
@@ -140,7 +140,7 @@ class Neurotoxin:
             raise PluginError("masked from 0 to below 1", f"{self.masked}", "0.05 leaves a twentieth alone")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
             moved = view.start - view.past[-1].start if view.past else honest(view, member)

@@ -40,7 +40,7 @@ class StealthyPoisoning:
     learning_rate: float = 1e-3
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.boost if self.boost is None else self.boost
+        boost = view.factor(self.boost)
         training = dataclasses.replace(view.training, epochs=max(self.epochs, view.training.epochs))
         previous = estimated_benign(view)
 
