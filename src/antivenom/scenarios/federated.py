@@ -17,7 +17,7 @@ from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.chain import Chain
-from antivenom.federated.clients import Shards, loop_note
+from antivenom.federated.clients import Client, Shards, loop_note, trained
 from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
@@ -25,7 +25,6 @@ from antivenom.federated.judging import accuracy, probabilities
 from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
-from antivenom.models.training import train
 from antivenom.protocols import Targets, Trigger
 from antivenom.registry import LATER, Kind, entry_of
 from antivenom.registry.entry import registered
@@ -147,8 +146,8 @@ class Federated:
         right = np.ones(len(test), dtype=bool)
         if self.only_right:
             own = shards.of_agent(self.federation.num_agents - 1)
-            vector, _ = train(network, network.initial, *own, self.federation.training, streams.child("own model"))
-            right = TorchModel(network, vector, network.buffers).predict(test.x) == test.y
+            client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
+            right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
         rows, wanted = self._drawn(test, clean, right, streams.numpy("targets"))
         rest = test[np.setdiff1d(np.arange(len(test)), rows)]
         return _as_targets(test[rows], wanted, device), _some(rest, self.test_rows, streams, "test rows")
