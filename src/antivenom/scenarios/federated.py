@@ -18,7 +18,7 @@ from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.chain import Chain
 from antivenom.federated.clients import Client, Shards, loop_note, trained
-from antivenom.federated.detectors import range_statistics
+from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
 from antivenom.federated.judging import accuracy, probabilities
@@ -308,24 +308,25 @@ class Judge:
             return
         weighted = (played.weights[:, None] * played.updates)[good].sum(dim=0)
         alone = float(np.mean([self._accuracy(played.start + played.updates[i]) for i in bad]))
-        apart = distances(played.updates).cpu().numpy()
+        apart = distances(played.updates).numpy()
         between = apart[np.ix_(bad, good)]
-        among = apart[np.ix_(good, good)][np.triu_indices(len(good), k=1)]
+        benign = distances(played.updates[good]).numpy()  # anew: beside a huge update they would be rounded
+        among = benign[np.triu_indices(len(good), k=1)]
         # Each malicious agent is judged against the benign ones only, each benign one against the other benign ones.
-        suspects = [range_statistics(played.updates[[*good, i]])[-1] for i in bad]
-        norms = played.updates.norm(dim=1)
+        suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
+        norms = played.updates.norm(dim=1).cpu()
         values = (
             alone,
             self._accuracy(played.start + weighted) - alone,
-            float(np.max(suspects)),
-            float(range_statistics(played.updates[good]).max()),
-            float(norms[bad].mean()),
-            float(norms[good].mean()),
+            max(suspects),
+            range_statistics(benign).max(),
+            norms[bad].mean(),
+            norms[good].mean(),
             between.min(),
             between.max(),
             among.min(),
             among.max(),
-            float(selected(played.updates, played.aggregate)[bad].any()),
+            selected(played.updates, played.aggregate)[bad].any(),
         )
         yield from ((name, float(value)) for name, value in zip(names, values, strict=True))
 
