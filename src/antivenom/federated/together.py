@@ -41,7 +41,7 @@ def _stacked(clients: Sequence[Client]) -> Tensor:
     numbers, sizes = _batches(clients)
     index = places[torch.as_tensor(numbers[order], device=device)]
     real = torch.arange(index.shape[2], device=device) < torch.as_tensor(sizes[order, :, None], device=device)
-    rows = real.sum(2)
+    shares = real.to(clients[0].start.dtype) / real.sum(2, keepdim=True)  # of each row in the mean over its batch
     drops = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in network.module.modules())
     generators = [clients[i].streams.torch("dropout", device=device) for i in order] if drops else []
 
@@ -58,8 +58,7 @@ def _stacked(clients: Sequence[Client]) -> Tensor:
         draws = Draws(generators[:busy], own.tolist()) if drops else None
         logits = stacked_logits(network, stack, x[batch], draws)
         losses = F.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="none").view(batch.shape)
-        means = (losses * real[:busy, step, : batch.shape[1]]).sum(1) / rows[:busy, step]
-        (stack.grad,) = torch.autograd.grad(means.sum(), stack)
+        (stack.grad,) = torch.autograd.grad((losses * shares[:busy, step, : batch.shape[1]]).sum(), stack)
         optimizer.step()
     done[order[: len(stack)]] = stack.detach()
     return done

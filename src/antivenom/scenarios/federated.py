@@ -21,7 +21,7 @@ from antivenom.federated.clients import Client, Shards, loop_note, trained
 from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
-from antivenom.federated.judging import accuracy, probabilities
+from antivenom.federated.judging import accuracies, probabilities
 from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
@@ -265,7 +265,14 @@ class Judge:
     def look_at(self, played: Round) -> None:
         """Append one value to every curve."""
         self.notes += played.notes
-        seen = dict(self._global(played)) | dict(self._malicious(played))
+        bad = torch.nonzero(played.malicious).flatten().tolist()
+        good = torch.nonzero(~played.malicious).flatten().tolist()
+        vectors = [played.end]
+        if bad and len(good) > 1:
+            vectors += [played.start + played.updates[i] for i in bad]
+            vectors.append(played.start + (played.weights[:, None] * played.updates)[good].sum(dim=0))
+        whole, *parts = accuracies(self.network, vectors, self.x, self.y)
+        seen = {"accuracy": whole} | dict(self._global(played)) | dict(self._malicious(played, bad, good, parts))
         for name, value in seen.items():
             self.curves.setdefault(name, []).append(value)
         if played.verdict is not None:
@@ -273,23 +280,22 @@ class Judge:
             self._flags.append(played.verdict.flags)
             self._scores.append(played.verdict.scores)
 
-    def _accuracy(self, vector: Tensor) -> float:
-        return accuracy(self.network, vector, self.x, self.y)
-
     def _global(self, played: Round) -> Iterator[tuple[str, float]]:
         shares = probabilities(self.network, played.end, self.targets.x)
         wanted = self.targets.wanted
-        yield "accuracy", self._accuracy(played.end)
         yield "target_confidence", float(shares.gather(1, wanted[:, None]).mean())
         yield "targets_hit", float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
         if self.shown is not None:
             obeyed = probabilities(self.network, played.end, self.shown)
             yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
 
-    def _malicious(self, played: Round) -> Iterator[tuple[str, float]]:
-        """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms."""
-        bad = torch.nonzero(played.malicious).flatten().tolist()
-        good = torch.nonzero(~played.malicious).flatten().tolist()
+    def _malicious(
+        self, played: Round, bad: list[int], good: list[int], accuracies: list[float]
+    ) -> Iterator[tuple[str, float]]:
+        """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms.
+
+        `accuracies` are those with each malicious update alone and, last, with the benign ones.
+        """
         names = (
             "malicious_accuracy",
             "accuracy_gap",
@@ -303,11 +309,10 @@ class Judge:
             "benign_distance_max",
             "malicious_selected",
         )
-        if not bad or len(good) < 2:
+        if not accuracies:
             yield from ((name, math.nan) for name in names)
             return
-        weighted = (played.weights[:, None] * played.updates)[good].sum(dim=0)
-        alone = float(np.mean([self._accuracy(played.start + played.updates[i]) for i in bad]))
+        *alone, benign_accuracy = accuracies
         apart = distances(played.updates).numpy()
         between = apart[np.ix_(bad, good)]
         benign = distances(played.updates[good]).numpy()  # anew: beside a huge update they would be rounded
@@ -316,8 +321,8 @@ class Judge:
         suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
         norms = played.updates.norm(dim=1).cpu()
         values = (
-            alone,
-            self._accuracy(played.start + weighted) - alone,
+            np.mean(alone),
+            benign_accuracy - np.mean(alone),
             max(suspects),
             range_statistics(benign).max(),
             norms[bad].mean(),
