@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from antivenom.data import Dataset
-from antivenom.federated.clients import Shards, train_one_by_one, train_together
+from antivenom.federated.clients import Client, Shards, one_by_one
+from antivenom.federated.together import together
 from antivenom.models.network import build
 from antivenom.models.reference import MLP, CensusNet, FashionCNN, SmallCNN
 from antivenom.models.training import Training
@@ -59,19 +60,22 @@ def main() -> None:
         data = Dataset(x, np.arange(rows) % classes, tuple(map(str, range(classes))), "random")
         shards = Shards.of(data, np.array_split(np.arange(rows), AGENTS), options.device)
         network = build(architecture, shape, classes, Streams(0)).to(options.device)
-        training, agents = Training(epochs=1, batch_size=BATCH), range(AGENTS)
+        training = Training(epochs=1, batch_size=BATCH)
+        clients = [
+            Client(network, network.initial, shards.x, shards.y, training, Streams(1).child("agent", agent), rows)
+            for agent, rows in enumerate(shards.rows)
+        ]
         times: dict[str, list[float]] = {"together": [], "loop": []}
         updates: dict[str, torch.Tensor] = {}
         for _ in range(options.repeats):
-            for name, train in (("together", train_together), ("loop", train_one_by_one)):
-                job = partial(train, network, network.initial, shards, agents, training, Streams(1))
-                seconds, updates[name] = timed(job, options.device)
+            for name, train in (("together", together), ("loop", one_by_one)):
+                seconds, updates[name] = timed(partial(train, clients), options.device)
                 times[name].append(1000 * seconds / steps)
-        together, loop = times["together"], times["loop"]
+        stacked, loop = times["together"], times["loop"]
         difference = (updates["together"] - updates["loop"]).abs().max()
         print(
-            f"| {architecture} | {network.dimension:,} | {min(together):.1f} ({statistics.median(together):.1f}) "
-            f"| {min(loop):.1f} ({statistics.median(loop):.1f}) | {min(loop) / min(together):.2f} | {difference:.0e} |",
+            f"| {architecture} | {network.dimension:,} | {min(stacked):.1f} ({statistics.median(stacked):.1f}) "
+            f"| {min(loop):.1f} ({statistics.median(loop):.1f}) | {min(loop) / min(stacked):.2f} | {difference:.0e} |",
             flush=True,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from antivenom.data import IID, Dataset, Dirichlet
-from antivenom.federated.clients import Shards, loop_note, train_agents, train_one_by_one, train_together
+from antivenom.federated import together as stacking
+from antivenom.federated.clients import Client, Shards, loop_note, one_by_one, side_by_side, train_agents
+from antivenom.federated.together import together
 from antivenom.models.face import TorchLearner
 from antivenom.models.network import Network, build
 from antivenom.models.reference import MLP, FashionCNN, learner
@@ -55,12 +58,19 @@ def shards(partition: Any = IID(), device: str = "cpu", dtype: torch.dtype = tor
     return Shards(whole.x.to(dtype), whole.y, whole.rows)
 
 
+def updates(
+    how: Any, network: Network, start: torch.Tensor, own: Shards, agents: Any, training: Training
+) -> torch.Tensor:
+    """What the agents send, trained in that way."""
+    clients = [Client(network, start, own.x, own.y, training, STREAMS.child("agent", a), own.rows[a]) for a in agents]
+    return how(clients) - start
+
+
 def both(network: Network, own: Shards, agents: list[int], training: Training) -> tuple[torch.Tensor, torch.Tensor]:
     start = network.initial.to(own.x)
-    together = train_together(network, start, own, agents, training, STREAMS)
-    alone = train_one_by_one(network, start, own, agents, training, STREAMS)
-    assert together.shape == alone.shape == (len(agents), network.dimension)
-    return together, alone
+    stacked, alone = (updates(how, network, start, own, agents, training) for how in (together, one_by_one))
+    assert stacked.shape == alone.shape == (len(agents), network.dimension)
+    return stacked, alone
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -72,9 +82,9 @@ def test_together_equals_one_by_one(architecture, training, partition, dtype, de
         pytest.skip("single precision on CUDA rounds convolutions to TF32; double is compared")
     network = build(architecture, SHAPE, 4, STREAMS).to(device)
     assert unsupported(network) == []
-    together, alone = both(network, shards(partition, device, dtype), [0, 1, 2, 3, 4], training)
+    stacked, alone = both(network, shards(partition, device, dtype), [0, 1, 2, 3, 4], training)
     assert alone.abs().amax(dim=1).min() > 1e-4
-    assert torch.allclose(together, alone, rtol=0, atol=TOLERANCE[dtype])
+    assert torch.allclose(stacked, alone, rtol=0, atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -88,7 +98,7 @@ def test_side_by_side_equals_one_by_one(architecture, threads):
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    alone = train_one_by_one(network, start, own, [4, 0, 2], TRAININGS[0], STREAMS)
+    alone = updates(one_by_one, network, start, own, [4, 0, 2], TRAININGS[0])
     assert torch.allclose(beside, alone, rtol=0, atol=TOLERANCE[torch.float64])
 
 
@@ -97,8 +107,8 @@ def test_the_papers_network_at_full_size():
     x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     own = Shards(x, torch.tensor([0, 9, 3, 4]), (torch.tensor([0, 1]), torch.tensor([2, 3])))
     assert network.dimension == 3_382_346
-    together, alone = both(network, own, [0, 1], Training(epochs=1, batch_size=2, optimizer="sgd", learning_rate=0.1))
-    assert torch.allclose(together, alone, rtol=0, atol=TOLERANCE[torch.float32])
+    stacked, alone = both(network, own, [0, 1], Training(epochs=1, batch_size=2, optimizer="sgd", learning_rate=0.1))
+    assert torch.allclose(stacked, alone, rtol=0, atol=TOLERANCE[torch.float32])
 
 
 def test_the_shards_above_are_ragged():
@@ -113,15 +123,61 @@ def test_an_agents_update_does_not_depend_on_who_else_trains(agents, k):
     """Any subset in any order: the same rows as with everybody."""
     network = build(MLP((6,), dropout=0.5), SHAPE, 4, STREAMS)
     own, start = shards(RAGGED), network.initial.double()
-    everybody = train_together(network, start, own, range(5), TRAININGS[0], STREAMS)
-    some = train_together(network, start, own, agents[:k], TRAININGS[0], STREAMS)
+    everybody = updates(together, network, start, own, range(5), TRAININGS[0])
+    some = updates(together, network, start, own, agents[:k], TRAININGS[0])
     assert torch.allclose(some, everybody[agents[:k]], rtol=0, atol=TOLERANCE[torch.float64])
+
+
+@pytest.mark.parametrize("architecture", networks(), ids=repr)
+def test_clients_of_different_federations_are_stacked(architecture, device):
+    """Each with its own start, its own rows, its own randomness, and weights that its network began with."""
+    clients = []
+    for seed, partition in ((1, IID()), (2, RAGGED)):
+        streams = Streams(seed)
+        network, own = build(architecture, SHAPE, 4, streams).to(device), shards(partition, device)
+        start = network.initial.double()
+        for agent, rows in enumerate(own.rows):
+            clients.append(Client(network, start, own.x, own.y, TRAININGS[0], streams.child(agent), rows))
+        clients.append(Client(network, start, *own.of_agent(2), TRAININGS[0], streams.child("alone")))
+    assert len({client.alike for client in clients}) == 1
+    assert torch.allclose(together(clients), one_by_one(clients), rtol=0, atol=TOLERANCE[torch.float64])
+
+
+def test_a_stack_that_does_not_fit_is_cut(monkeypatch):
+    network = build(MLP((6,), dropout=0.5), SHAPE, 4, STREAMS)
+    own, start = shards(RAGGED), network.initial.double()
+    whole = updates(together, network, start, own, range(5), TRAININGS[0])
+    stacks = []
+    stack = stacking._stacked
+    monkeypatch.setattr(stacking, "_stacked", lambda clients: stacks.append(len(clients)) or stack(clients))
+    monkeypatch.setattr(stacking, "ROOM", 60_000)
+    assert torch.allclose(updates(together, network, start, own, range(5), TRAININGS[0]), whole, rtol=0, atol=1e-12)
+    assert sum(stacks) == 5
+    assert max(stacks) < 5
+    monkeypatch.setattr(stacking, "ROOM", 1)  # there is always room for one
+    assert torch.allclose(updates(together, network, start, own, [0, 1], TRAININGS[0]), whole[:2], rtol=0, atol=1e-12)
+
+
+def test_clients_that_are_not_alike_say_so():
+    network, own = build(MLP((6,)), SHAPE, 4, STREAMS), shards()
+    one = Client(network, network.initial, own.x, own.y, TRAININGS[0], STREAMS)
+    others = [
+        {"network": build(MLP((7,)), SHAPE, 4, STREAMS)},
+        {"network": build(MLP((6,), dropout=0.5), SHAPE, 4, STREAMS)},
+        {"start": network.initial.double()},
+        {"x": own.x.float()},
+        {"training": TRAININGS[1]},
+    ]
+    assert all(dataclasses.replace(one, **other).alike != one.alike for other in others)
+    assert (
+        dataclasses.replace(one, network=build(MLP((6,)), SHAPE, 4, Streams(9)), streams=Streams(9)).alike == one.alike
+    )
 
 
 def test_agents_differ_from_each_other():
     network = build(MLP((6,)), SHAPE, 4, STREAMS)
-    updates, _ = both(network, shards(), [0, 1, 2, 3, 4], TRAININGS[0])
-    assert (torch.cdist(updates, updates) + 9 * torch.eye(5)).min() > 1e-3
+    sent, _ = both(network, shards(), [0, 1, 2, 3, 4], TRAININGS[0])
+    assert (torch.cdist(sent, sent) + 9 * torch.eye(5)).min() > 1e-3
 
 
 def test_one_by_one_is_training_on_the_shard():
@@ -130,32 +186,37 @@ def test_one_by_one_is_training_on_the_shard():
     own, start = shards(), network.initial.double()
     rows = own.rows[3]
     trained, _ = train(network, start, own.x[rows], own.y[rows], TRAININGS[0], STREAMS.child("agent", 3))
-    assert torch.equal(train_one_by_one(network, start, own, [3], TRAININGS[0], STREAMS)[0], trained - start)
+    assert torch.equal(updates(one_by_one, network, start, own, [3], TRAININGS[0])[0], trained - start)
 
 
-@pytest.mark.parametrize("how", [train_together, train_one_by_one, train_agents])
-def test_nobody_and_nothing(how):
-    """No agents; an agent without rows; no epochs; more room in a batch than there are rows."""
+def test_nobody():
+    network = build(MLP((6,)), SHAPE, 4, STREAMS)
+    nobody = train_agents(network, network.initial, shards(), [], TRAININGS[0], STREAMS)
+    assert nobody.shape == (0, network.dimension)
+
+
+@pytest.mark.parametrize("how", [together, one_by_one, side_by_side])
+def test_nothing(how):
+    """An agent without rows; no epochs; more room in a batch than there are rows."""
     network = build(MLP((6,)), SHAPE, 4, STREAMS)
     whole, start = shards(), network.initial.double()
     own = Shards(whole.x, whole.y, (whole.rows[0], torch.zeros(0, dtype=torch.int64), whole.rows[2]))
-    assert how(network, start, own, [], TRAININGS[0], STREAMS).shape == (0, network.dimension)
-    updates = how(network, start, own, [0, 1, 2], TRAININGS[0], STREAMS)
-    assert (updates.abs().amax(dim=1) > 0).tolist() == [True, False, True]
-    assert how(network, start, own, [0, 2], Training(epochs=0), STREAMS).abs().max() == 0
-    assert how(network, start, own, [0, 2], Training(epochs=1, batch_size=10**9), STREAMS).abs().min(dim=1)[
-        0
-    ].shape == (2,)
+    sent = updates(how, network, start, own, [0, 1, 2], TRAININGS[0])
+    assert (sent.abs().amax(dim=1) > 0).tolist() == [True, False, True]
+    assert updates(how, network, start, own, [1], TRAININGS[0]).abs().max() == 0
+    assert updates(how, network, start, own, [0, 2], Training(epochs=0)).abs().max() == 0
+    whole_batch = updates(how, network, start, own, [0, 2], Training(epochs=1, batch_size=10**9))
+    assert whole_batch.abs().amax(dim=1).min() > 0
 
 
 @pytest.mark.usefixtures("global_randomness_unchanged")
-@pytest.mark.parametrize("how", [train_together, train_one_by_one])
+@pytest.mark.parametrize("how", [together, one_by_one, side_by_side])
 def test_a_round_is_deterministic_and_changes_nothing_that_goes_in(how):
     network = build(MLP((6,), dropout=0.5), SHAPE, 4, STREAMS)
     own, start = shards(), network.initial.double()
     x, before = own.x.clone(), start.clone()
-    one, same = (how(network, start, own, [0, 1], TRAININGS[0], STREAMS) for _ in range(2))
-    other = how(network, start, own, [0, 1], TRAININGS[0], STREAMS.child("another round"))
+    one, same = (updates(how, network, start, own, [0, 1], TRAININGS[0]) for _ in range(2))
+    other = train_agents(network, start, own, [0, 1], TRAININGS[0], STREAMS.child("another round"))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(own.x, x)
@@ -184,9 +245,9 @@ def test_other_networks_are_trained_one_after_another_and_that_is_said(make, lay
     network = build(make, SHAPE, 4, STREAMS)
     own, start = shards(dtype=torch.float32), network.initial
     training = Training(epochs=1, batch_size=10)
-    updates = train_agents(network, start, own, [0, 2], training, STREAMS)
-    assert torch.equal(updates, train_one_by_one(network, start, own, [0, 2], training, STREAMS))
-    assert updates.abs().amax(dim=1).min() > 1e-4
+    sent = train_agents(network, start, own, [0, 2], training, STREAMS)
+    assert torch.equal(sent, updates(one_by_one, network, start, own, [0, 2], training))
+    assert sent.abs().amax(dim=1).min() > 1e-4
     assert loop_note(network) == f"agents were trained one after another: no vectorised form of {layer}"
 
 

@@ -26,7 +26,7 @@ from antivenom.federated import (
     Round,
     WeakDP,
 )
-from antivenom.federated.clients import Shards, train_one_by_one
+from antivenom.federated.clients import Client, Shards, one_by_one
 from antivenom.federated.judging import accuracy
 from antivenom.models.network import Network, build
 from antivenom.models.reference import MLP
@@ -63,7 +63,9 @@ def test_a_round_is_federated_averaging(rows: Dataset, network: Network, targets
     federation = Federation(num_agents=4, rounds=2, training=QUICK)
     played = play(federation, rows, network, targets)
     shards = federation.shards(rows, STREAMS)
-    by_hand = train_one_by_one(network, network.initial, shards, range(4), QUICK, STREAMS.child("round", 1))
+    start, own = network.initial, STREAMS.child("round", 1)
+    clients = [Client(network, start, *shards.of_agent(a), QUICK, own.child("agent", a)) for a in range(4)]
+    by_hand = one_by_one(clients) - start
     torch.testing.assert_close(played[0].updates, by_hand, rtol=0, atol=1e-5)
     torch.testing.assert_close(played[0].end, network.initial + by_hand.sum(0) / 4, rtol=0, atol=1e-5)
     assert torch.equal(played[1].start, played[0].end)

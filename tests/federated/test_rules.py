@@ -142,10 +142,10 @@ def test_gram_distances_equal_the_oracle(n: int, d: int) -> None:
 def test_range_statistic_by_hand() -> None:
     # On a line: 0, 1, 2 and the suspect at 10. Benign pairs: 1, 1, 2, so Rl = 1 and Ru = 2. Suspect: 8, 9, 10.
     # max(|10 - 1|, |8 - 2|) = 9. For agent 0: own 1, 2, 10; others 1, 8, 9: max(|10 - 1|, |1 - 9|) = 9.
-    scores = range_statistics(torch.tensor([[0.0], [1.0], [2.0], [10.0]]))
+    scores = range_statistics(distances(torch.tensor([[0.0], [1.0], [2.0], [10.0]])).numpy())
     assert scores[3] == pytest.approx(9.0)
     assert scores[0] == pytest.approx(9.0)
-    assert range_statistics(torch.zeros(2, 3)).tolist() == [0.0, 0.0]
+    assert range_statistics(np.zeros((2, 2))).tolist() == [0.0, 0.0]
 
 
 def view(updates: torch.Tensor, validation: Dataset | None = None) -> ServerView:
@@ -169,7 +169,7 @@ def test_range_check_accuses_the_outliers_and_nobody_else() -> None:
     updates = matrix(4, 9, 6, torch.float32) * 0.1
     updates[3] += 50.0
     updates[7] -= 50.0
-    assert (range_statistics(updates) > 5).all()
+    assert (range_statistics(distances(updates).numpy()) > 5).all()
     verdict, _ = RangeCheck(kappa=5.0)(view(updates), None)
     assert np.flatnonzero(verdict.flags).tolist() == [3, 7]
     assert verdict.scores[[3, 7]].min() > verdict.scores[~verdict.flags].max()

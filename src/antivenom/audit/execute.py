@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,15 +12,31 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, versions
+from antivenom.lockstep import in_step
 from antivenom.processes import kill, prepare
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
+IN_STEP = 32  # federations that share an accelerator
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
     """One after another in this process."""
     yield from map(run, specs)
+
+
+def together(seats: int) -> Executor:
+    """So many federations at a time in this process, whose clients are trained together; other trials one by one.
+
+    For an accelerator, which one small federation leaves idle. A kill costs the trials under way.
+    """
+
+    def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
+        for federated, some in itertools.groupby(specs, lambda spec: spec["scenario"]["kind"] == "federated"):
+            tasks = (functools.partial(run, spec) for spec in some)
+            yield from in_step(tasks, seats) if federated else (task() for task in tasks)
+
+    return execute
 
 
 def processes(jobs: int, plugins: Sequence[str] = ()) -> Executor:
@@ -93,10 +110,13 @@ def _died(spec: Spec) -> Record:
     }
 
 
-def executor(jobs: int, plugins: Sequence[str] = ()) -> Executor:
-    """The executor for that many jobs; 0 is one per core."""
-    jobs = jobs or os.cpu_count() or 1
-    return serial if jobs == 1 else processes(jobs, plugins)
+def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu") -> Executor:
+    """The executor for that many jobs; 0 is one per core or, on an accelerator, one process for all trials."""
+    accelerated = device != "cpu"
+    jobs = jobs or (1 if accelerated else os.cpu_count() or 1)
+    if jobs > 1:
+        return processes(jobs, plugins)
+    return together(IN_STEP) if accelerated else serial
 
 
 def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:

@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from antivenom.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
+from antivenom.lockstep import limited, seconds
 from antivenom.registry import ATTACKS, DEFENCES, build, describe, fill
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
@@ -94,11 +94,13 @@ def key_of(spec: Mapping[str, Any]) -> str:
 def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | None = None) -> Record:
     """Run the trial that `spec` describes. Never raises for what a plugin, a data set or a model does wrong.
 
+    Its seconds, and `timeout`, are those that it takes itself; in step with others its share of what is done for all.
+
     The record's status is "ok", "not-applicable" (the combination cannot exist, with the rule that says so),
     "timeout" or "error" (with one line and the traceback).
     """
     started = datetime.datetime.now(datetime.UTC)
-    clock = time.perf_counter()
+    begun = seconds()
     record: Record = {
         "schema": SCHEMA,
         "type": "trial",
@@ -126,7 +128,7 @@ def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | Non
     except Exception as error:
         line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         record |= {"status": "error", "error": line, "traceback": traceback.format_exc()}
-    record["seconds"] = round(time.perf_counter() - clock, 3)
+    record["seconds"] = round(seconds() - begun, 3)
     return plain(record)  # type: ignore[no-any-return]
 
 
@@ -152,19 +154,21 @@ def versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TrialTimeout in the block after so many seconds; only where signals can reach it."""
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _time_limit(most: float | None) -> Iterator[None]:
+    """Raise TrialTimeout in the block after so many seconds: at once where signals can reach it; in step with other
+    trials, when its clients were trained."""
 
     def expire(*_: Any) -> None:
         raise TrialTimeout(
-            f"an end within {seconds:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
+            f"an end within {most:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
         )
 
+    in_main = threading.current_thread() is threading.main_thread()
+    if most is None or limited(most, expire) or not in_main:
+        yield
+        return
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, most)
     try:
         yield
     finally:

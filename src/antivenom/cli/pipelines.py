@@ -24,7 +24,9 @@ def audit_command(
     out: Annotated[Path, typer.Option(help="Folder for records and report; an audit goes on there.")] = Path(
         "audit-out"
     ),
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes; 0 is one per core, or one that runs 32 federations in step on a GPU.")
+    ] = 0,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run seeds 0 to N-1 instead of the scenario's.")] = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
@@ -53,10 +55,8 @@ def audit_command(
         todo = len(missing(plan, Store(out))) if exists else sum(1 for _ in plan.trials())
         terminal.print_plan(plan, todo)
         raise typer.Exit(OK)
-    if device is Device.CUDA:
-        jobs = jobs or 1  # one process owns the accelerator
     with Store(out, write=True) as store:
-        execute = executor(jobs, [str(path) for path in plugin])
+        execute = executor(jobs, [str(path) for path in plugin], device)
         todo = len(missing(plan, store))
         records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
         try:

@@ -1,26 +1,63 @@
-"""Local training of many agents: together, vectorised, or one after another. The loop is the specification.
+"""Local training of many clients: stacked, side by side, or one after another. The loop is the specification.
 
-`train_together` must equal `train_one_by_one` to rounding: the same batches in the same order, the same dropout masks,
-the same optimiser arithmetic; only the products are batched over agents.
+`together` and `side_by_side` must equal `one_by_one` to rounding: the same batches in the same order, the same dropout
+masks, the same optimiser arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from antivenom.data import Dataset
+from antivenom.federated.together import together
+from antivenom.lockstep import jointly
 from antivenom.models.dense import plan_of, products_alone, train_dense
 from antivenom.models.network import Network
-from antivenom.models.stacked import Draws, stacked_logits, unsupported
+from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
 from antivenom.rng import Streams
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """One client's local training, to be done.
+
+    Fields:
+        network: the architecture.
+        start: (d,) the parameters that it was sent.
+        x: (N, ...) rows, on the device of `start`.
+        y: (N,) their labels.
+        training: how it trains.
+        streams: its randomness, which is that of `train`.
+        rows: (m,) numbers of the rows that are its own; None is all.
+    """
+
+    network: Network
+    start: Tensor
+    x: Tensor
+    y: Tensor
+    training: Training
+    streams: Streams
+    rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y if self.rows is None else self.rows)
+
+    @property
+    def shard(self) -> tuple[Tensor, Tensor]:
+        """Its own x (m, ...) and y (m,)."""
+        return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
+
+    @property
+    def alike(self) -> Hashable:
+        """Clients of whom this is equal can be stacked: one architecture, one training, one type of numbers."""
+        return self.network.architecture, self.training, self.start.device, self.start.dtype, self.x.dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +89,31 @@ class Shards:
 def train_agents(
     network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
 ) -> Tensor:
-    """Updates (n, d) of the named agents, each trained from `start` (d,), by the fastest way that its layers allow.
+    """Updates (n, d) of the named agents, each trained from `start` (d,)."""
+    if not agents:
+        return start.new_zeros(0, start.numel())
+    clients = [
+        Client(network, start, shards.x, shards.y, training, streams.child("agent", agent), shards.rows[agent])
+        for agent in agents
+    ]
+    return trained(clients).sub_(start)
 
-    On an accelerator all agents are stacked. On a CPU each core trains one agent at a time, whose weights then stay in
-    its cache, if the network is dense or convolves; others are stacked there, too. Layers without a stacked form are
-    trained by the plain loop.
+
+def trained(clients: Sequence[Client]) -> Tensor:
+    """(n, d) the parameters of clients that are alike, n >= 1, after their training: by the fastest way for their layers.
+
+    On an accelerator all clients are stacked, those of other trials in step among them. On a CPU each core trains one
+    client at a time, whose weights then stay in its cache, if the network is dense or convolves; others are stacked
+    there, too. Layers without a stacked form are trained by the plain loop.
     """
-    if unsupported(network):
-        return train_one_by_one(network, start, shards, agents, training, streams)
-    together = start.is_cuda or not (_convolves(network) or plan_of(network))
-    return (train_together if together else train_side_by_side)(network, start, shards, agents, training, streams)
+    return jointly(_way(clients[0]), clients, clients[0].alike)  # type: ignore[no-any-return]
+
+
+def _way(client: Client) -> Callable[[Sequence[Client]], Tensor]:
+    if unsupported(client.network):
+        return one_by_one
+    beside = _convolves(client.network) or plan_of(client.network)
+    return side_by_side if beside and not client.start.is_cuda else together
 
 
 def _convolves(network: Network) -> bool:
@@ -74,39 +126,31 @@ def loop_note(network: Network) -> str | None:
     return f"agents were trained one after another: no vectorised form of {', '.join(layers)}" if layers else None
 
 
-def train_one_by_one(
-    network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
-) -> Tensor:
-    """The oracle: a plain loop over the agents. Works for any torch module."""
-    updates = [
-        train(network, start, *shards.of_agent(agent), training, streams.child("agent", agent))[0] - start
-        for agent in agents
-    ]
-    return torch.stack(updates) if updates else start.new_zeros(0, start.numel())
+def one_by_one(clients: Sequence[Client]) -> Tensor:
+    """The oracle: a plain loop over the clients. Works for any torch module."""
+    return torch.stack([train(c.network, c.start, *c.shard, c.training, c.streams)[0] for c in clients])
 
 
-def train_side_by_side(
-    network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
-) -> Tensor:
-    """One agent per core at a time: dense networks compiled, of which no step waits for another thread.
+def side_by_side(clients: Sequence[Client]) -> Tensor:
+    """One client per core at a time: dense networks compiled, of which no step waits for another thread.
 
     Other networks are trained by autograd, whose threads wait for each other between operations; it pays all the same
     where an operation takes long, as a convolution does.
     """
-    plan = plan_of(network) if shards.x.dtype == start.dtype else None
+    plan = plan_of(clients[0].network) if clients[0].x.dtype == clients[0].start.dtype else None
 
-    def update(agent: int) -> Tensor:
+    def end(client: Client) -> Tensor:
         if plan is None:
-            return train_together(network, start, shards, [agent], training, streams)[0]
-        return train_dense(plan, start, *shards.of_agent(agent), training, streams.child("agent", agent)) - start
+            return together([client])[0]
+        return train_dense(plan, client.start, *client.shard, client.training, client.streams)
 
-    updates = start.new_empty(len(agents), start.numel())
-    for row, trained in zip(updates, _on_each_core(update, agents), strict=True):
-        row.copy_(trained)
-    return updates
+    ends = clients[0].start.new_empty(len(clients), clients[0].start.numel())
+    for row, own in zip(ends, _on_each_core(end, clients), strict=True):
+        row.copy_(own)
+    return ends
 
 
-def _on_each_core(work: Callable[[int], Tensor], items: Sequence[int]) -> Iterator[Tensor]:
+def _on_each_core(work: Callable[[Client], Tensor], items: Sequence[Client]) -> Iterator[Tensor]:
     """`work` of every item, in order, on as many threads as torch has, each of which computes alone."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -119,48 +163,3 @@ def _on_each_core(work: Callable[[int], Tensor], items: Sequence[int]) -> Iterat
                 yield from pool.map(work, items)
     finally:
         torch.set_num_threads(threads)
-
-
-def train_together(
-    network: Network, start: Tensor, shards: Shards, agents: Sequence[int], training: Training, streams: Streams
-) -> Tensor:
-    """All agents at once on stacked parameters. Shards may differ in size: an agent that is done leaves the stack."""
-    device = start.device
-    own = [streams.child("agent", agent) for agent in agents]
-    batches = [list(training.batches(shards.size(a), s.numpy("order"))) for a, s in zip(agents, own, strict=True)]
-    order = sorted(range(len(agents)), key=lambda i: -len(batches[i]))  # agents still busy are always a prefix
-    generators = [own[i].torch("dropout", device=device) for i in order]
-    rows = [shards.rows[agents[i]] for i in order]
-
-    done = start.repeat(len(agents), 1)
-    stack = done[order].requires_grad_()
-    optimizer = training.optimizer_for(stack)
-    for step in range(max(map(len, batches), default=0)):
-        busy = sum(len(b) > step for b in batches)
-        if busy < len(stack):
-            done[order[busy : len(stack)]] = stack.detach()[busy:]
-            stack, optimizer = _keep(stack, optimizer, busy, training)
-        batch = [torch.as_tensor(batches[order[i]][step], device=device) for i in range(busy)]
-        sizes = [len(b) for b in batch]
-        index = torch.nn.utils.rnn.pad_sequence([r[b] for r, b in zip(rows, batch, strict=False)], batch_first=True)
-        logits = stacked_logits(network, stack, shards.x[index], Draws(generators[:busy], sizes))
-        losses = F.cross_entropy(logits.flatten(0, 1), shards.y[index].flatten(), reduction="none").view(index.shape)
-        weight = torch.arange(index.shape[1], device=device) < torch.tensor(sizes, device=device).unsqueeze(1)
-        means = (losses * weight).sum(1) / weight.sum(1)
-        (stack.grad,) = torch.autograd.grad(means.sum(), stack)
-        optimizer.step()
-    done[order[: len(stack)]] = stack.detach()
-    return done - start
-
-
-def _keep(
-    stack: Tensor, optimizer: torch.optim.Optimizer, busy: int, training: Training
-) -> tuple[Tensor, torch.optim.Optimizer]:
-    """The first `busy` rows of the stack and of the optimiser's state."""
-    kept = stack.detach()[:busy].clone().requires_grad_()
-    smaller = training.optimizer_for(kept)
-    smaller.state[kept] = {
-        name: value[:busy].clone() if isinstance(value, Tensor) and value.dim() == 2 else value
-        for name, value in optimizer.state[stack].items()
-    }
-    return kept, smaller

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,11 @@ class Network:
         moved.initial = self.initial.to(device)
         moved.buffers = {name: b.to(device) for name, b in self.buffers.items()}
         return moved
+
+    @cached_property
+    def architecture(self) -> Hashable:
+        """Equal for networks that differ at most in their weights, if all layers are ones of torch's own."""
+        return repr(self.module), self.row_shape, self.num_classes
 
     @property
     def kernels(self) -> Tensor:

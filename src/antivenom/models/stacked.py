@@ -140,3 +140,11 @@ def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | 
     for _, _, outputs in layer_passes(network, vectors, x, draws):  # noqa: B007 - the last ones are wanted
         pass
     return outputs
+
+
+def activations(network: Network) -> int:
+    """How many numbers one row becomes on its way through the layers, itself among them."""
+    row = network.initial.new_zeros(1, 1, *network.row_shape)
+    with torch.no_grad():
+        passes = layer_passes(network, network.initial.unsqueeze(0), row)
+        return row.numel() + sum(outputs.numel() for _, _, outputs in passes)

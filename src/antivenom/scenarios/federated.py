@@ -17,15 +17,14 @@ from antivenom.data import Dataset, load, missing_classes
 from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.chain import Chain
-from antivenom.federated.clients import Shards, loop_note
-from antivenom.federated.detectors import range_statistics
+from antivenom.federated.clients import Client, Shards, loop_note, trained
+from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
-from antivenom.federated.judging import accuracy, probabilities
+from antivenom.federated.judging import accuracies, probabilities
 from antivenom.models.face import Architecture, TorchLearner, TorchModel
 from antivenom.models.network import Network
 from antivenom.models.reference import MLP, learner
-from antivenom.models.training import train
 from antivenom.protocols import Targets, Trigger
 from antivenom.registry import LATER, Kind, entry_of
 from antivenom.registry.entry import registered
@@ -147,8 +146,8 @@ class Federated:
         right = np.ones(len(test), dtype=bool)
         if self.only_right:
             own = shards.of_agent(self.federation.num_agents - 1)
-            vector, _ = train(network, network.initial, *own, self.federation.training, streams.child("own model"))
-            right = TorchModel(network, vector, network.buffers).predict(test.x) == test.y
+            client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
+            right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
         rows, wanted = self._drawn(test, clean, right, streams.numpy("targets"))
         rest = test[np.setdiff1d(np.arange(len(test)), rows)]
         return _as_targets(test[rows], wanted, device), _some(rest, self.test_rows, streams, "test rows")
@@ -266,7 +265,14 @@ class Judge:
     def look_at(self, played: Round) -> None:
         """Append one value to every curve."""
         self.notes += played.notes
-        seen = dict(self._global(played)) | dict(self._malicious(played))
+        bad = torch.nonzero(played.malicious).flatten().tolist()
+        good = torch.nonzero(~played.malicious).flatten().tolist()
+        vectors = [played.end]
+        if bad and len(good) > 1:
+            vectors += [played.start + played.updates[i] for i in bad]
+            vectors.append(played.start + (played.weights[:, None] * played.updates)[good].sum(dim=0))
+        whole, *parts = accuracies(self.network, vectors, self.x, self.y)
+        seen = {"accuracy": whole} | dict(self._global(played)) | dict(self._malicious(played, bad, good, parts))
         for name, value in seen.items():
             self.curves.setdefault(name, []).append(value)
         if played.verdict is not None:
@@ -274,23 +280,22 @@ class Judge:
             self._flags.append(played.verdict.flags)
             self._scores.append(played.verdict.scores)
 
-    def _accuracy(self, vector: Tensor) -> float:
-        return accuracy(self.network, vector, self.x, self.y)
-
     def _global(self, played: Round) -> Iterator[tuple[str, float]]:
         shares = probabilities(self.network, played.end, self.targets.x)
         wanted = self.targets.wanted
-        yield "accuracy", self._accuracy(played.end)
         yield "target_confidence", float(shares.gather(1, wanted[:, None]).mean())
         yield "targets_hit", float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
         if self.shown is not None:
             obeyed = probabilities(self.network, played.end, self.shown)
             yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
 
-    def _malicious(self, played: Round) -> Iterator[tuple[str, float]]:
-        """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms."""
-        bad = torch.nonzero(played.malicious).flatten().tolist()
-        good = torch.nonzero(~played.malicious).flatten().tolist()
+    def _malicious(
+        self, played: Round, bad: list[int], good: list[int], accuracies: list[float]
+    ) -> Iterator[tuple[str, float]]:
+        """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms.
+
+        `accuracies` are those with each malicious update alone and, last, with the benign ones.
+        """
         names = (
             "malicious_accuracy",
             "accuracy_gap",
@@ -304,29 +309,29 @@ class Judge:
             "benign_distance_max",
             "malicious_selected",
         )
-        if not bad or len(good) < 2:
+        if not accuracies:
             yield from ((name, math.nan) for name in names)
             return
-        weighted = (played.weights[:, None] * played.updates)[good].sum(dim=0)
-        alone = float(np.mean([self._accuracy(played.start + played.updates[i]) for i in bad]))
-        apart = distances(played.updates).cpu().numpy()
+        *alone, benign_accuracy = accuracies
+        apart = distances(played.updates).numpy()
         between = apart[np.ix_(bad, good)]
-        among = apart[np.ix_(good, good)][np.triu_indices(len(good), k=1)]
+        benign = distances(played.updates[good]).numpy()  # anew: beside a huge update they would be rounded
+        among = benign[np.triu_indices(len(good), k=1)]
         # Each malicious agent is judged against the benign ones only, each benign one against the other benign ones.
-        suspects = [range_statistics(played.updates[[*good, i]])[-1] for i in bad]
-        norms = played.updates.norm(dim=1)
+        suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
+        norms = played.updates.norm(dim=1).cpu()
         values = (
-            alone,
-            self._accuracy(played.start + weighted) - alone,
-            float(np.max(suspects)),
-            float(range_statistics(played.updates[good]).max()),
-            float(norms[bad].mean()),
-            float(norms[good].mean()),
+            np.mean(alone),
+            benign_accuracy - np.mean(alone),
+            max(suspects),
+            range_statistics(benign).max(),
+            norms[bad].mean(),
+            norms[good].mean(),
             between.min(),
             between.max(),
             among.min(),
             among.max(),
-            float(selected(played.updates, played.aggregate)[bad].any()),
+            selected(played.updates, played.aggregate)[bad].any(),
         )
         yield from ((name, float(value)) for name, value in zip(names, values, strict=True))
 

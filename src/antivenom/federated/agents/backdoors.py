@@ -10,8 +10,8 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored
-from antivenom.federated.agents.objectives import each_member
-from antivenom.models.training import train
+from antivenom.federated.agents.objectives import client_of, each_member
+from antivenom.federated.clients import Client, trained
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal
@@ -34,7 +34,7 @@ class ClientBadNets:
     poisoned_rate: float = 0.5
 
     def __call__(self, view: AgentView) -> Tensor:
-        def update(member: int) -> Tensor:
+        def client(member: int) -> Client:
             x, y = view.shards[member]
             bad_x, bad_y = backdoor_rows(view, member)
             streams = view.streams.child("member", member)
@@ -44,10 +44,9 @@ class ClientBadNets:
             )
             rows, labels = torch.cat([x, bad_x[drawn]]), torch.cat([y, bad_y[drawn]])
             order = torch.as_tensor(streams.numpy("shuffle").permutation(len(labels)), device=x.device)
-            end, _ = train(view.network, view.start, rows[order], labels[order], view.training, streams.child("honest"))
-            return end - view.start
+            return client_of(view, rows[order], labels[order], streams.child("honest"))
 
-        return each_member(view, update)
+        return trained([client(member) for member in range(len(view.shards))]) - view.start
 
 
 @agent(goal=GOALS, cite="Bagdasaryan et al. 2020, arXiv:1807.00459")

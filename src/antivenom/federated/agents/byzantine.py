@@ -9,8 +9,8 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import alike, benign
-from antivenom.federated.agents.objectives import each_member, honest
-from antivenom.models.training import train
+from antivenom.federated.agents.objectives import all_honest, client_of, each_member, honest
+from antivenom.federated.clients import trained
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal, Knowledge
@@ -36,7 +36,7 @@ class SignFlip:
     def __call__(self, view: AgentView) -> Tensor:
         if Knowledge(self.knowledge) is Knowledge.OMNISCIENT:
             return alike(view, -self.scale * benign(view, self.knowledge).mean(dim=0))
-        return -self.scale * each_member(view, lambda member: honest(view, member))
+        return -self.scale * all_honest(view)
 
 
 @agent(goal=Goal.AVAILABILITY, cite="Blanchard et al. 2017, NeurIPS 30")
@@ -89,13 +89,13 @@ class LabelFlip:
             raise PluginError("source and target of LabelFlip together", "one of them", "give both or none")
 
     def __call__(self, view: AgentView) -> Tensor:
-        def update(member: int) -> Tensor:
-            x, y = view.shards[member]
-            streams = view.streams.child("member", member, "honest")
-            flipped = self.flipped(y, view.network.num_classes)
-            return train(view.network, view.start, x, flipped, view.training, streams)[0] - view.start
-
-        return each_member(view, update)
+        clients = [
+            client_of(
+                view, x, self.flipped(y, view.network.num_classes), view.streams.child("member", member, "honest")
+            )
+            for member, (x, y) in enumerate(view.shards)
+        ]
+        return trained(clients) - view.start
 
     def flipped(self, y: Tensor, num_classes: int) -> Tensor:
         """(m,) wrong labels for y (m,)."""

@@ -7,7 +7,7 @@ import enum
 
 from torch import Tensor
 
-from antivenom.federated.agents.objectives import each_member, estimated_benign, honest
+from antivenom.federated.agents.objectives import all_honest, estimated_benign
 from antivenom.federated.judging import probabilities
 from antivenom.protocols import Agent, AgentView
 from antivenom.registry import agent
@@ -74,7 +74,7 @@ class Delayed:
     rounds: int = 5
 
     def __call__(self, view: AgentView) -> Tensor:
-        return _all_honest(view) if view.round <= self.rounds else self.agent(view)
+        return all_honest(view) if view.round <= self.rounds else self.agent(view)
 
 
 @agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
@@ -96,7 +96,7 @@ class HoldOff:
     def __call__(self, view: AgentView) -> Tensor:
         shares = probabilities(view.network, view.start, view.targets.x)
         wanted = shares.gather(1, view.targets.wanted[:, None]).mean()
-        return _all_honest(view) if float(wanted) > self.confidence else self.agent(view)
+        return all_honest(view) if float(wanted) > self.confidence else self.agent(view)
 
 
 @agent(goal=HARMS, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
@@ -114,8 +114,4 @@ class WithHonest:
     agent: Agent
 
     def __call__(self, view: AgentView) -> Tensor:
-        return self.agent(view) + _all_honest(view)
-
-
-def _all_honest(view: AgentView) -> Tensor:
-    return each_member(view, lambda member: honest(view, member))
+        return self.agent(view) + all_honest(view)

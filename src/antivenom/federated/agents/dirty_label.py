@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from antivenom.federated.agents.objectives import each_member
-from antivenom.models.training import train
+from antivenom.federated.agents.objectives import client_of
+from antivenom.federated.clients import Client, trained
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal
@@ -30,7 +30,7 @@ class DirtyLabel:
     noise: float = 0.0
 
     def __call__(self, view: AgentView) -> Tensor:
-        def update(member: int) -> Tensor:
+        def client(member: int) -> Client:
             x, y = view.shards[member]
             streams = view.streams.child("member", member)
             added = view.targets.x.repeat(self.copies, *[1] * (x.dim() - 1))
@@ -40,7 +40,6 @@ class DirtyLabel:
             rows = torch.cat([x, added])
             labels = torch.cat([y, view.targets.wanted.repeat(self.copies)])
             order = torch.as_tensor(streams.numpy("shuffle").permutation(len(labels)), device=x.device)
-            end, _ = train(view.network, view.start, rows[order], labels[order], view.training, streams.child("honest"))
-            return end - view.start
+            return client_of(view, rows[order], labels[order], streams.child("honest"))
 
-        return each_member(view, update)
+        return trained([client(member) for member in range(len(view.shards))]) - view.start

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from antivenom.federated.agents.objectives import each_member, honest
-from antivenom.models.training import train
+from antivenom.federated.agents.objectives import all_honest, client_of
+from antivenom.federated.clients import trained
 from antivenom.protocols import AgentView
 from antivenom.threat import Knowledge
 
@@ -31,7 +31,7 @@ def benign(view: AgentView, knowledge: Knowledge | None = None) -> Tensor:
 
 def estimated(view: AgentView) -> Tensor:
     """(b, d) honest updates of the own shards; a lone agent also trains on bootstrap resamples of its rows."""
-    own = each_member(view, lambda member: honest(view, member))
+    own = all_honest(view)
     if len(own) > 1:
         return own
     x, y = view.shards[0]
@@ -39,8 +39,8 @@ def estimated(view: AgentView) -> Tensor:
     for count in range(RESAMPLES):
         streams = view.streams.child("resample", count)
         rows = torch.as_tensor(streams.numpy("rows").integers(0, max(len(y), 1), size=len(y)), device=x.device)
-        more.append(train(view.network, view.start, x[rows], y[rows], view.training, streams)[0] - view.start)
-    return torch.stack([*own, *more])
+        more.append(client_of(view, x[rows], y[rows], streams))
+    return torch.cat([own, trained(more) - view.start])
 
 
 def crowd(view: AgentView, knowledge: Knowledge | None = None) -> Tensor:

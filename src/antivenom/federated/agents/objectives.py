@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.models.training import train
+from antivenom.federated.clients import Client, trained
 from antivenom.protocols import AgentView
+from antivenom.rng import Streams
 
 Objective = Callable[[Tensor], Tensor]
 
@@ -60,9 +61,22 @@ def each_member(view: AgentView, strategy: Callable[[int], Tensor]) -> Tensor:
 def honest(view: AgentView, member: int, epochs: int | None = None) -> Tensor:
     """(d,) the update of an honest agent with that member's shard."""
     training = view.training if epochs is None else dataclasses.replace(view.training, epochs=epochs)
-    x, y = view.shards[member]
-    end, _ = train(view.network, view.start, x, y, training, view.streams.child("member", member, "honest"))
-    return end - view.start
+    client = dataclasses.replace(_honest_client(view, member), training=training)
+    return trained([client])[0] - view.start
+
+
+def all_honest(view: AgentView) -> Tensor:
+    """(k, d) the updates of honest agents with the members' shards."""
+    return trained([_honest_client(view, member) for member in range(len(view.shards))]) - view.start
+
+
+def _honest_client(view: AgentView, member: int) -> Client:
+    return client_of(view, *view.shards[member], view.streams.child("member", member, "honest"))
+
+
+def client_of(view: AgentView, x: Tensor, y: Tensor, streams: Streams) -> Client:
+    """A client that trains as an honest one does, on rows of the attacker's choice."""
+    return Client(view.network, view.start, x, y, view.training, streams)
 
 
 def estimated_benign(view: AgentView) -> Tensor | None:

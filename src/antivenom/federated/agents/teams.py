@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.federated.agents.objectives import each_member, honest
+from antivenom.federated.agents.objectives import all_honest
 from antivenom.protocols import Agent, AgentView
 from antivenom.registry import agent
 from antivenom.threat import HARMS
@@ -81,5 +81,5 @@ class Every:
     def __call__(self, view: AgentView) -> Tensor:
         over = self.last is not None and view.round > self.last
         if over or view.round < self.first or (view.round - self.first) % self.rounds:
-            return each_member(view, lambda member: honest(view, member))
+            return all_honest(view)
         return self.agent(view)

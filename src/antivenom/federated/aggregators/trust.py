@@ -11,8 +11,8 @@ from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import kernels
 from antivenom.federated.aggregation import aggregator, enough
 from antivenom.federated.aggregators.selection import chosen, ranked
+from antivenom.federated.clients import Client, trained
 from antivenom.federated.distances import Gram
-from antivenom.models.training import train
 from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
 
@@ -126,5 +126,5 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
     device = view.start.device
     x = torch.tensor(view.validation.x, device=device)
     y = torch.tensor(view.validation.y, device=device)
-    trained, _ = train(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
-    return trained - view.start
+    client = Client(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
+    return trained([client])[0] - view.start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from antivenom.errors import NotApplicable
 from antivenom.federated.aggregators import compared
@@ -74,7 +73,7 @@ class RangeCheck:
         left = np.arange(len(apart))
         while len(left) >= 3:
             among = apart[np.ix_(left, left)]
-            scores[left] = _range_scores(among)
+            scores[left] = range_statistics(among)
             if scores[left].max() < self.kappa:
                 break
             worst = left[np.argmin([_spread(np.delete(np.delete(among, i, 0), i, 1)) for i in range(len(left))])]
@@ -83,21 +82,20 @@ class RangeCheck:
         return Verdict(scores, flags), None
 
 
-def range_statistics(updates: Tensor) -> np.ndarray:
-    """(n,) the range check's score of every agent; 0 for fewer than three agents, where no other pair exists."""
-    return _range_scores(distances(updates).cpu().numpy())
+def range_statistics(apart: np.ndarray) -> np.ndarray:
+    """(n,) the range check's score of every agent from the (n, n) distances between them."""
+    return np.array([range_statistic(apart, agent) for agent in range(len(apart))])
 
 
-def _range_scores(apart: np.ndarray) -> np.ndarray:
-    """(n,) scores from (n, n) distances."""
+def range_statistic(apart: np.ndarray, agent: int) -> float:
+    """The score of one agent; 0 among fewer than three agents, where no other pair exists."""
     n = len(apart)
-    scores = np.zeros(n)
-    for i in range(n) if n >= 3 else ():
-        others = np.delete(np.arange(n), i)
-        own = apart[i, others]
-        pairs = apart[np.ix_(others, others)][np.triu_indices(n - 1, k=1)]
-        scores[i] = max(abs(own.max() - pairs.min()), abs(own.min() - pairs.max()))
-    return scores
+    if n < 3:
+        return 0.0
+    others = np.delete(np.arange(n), agent)
+    own = apart[agent, others]
+    pairs = apart[np.ix_(others, others)][np.triu_indices(n - 1, k=1)]
+    return float(max(abs(own.max() - pairs.min()), abs(own.min() - pairs.max())))
 
 
 def _spread(apart: np.ndarray) -> float:
