@@ -141,6 +141,15 @@ def test_columns_that_fill_no_vector_are_right_and_looked_at(d: int, kind: torch
             kernels.median(x)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [1, 23, 24, 39, 40, 41, 79, 80, 81, 170])
+def test_products_that_fill_no_square_of_registers_are_right(d: int, kind: torch.dtype) -> None:
+    for m, n in ((0, 3), (1, 1), (1, 7), (4, 2), (5, 5), (6, 3), (13, 9)):
+        x = matrix(n, kind, d)
+        c = torch.randn(m, n, generator=torch.Generator().manual_seed(m), dtype=torch.float64)
+        torch.testing.assert_close(kernels.mix(c, x), (c @ x.double()).to(kind), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("n", [120, 256, 257, 600])
 def test_many_rows_are_put_in_order_too(n: int) -> None:
     x = matrix(n, torch.float32, 2100)

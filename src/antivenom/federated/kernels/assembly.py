@@ -1,7 +1,7 @@
-"""Kernels as LLVM code, for what no vectoriser writes: a network of comparisons held in vector registers.
+"""Kernels as LLVM code, for what no vectoriser writes: many values held in vector registers at once.
 
-A kernel runs over columns, as many at a time as a register holds. Its body is one straight line of vector operations, so
-there is little to optimise but the choice of registers: compiling takes 10 to 600 milliseconds, once per process.
+The code says which vector operations there are, so there is little to optimise but the choice of registers: compiling takes
+10 to 600 milliseconds, once per process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32  # of a vector
+WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))  # 32 registers of 64 bytes, else 16 of 32
 _LOOP = """
 define {number} @run(ptr noalias %rows, i64 %begin, i64 %end, ptr noalias %out) {{
 entry:
@@ -42,10 +42,8 @@ declare {vector} @llvm.maxnum.{suffix}({vector}, {vector})
 """
 
 
-class Columns:
-    """What a kernel does to each vector of columns. Operations take and give names of values.
-
-    Minima and maxima take it that nothing is NaN, which makes each one instruction: see what `kernel` returns.
+class Vectors:
+    """Types of LLVM for vectors as long as a register.
 
     Args:
         kind: numpy's letter for the numbers, f or d.
@@ -53,9 +51,19 @@ class Columns:
 
     def __init__(self, kind: str) -> None:
         self.number, self.size = {"f": ("float", 4), "d": ("double", 8)}[kind]
-        self.lanes = _BYTES // self.size
+        self.lanes = (64 if WIDE else 32) // self.size
         self.vector = f"<{self.lanes} x {self.number}>"
         self.suffix = f"v{self.lanes}f{8 * self.size}"
+
+
+class Columns(Vectors):
+    """What a kernel does to each vector of columns, in one straight line. Operations take and give names of values.
+
+    Minima and maxima take it that nothing is NaN, which makes each one instruction: see what `kernel` returns.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.lines: list[str] = []
 
     def _let(self, operation: str) -> str:
@@ -122,29 +130,30 @@ class Columns:
         return f"<{', '.join([f'{kind} {value}'] * self.lanes)}>"
 
     def kernel(self, result: str, seen: str) -> Kernel:
-        """Compiled: writes `result`, and returns 0 if all of `seen` was finite, else NaN."""
+        """run(rows, begin, end, out): writes `result`, and returns 0 if all of `seen` was finite, else NaN.
+
+        Rows are an array of their addresses, of at least `lanes` columns; results go to `out[begin:end]`.
+        """
         source = _LOOP.format(**vars(self) | {"lines": "\n  ".join(self.lines)}, result=result, seen=seen)
-        return Kernel(source, self.lanes, ctypes.c_float if self.size == 4 else ctypes.c_double)
+        returns = ctypes.c_float if self.size == 4 else ctypes.c_double
+        return Kernel(source, self.lanes, returns, (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p))
 
 
 class Kernel:
-    """run(rows, begin, end, out): over columns `begin` to `end`, at least `lanes` of them before `end`.
+    """A compiled function `run`, which takes numbers and addresses and holds no lock while it runs.
 
-    Rows are an array of their addresses; results go to `out[begin:end]`. The last vector ends where the columns end,
-    whatever it repeats of the one before.
+    The last vectors end where the columns end, whatever they repeat of the ones before: there must be `width` columns.
     """
 
-    def __init__(self, source: str, lanes: int, number: Any) -> None:
+    def __init__(self, source: str, width: int, returns: Any, takes: tuple[Any, ...]) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         features = llvm.get_host_cpu_features().flatten()
         machine = llvm.Target.from_default_triple().create_target_machine(llvm.get_host_cpu_name(), features, opt=3)
-        self.lanes = lanes
+        self.width = width
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(source), machine)  # holds the code
         self._engine.finalize_object()
-        kind = ctypes.CFUNCTYPE(number, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-        self._run = kind(self._engine.get_function_address("run"))
+        self._run = ctypes.CFUNCTYPE(returns, *takes)(self._engine.get_function_address("run"))
 
-    def __call__(self, rows: int, begin: int, end: int, out: int) -> float:
-        result: float = self._run(rows, begin, end, out)
-        return result
+    def __call__(self, *arguments: int) -> Any:
+        return self._run(*arguments)

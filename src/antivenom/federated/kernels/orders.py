@@ -49,8 +49,8 @@ def _by_sorting(x: np.ndarray, rows: np.ndarray, rule: Callable[[np.ndarray], np
 
 def _by_network(x: np.ndarray, rows: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
     d = x.shape[1]
-    if d < kernel.lanes:
-        x = np.pad(x, ((0, 0), (0, kernel.lanes - d)))
+    if d < kernel.width:
+        x = np.pad(x, ((0, 0), (0, kernel.width - d)))
     out = np.empty(x.shape[1], x.dtype)
     addresses = x.ctypes.data + x.strides[0] * rows
     seen = shared(x, lambda begin, end: kernel(addresses.ctypes.data, begin, end, out.ctypes.data))

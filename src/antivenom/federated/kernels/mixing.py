@@ -1,0 +1,114 @@
+"""Products of a small matrix and a wide one: squares of results stay in registers while the rows go by."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+
+import numpy as np
+
+from antivenom.federated.kernels.assembly import WIDE, Kernel, Vectors
+from antivenom.federated.kernels.threads import shared
+
+_SIDE = 5 if WIDE else 3  # rows and vectors of a square; with a row's vectors and a coefficient, all registers
+
+# For each stretch of columns, group of `side` results, and row; then what is repeated for i of the side and j of _SIDE.
+_LOOPS = """
+define void @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
+entry:
+  %last = sub i64 %end, {width}
+  br label %stretch
+stretch:
+  %at = phi i64 [%begin, %entry], [%at.next, %stretched]
+  %t = call i64 @llvm.smin.i64(i64 %at, i64 %last)
+  br label %group
+group:
+  %g = phi i64 [0, %stretch], [%g.next, %written]
+  %g.offset = mul i64 %g, %n
+  %g.factors = getelementptr {number}, ptr %c, i64 %g.offset
+  br label %row
+row:
+  %k = phi i64 [0, %group], [%k.next, %row]
+{sums}
+  %k.place = getelementptr ptr, ptr %rows, i64 %k
+  %k.address = load ptr, ptr %k.place, align 8
+  %start = getelementptr {number}, ptr %k.address, i64 %t
+{loads}
+  %k.offset = mul i64 %k, {side}
+  %factors = getelementptr {number}, ptr %g.factors, i64 %k.offset
+{products}
+  %k.next = add i64 %k, 1
+  %k.more = icmp slt i64 %k.next, %n
+  br i1 %k.more, label %row, label %written
+written:
+  %to = getelementptr ptr, ptr %results, i64 %g
+{stores}
+  %g.next = add i64 %g, {side}
+  %g.more = icmp slt i64 %g.next, %m
+  br i1 %g.more, label %group, label %stretched
+stretched:
+  %at.next = add i64 %at, {width}
+  %at.more = icmp slt i64 %at.next, %end
+  br i1 %at.more, label %stretch, label %done
+done:
+  ret void
+}}
+declare i64 @llvm.smin.i64(i64, i64)
+declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
+"""
+_SUM = "  %sum.{i}.{j} = phi {vector} [zeroinitializer, %group], [%new.{i}.{j}, %row]"
+_LOAD = """\
+  %x.{j}.place = getelementptr {vector}, ptr %start, i64 {j}
+  %x.{j} = load {vector}, ptr %x.{j}.place, align {size}"""
+_FACTOR = """\
+  %c.{i}.place = getelementptr {number}, ptr %factors, i64 {i}
+  %c.{i}.value = load {number}, ptr %c.{i}.place, align {size}
+  %c.{i}.one = insertelement {vector} poison, {number} %c.{i}.value, i64 0
+  %c.{i} = shufflevector {vector} %c.{i}.one, {vector} poison, <{lanes} x i32> zeroinitializer"""
+_PRODUCT = "  %new.{i}.{j} = call {vector} @llvm.fma.{suffix}({vector} %x.{j}, {vector} %c.{i}, {vector} %sum.{i}.{j})"
+_RESULT = """\
+  %to.{i}.place = getelementptr ptr, ptr %to, i64 {i}
+  %to.{i}.address = load ptr, ptr %to.{i}.place, align 8
+  %to.{i} = getelementptr {number}, ptr %to.{i}.address, i64 %t"""
+_STORE = """\
+  %to.{i}.{j} = getelementptr {vector}, ptr %to.{i}, i64 {j}
+  store {vector} %new.{i}.{j}, ptr %to.{i}.{j}, align {size}"""
+
+
+def mix(c: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(m, d) c @ x for coefficients (m, n) and rows (n, d)."""
+    (m, n), d = c.shape, x.shape[1]
+    side = min(m, _SIDE)
+    kernel = _product(x.dtype.char, side)
+    if d < kernel.width:
+        return np.asarray(c.astype(x.dtype) @ x)
+    groups = np.minimum(np.arange(-(-m // side) * side), m - 1)  # the last group repeats its last result
+    factors = np.ascontiguousarray(c[groups].reshape(-1, side, n).transpose(0, 2, 1), x.dtype)
+    out = np.empty((m, d), x.dtype)  # numpy asks for large pages, torch does not
+    rows = x.ctypes.data + x.strides[0] * np.arange(n)
+    results = out.ctypes.data + out.strides[0] * groups
+    fixed = (rows.ctypes.data, n, factors.ctypes.data, results.ctypes.data, len(groups))
+    shared(x, lambda begin, end: kernel(*fixed, begin, end))
+    return out
+
+
+@lru_cache
+def _product(kind: str, side: int) -> Kernel:
+    v = Vectors(kind)
+    words = vars(v) | {"side": side, "width": _SIDE * v.lanes}
+
+    def lines(per_i: str, per_ij: str) -> str:
+        return "\n".join(
+            "\n".join([per_i.format(**words, i=i), *(per_ij.format(**words, i=i, j=j) for j in range(_SIDE))])
+            for i in range(side)
+        )
+
+    source = _LOOPS.format(
+        **words,
+        sums=lines("", _SUM),
+        loads="\n".join(_LOAD.format(**words, j=j) for j in range(_SIDE)),
+        products=lines(_FACTOR, _PRODUCT),
+        stores=lines(_RESULT, _STORE),
+    )
+    address, whole = ctypes.c_void_p, ctypes.c_int64
+    return Kernel(source, words["width"], None, (address, whole, address, address, whole, whole, whole))
