@@ -12,7 +12,8 @@ import numpy as np
 from antivenom.compiled import EXACT, compiled
 from antivenom.federated.kernels.threads import shared
 
-_TILE = 512  # columns in cache while multiplying
+_TILE = 512  # columns in cache while multiplying, at least
+_BLOCK = 1 << 16  # numbers in cache while multiplying, if that makes more columns
 _STRETCH = 4096  # columns of a result in cache while rows are added to it
 
 
@@ -102,25 +103,24 @@ def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no
 @compiled(fastmath=EXACT)
 def _grams(x: Any, begin: int, end: int, total: Any) -> None:  # pragma: no cover - compiled
     n, padded = x.shape[0], total.shape[0]
-    block = np.zeros((padded, _TILE), x.dtype)
-    centre = np.empty(_TILE, x.dtype)
+    block = np.zeros((padded, max(_TILE, _BLOCK // padded)), x.dtype)
     norms = np.empty(n, x.dtype)
     while begin < end:
-        width = min(_TILE, end - begin)
+        width = min(block.shape[1], end - begin)
         for k in range(n):
-            row, to = x[k, begin : begin + width], block[k]
+            row = x[k, begin : begin + width]
             norm = x.dtype.type(0)
             for t in range(width):
-                value = row[t]
-                to[t] = value
-                norm += value * value
+                norm += row[t] * row[t]
             norms[k] = norm
-        centre[:width] = block[np.argsort(norms)[(n - 1) // 2], :width]
-        block[n, :width] = 0
-        for k in range(n + 1):
-            to = block[k]
+        centre = x[np.argsort(norms)[(n - 1) // 2], begin : begin + width]
+        for k in range(n):
+            row, to = x[k, begin : begin + width], block[k]
             for t in range(width):
-                to[t] -= centre[t]
+                to[t] = row[t] - centre[t]
+        to = block[n]
+        for t in range(width):
+            to[t] = -centre[t]
         _products(block, padded, width, total)
         begin += width
 
