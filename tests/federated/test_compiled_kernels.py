@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from antivenom.federated import kernels
 from antivenom.federated.distances import Gram
 from antivenom.federated.kernels import plain
 from antivenom.federated.kernels.networks import apply, batcher, selection
+from antivenom.federated.kernels.threads import shared
 
 SIZES = (1, 2, 3, 4, 5, 7, 10, 16, 33)
 
@@ -120,6 +122,25 @@ def test_several_threads_give_what_one_gives() -> None:
     torch.testing.assert_close(
         Gram(alone[1]).squared_distances, Gram(together[1]).squared_distances, rtol=1e-4, atol=1e-1
     )
+
+
+def test_no_thread_is_left_at_work_when_one_fails() -> None:
+    x, done = np.zeros((4, 1 << 18), np.float32), []
+
+    def work(begin: int, end: int) -> None:
+        if begin == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        done.append(end)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            shared(x, work)
+    finally:
+        torch.set_num_threads(before)
+    assert done == [1 << 18]
 
 
 def test_other_layouts_and_kinds_fall_back_or_are_copied() -> None:

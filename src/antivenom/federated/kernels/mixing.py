@@ -1,4 +1,7 @@
-"""Products of a small matrix and a wide one: squares of results stay in registers while the rows go by."""
+"""Products of a small matrix and a wide one: a tile of results stays in registers while the rows go by.
+
+While one group of results is worked out, a piece of the next stretch is fetched: processors see ahead along some 30 rows only.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import numpy as np
 from antivenom.federated.kernels.assembly import WIDE, Kernel, Vectors
 from antivenom.federated.kernels.threads import shared
 
-_SIDE = 5 if WIDE else 3  # rows and vectors of a square; with a row's vectors and a coefficient, all registers
+_RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # of a tile; with a row's vectors and a coefficient, all registers
+_LINE = 64  # bytes that are fetched at once
 
-# For each stretch of columns, group of `side` results, and row; then what is repeated for i of the side and j of _SIDE.
+# For each stretch of columns, group of results, and row; then what is repeated for result i and vector j of a tile.
 _LOOPS = """
 define void @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
 entry:
@@ -26,6 +30,9 @@ group:
   %g = phi i64 [0, %stretch], [%g.next, %written]
   %g.offset = mul i64 %g, %n
   %g.factors = getelementptr {number}, ptr %c, i64 %g.offset
+  %g.number = udiv i64 %g, {results}
+  %g.line = mul i64 %g.number, {line}
+  %g.piece = add i64 %g.line, {stretch}
   br label %row
 row:
   %k = phi i64 [0, %group], [%k.next, %row]
@@ -33,8 +40,10 @@ row:
   %k.place = getelementptr ptr, ptr %rows, i64 %k
   %k.address = load ptr, ptr %k.place, align 8
   %start = getelementptr {number}, ptr %k.address, i64 %t
+  %ahead = getelementptr i8, ptr %start, i64 %g.piece
+  call void @llvm.prefetch.p0(ptr %ahead, i32 0, i32 2, i32 1)
 {loads}
-  %k.offset = mul i64 %k, {side}
+  %k.offset = mul i64 %k, {results}
   %factors = getelementptr {number}, ptr %g.factors, i64 %k.offset
 {products}
   %k.next = add i64 %k, 1
@@ -43,7 +52,7 @@ row:
 written:
   %to = getelementptr ptr, ptr %results, i64 %g
 {stores}
-  %g.next = add i64 %g, {side}
+  %g.next = add i64 %g, {results}
   %g.more = icmp slt i64 %g.next, %m
   br i1 %g.more, label %group, label %stretched
 stretched:
@@ -54,6 +63,7 @@ done:
   ret void
 }}
 declare i64 @llvm.smin.i64(i64, i64)
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
 """
 _SUM = "  %sum.{i}.{j} = phi {vector} [zeroinitializer, %group], [%new.{i}.{j}, %row]"
@@ -78,37 +88,40 @@ _STORE = """\
 def mix(c: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(m, d) c @ x for coefficients (m, n) and rows (n, d)."""
     (m, n), d = c.shape, x.shape[1]
-    side = min(m, _SIDE)
-    kernel = _product(x.dtype.char, side)
+    results = min(m, _RESULTS)
+    kernel = _product(x.dtype.char, results)
     if d < kernel.width:
         return np.asarray(c.astype(x.dtype) @ x)
-    groups = np.minimum(np.arange(-(-m // side) * side), m - 1)  # the last group repeats its last result
-    factors = np.ascontiguousarray(c[groups].reshape(-1, side, n).transpose(0, 2, 1), x.dtype)
+    places = np.minimum(np.arange(-(-m // results) * results), m - 1)  # the last group repeats its last result
+    factors = np.ascontiguousarray(c[places].reshape(-1, results, n).transpose(0, 2, 1), x.dtype)
     out = np.empty((m, d), x.dtype)  # numpy asks for large pages, torch does not
     rows = x.ctypes.data + x.strides[0] * np.arange(n)
-    results = out.ctypes.data + out.strides[0] * groups
-    fixed = (rows.ctypes.data, n, factors.ctypes.data, results.ctypes.data, len(groups))
+    to = out.ctypes.data + out.strides[0] * places
+    fixed = (rows.ctypes.data, n, factors.ctypes.data, to.ctypes.data, len(places))
     shared(x, lambda begin, end: kernel(*fixed, begin, end))
     return out
 
 
 @lru_cache
-def _product(kind: str, side: int) -> Kernel:
+def _product(kind: str, results: int) -> Kernel:
     v = Vectors(kind)
-    words = vars(v) | {"side": side, "width": _SIDE * v.lanes}
+    width = _VECTORS * v.lanes
+    words = vars(v) | {"results": results, "width": width, "stretch": width * v.size, "line": _LINE}
 
-    def lines(per_i: str, per_ij: str) -> str:
+    def lines(per_result: str, per_vector: str) -> str:
         return "\n".join(
-            "\n".join([per_i.format(**words, i=i), *(per_ij.format(**words, i=i, j=j) for j in range(_SIDE))])
-            for i in range(side)
+            "\n".join(
+                [per_result.format(**words, i=i), *(per_vector.format(**words, i=i, j=j) for j in range(_VECTORS))]
+            )
+            for i in range(results)
         )
 
     source = _LOOPS.format(
         **words,
         sums=lines("", _SUM),
-        loads="\n".join(_LOAD.format(**words, j=j) for j in range(_SIDE)),
+        loads="\n".join(_LOAD.format(**words, j=j) for j in range(_VECTORS)),
         products=lines(_FACTOR, _PRODUCT),
         stores=lines(_RESULT, _STORE),
     )
     address, whole = ctypes.c_void_p, ctypes.c_int64
-    return Kernel(source, words["width"], None, (address, whole, address, address, whole, whole, whole))
+    return Kernel(source, width, None, (address, whole, address, address, whole, whole, whole))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,10 @@ def shared(x: np.ndarray, work: Callable[[int, int], Any]) -> list[Any]:
     if not others:
         return [work(*own)]
     started = [_pool(os.getpid(), len(others)).submit(work, *span) for span in others]
-    return [work(*own), *(each.result() for each in started)]
+    try:
+        return [work(*own), *(each.result() for each in started)]
+    finally:
+        wait(started)  # they write into the caller's memory
 
 
 @lru_cache(maxsize=1)
