@@ -100,10 +100,10 @@ def combine(c: Tensor, x: Tensor) -> Tensor:
         combined = plain.combine(c, x)
         finite = bool(combined.isfinite().all())
     else:
-        from antivenom.federated.kernels import columns
+        from antivenom.federated.kernels import mixing
 
-        values, finite = columns.combine(_array(c.to(x)), _array(x))
-        combined = torch.from_numpy(values)
+        values, finite = mixing.mix(_array(c[None]), _array(x))
+        combined = torch.from_numpy(values[0])
     if not finite:  # or the sum overflows
         refuse(x)
     return combined
@@ -115,7 +115,8 @@ def mix(c: Tensor, x: Tensor) -> Tensor:
         return c.to(x) @ x
     from antivenom.federated.kernels import mixing
 
-    return torch.from_numpy(mixing.mix(c.numpy(), _array(x)))
+    values, _ = mixing.mix(_array(c), _array(x))
+    return torch.from_numpy(values)
 
 
 def finite_rows(x: Tensor) -> Tensor:

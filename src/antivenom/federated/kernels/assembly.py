@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))  # 32 registers of 64 bytes, else 16 of 32
+AHEAD = 512  # bytes to fetch ahead in a row: by themselves, processors look ahead along some 30 rows only
 _LOOP = """
 define {number} @run(ptr noalias %rows, i64 %begin, i64 %end, ptr noalias %out) {{
 entry:
@@ -36,6 +37,7 @@ done:
   ret {number} %sum
 }}
 declare i64 @llvm.smin.i64(i64, i64)
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {number} @llvm.vector.reduce.fadd.{suffix}({number}, {vector})
 declare {vector} @llvm.minnum.{suffix}({vector}, {vector})
 declare {vector} @llvm.maxnum.{suffix}({vector}, {vector})
@@ -54,6 +56,7 @@ class Vectors:
         self.lanes = (64 if WIDE else 32) // self.size
         self.vector = f"<{self.lanes} x {self.number}>"
         self.suffix = f"v{self.lanes}f{8 * self.size}"
+        self.returned = ctypes.c_float if kind == "f" else ctypes.c_double
 
 
 class Columns(Vectors):
@@ -75,6 +78,8 @@ class Columns(Vectors):
         place = self._let(f"getelementptr inbounds ptr, ptr %rows, i64 {row}")
         address = self._let(f"load ptr, ptr {place}, align 8")
         start = self._let(f"getelementptr inbounds {self.number}, ptr {address}, i64 %t")
+        ahead = self._let(f"getelementptr i8, ptr {start}, i64 {AHEAD}")
+        self.lines.append(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 2, i32 1)")
         return self._let(f"load {self.vector}, ptr {start}, align {self.size}")
 
     def add(self, a: str, b: str) -> str:
@@ -135,8 +140,9 @@ class Columns(Vectors):
         Rows are an array of their addresses, of at least `lanes` columns; results go to `out[begin:end]`.
         """
         source = _LOOP.format(**vars(self) | {"lines": "\n  ".join(self.lines)}, result=result, seen=seen)
-        returns = ctypes.c_float if self.size == 4 else ctypes.c_double
-        return Kernel(source, self.lanes, returns, (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p))
+        return Kernel(
+            source, self.lanes, self.returned, (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+        )
 
 
 class Kernel:

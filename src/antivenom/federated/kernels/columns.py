@@ -14,7 +14,6 @@ from antivenom.federated.kernels.threads import shared
 
 _TILE = 512  # columns in cache while multiplying, at least
 _BLOCK = 1 << 16  # numbers in cache while multiplying, if that makes more columns
-_STRETCH = 4096  # columns of a result in cache while rows are added to it
 
 
 @compiled(fastmath=EXACT)
@@ -47,25 +46,6 @@ def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # 
                 total += apart * apart
             squares[k] += total
         begin += width
-
-
-@compiled(fastmath=EXACT)
-def _sums(c: Any, x: Any, begin: int, end: int, out: Any) -> Any:  # pragma: no cover - compiled
-    """c @ x; rows are read one after another in long stretches."""
-    bad = x.dtype.type(0)
-    while begin < end:
-        width = min(_STRETCH, end - begin)
-        to, row = out[begin : begin + width], x[0, begin : begin + width]
-        for t in range(width):
-            to[t] = c[0] * row[t]
-        for k in range(1, x.shape[0]):
-            factor, row = c[k], x[k, begin : begin + width]
-            for t in range(width):
-                to[t] += factor * row[t]
-        for t in range(width):
-            bad += to[t] * 0
-        begin += width
-    return bad
 
 
 @compiled(fastmath=EXACT)
@@ -123,13 +103,6 @@ def _grams(x: Any, begin: int, end: int, total: Any) -> None:  # pragma: no cove
             to[t] = -centre[t]
         _products(block, padded, width, total)
         begin += width
-
-
-def combine(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(d,) coefficients (n,) @ x, and whether all of it was finite."""
-    out = np.empty(x.shape[1], x.dtype)
-    seen = shared(x, lambda begin, end: _sums(c, x, begin, end, out))
-    return out, all(float(each) == 0 for each in seen)
 
 
 def gram(x: np.ndarray) -> np.ndarray:
