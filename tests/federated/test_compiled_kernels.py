@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from antivenom.federated import kernels
 from antivenom.federated.distances import Gram
 from antivenom.federated.kernels import plain
 from antivenom.federated.kernels.networks import apply, batcher, selection
+from antivenom.federated.kernels.threads import shared
 
 SIZES = (1, 2, 3, 4, 5, 7, 10, 16, 33)
 
@@ -22,7 +27,7 @@ def matrix(n: int, kind: torch.dtype, d: int = 603) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("n", range(1, 10))
+@pytest.mark.parametrize("n", range(1, 14))
 def test_a_network_that_sorts_all_zeros_and_ones_sorts_everything(n: int) -> None:
     columns = np.array(list(itertools.product((0, 1), repeat=n))).T  # the zero-one principle
     assert (np.diff(apply([(i, j, 0) for i, j in batcher(n)], columns), axis=0) >= 0).all()
@@ -119,8 +124,88 @@ def test_several_threads_give_what_one_gives() -> None:
     )
 
 
+def test_no_thread_is_left_at_work_when_one_fails() -> None:
+    x, done = np.zeros((4, 1 << 18), np.float32), []
+
+    def work(begin: int, end: int) -> None:
+        if begin == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        done.append(end)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            shared(x, work)
+    finally:
+        torch.set_num_threads(before)
+    assert done == [1 << 18]
+
+
 def test_other_layouts_and_kinds_fall_back_or_are_copied() -> None:
     x = matrix(5, torch.float32)
     torch.testing.assert_close(kernels.median(x.T.contiguous().T), plain.median(x))
     assert kernels.median(x.to(torch.bfloat16)).dtype == torch.bfloat16
     assert kernels.median(x[:, :0]).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 65])
+def test_columns_that_fill_no_vector_are_right_and_looked_at(d: int, kind: torch.dtype) -> None:
+    for n in (1, 2, 5):
+        x = matrix(n, kind, d)
+        torch.testing.assert_close(kernels.median(x), plain.median(x))
+        torch.testing.assert_close(kernels.mean_around_median(x, 1), plain.mean_around_median(x, 1))
+        x[-1, -1] = float("nan")
+        with pytest.raises(FloatingPointError):
+            kernels.median(x)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [1, 23, 24, 39, 40, 41, 79, 80, 81, 170])
+def test_products_that_fill_no_square_of_registers_are_right(d: int, kind: torch.dtype) -> None:
+    for m, n in ((0, 3), (1, 1), (1, 7), (4, 2), (5, 5), (6, 3), (13, 9)):
+        x = matrix(n, kind, d)
+        c = torch.randn(m, n, generator=torch.Generator().manual_seed(m), dtype=torch.float64)
+        torch.testing.assert_close(kernels.mix(c, x), (c @ x.double()).to(kind), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [120, 256, 257, 600])
+def test_many_rows_are_put_in_order_too(n: int) -> None:
+    x = matrix(n, torch.float32, 2100)
+    torch.testing.assert_close(kernels.median(x), plain.median(x))
+    torch.testing.assert_close(kernels.trimmed_mean(x, n // 4), plain.trimmed_mean(x, n // 4))
+    torch.testing.assert_close(kernels.mean_around_median(x, n // 3), plain.mean_around_median(x, n // 3))
+    for bad in ("nan", "inf", "-inf"):
+        x[n // 2, 2050] = float(bad)
+        with pytest.raises(FloatingPointError):
+            kernels.median(x)
+
+
+def test_rows_that_are_not_among_those_asked_for_may_be_anything() -> None:
+    x = matrix(6, torch.float32)
+    x[2] = float("nan")
+    rows = torch.tensor([5, 0, 4])
+    torch.testing.assert_close(kernels.mean_around_median(x, 2, rows), plain.mean_around_median(x[rows], 2))
+    with pytest.raises(FloatingPointError):
+        kernels.mean_around_median(x, 2, torch.tensor([5, 2, 4]))
+
+
+def test_finite_values_whose_sum_is_infinite_are_not_refused() -> None:
+    x = torch.full((5, 40), 3e38)
+    x[0] = -1
+    assert torch.equal(kernels.median(x), x[1])
+    assert torch.equal(kernels.mean_around_median(x, 1, torch.arange(3)), plain.mean_around_median(x[:3], 1))
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    x = matrix(12, torch.float32, 100_000)
+    wanted = kernels.median(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # forking with threads around is what is tested
+        child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends a child that waits for threads it has not got
+        os._exit(0 if torch.equal(kernels.median(x), wanted) else 1)
+    assert os.waitpid(child, 0)[1] == 0

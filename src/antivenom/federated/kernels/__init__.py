@@ -13,10 +13,8 @@ from torch import Tensor
 
 from antivenom.federated.kernels import plain
 
-_ROWS = 512  # beyond this, sorting a column in place beats a network
 
-
-def _compiled(x: Tensor, most: int = _ROWS) -> bool:
+def _compiled(x: Tensor, most: int = 1 << 20) -> bool:
     fits = x.dim() == 2 and 0 < len(x) <= most and x.shape[1] > 0
     return fits and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
@@ -42,9 +40,9 @@ def trimmed_mean(x: Tensor, f: int) -> Tensor:
 
 
 def _of_order(x: Tensor, first: int, last: int) -> Tensor:
-    from antivenom.federated.kernels import columns
+    from antivenom.federated.kernels import orders
 
-    means, finite = columns.means(_array(x), first, last)
+    means, finite = orders.means(_array(x), first, last)
     if not finite:
         refuse(x)
     return torch.from_numpy(means)
@@ -56,9 +54,9 @@ def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tens
         taken = x if rows is None else x[rows]
         refuse(taken)
         return plain.mean_around_median(taken, keep)
-    from antivenom.federated.kernels import columns
+    from antivenom.federated.kernels import orders
 
-    means, finite = columns.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
+    means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
     if not finite:
         refuse(x if rows is None else x[rows])
     return torch.from_numpy(means)
@@ -83,7 +81,7 @@ def norms(x: Tensor) -> Tensor:
 
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
     """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
-    if _compiled(x, 1 << 20):
+    if _compiled(x):
         from antivenom.federated.kernels import columns
 
         norms = torch.from_numpy(columns.norms_about(_array(x), _array(centre.to(x))))
@@ -98,14 +96,14 @@ def combine(c: Tensor, x: Tensor) -> Tensor:
     taken = c.nonzero().flatten()
     if len(taken) == 1:
         c, x = c[taken], x[int(taken) : int(taken) + 1]
-    if not _compiled(x, 1 << 20):
+    if not _compiled(x):
         combined = plain.combine(c, x)
         finite = bool(combined.isfinite().all())
     else:
-        from antivenom.federated.kernels import columns
+        from antivenom.federated.kernels import mixing
 
-        values, finite = columns.combine(_array(c.to(x)), _array(x))
-        combined = torch.from_numpy(values)
+        values, finite = mixing.mix(_array(c[None]), _array(x))
+        combined = torch.from_numpy(values[0])
     if not finite:  # or the sum overflows
         refuse(x)
     return combined
@@ -113,17 +111,17 @@ def combine(c: Tensor, x: Tensor) -> Tensor:
 
 def mix(c: Tensor, x: Tensor) -> Tensor:
     """(m, d) c @ x for coefficients (m, n) and rows (n, d), in the type of the rows."""
-    if not _compiled(x, 1 << 20):
+    if not _compiled(x) or not len(c):
         return c.to(x) @ x
-    out = torch.from_numpy(
-        np.empty((len(c), x.shape[1]), _array(x[:0]).dtype)
-    )  # numpy asks for large pages: half the time
-    return torch.mm(c.to(x), x.detach(), out=out)
+    from antivenom.federated.kernels import mixing
+
+    values, _ = mixing.mix(_array(c), _array(x))
+    return torch.from_numpy(values)
 
 
 def finite_rows(x: Tensor) -> Tensor:
     """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
-    if not _compiled(x, 1 << 20):
+    if not _compiled(x):
         return plain.finite_rows(x)
     from antivenom.federated.kernels import columns
 

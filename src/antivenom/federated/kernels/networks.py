@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import zip_longest
 
 import numpy as np
 
@@ -14,27 +15,35 @@ BOTH, LOWER, UPPER = 0, 1, 2  # which of a comparison's two results is used late
 
 
 def batcher(n: int) -> list[tuple[int, int]]:
-    """Comparisons (i, j), i < j, that sort n values: the lower goes to i. O(n log^2 n) of them.
+    """Comparisons (i, j) that sort n values: the lower goes to i. O(n log^2 n) of them.
 
-    Reference: Batcher 1968, odd-even merge sort, in the form of Knuth, TAOCP 3, 5.2.2, algorithm M, for any n.
+    One half is sorted before the other is looked at, down to single values, so that few are at work at any time.
+
+    Reference: Batcher 1968, odd-even merge sort, for any n.
     """
     pairs = []
-    top = 1 << max(n - 1, 1).bit_length() - 1
-    p = top
-    while p:
-        q, r, d = top, 0, p
-        while True:
-            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q >> 1, p
-        p >>= 1
-    return pairs
+
+    def merged(a: list[int], b: list[int]) -> list[int]:
+        if not (a and b):
+            return a + b
+        if len(a) == len(b) == 1:
+            pairs.append((a[0], b[0]))
+            return a + b
+        even, odd = merged(a[::2], b[::2]), merged(a[1::2], b[1::2])
+        pairs.extend(zip(odd, even[1:], strict=False))
+        return even[:1] + [k for two in zip_longest(odd, even[1:]) for k in two if k is not None]
+
+    def ordered(rows: list[int]) -> list[int]:
+        half = len(rows) // 2
+        return merged(ordered(rows[:half]), ordered(rows[half:])) if half else rows
+
+    place = {row: k for k, row in enumerate(ordered(list(range(n))))}
+    return [(place[i], place[j]) for i, j in pairs]
 
 
 @lru_cache(maxsize=256)
-def selection(n: int, first: int, last: int) -> np.ndarray:
-    """(m, 3) comparisons (i, j, used) after which rows `first` to `last` hold what sorting would put there.
+def selection(n: int, first: int, last: int) -> tuple[tuple[int, int, int], ...]:
+    """Comparisons (i, j, used) after which rows `first` to `last` hold what sorting would put there.
 
     The network that sorts, less the comparisons that none of those rows depends on.
     """
@@ -46,7 +55,7 @@ def selection(n: int, first: int, last: int) -> np.ndarray:
             continue
         kept.append((i, j, BOTH if all(used) else LOWER if used[0] else UPPER))
         needed |= {i, j}
-    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 3)
+    return tuple(kept[::-1])
 
 
 def apply(pairs: Iterable[Iterable[int]], values: np.ndarray) -> np.ndarray:

@@ -29,12 +29,13 @@ def trimmed_mean(x: Tensor, f: int) -> Tensor:
 
 
 def mean_around_median(x: Tensor, keep: int) -> Tensor:
-    """(d,) mean of the `keep` values of each coordinate of (n, d) nearest to its median; of two equally near, the lower.
+    """(d,) mean of the `keep` values of each coordinate of (n, d) nearest to its median; of two equally near, the lower."""
+    return nearest(x.sort(dim=0).values, keep)
 
-    Sorted, the nearest values are neighbours: of all windows of that length, the one that reaches least far.
-    """
-    n = len(x)
-    ordered = x.sort(dim=0).values
+
+def nearest(ordered: Tensor, keep: int) -> Tensor:
+    """The same of (n, d) values in order: the nearest are neighbours; of all windows of that length, the one that reaches least far."""
+    n = len(ordered)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     reach = torch.maximum(middle - ordered[: n - keep + 1], ordered[keep - 1 :] - middle)  # (windows, d)
     first = reach.argmin(dim=0)
