@@ -6,7 +6,7 @@ the same optimiser arithmetic; only the products are batched over agents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from antivenom.data import Dataset
-from antivenom.models.dense import plan_of, products_alone, train_dense
+from antivenom.models.dense import plan_of, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
 from antivenom.models.training import Training, train
@@ -94,29 +94,33 @@ def train_side_by_side(
     where an operation takes long, as a convolution does.
     """
     plan = plan_of(network) if shards.x.dtype == start.dtype else None
-
-    def update(agent: int) -> Tensor:
-        if plan is None:
-            return train_together(network, start, shards, [agent], training, streams)[0]
-        return train_dense(plan, start, *shards.of_agent(agent), training, streams.child("agent", agent)) - start
-
     updates = start.new_empty(len(agents), start.numel())
-    for row, trained in zip(updates, _on_each_core(update, agents), strict=True):
-        row.copy_(trained)
+
+    def update(place: int) -> None:
+        agent = agents[place]
+        if plan is None:
+            updates[place] = train_together(network, start, shards, [agent], training, streams)[0]
+            return
+        rows = shards.rows[agent]
+        trained = train_dense(plan, start, shards.x, shards.y, rows, training, streams.child("agent", agent))
+        torch.sub(trained, start, out=updates[place])
+
+    _on_each_core(update, range(len(agents)))
     return updates
 
 
-def _on_each_core(work: Callable[[int], Tensor], items: Sequence[int]) -> Iterator[Tensor]:
-    """`work` of every item, in order, on as many threads as torch has, each of which computes alone."""
+def _on_each_core(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """`work` of every item on as many threads as torch has, each of which computes alone."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with products_alone():
-            if threads == 1 or len(items) <= 1:
-                yield from map(work, items)
-                return
-            with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(work, items)
+        if threads == 1 or len(items) <= 1:
+            for item in items:
+                work(item)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, items):
+                pass
     finally:
         torch.set_num_threads(threads)
 
