@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from antivenom.models.dense import plan_of, products_alone, train_dense
+from antivenom.models.dense import plan_of, train_dense
+from antivenom.models.descent import epoch, pack, unpack
 from antivenom.models.network import Network, build
 from antivenom.models.reference import MLP, CensusNet, SmallCNN
 from antivenom.models.training import Training, train
@@ -24,6 +27,7 @@ NETWORKS = {
     ),
     "two in a row": lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Linear(5, classes)),
     "deep": MLP((9, 8, 7), dropout=0.4),
+    "wider than a tile": MLP((33, 16, 20)),
     "Census": CensusNet(),
 }
 TRAININGS = [Training(epochs=3, batch_size=7), Training(2, 7, "sgd", 0.1, momentum=0.9), Training(2, 7, "sgd", 0.1)]
@@ -43,12 +47,48 @@ def test_written_out_equals_autograd(name: str, training: Training) -> None:
     x, y = rows()
     start = network.initial.double()
     before = x.clone()
-    with products_alone():
-        by_hand = train_dense(plan, start, x, y, training, STREAMS)
-    by_autograd, _ = train(network, start, x, y, training, STREAMS)
+    own = torch.tensor(np.random.default_rng(1).permutation(len(y))[:29])
+    by_hand = train_dense(plan, start, x, y, own, training, STREAMS)
+    by_autograd, _ = train(network, start, x[own], y[own], training, STREAMS)
     assert (by_autograd - start).abs().max() > 1e-3
     assert torch.allclose(by_hand, by_autograd, rtol=0, atol=1e-12)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"{t.optimizer}-{t.momentum}")
+def test_a_batch_may_be_larger_than_the_shard_and_the_shard_empty(training: Training) -> None:
+    network = build(MLP((33,), dropout=0.2), (2, 3), 4, STREAMS)
+    x, y = rows()
+    whole = dataclasses.replace(training, batch_size=1000)
+    start = network.initial.double()
+    by_hand = train_dense(plan_of(network), start, x, y, torch.arange(40), whole, STREAMS)
+    assert torch.allclose(by_hand, train(network, start, x, y, whole, STREAMS)[0], rtol=0, atol=1e-12)
+    assert torch.equal(train_dense(plan_of(network), start, x, y, torch.arange(0), training, STREAMS), start)
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"{t.optimizer}-{t.momentum}")
+@pytest.mark.parametrize("name", ["no biases", "wider than a tile"])
+def test_what_padding_holds_is_never_read(name: str, training: Training) -> None:
+    network = build(NETWORKS[name], (2, 3), 4, STREAMS)
+    plan = plan_of(network)
+    x, y = rows()
+    places = plan.sizes, plan.weight_at, plan.bias_at
+    padding = pack(np.ones(network.dimension), *places) == 0
+    assert padding.any()
+    trained = []
+    for junk in (0.0, np.nan):
+        w = network.initial.double().numpy().copy()
+        packed = pack(w, *places)
+        packed[padding] = junk
+        epoch(
+            *(packed, np.zeros_like(packed), np.zeros_like(packed), x.flatten(1).numpy(), y.numpy(), np.arange(40), 7),
+            *(plan.sizes, plan.bias_at, plan.relu, plan.drop, np.zeros(0)),
+            *(training.optimizer == "adam", training.learning_rate, training.momentum, 0),
+        )
+        unpack(packed, w, *places)
+        trained.append(w)
+    assert not np.allclose(trained[0], network.initial)
+    assert np.array_equal(*trained)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +114,8 @@ def test_dense_layers_on_something_else_than_flat_rows_are_left_to_autograd() ->
 def test_weights_that_explode_end_as_nan_and_not_as_numbers() -> None:
     network = build(MLP((5,)), (6,), 4, STREAMS)
     x, y = rows()
+    training = Training(2, 7, "sgd", 1e200)
     found = train_dense(
-        plan_of(network), network.initial.double(), x.flatten(1) * 1e200, y, Training(2, 7, "sgd", 1e200), STREAMS
+        plan_of(network), network.initial.double(), x * 1e200, y, torch.arange(len(y)), training, STREAMS
     )
     assert not torch.isfinite(found).all()

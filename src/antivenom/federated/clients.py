@@ -6,7 +6,7 @@ masks, the same optimiser arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from antivenom.data import Dataset
 from antivenom.federated.together import together
 from antivenom.lockstep import jointly
-from antivenom.models.dense import plan_of, products_alone, train_dense
+from antivenom.models.dense import plan_of, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
@@ -138,28 +138,31 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     where an operation takes long, as a convolution does.
     """
     plan = plan_of(clients[0].network) if clients[0].x.dtype == clients[0].start.dtype else None
-
-    def end(client: Client) -> Tensor:
-        if plan is None:
-            return together([client])[0]
-        return train_dense(plan, client.start, *client.shard, client.training, client.streams)
-
     ends = clients[0].start.new_empty(len(clients), clients[0].start.numel())
-    for row, own in zip(ends, _on_each_core(end, clients), strict=True):
-        row.copy_(own)
+
+    def end(place: int) -> None:
+        c = clients[place]
+        if plan is None:
+            ends[place] = together([c])[0]
+        else:
+            rows = torch.arange(len(c.y)) if c.rows is None else c.rows
+            ends[place] = train_dense(plan, c.start, c.x, c.y, rows, c.training, c.streams)
+
+    _on_each_core(end, range(len(clients)))
     return ends
 
 
-def _on_each_core(work: Callable[[Client], Tensor], items: Sequence[Client]) -> Iterator[Tensor]:
-    """`work` of every item, in order, on as many threads as torch has, each of which computes alone."""
+def _on_each_core(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """`work` of every item on as many threads as torch has, each of which computes alone."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with products_alone():
-            if threads == 1 or len(items) <= 1:
-                yield from map(work, items)
-                return
-            with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(work, items)
+        if threads == 1 or len(items) <= 1:
+            for item in items:
+                work(item)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, items):
+                pass
     finally:
         torch.set_num_threads(threads)

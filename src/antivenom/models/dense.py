@@ -5,11 +5,7 @@ A step of a small network takes autograd longer to record and replay than to com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,39 +73,25 @@ def plan_of(network: Network) -> Plan | None:
     return Plan(np.array(sizes), np.array(weight_at), np.array(bias_at), np.array(relu), np.array(drop[:-1]))
 
 
-def train_dense(plan: Plan, start: Tensor, x: Tensor, y: Tensor, training: Training, streams: Streams) -> Tensor:
-    """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), as `train` would."""
-    from antivenom.models.descent import epoch
+def train_dense(
+    plan: Plan, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, training: Training, streams: Streams
+) -> Tensor:
+    """The weights (d,) after training from `start` (d,) on the given rows of x (N, ...) and y (N,), as `train` would."""
+    from antivenom.models.descent import epoch, pack, unpack
 
-    vector = start.detach().clone()
-    w, rows, labels = vector.numpy(), x.flatten(1).contiguous().numpy(), y.numpy()
-    g, first, second = (np.zeros_like(w) for _ in range(3))
+    w = pack(start.detach().numpy(), plan.sizes, plan.weight_at, plan.bias_at)
+    first, second = np.zeros(w.shape, w.dtype), np.zeros(w.shape, w.dtype)
+    inputs, labels, own = x.flatten(1).contiguous().numpy(), y.numpy(), rows.numpy()
     generator = streams.torch("dropout")
-    batches = list(training.batches(len(labels), streams.numpy("order")))
-    steps = max(1, -(-len(labels) // training.batch_size))
-    dropped = int(plan.sizes[:-1][plan.drop > 0].sum())
-    for done in range(0, len(batches), steps):
-        own = batches[done : done + steps]
-        cuts = np.cumsum([0, *map(len, own)])
-        noise = torch.empty(len(labels) * dropped, dtype=start.dtype).uniform_(generator=generator).numpy()
+    dropped, done = len(own) * int(plan.sizes[:-1][plan.drop > 0].sum()), 0
+    for order in training.orders(len(own), streams.numpy("order")):
+        noise = torch.empty(dropped, dtype=start.dtype).uniform_(generator=generator).numpy()
         epoch(
-            *(w, g, first, second, rows, labels, np.concatenate(own), cuts),
-            *(plan.sizes, plan.weight_at, plan.bias_at, plan.relu, plan.drop, noise),
+            *(w, first, second, inputs, labels, own[order], training.batch_size),
+            *(plan.sizes, plan.bias_at, plan.relu, plan.drop, noise),
             *(training.optimizer == "adam", training.learning_rate, training.momentum, done),
         )
+        done += -(-len(own) // training.batch_size)
+    vector = torch.empty_like(start)
+    unpack(w, vector.numpy(), plan.sizes, plan.weight_at, plan.bias_at)
     return vector
-
-
-@contextmanager
-def products_alone() -> Iterator[None]:
-    """Each matrix product on one core, whoever calls it: several threads of ours share the cores."""
-    with _libraries().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _libraries() -> Any:
-    import scipy.linalg  # noqa: F401 - loads the library that compiled products call
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

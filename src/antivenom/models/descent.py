@@ -1,6 +1,8 @@
-"""One epoch of a dense network's training, compiled: its weights stay in a core's cache, and no other thread waits.
+"""A dense network's training, compiled: its weights stay in a core's cache, and no other thread waits.
 
 The arithmetic is that of `train` with the gradients written out. Everything is an argument; arrays are changed in place.
+A layer's weights are kept as (inputs + 1, outputs) with its biases last, so an input always has a one behind it. All is
+padded as `add_product` asks; what padding holds is never read.
 """
 
 from __future__ import annotations
@@ -10,41 +12,127 @@ from typing import Any
 import numpy as np
 
 from antivenom.compiled import EXACT, compiled
+from antivenom.models.products import COLUMNS, ROWS, add_product
+
+_BLOCK = 8 * ROWS  # rows of weights whose gradient is in cache at a time
 
 
-@compiled(fastmath=EXACT)
-def _masked(a: Any, mask: Any, noise: Any, at: int, p: float) -> int:  # pragma: no cover - compiled
-    """Dropout of a (m, n) in place by uniform numbers from `at` on; returns where the next ones begin."""
-    scale = a.dtype.type(1 / max(1 - p, 1e-30))
-    zero = a.dtype.type(0)
+@compiled()
+def _padded(n: int, to: int) -> int:  # pragma: no cover - compiled
+    return (n + to - 1) // to * to
+
+
+@compiled()
+def _layer(packed: Any, sizes: Any, layer: int) -> Any:  # pragma: no cover - compiled
+    """A layer's weights and biases (inputs + 1, outputs) in a packed vector."""
+    at = 0
+    for i in range(layer):
+        at += _padded(sizes[i] + 1, ROWS) * _padded(sizes[i + 1], COLUMNS)
+    rows, columns = _padded(sizes[layer] + 1, ROWS), _padded(sizes[layer + 1], COLUMNS)
+    return packed[at : at + rows * columns].reshape(rows, columns)
+
+
+@compiled()
+def _values(buffer: Any, sizes: Any, tall: int, layer: int) -> Any:  # pragma: no cover - compiled
+    """What goes into a layer (tall, inputs + 1), or the logits after the last, in a buffer for all."""
+    at = 0
+    for i in range(layer):
+        at += tall * _padded(sizes[i] + 1, COLUMNS)
+    columns = _padded(sizes[layer] + 1, COLUMNS)
+    return buffer[at : at + tall * columns].reshape(tall, columns)
+
+
+@compiled()
+def _transpose(a: Any, into: Any) -> None:  # pragma: no cover - compiled
+    """a (m, n) into the corner (n, m) of another, ROWS at a time: a column of them is one place in cache."""
+    m, n = a.shape
+    for i in range(0, m - m % ROWS, ROWS):
+        for j in range(n):
+            for k in range(ROWS):
+                into[j, i + k] = a[i + k, j]
+    for i in range(m - m % ROWS, m):
+        for j in range(n):
+            into[j, i] = a[i, j]
+
+
+@compiled()
+def pack(w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> Any:  # pragma: no cover - compiled
+    """The flat weights w (d,) as the steps use them."""
+    size = 0
+    for layer in range(weight_at.size):
+        size += _padded(sizes[layer] + 1, ROWS) * _padded(sizes[layer + 1], COLUMNS)
+    packed = np.zeros(size, w.dtype)
+    for layer in range(weight_at.size):
+        n, out = sizes[layer], sizes[layer + 1]
+        own = _layer(packed, sizes, layer)
+        _transpose(w[weight_at[layer] : weight_at[layer] + out * n].reshape(out, n), own)
+        if bias_at[layer] >= 0:
+            own[n, :out] = w[bias_at[layer] : bias_at[layer] + out]
+    return packed
+
+
+@compiled()
+def unpack(packed: Any, w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> None:  # pragma: no cover - compiled
+    """The inverse of `pack`, into w (d,)."""
+    for layer in range(weight_at.size):
+        n, out = sizes[layer], sizes[layer + 1]
+        own = _layer(packed, sizes, layer)
+        _transpose(own[:n, :out], w[weight_at[layer] : weight_at[layer] + out * n].reshape(out, n))
+        if bias_at[layer] >= 0:
+            w[bias_at[layer] : bias_at[layer] + out] = own[n, :out]
+
+
+@compiled(fastmath=EXACT, error_model="numpy")
+def _activate(
+    a: Any, n: int, relu: bool, mask: Any, noise: Any, drawn: int, p: float
+) -> int:  # pragma: no cover - compiled
+    """Values a (m, n) become a layer's input in place: ReLU, dropout by uniform numbers from `drawn` on, a one behind."""
+    zero, kept = a.dtype.type(0), a.dtype.type(1 / max(1 - p, 1e-30))
     for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            mask[i, j] = scale if noise[at] >= p else zero
-            a[i, j] *= mask[i, j]
-            at += 1
-    return at
+        row = a[i]
+        if relu:
+            for j in range(n):
+                row[j] = zero if row[j] < 0 else row[j]
+        if p > 0:
+            for j in range(n):
+                mask[i, j] = kept if noise[drawn + j] >= p else zero
+                row[j] *= mask[i, j]
+            drawn += n
+        row[n] = 1
+    return drawn
 
 
-@compiled(fastmath=EXACT)
-def _errors(z: Any, labels: Any) -> None:  # pragma: no cover - compiled
-    """Logits (m, c) become the derivative of the mean cross-entropy by them."""
-    m = z.dtype.type(z.shape[0])
-    for i in range(z.shape[0]):
-        row = z[i]
+@compiled(fastmath=EXACT, error_model="numpy")
+def _derive(e: Any, n: int, relu: bool, mask: Any, a: Any, p: float) -> None:  # pragma: no cover - compiled
+    """Derivatives e (m, n) by a layer's input become those by what `_activate` made it of."""
+    for i in range(a.shape[0]):
+        for j in range(n):
+            if p > 0:
+                e[i, j] *= mask[i, j]
+            if relu and not a[i, j] > 0:
+                e[i, j] = 0
+
+
+@compiled(fastmath=EXACT, error_model="numpy")
+def _errors(z: Any, classes: int, y: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Logits z (m, classes) become the derivative of the mean cross-entropy by them, for the labels y[rows]."""
+    m = z.dtype.type(rows.size)
+    for i in range(rows.size):
+        row = z[i, :classes]
         top = row[0]
-        for j in range(row.size):
+        for j in range(classes):
             if not row[j] <= top:  # a NaN is taken up
                 top = row[j]
         total = z.dtype.type(0)
-        for j in range(row.size):
+        for j in range(classes):
             row[j] = np.exp(row[j] - top)
             total += row[j]
-        for j in range(row.size):
+        for j in range(classes):
             row[j] /= total * m
-        row[labels[i]] -= 1 / m
+        row[y[rows[i]]] -= 1 / m
 
 
-@compiled(fastmath=EXACT)
+@compiled(fastmath=EXACT, error_model="numpy")
 def _descend(
     w: Any, g: Any, first: Any, second: Any, adam: bool, rate: float, momentum: float, count: int
 ) -> None:  # pragma: no cover - compiled
@@ -57,27 +145,40 @@ def _descend(
             first[k] += (g[k] - first[k]) * keep
             second[k] = second[k] * kind(0.999) + g[k] * g[k] * rest
             w[k] -= step * first[k] / (np.sqrt(second[k]) / root + eps)
-    elif momentum > 0:
+    else:
         for k in range(w.size):
             first[k] = first[k] * kind(momentum) + g[k]
             w[k] -= kind(rate) * first[k]
-    else:
-        for k in range(w.size):
-            w[k] -= kind(rate) * g[k]
 
 
-@compiled(fastmath=EXACT)
+@compiled(fastmath=EXACT, error_model="numpy")
+def _step(
+    w: Any, first: Any, second: Any, a: Any, e: Any, g: Any, adam: bool, rate: float, momentum: float, count: int
+) -> None:  # pragma: no cover - compiled
+    """The optimiser's step on a layer (rows, columns) from its inputs a (m, rows) and its outputs' errors e (m, columns)."""
+    rows, columns = w.shape
+    if not (adam or momentum > 0):  # the gradient is never written down
+        add_product(w[:, :columns], -rate, a.T, e)
+        return
+    for top in range(0, rows, _BLOCK):
+        end = min(top + _BLOCK, rows)
+        own = g[: (end - top) * columns]
+        own[:] = 0
+        add_product(own.reshape(end - top, columns)[:, :columns], 1, a[:, top:end].T, e)
+        block = w[top:end].reshape(-1), own, first[top:end].reshape(-1), second[top:end].reshape(-1)
+        _descend(*block, adam, rate, momentum, count)
+
+
+@compiled(fastmath=EXACT, error_model="numpy")
 def epoch(
-    w: Any,
-    g: Any,
+    packed: Any,
     first: Any,
     second: Any,
     x: Any,
     y: Any,
     order: Any,
-    cuts: Any,
+    batch: int,
     sizes: Any,
-    weight_at: Any,
     bias_at: Any,
     relu: Any,
     drop: Any,
@@ -87,68 +188,44 @@ def epoch(
     momentum: float,
     count: int,
 ) -> None:  # pragma: no cover - compiled
-    """Steps on the batches order[cuts[s]:cuts[s + 1]] of x (m, n) and y (m,).
+    """Steps on the rows `order` of x (N, n) and y (N,), `batch` at a time, after `count` others.
 
-    Layer i maps sizes[i] to sizes[i + 1] values, with weights from weight_at[i] and biases from bias_at[i] (-1: none) on;
-    its input has lost a share drop[i] of values, its output passes a ReLU where relu[i].
+    Layer i maps sizes[i] to sizes[i + 1] values, with biases unless bias_at[i] is -1; its input has lost a share drop[i]
+    of values, its output passes a ReLU where relu[i].
     """
-    layers, longest = weight_at.size, (cuts[1:] - cuts[:-1]).max()
-    starts = np.zeros(layers + 2, np.int64)  # of each layer's input in the buffer; last, of the logits
-    for i in range(layers + 1):
-        starts[i + 1] = starts[i] + longest * sizes[i]
-    inputs = np.empty(starts[layers + 1], w.dtype)
-    masks = np.empty(starts[layers + 1], w.dtype)
-    errors = np.empty((2, longest * sizes.max()), w.dtype)
-    labels = np.empty(longest, np.int64)
+    layers, widest, tall = relu.size, _padded(sizes.max() + 1, COLUMNS), _padded(min(batch, order.size), ROWS)
+    room = tall * (sizes + COLUMNS).sum()
+    values, errors, masks = np.zeros(room, packed.dtype), np.zeros(room, packed.dtype), np.empty(room, packed.dtype)
+    turned, g = np.zeros(widest * sizes.max(), packed.dtype), np.empty(_BLOCK * widest, packed.dtype)
     drawn = 0
-    for s in range(cuts.size - 1):
-        m = cuts[s + 1] - cuts[s]
-        a = inputs[: m * sizes[0]].reshape(m, sizes[0])
+    for begin in range(0, order.size, batch):
+        rows = order[begin : begin + batch]
+        m = rows.size
+        a = _values(values, sizes, tall, 0)
         for i in range(m):
-            a[i] = x[order[cuts[s] + i]]
-            labels[i] = y[order[cuts[s] + i]]
-        if drop[0] > 0:
-            drawn = _masked(a, masks[: m * sizes[0]].reshape(m, sizes[0]), noise, drawn, drop[0])
+            for j in range(sizes[0]):  # a slice at once takes three times as long
+                a[i, j] = x[rows[i], j]
         for layer in range(layers):
-            n, out = sizes[layer], sizes[layer + 1]
-            at = starts[layer + 1]
-            z = inputs[at : at + m * out].reshape(m, out)
-            np.dot(a, w[weight_at[layer] : weight_at[layer] + out * n].reshape(out, n).T, z)
-            if bias_at[layer] >= 0:
-                bias = w[bias_at[layer] : bias_at[layer] + out]
-                for i in range(m):
-                    for j in range(out):
-                        z[i, j] += bias[j]
-            if relu[layer]:
-                for i in range(m):
-                    for j in range(out):
-                        z[i, j] = w.dtype.type(0) if z[i, j] < 0 else z[i, j]
-            if layer + 1 < layers and drop[layer + 1] > 0:
-                drawn = _masked(z, masks[at : at + m * out].reshape(m, out), noise, drawn, drop[layer + 1])
+            n, w = sizes[layer], _layer(packed, sizes, layer)
+            mask, z = _values(masks, sizes, tall, layer), _values(values, sizes, tall, layer + 1)
+            drawn = _activate(a[:m], n, layer > 0 and relu[layer - 1], mask, noise, drawn, drop[layer])
+            z[:] = 0
+            depth = n + (bias_at[layer] >= 0)
+            add_product(z[: _padded(m, ROWS), : w.shape[1]], 1, a[:, :depth], w[:depth, : w.shape[1]])
             a = z
-        _errors(a, labels)
         e = a
-        for layer in range(layers - 1, -1, -1):
-            n, out = sizes[layer], sizes[layer + 1]
-            at = starts[layer]
-            own = inputs[at : at + m * n].reshape(m, n)
-            np.dot(e.T, own, g[weight_at[layer] : weight_at[layer] + out * n].reshape(out, n))
-            if bias_at[layer] >= 0:
-                slope = g[bias_at[layer] : bias_at[layer] + out]
-                slope[:] = 0
-                for i in range(m):
-                    for j in range(out):
-                        slope[j] += e[i, j]
-            if layer > 0:
-                before = errors[layer % 2, : m * n].reshape(m, n)
-                np.dot(e, w[weight_at[layer] : weight_at[layer] + out * n].reshape(out, n), before)
-                mask = masks[at : at + m * n].reshape(m, n)
-                for i in range(m):
-                    for j in range(n):
-                        if drop[layer] > 0:
-                            before[i, j] *= mask[i, j]
-                        if relu[layer - 1] and not own[i, j] > 0:
-                            before[i, j] = 0
-                e = before
+        _errors(e, sizes[layers], y, rows)
         count += 1
-        _descend(w, g, first, second, adam, rate, momentum, count)
+        for layer in range(layers - 1, -1, -1):
+            n, w = sizes[layer], _layer(packed, sizes, layer)
+            a, before = _values(values, sizes, tall, layer), _values(errors, sizes, tall, layer)
+            if layer > 0:
+                wide, out = _padded(n, COLUMNS), sizes[layer + 1]
+                back = turned[: out * wide].reshape(out, wide)
+                _transpose(w[:n, :out], back)
+                before[:] = 0
+                add_product(before[: _padded(m, ROWS), :wide], 1, e[:, :out], back[:, :wide])
+                _derive(before, n, relu[layer - 1], _values(masks, sizes, tall, layer), a[:m], drop[layer])
+            state = _layer(first, sizes, layer), _layer(second, sizes, layer)
+            _step(w, *state, a[:m, : w.shape[0]], e[:m, : w.shape[1]], g, adam, rate, momentum, count)
+            e = before

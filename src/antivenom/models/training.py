@@ -67,10 +67,14 @@ class Training:
         """Optimiser steps for a shard of that many rows."""
         return self.epochs * -(-num_rows // self.batch_size)
 
+    def orders(self, num_rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Row numbers of every epoch, in the order in which they are used."""
+        for _ in range(self.epochs):
+            yield rng.permutation(num_rows) if self.shuffle else np.arange(num_rows)
+
     def batches(self, num_rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Row numbers of every batch of every epoch."""
-        for _ in range(self.epochs):
-            order = rng.permutation(num_rows) if self.shuffle else np.arange(num_rows)
+        for order in self.orders(num_rows, rng):
             for start in range(0, num_rows, self.batch_size):
                 yield order[start : start + self.batch_size]
 
