@@ -1,0 +1,62 @@
+"""What a hostile client, or a careless caller, may hand to a rule: the result stays finite, or one line says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from antivenom.errors import PluginError
+from antivenom.federated import MDA, NNM, RLR, WBC, CappedMean, DnC, Krum, Mean, Median, TrimmedMean
+
+WEIGHTED = [Mean(), CappedMean(), RLR(), WBC()]
+
+
+def rows(seed: int, n: int, d: int = 6, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+# --- matrices and weights ---------------------------------------------------------------------------------------------
+
+
+def test_arrays_that_torch_cannot_share_are_taken_all_the_same() -> None:
+    x = rows(0, 9).numpy()
+    for odd in (x[::-1], x[:, ::-1][:, ::-1], x.astype(">f8"), np.asfortranarray(x)):
+        np.testing.assert_allclose(Median()(odd), np.median(x, axis=0))
+    assert Krum()(x[:, ::-1]).tolist() == Krum()(x)[::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    "bad", [{}, {"w": [1.0]}, rows(0, 5).to(torch.complex64), rows(0, 5).numpy() * 1j, rows(0, 5).to_sparse()]
+)
+def test_what_is_no_dense_real_matrix_is_refused_in_one_line(bad: Any) -> None:
+    with pytest.raises(PluginError) as caught:
+        Median()(bad)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", [*WEIGHTED, Median()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([float("nan"), *[0.1] * 8], "finite weights >= 0, got nan for row 0"),
+        ([*[0.1] * 8, float("inf")], "finite weights >= 0, got inf for row 8"),
+        ([0.5, -0.5, *[0.1] * 7], "finite weights >= 0, got -0.5 for row 1"),
+        ("much", "weights that are numbers"),
+        ([0.1] * 8, r"weights of shape \(9,\), got \(8,\)"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused(rule: Any, weights: Any, said: str) -> None:
+    with pytest.raises(PluginError, match=said) as caught:
+        rule(rows(0, 9), weights)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("f", [1.5, float("nan"), None, "1", True])
+@pytest.mark.parametrize("rule", [Krum, TrimmedMean, MDA, NNM, DnC, CappedMean])
+def test_f_is_a_whole_number(rule: Any, f: Any) -> None:
+    with pytest.raises(PluginError, match="a whole number f for"):
+        rule(f=f)(rows(0, 9))
