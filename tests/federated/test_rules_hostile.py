@@ -10,7 +10,29 @@ import torch
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.federated import MDA, NNM, RLR, WBC, CappedMean, DnC, Krum, Mean, Median, TrimmedMean
+from antivenom.federated import (
+    FLAME,
+    LASA,
+    MDA,
+    NNM,
+    RLR,
+    SLSGD,
+    WBC,
+    Auror,
+    CappedMean,
+    CenteredClipping,
+    Clip,
+    DeepSight,
+    DnC,
+    FoolsGold,
+    GeometricMedian,
+    Krum,
+    Mean,
+    Median,
+    SignGuard,
+    TrimmedMean,
+    WeakDP,
+)
 
 WEIGHTED = [Mean(), CappedMean(), RLR(), WBC()]
 
@@ -60,3 +82,43 @@ def test_weights_that_are_no_weights_are_refused(rule: Any, weights: Any, said: 
 def test_f_is_a_whole_number(rule: Any, f: Any) -> None:
     with pytest.raises(PluginError, match="a whole number f for"):
         rule(f=f)(rows(0, 9))
+
+
+NAN, OUTSIDE = float("nan"), -1.0
+
+
+@pytest.mark.parametrize(
+    ("plugin", "fields"),
+    [
+        (Clip, {"bound": OUTSIDE}),
+        (WeakDP, {"noise": NAN}),
+        (CenteredClipping, {"tau": OUTSIDE}),
+        (CenteredClipping, {"steps": 0}),
+        (FLAME, {"noise": NAN}),
+        (Auror, {"alpha": NAN}),
+        (Auror, {"tau": 2.0}),
+        (GeometricMedian, {"nu": OUTSIDE}),
+        (GeometricMedian, {"tolerance": NAN}),
+        (GeometricMedian, {"most_steps": 0}),
+        (LASA, {"sparsity": 2.0}),
+        (LASA, {"sign_bound": OUTSIDE}),
+        (DeepSight, {"tau": NAN}),
+        (DeepSight, {"samples": 0}),
+        (DnC, {"repeats": 0}),
+        (DnC, {"c": OUTSIDE}),
+        (RLR, {"threshold": NAN}),
+        (SignGuard, {"share": 5.0}),
+        (SignGuard, {"upper": 0.5}),
+        (SLSGD, {"alpha": 5.0}),
+        (WBC, {"scale": OUTSIDE}),
+        (FoolsGold, {"confidence": NAN}),
+    ],
+)
+def test_fields_outside_their_range_are_refused(plugin: Any, fields: dict[str, float]) -> None:
+    (name,) = fields
+    with pytest.raises(PluginError, match=rf"expected {plugin.__name__}\.{name} from .* to .*, got {fields[name]:g}"):
+        plugin(**fields)
+
+
+def test_a_radius_of_zero_lets_nothing_through() -> None:
+    assert CenteredClipping(tau=0.0)(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist() == [0.0, 0.0]

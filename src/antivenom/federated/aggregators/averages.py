@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
 from antivenom.threat import HARMS
@@ -96,6 +97,9 @@ class SLSGD:
     f: int = 1
     alpha: float = 0.8
 
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "alpha")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         enough(self, len(updates), self.f, 2, 1)
         return self.alpha * kernels.trimmed_mean(updates, self.f)
@@ -117,6 +121,9 @@ class WBC:
     """
 
     scale: float = 1e-4
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "scale")
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -10,7 +12,7 @@ from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.aggregators.signs import largest
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
@@ -33,6 +35,9 @@ class FLAME:
     """
 
     noise: float = 0.001
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "noise")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         gram = Gram.of(updates)
@@ -83,6 +88,10 @@ class Auror:
 
     alpha: float = 0.002
     tau: float = 0.5
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "alpha")
+        within(self, 0, 1, "tau")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, votes, indicative = len(updates), torch.zeros(len(updates), dtype=torch.float64), 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from sklearn.cluster import HDBSCAN
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from antivenom.errors import NotApplicable
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
 from antivenom.federated.judging import probabilities
@@ -37,6 +39,10 @@ class LASA:
     sparsity: float = 0.3
     norm_bound: float = 2.0
     sign_bound: float = 1.0
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "sparsity")
+        within(self, 0, math.inf, "norm_bound", "sign_bound")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         d = updates.shape[1]
@@ -91,6 +97,10 @@ class DeepSight:
     tau: float = 1 / 3
     samples: int = 1000
     repeats: int = 3
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "tau")
+        within(self, 1, math.inf, "samples", "repeats")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from sklearn.cluster import MeanShift, estimate_bandwidth
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.distances import clip_factors, middle_norm
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
@@ -30,6 +32,9 @@ class RLR:
     """
 
     threshold: float = 4
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "threshold")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         if len(updates) < self.threshold:
@@ -59,6 +64,10 @@ class SignGuard:
     lower: float = 0.1
     upper: float = 3.0
     share: float = 0.1
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "lower", "share")
+        within(self, 1, math.inf, "upper")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         norms = kernels.norms(updates).cpu()

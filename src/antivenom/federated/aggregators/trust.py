@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
 from antivenom.models.training import train
@@ -87,6 +88,9 @@ class FoolsGold:
     """
 
     confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        within(self, -math.inf, math.inf, "confidence")
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: dict[int, Tensor] | None
