@@ -122,3 +122,28 @@ def test_fields_outside_their_range_are_refused(plugin: Any, fields: dict[str, f
 
 def test_a_radius_of_zero_lets_nothing_through() -> None:
     assert CenteredClipping(tau=0.0)(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist() == [0.0, 0.0]
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", WEIGHTED, ids=lambda rule: type(rule).__name__)
+def test_a_mean_of_finite_numbers_is_finite(rule: Any) -> None:
+    huge = torch.full((9, 3), 3e38)  # a sum that is divided afterwards would overflow
+    torch.testing.assert_close(rule(huge), huge[0])
+    torch.testing.assert_close(rule.step(huge, None, None, huge[0])[0], huge[0])
+
+
+def test_one_client_that_claims_everything_is_capped() -> None:
+    capped = CappedMean(f=1, share=0.3).capped(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    assert capped.tolist() == [0.25] * 4
+    nearly = CappedMean(f=1, share=0.3).capped(torch.tensor([1.0, 1e-44, 1e-44, 1e-44]))
+    assert nearly.tolist() == pytest.approx([0.25] * 4)
+    assert CappedMean()(rows(0, 4), [0.0] * 4).tolist() == [0.0] * 6
+
+
+def test_signs_of_many_clients_are_counted_exactly() -> None:
+    x = torch.ones(600, 2, dtype=torch.bfloat16)  # its own type counts to 256 only
+    x[:299, 0] = -1
+    assert RLR(threshold=3)(x).sign().tolist() == [-1.0, 1.0]
+    assert RLR(threshold=2)(x).sign().tolist() == [1.0, 1.0]

@@ -26,9 +26,13 @@ class Mean:
     """
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        """Sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
-        shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
-        return kernels.combine(shares, updates)
+        return averaged(updates, weights)
+
+
+def averaged(updates: Tensor, weights: Tensor | None) -> Tensor:
+    """(d,) sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
+    shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
+    return kernels.combine(shares, updates)
 
 
 @aggregator(goal=HARMS, cite="Portnoy et al. 2020, arXiv:2004.04986")
@@ -55,7 +59,7 @@ class CappedMean:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         enough(self, len(updates), self.f, 1, 1)
-        return updates.mean(dim=0) if weights is None else self.capped(weights) @ updates
+        return averaged(updates, None if weights is None else self.capped(weights))
 
     def capped(self, weights: Tensor) -> Tensor:
         """(n,) the weights that are used."""
@@ -77,7 +81,9 @@ class CappedMean:
                 cap = c
                 break
         used = weights.double().clamp(max=float(cap))
-        return (used * (float(total) / used.sum())).to(weights)
+        if not used.any():  # all but the f heaviest hold nothing: no cap but 0 bounds them
+            used = torch.ones_like(used)
+        return (used / used.sum() * float(total)).to(weights)
 
 
 @aggregator(goal=HARMS, cite="Xie et al. 2020, arXiv:1903.06996")
@@ -129,7 +135,7 @@ class WBC:
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any
     ) -> tuple[Tensor, Tensor]:
         """The state is the mean of the round before."""
-        mean = updates.mean(dim=0) if weights is None else weights @ updates
+        mean = averaged(updates, weights)
         if state is None:
             return mean, mean
         streams = view.streams if view is not None else Streams(0)

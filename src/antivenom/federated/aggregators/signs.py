@@ -12,6 +12,7 @@ from torch import Tensor
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
 from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregators.averages import averaged
 from antivenom.federated.distances import clip_factors, middle_norm
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
@@ -40,8 +41,8 @@ class RLR:
         if len(updates) < self.threshold:
             remedy = "lower threshold: no sum of signs can reach it"
             raise PluginError(f"n >= threshold = {self.threshold} updates for RLR", f"n = {len(updates)}", remedy)
-        mean = updates.mean(dim=0) if weights is None else weights @ updates
-        agreed = updates.sign().sum(dim=0).abs() >= self.threshold
+        mean = averaged(updates, weights)
+        agreed = updates.sign().sum(dim=0, dtype=torch.float32).abs() >= self.threshold
         return torch.where(agreed, mean, -mean)
 
 
