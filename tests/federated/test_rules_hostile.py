@@ -22,6 +22,7 @@ from antivenom.federated import (
     CappedMean,
     CenteredClipping,
     Clip,
+    ClippedClustering,
     DeepSight,
     DnC,
     FoolsGold,
@@ -33,6 +34,7 @@ from antivenom.federated import (
     TrimmedMean,
     WeakDP,
 )
+from antivenom.federated.distances import Gram
 
 WEIGHTED = [Mean(), CappedMean(), RLR(), WBC()]
 
@@ -147,3 +149,25 @@ def test_signs_of_many_clients_are_counted_exactly() -> None:
     x[:299, 0] = -1
     assert RLR(threshold=3)(x).sign().tolist() == [-1.0, 1.0]
     assert RLR(threshold=2)(x).sign().tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("n", [5, 12, 30])
+@pytest.mark.parametrize("rule", [FLAME(), ClippedClustering()], ids=repr)
+def test_short_updates_beside_long_ones_do_not_upset_a_clustering(rule: Any, n: int) -> None:
+    # Products of the short ones are rounding errors, which differ above and below the diagonal.
+    for seed in range(10):
+        x = rows(seed, n, 100, torch.float16)
+        x[: n // 2 + 1] = 6e4 * x[0].sign()
+        gram = Gram.of(x)
+        assert torch.equal(gram.products, gram.products.T)
+        assert rule(x).isfinite().all()
+
+
+@pytest.mark.parametrize(("dtype", "huge"), [(torch.float32, 3e38), (torch.float64, 1e153), (torch.float16, 6e4)])
+def test_foolsgold_survives_sums_that_would_overflow(dtype: torch.dtype, huge: float) -> None:
+    rule, x, state = FoolsGold(), rows(0, 5, 6, dtype), None
+    x[0] = huge
+    for _ in range(30):
+        aggregate, state = rule.step(x, None, None, state)
+        assert aggregate.isfinite().all()
+    assert all(total.isfinite().all() for total in state.values())

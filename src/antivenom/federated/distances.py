@@ -24,7 +24,8 @@ class Gram:
     @classmethod
     def of(cls, updates: Tensor) -> Gram:
         """From the rows of (n, d): the one pass over them that costs n * n * d."""
-        return cls(kernels.gram(updates))
+        half = kernels.gram(updates) / 2
+        return cls(half + half.T)  # a matrix product is symmetric to rounding only, and clusterings insist on it
 
     def __len__(self) -> int:
         return len(self.products) - 1

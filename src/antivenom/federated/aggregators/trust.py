@@ -100,7 +100,11 @@ class FoolsGold:
         known = view is not None and len(view.agents) == n
         names = view.agents if view is not None and known else tuple(range(n))
         before = state or {}
-        sums = {a: before[a] + row if a in before else row.clone() for a, row in zip(names, updates, strict=True)}
+        most = min(torch.finfo(updates.dtype).max, 1e145)  # squares are summed in double precision
+        sums = {
+            a: (before[a] + row if a in before else row).clamp(-most, most)
+            for a, row in zip(names, updates, strict=True)
+        }
         alike = Gram.of(torch.stack([sums[a] for a in names])).cosines
         return kernels.combine(self.shares(alike) / n, updates), {**before, **sums}
 
