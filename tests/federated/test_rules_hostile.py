@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.data import Dataset
 from antivenom.errors import PluginError
 from antivenom.federated import (
     FLAME,
@@ -25,16 +26,24 @@ from antivenom.federated import (
     ClippedClustering,
     DeepSight,
     DnC,
+    FLTrust,
     FoolsGold,
     GeometricMedian,
     Krum,
     Mean,
     Median,
+    MoNNA,
     SignGuard,
     TrimmedMean,
     WeakDP,
 )
+from antivenom.federated.aggregators.layers import _energies
 from antivenom.federated.distances import Gram
+from antivenom.models.network import build
+from antivenom.models.reference import Logistic
+from antivenom.models.training import Training
+from antivenom.protocols import ServerView
+from antivenom.rng import Streams
 
 WEIGHTED = [Mean(), CappedMean(), RLR(), WBC()]
 
@@ -171,3 +180,34 @@ def test_foolsgold_survives_sums_that_would_overflow(dtype: torch.dtype, huge: f
         aggregate, state = rule.step(x, None, None, state)
         assert aggregate.isfinite().all()
     assert all(total.isfinite().all() for total in state.values())
+
+
+def test_two_or_three_clients_pass_sign_guard() -> None:
+    # The width of the mean shift was the distance of a client to itself.
+    for n in (1, 2, 3):
+        for seed in range(5):
+            assert SignGuard()(rows(seed, n, 1000) + 0.3).any()
+
+
+def test_shares_of_signs_are_exact_in_half_precision() -> None:
+    x = torch.ones(5, 200_000, dtype=torch.float16)  # a count of them is no number of this type
+    x[4] = -1
+    assert LASA(sparsity=0.0)(x).tolist() == [1.0] * 200_000
+
+
+def test_energies_do_not_overflow() -> None:
+    kernel = torch.tensor([[[1e154, 1e154], [5e153, 5e153]]], dtype=torch.float64)
+    assert _energies(kernel, torch.zeros(1, 2, dtype=torch.float64)).tolist() == [
+        [pytest.approx(0.8), pytest.approx(0.2)]
+    ]
+
+
+@pytest.mark.parametrize("rule", [FLTrust(), MoNNA()], ids=repr)
+def test_a_server_whose_own_training_diverged_says_so(rule: Any) -> None:
+    network = build(Logistic(), (2,), 2, Streams(0))
+    root = Dataset(np.full((2, 2), 1e30, dtype=np.float32), np.array([0, 1]), ("a", "b"))
+    training = Training(epochs=3, batch_size=1, optimizer="sgd", learning_rate=1e30)
+    x = rows(0, 5, 6, torch.float32)
+    view = ServerView(1, torch.zeros(6), x, tuple(range(5)), torch.full((5,), 0.2), network, root, training)
+    with pytest.raises(PluginError, match="a finite update of the root rows for"):
+        rule(x, None, view)

@@ -56,10 +56,8 @@ class LASA:
     def _averaged(self, layer: Tensor) -> Tensor:
         """(p,) the mean over the clients that pass, of one layer (n, p)."""
         signs = layer.sign()
-        balance = 0.5 * (1 + signs.sum(dim=1) / signs.abs().sum(dim=1).clamp_min(1))
-        passed = (_deviations(layer.double().norm(dim=1)) < self.norm_bound) & (
-            _deviations(balance.double()) < self.sign_bound
-        )
+        balance = 0.5 * (1 + signs.sum(dim=1, dtype=torch.float64) / signs.count_nonzero(dim=1).clamp_min(1))
+        passed = (_deviations(layer.double().norm(dim=1)) < self.norm_bound) & (_deviations(balance) < self.sign_bound)
         good = torch.nonzero(passed if passed.any() else torch.ones_like(passed)).flatten()
         return kernels.combine(chosen(len(layer), good.cpu()), layer)
 
@@ -154,7 +152,9 @@ def output_layer(network: Network, updates: Tensor) -> tuple[Tensor, Tensor]:
 
 def _energies(kernel: Tensor, bias: Tensor) -> np.ndarray:
     """(n, c) normalised update energies: how much of each output layer's update belongs to each class; rows sum to 1."""
-    energy = (bias.double().abs() + kernel.double().abs().sum(dim=2)).square()
+    energy = bias.double().abs() + kernel.double().abs().sum(dim=2)
+    largest = energy.max(dim=1, keepdim=True).values
+    energy = (energy / largest.where(largest > 0, 1)).square()  # the square of a huge one would overflow
     total = energy.sum(dim=1, keepdim=True)
     return (energy / total.where(total > 0, 1)).cpu().numpy()
 

@@ -87,7 +87,7 @@ class SignGuard:
         columns = torch.randperm(d, generator=generator)[: max(int(self.share * d), 1)].to(updates.device)
         signs = updates[:, columns].sign()
         shares = torch.stack([(signs == s).double().mean(dim=1) for s in (1, 0, -1)], dim=1).cpu().numpy()
-        width = estimate_bandwidth(shares, quantile=0.5) if n > 1 else 0.0
+        width = estimate_bandwidth(shares, quantile=max(0.5, min(2 / n, 1.0)))  # to another client at least
         if width < 1e-12:  # at least half of them are equal, and they are the cluster
             return np.asarray(np.abs(shares - np.median(shares, axis=0)).max(axis=1) < 1e-9)
         return largest(MeanShift(bandwidth=width).fit_predict(shares))

@@ -126,6 +126,7 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
 
     Raises:
         NotApplicable: no view, or no root rows.
+        PluginError: the server's own training diverged.
     """
     if view is None or view.validation is None or len(view.validation) == 0:
         got = "a bare matrix" if view is None else "none"
@@ -135,4 +136,8 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
     x = torch.tensor(view.validation.x, device=device)
     y = torch.tensor(view.validation.y, device=device)
     trained, _ = train(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
-    return trained - view.start
+    own = trained - view.start
+    if not own.isfinite().all():
+        name = type(rule).__name__
+        raise PluginError(f"a finite update of the root rows for {name}", "NaN or infinity", "lower the learning rate")
+    return own
