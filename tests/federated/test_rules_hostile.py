@@ -18,6 +18,7 @@ from antivenom.federated import (
     NNM,
     RLR,
     SLSGD,
+    SMEA,
     WBC,
     Auror,
     CappedMean,
@@ -154,10 +155,10 @@ def test_one_client_that_claims_everything_is_capped() -> None:
 
 
 def test_signs_of_many_clients_are_counted_exactly() -> None:
-    x = torch.ones(600, 2, dtype=torch.bfloat16)  # its own type counts to 256 only
-    x[:299, 0] = -1
-    assert RLR(threshold=3)(x).sign().tolist() == [-1.0, 1.0]
-    assert RLR(threshold=2)(x).sign().tolist() == [1.0, 1.0]
+    x = torch.ones(601, 2, dtype=torch.bfloat16)  # its own type counts to 256, and then by twos
+    x[:171, 0] = -1  # 259 more say yes, of which it makes 260
+    assert RLR(threshold=260)(x).sign().tolist() == [-1.0, 1.0]
+    assert RLR(threshold=259)(x).sign().tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("n", [5, 12, 30])
@@ -211,3 +212,11 @@ def test_a_server_whose_own_training_diverged_says_so(rule: Any) -> None:
     view = ServerView(1, torch.zeros(6), x, tuple(range(5)), torch.full((5,), 0.2), network, root, training)
     with pytest.raises(PluginError, match="a finite update of the root rows for"):
         rule(x, None, view)
+
+
+def test_smallest_eigenvalue_averaging_refuses_few_but_huge_subsets() -> None:
+    with pytest.raises(PluginError, match=r"at most 50000 subsets .* got 50000 with 2499900001 each"):
+        SMEA(f=1).coefficients(Gram(torch.empty(50_001, 50_001, device="meta")))
+    x = rows(0, 90, 3)
+    x[7] = 50.0
+    torch.testing.assert_close(SMEA(f=1)(x), x[[i for i in range(90) if i != 7]].mean(0))
