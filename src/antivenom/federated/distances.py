@@ -50,12 +50,12 @@ class Gram:
 
     @property
     def norms(self) -> Tensor:
-        """(n,) L2 norms of the rows."""
+        """(n,) L2 norms of the rows. Of rows a thousand times shorter than the shift few digits are left in float32."""
         return self.inner.diagonal().clamp_min(0).sqrt()
 
     @property
     def cosines(self) -> Tensor:
-        """(n, n) cosines between the rows, 1 of a row with itself; 0 with a row of zeros."""
+        """(n, n) cosines between the rows, 1 of a row with itself; 0 with a row of zeros. As exact as the norms."""
         lengths = self.norms
         scale = lengths.where(lengths > 0, torch.inf)
         return (self.inner / scale[:, None] / scale[None, :]).clamp_(-1, 1).fill_diagonal_(1)

@@ -117,11 +117,13 @@ class WBC:
 
     Where two successive steps are nearly equal, the loss is nearly flat, and what an attack left there stays for many
     rounds: those coordinates are shaken by Laplace noise, the others left alone. In the paper each client does this
-    between its own mini-batches; a server sees rounds only, so here a step is a round. Weakness: it shortens an
-    attack's life and does not stop it in the round it is made; the noise costs accuracy.
+    between its own mini-batches, and the authors' code spares biases; a server sees rounds only, so here a step is a
+    round and all coordinates are alike. Weakness: it shortens an attack's life and does not stop it in the round it is
+    made; the noise costs accuracy.
 
     Fields:
-        scale: b of the Laplace noise, in units of one coordinate of an update; noise is added where it exceeds the change.
+        scale: b of the Laplace noise, in units of one coordinate of an update (the code's strength times learning rate);
+            noise is added where it exceeds the change.
 
     Reference: Sun et al. 2021, NeurIPS 34, arXiv:2110.13864.
     """

@@ -76,11 +76,12 @@ class Auror:
     """Leaves out clients that stand in the smaller of two clusters in most coordinates where two clusters are apart.
 
     Every coordinate is split by 2-means; where the two means are more than alpha apart the coordinate is indicative.
-    The paper fixes the indicative coordinates in the first rounds; here each round finds its own. Weakness: alpha has
-    no natural unit; an attack that is small in every coordinate is in no minority.
+    The paper fixes the indicative coordinates in the first rounds; here each round finds its own, in all layers, and
+    splits them exactly. Weakness: alpha has no natural unit; an attack that is small in every coordinate is in no minority.
 
     Fields:
-        alpha: distance of the two means from which a coordinate is indicative, in units of one coordinate.
+        alpha: distance of the two means from which a coordinate is indicative, in units of one coordinate; the default is
+            FLPoison's for gradients.
         tau: share of the indicative coordinates in which a client may be in the minority (0 to 1).
 
     Reference: Shen, Tople and Saxena 2016, ACSAC 32.

@@ -25,15 +25,16 @@ class LASA:
 
     Updates are clipped to the median norm and lose their smallest values. In each layer a client passes whose norm and
     share of positive signs are near the median, in units of the standard deviation; what passes is averaged. Where
-    nobody passes, all do. On a bare matrix everything is one layer. Weakness: the deviation is itself inflated by the
-    malicious updates; an attack within one deviation everywhere passes.
+    nobody passes, all do. A layer is a weight or a bias; on a bare matrix everything is one layer. The authors' code never
+    drops values of biases, and keeps one value less; here all values of an update compete. Weakness: the deviation is
+    itself inflated by the malicious updates; an attack within one deviation everywhere passes.
 
     Fields:
         sparsity: share of each update's values that are set to zero (0 to 1).
         norm_bound: tolerated deviation of a layer's norm, in standard deviations.
         sign_bound: tolerated deviation of a layer's share of positive signs, likewise.
 
-    Reference: Xu, Zhang and Hu 2025, WACV, arXiv:2409.01435.
+    Reference: Xu, Zhang and Hu 2025, WACV, arXiv:2409.01435, after the authors' code.
     """
 
     sparsity: float = 0.3
@@ -81,15 +82,17 @@ class DeepSight:
     Three views of a client: how its update's energy is spread over the output classes, how its model's answers to random
     inputs differ from the global model's, and the direction of its output biases. Each is clustered (HDBSCAN), the
     clusterings are averaged and clustered again. A client whose energy is concentrated on few classes is suspicious; a
-    cluster with too many of them is left out; the rest is clipped to the median norm and averaged. Weakness: with few
-    clients every clustering is noise; an attacker with balanced data is not suspicious.
+    cluster with too many of them is left out; the rest is clipped to the median norm and averaged. Ours to decide were
+    what HDBSCAN calls noise (one cluster in the three views, left out in the end), that a single cluster is allowed in
+    each view, and its size: at least 5, or half of fewer than 10 clients. Weakness: with few clients every clustering is
+    noise; an attacker with balanced data is not suspicious.
 
     Fields:
         tau: a cluster with this share of suspicious clients or more is left out (0 to 1).
         samples: random inputs for the answers; the paper has 20,000.
         repeats: how many sets of random inputs.
 
-    Reference: Rieger et al. 2022, NDSS, arXiv:2201.00763.
+    Reference: Rieger et al. 2022, NDSS, arXiv:2201.00763; thresholds as in FLPoison's code.
     """
 
     tau: float = 1 / 3
