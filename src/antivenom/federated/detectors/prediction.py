@@ -95,7 +95,8 @@ class FLDetector:
 
 def _apart(before: Tensor, bend: Tensor, now: Tensor) -> Tensor:
     """The L2 distance of an update (d,) from its prediction; in double precision, where huge ones do not overflow."""
-    return (before.double() + bend.double() - now.double()).norm()
+    missed: Tensor = torch.linalg.vector_norm(before.double() + bend.double() - now.double())
+    return missed
 
 
 def curvature(moves: Tensor, turns: Tensor, move: Tensor) -> Tensor:
