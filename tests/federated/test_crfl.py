@@ -59,7 +59,7 @@ def test_the_radius_by_hand_and_its_directions() -> None:
     fields = {"attacked_round": 2, "rounds": 4, "shares": [0.05, 0.05], "boost": 2.0, "local_steps": 3.0}
     fields |= {"learning_rate": 0.1, "poisoned_rate": 0.5}
     classes, radius = certified_radius(votes, rule, **fields)
-    slack = math.sqrt(math.log(1000) / 2000)
+    slack = math.sqrt(math.log(2 * 3 * 1000) / 2000)  # two sides of three classes, each vote 1000 times
     margin = (math.sqrt(0.99 - slack) - math.sqrt(0.01 + slack)) ** 2
     spread = 2 * 2 * (2 + 2 * 2.2 + 2.2**2) * 2 * 0.05**2 * (2 * 3 * 0.1 * 0.5) ** 2
     kept = (2 * norm.cdf(2.3) - 1) * (2 * norm.cdf(2.4) - 1)
@@ -70,3 +70,15 @@ def test_the_radius_by_hand_and_its_directions() -> None:
     assert certified_radius(votes, rule, **(fields | {"rounds": 9}))[1][0] > radius[0]  # later rounds wash poison out
     with pytest.raises(PluginError, match="attacked_round"):
         certified_radius(votes, rule, **(fields | {"rounds": 2}))
+    for silent, alpha in ((CRFL(sigma=0.0), 0.001), (rule, 0.0)):
+        with pytest.raises(PluginError, match="sigma > 0 and alpha between 0 and 1"):
+            certified_radius(votes, silent, **fields, alpha=alpha)
+
+
+def test_a_step_adds_noise_to_what_is_clipped() -> None:
+    rule, start, updates = CRFL(rho=1.0, growth=0.5, sigma=0.01), torch.full((4,), 3.0), torch.ones(3, 4)
+    clipped = rule.clipped(start + 1, 2)
+    assert float(clipped.norm()) == pytest.approx(2.0)
+    assert torch.equal(rule.clipped(clipped / 2, 2), clipped / 2)
+    moved, _ = rule.step(updates, None, view(start, updates, 2), None)
+    assert 0 < float((start + moved - clipped).abs().max()) < 0.1

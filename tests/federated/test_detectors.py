@@ -24,7 +24,7 @@ D = NETWORK.dimension
 def view(updates: torch.Tensor, number: int = 1, start: torch.Tensor | None = None, **fields) -> ServerView:
     n = len(updates)
     start = torch.zeros(updates.shape[1]) if start is None else start
-    return ServerView(number, start, updates, tuple(range(n)), torch.full((n,), 1 / n), NETWORK, **fields)
+    return ServerView(number, start, updates, tuple(range(n)), torch.full((n,), 1 / max(n, 1)), NETWORK, **fields)
 
 
 def test_norm_bound_flags_by_a_bound_or_by_the_median() -> None:
@@ -132,3 +132,40 @@ def test_flanders_flags_the_agent_that_breaks_with_its_past() -> None:
         assert verdict.flags.sum() == (0 if number < 3 else 1)
     assert verdict.flags.tolist() == [False, False, True, False, False, False]
     assert len(state) == 5
+
+
+def test_fldetector_survives_huge_updates_and_rounds_without_any() -> None:
+    # The mean of two such updates is no single-precision number if it is summed first, nor is the change to their opposite.
+    detector, state = FLDetector(start=1), None
+    for number in range(1, 9):
+        updates = torch.randn(5, 6, generator=torch.Generator().manual_seed(number))
+        updates[:3] = 3e38 * (-1) ** number
+        if number == 4:
+            updates = updates[:0]
+        verdict, state = detector(view(updates, number, torch.full((6,), 1e38 * (-1) ** number)), state)
+        assert len(verdict) == len(updates)
+        assert np.isfinite(verdict.scores).all()
+
+
+def test_flanders_compares_rounds_of_the_same_agents_only() -> None:
+    # Two groups in no order, each of which repeats itself: beside the other group's past everybody looks changed.
+    detector, state = FLANDERS(f=1, sample=20), None
+    base = 5 * torch.randn(2, 6, 40, generator=torch.Generator().manual_seed(0))
+    for number, group in enumerate([0, 0, 1, 0, 1, 1, 0, 0, 1, 1, 0, 1], start=1):
+        updates = base[group] + 0.01 * number
+        if number == 12:
+            updates[3] += 1.0
+        agents = tuple(range(6 * group, 6 * group + 6))
+        verdict, state = detector(dataclasses.replace(view(updates, number), agents=agents), state)
+    assert verdict.flags.tolist() == [False, False, False, True, False, False]
+    assert verdict.scores[3] > 10 * np.delete(verdict.scores, 3).max()
+
+
+def test_leave_one_out_judges_an_agent_that_holds_all_the_weight() -> None:
+    right = torch.zeros(D)
+    right[2] = 1.0
+    seen = view(torch.stack([right, right, -right]), validation=validation())
+    seen = dataclasses.replace(seen, weights=torch.tensor([0.0, 0.0, 1.0]))
+    verdict, _ = LeaveOneOut(f=1)(seen, None)
+    assert np.isfinite(verdict.scores).all()
+    assert verdict.flags.tolist() == [False, False, True]

@@ -98,7 +98,7 @@ def test_white_blood_cells_shake_what_hardly_changes() -> None:
     moved = still.clone()
     moved[:, :1000] = 50.0
     second, _ = rule.step(moved, None, None, state)
-    assert torch.equal(second[:1000], moved[0, :1000])
+    torch.testing.assert_close(second[:1000], moved[0, :1000])  # the mean alone, to rounding
     assert float(second[1000:].abs().mean()) == pytest.approx(0.1, rel=0.1)  # the mean of |Laplace(b)| is b
 
 

@@ -15,6 +15,7 @@ A reducer, which turns n rows into m before a rule sees them, likewise:
 from __future__ import annotations
 
 import functools
+import numbers
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -82,14 +83,28 @@ def enough(rule: object, n: int, f: int, per_f: int, more: int) -> None:
     """Refuse n updates if the rule needs at least `per_f` f + `more` of them.
 
     Raises:
-        PluginError: too few, or a negative f.
+        PluginError: too few, or an f that is negative or no whole number.
     """
+    if not isinstance(f, numbers.Integral) or isinstance(f, bool):
+        raise PluginError(f"a whole number f for {type(rule).__name__}", repr(f), "count agents, not shares")
     if f < 0 or n < per_f * f + more:
         raise PluginError(
             f"n >= {per_f}f + {more} updates for {type(rule).__name__} with f = {f}",
             f"n = {n}",
             f"use f <= {max((n - more) // per_f, 0)}",
         )
+
+
+def within(plugin: object, least: float, most: float, *fields: str) -> None:
+    """Refuse a field that is not from `least` to `most`; NaN never is.
+
+    Raises:
+        PluginError: the field, its range and its value.
+    """
+    for field in fields:
+        value = getattr(plugin, field)
+        if not least <= value <= most:
+            raise PluginError(f"{type(plugin).__name__}.{field} from {least:g} to {most:g}", f"{value}", "correct it")
 
 
 def mixed_weights(mixing: Tensor, weights: Tensor | None) -> Tensor | None:
@@ -142,12 +157,7 @@ def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuse
         matrix = _matrix(updates, type(self).__name__)
         if not refuses:
             _finite(matrix, self)
-        if weights is not None:
-            weights = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)
-            if weights.shape != matrix.shape[:1]:
-                raise PluginError(
-                    f"weights of shape ({len(matrix)},)", f"{tuple(weights.shape)}", "one weight per update"
-                )
+        weights = None if weights is None else _shares(weights, matrix)
         as_given = _same if isinstance(updates, Tensor) or _holds_tensors(updates) else _as_array
         try:
             result = rule(self, matrix, weights, view, *state)
@@ -207,8 +217,8 @@ def _matrix(updates: Any, rule: str) -> Tensor:
         elif _holds_tensors(updates):
             matrix = torch.stack(list(updates))
         else:
-            matrix = torch.as_tensor(np.asarray(updates))
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            matrix = torch.as_tensor(_plain(np.asarray(updates)))
+    except (ValueError, TypeError, RuntimeError, LookupError) as error:
         raise PluginError(
             f"updates of one length for {rule}", str(error).splitlines()[0], "pass an (n, d) matrix"
         ) from error
@@ -216,9 +226,33 @@ def _matrix(updates: Any, rule: str) -> Tensor:
         raise PluginError(
             f"an (n, d) matrix with n >= 1 for {rule}", f"shape {tuple(matrix.shape)}", "one update per row"
         )
+    if matrix.is_complex() or matrix.layout is not torch.strided:
+        raise PluginError(f"dense real numbers for {rule}", f"{matrix.dtype}, {matrix.layout}", "convert them first")
     if not matrix.is_floating_point():
         matrix = matrix.to(torch.get_default_dtype())
     return matrix
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array as torch can share it: no step backwards, bytes in this machine's order."""
+    if array.dtype.isnative and all(step >= 0 for step in array.strides):
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C")
+
+
+def _shares(weights: Any, matrix: Tensor) -> Tensor:
+    """(n,) weights as a tensor beside the rows. What a client claims of itself must not turn the result into NaN."""
+    try:
+        shares = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise PluginError("weights that are numbers", str(error).splitlines()[0], "one weight per update") from error
+    if shares.shape != matrix.shape[:1]:
+        raise PluginError(f"weights of shape ({len(matrix)},)", f"{tuple(shares.shape)}", "one weight per update")
+    usable = shares.isfinite() & (shares >= 0)
+    if not usable.all():
+        row = int(torch.nonzero(~usable)[0])
+        raise PluginError("finite weights >= 0", f"{float(shares[row])} for row {row}", "leave such clients out first")
+    return shares
 
 
 def _finite(matrix: Tensor, rule: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import Derived, enough, reducer
+from antivenom.federated.aggregation import Derived, enough, reducer, within
 from antivenom.federated.distances import Gram, clip_factors
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
@@ -32,6 +33,9 @@ class Clip:
     bound: float = 3.0
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "bound")
+
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         return clip_factors(gram.norms, self.bound).diag()
 
@@ -53,6 +57,9 @@ class WeakDP:
 
     bound: float = 3.0
     noise: float = 0.001
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "bound", "noise")
 
     def __call__(
         self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None

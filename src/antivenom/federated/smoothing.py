@@ -24,8 +24,9 @@ class CRFL:
     """Clips the global parameters (not the updates) to a norm and adds noise to them after each aggregation.
 
     The smoothed model's prediction then has a radius (`certified_radius`) within which poison of a bounded size cannot
-    change it. Weakness: the certificate is proven for logistic regression trained by SGD on rows of norm at most 1,
-    covers one poisoned round, and shrinks with the attacker's boost, local steps and share; noise costs accuracy.
+    change it. Weakness: the certificate is proven for logistic regression trained by SGD on rows of norm at most 1, with
+    a learning rate of at most 1 over the smoothness of the loss and fixed shares of a mean; it covers one poisoned
+    round, and shrinks with the attacker's boost, local steps and share; noise costs accuracy.
 
     Fields:
         rho: norm of the parameters after clipping, in the last of them (rho + growth * round).
@@ -51,6 +52,11 @@ class CRFL:
         """The norm that parameters are clipped to in a round."""
         return self.rho + self.growth * number
 
+    def clipped(self, vector: Tensor, number: int) -> Tensor:
+        """(d,) parameters, shortened to the bound of a round."""
+        length = float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+        return vector * min(1.0, self.bound(number) / length) if length else vector
+
     def step(
         self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None, state: Any = None
     ) -> tuple[Tensor, Any]:
@@ -58,9 +64,7 @@ class CRFL:
         aggregate, state = step_of(self.rule)(updates, weights, view, state)
         start = torch.zeros_like(aggregate) if view is None else view.start
         streams, number = (Streams(0), 1) if view is None else (view.streams, view.round)
-        end = start + aggregate
-        length = float(torch.linalg.vector_norm(end, dtype=torch.float64))
-        end = end * min(1.0, self.bound(number) / length) if length else end
+        end = self.clipped(start + aggregate, number)
         noise = torch.as_tensor(streams.numpy("crfl").standard_normal(len(end)), dtype=end.dtype, device=end.device)
         return end + self.sigma * noise - start, state
 
@@ -68,7 +72,11 @@ class CRFL:
 def smoothed_votes(
     network: Network, vector: Tensor, x: Tensor, sigma: float, samples: int, streams: Streams
 ) -> np.ndarray:
-    """(m, c) how many of `samples` noisy copies of the parameters give each row each class."""
+    """(m, c) how many of `samples` noisy copies of the parameters give each row each class.
+
+    `vector` (d,) are the parameters of the last round, clipped but before their noise, which is drawn here; the authors
+    save their models there. Where they carry noise already, clip them once more and count that as one more round.
+    """
     votes = torch.zeros(len(x), network.num_classes, dtype=torch.int64, device=x.device)
     generator = streams.torch("smoothing", device=vector.device)
     rows = torch.arange(len(x), device=x.device)
@@ -93,24 +101,34 @@ def certified_radius(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The smoothed class (m,) of each row, and how much poison it outlives: the L2 size of the change of each poisoned row.
 
-    By Hoeffding's inequality each certificate holds with confidence 1 - alpha; -1 where the vote is too close.
+    Each certificate holds with confidence 1 - alpha; -1 where the vote is too close. The radius is the authors'. Their
+    code bounds one side of the share of one class, by Hoeffding's inequality with log(1 / alpha), after it has chosen the
+    two classes by the same votes; here both sides of all classes are bounded at once, so the choice is covered.
 
     Fields:
-        votes: (m, c) from `smoothed_votes`, with the noise of the last round.
+        votes: (m, c) from `smoothed_votes`, with the noise of the last round; c >= 2.
         attacked_round, rounds: the poisoned round, and the last.
         shares: the weight in the mean of each attacker.
         boost: by which they multiply their update.
         local_steps: SGD steps of an agent per round.
         learning_rate: of SGD.
         poisoned_rate: share of poisoned rows in the attackers' batches.
+        alpha: how often a certificate may be wrong.
 
-    Reference: Xie et al. 2021, ICML, arXiv:2106.08283, theorem 1.
+    Raises:
+        PluginError: no later round, no attacker, no noise, or an alpha that is no probability.
+
+    Reference: Xie et al. 2021, ICML, arXiv:2106.08283, theorem 1, with the constants of the authors' code.
     """
     if not 1 <= attacked_round < rounds or not shares:
         raise PluginError("1 <= attacked_round < rounds and an attacker", f"{attacked_round}, {rounds}, {shares}", "")
+    if not (rule.sigma > 0 and 0 < alpha < 1):
+        raise PluginError(
+            "sigma > 0 and alpha between 0 and 1", f"{rule.sigma} and {alpha}", "no noise, no certificate"
+        )
     counts = np.sort(votes, axis=1)[:, ::-1]
     total = counts.sum(axis=1)
-    slack = np.sqrt(math.log(1 / alpha) / (2 * total))
+    slack = np.sqrt(math.log(2 * votes.shape[1] / alpha) / (2 * total))
     first, second = counts[:, 0] / total - slack, np.minimum(counts[:, 1] / total + slack, 1.0)
     rho = rule.bound(attacked_round)
     lipschitz = 2 + 2 * rho + rho**2  # squared, of the gradient of a softmax regression in its row and label

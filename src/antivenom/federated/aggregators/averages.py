@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
 from antivenom.threat import HARMS
@@ -25,9 +26,13 @@ class Mean:
     """
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        """Sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
-        shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
-        return kernels.combine(shares, updates)
+        return averaged(updates, weights)
+
+
+def averaged(updates: Tensor, weights: Tensor | None) -> Tensor:
+    """(d,) sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
+    shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
+    return kernels.combine(shares, updates)
 
 
 @aggregator(goal=HARMS, cite="Portnoy et al. 2020, arXiv:2004.04986")
@@ -54,7 +59,7 @@ class CappedMean:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         enough(self, len(updates), self.f, 1, 1)
-        return updates.mean(dim=0) if weights is None else self.capped(weights) @ updates
+        return averaged(updates, None if weights is None else self.capped(weights))
 
     def capped(self, weights: Tensor) -> Tensor:
         """(n,) the weights that are used."""
@@ -76,7 +81,9 @@ class CappedMean:
                 cap = c
                 break
         used = weights.double().clamp(max=float(cap))
-        return (used * (float(total) / used.sum())).to(weights)
+        if not used.any():  # all but the f heaviest hold nothing: no cap but 0 bounds them
+            used = torch.ones_like(used)
+        return (used / used.sum() * float(total)).to(weights)
 
 
 @aggregator(goal=HARMS, cite="Xie et al. 2020, arXiv:1903.06996")
@@ -96,6 +103,9 @@ class SLSGD:
     f: int = 1
     alpha: float = 0.8
 
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "alpha")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         enough(self, len(updates), self.f, 2, 1)
         return self.alpha * kernels.trimmed_mean(updates, self.f)
@@ -107,22 +117,27 @@ class WBC:
 
     Where two successive steps are nearly equal, the loss is nearly flat, and what an attack left there stays for many
     rounds: those coordinates are shaken by Laplace noise, the others left alone. In the paper each client does this
-    between its own mini-batches; a server sees rounds only, so here a step is a round. Weakness: it shortens an
-    attack's life and does not stop it in the round it is made; the noise costs accuracy.
+    between its own mini-batches, and the authors' code spares biases; a server sees rounds only, so here a step is a
+    round and all coordinates are alike. Weakness: it shortens an attack's life and does not stop it in the round it is
+    made; the noise costs accuracy.
 
     Fields:
-        scale: b of the Laplace noise, in units of one coordinate of an update; noise is added where it exceeds the change.
+        scale: b of the Laplace noise, in units of one coordinate of an update (the code's strength times learning rate);
+            noise is added where it exceeds the change.
 
     Reference: Sun et al. 2021, NeurIPS 34, arXiv:2110.13864.
     """
 
     scale: float = 1e-4
 
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "scale")
+
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any
     ) -> tuple[Tensor, Tensor]:
         """The state is the mean of the round before."""
-        mean = updates.mean(dim=0) if weights is None else weights @ updates
+        mean = averaged(updates, weights)
         if state is None:
             return mean, mean
         streams = view.streams if view is not None else Streams(0)

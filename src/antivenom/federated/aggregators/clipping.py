@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.distances import clip_factors
 from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
 
@@ -29,12 +32,16 @@ class CenteredClipping:
     tau: float = 10.0
     steps: int = 1
 
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "tau")
+        within(self, 1, math.inf, "steps")
+
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The state is the last aggregate."""
         v = torch.zeros_like(updates[0]) if state is None else state
         for _ in range(self.steps):
-            share = (self.tau / kernels.norms_about(updates, v)).clamp(max=1).to(updates.device) / len(updates)
+            share = clip_factors(kernels.norms_about(updates, v), self.tau).to(updates.device) / len(updates)
             v = kernels.combine(share, updates).add_(v, alpha=1 - float(share.sum()))
         return v, v

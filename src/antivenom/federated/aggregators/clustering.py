@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -10,7 +12,7 @@ from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.aggregators.signs import largest
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
@@ -33,6 +35,9 @@ class FLAME:
     """
 
     noise: float = 0.001
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "noise")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         gram = Gram.of(updates)
@@ -71,11 +76,12 @@ class Auror:
     """Leaves out clients that stand in the smaller of two clusters in most coordinates where two clusters are apart.
 
     Every coordinate is split by 2-means; where the two means are more than alpha apart the coordinate is indicative.
-    The paper fixes the indicative coordinates in the first rounds; here each round finds its own. Weakness: alpha has
-    no natural unit; an attack that is small in every coordinate is in no minority.
+    The paper fixes the indicative coordinates in the first rounds; here each round finds its own, in all layers, and
+    splits them exactly. Weakness: alpha has no natural unit; an attack that is small in every coordinate is in no minority.
 
     Fields:
-        alpha: distance of the two means from which a coordinate is indicative, in units of one coordinate.
+        alpha: distance of the two means from which a coordinate is indicative, in units of one coordinate; the default is
+            FLPoison's for gradients.
         tau: share of the indicative coordinates in which a client may be in the minority (0 to 1).
 
     Reference: Shen, Tople and Saxena 2016, ACSAC 32.
@@ -83,6 +89,10 @@ class Auror:
 
     alpha: float = 0.002
     tau: float = 0.5
+
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "alpha")
+        within(self, 0, 1, "tau")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, votes, indicative = len(updates), torch.zeros(len(updates), dtype=torch.float64), 0

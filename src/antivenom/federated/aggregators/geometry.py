@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.federated.aggregation import Derived, aggregator, enough
+from antivenom.federated.aggregation import Derived, aggregator, enough, within
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
@@ -34,6 +35,10 @@ class GeometricMedian:
     tolerance: float = 1e-6
     most_steps: int = 1000
     __call__: ClassVar[Derived]
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "nu", "tolerance")
+        within(self, 1, math.inf, "most_steps")
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         products = gram.centred.numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from sklearn.cluster import HDBSCAN
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from antivenom.errors import NotApplicable
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
 from antivenom.federated.judging import probabilities
@@ -23,20 +25,25 @@ class LASA:
 
     Updates are clipped to the median norm and lose their smallest values. In each layer a client passes whose norm and
     share of positive signs are near the median, in units of the standard deviation; what passes is averaged. Where
-    nobody passes, all do. On a bare matrix everything is one layer. Weakness: the deviation is itself inflated by the
-    malicious updates; an attack within one deviation everywhere passes.
+    nobody passes, all do. A layer is a weight or a bias; on a bare matrix everything is one layer. The authors' code never
+    drops values of biases, and keeps one value less; here all values of an update compete. Weakness: the deviation is
+    itself inflated by the malicious updates; an attack within one deviation everywhere passes.
 
     Fields:
         sparsity: share of each update's values that are set to zero (0 to 1).
         norm_bound: tolerated deviation of a layer's norm, in standard deviations.
         sign_bound: tolerated deviation of a layer's share of positive signs, likewise.
 
-    Reference: Xu, Zhang and Hu 2025, WACV, arXiv:2409.01435.
+    Reference: Xu, Zhang and Hu 2025, WACV, arXiv:2409.01435, after the authors' code.
     """
 
     sparsity: float = 0.3
     norm_bound: float = 2.0
     sign_bound: float = 1.0
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "sparsity")
+        within(self, 0, math.inf, "norm_bound", "sign_bound")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         d = updates.shape[1]
@@ -50,10 +57,8 @@ class LASA:
     def _averaged(self, layer: Tensor) -> Tensor:
         """(p,) the mean over the clients that pass, of one layer (n, p)."""
         signs = layer.sign()
-        balance = 0.5 * (1 + signs.sum(dim=1) / signs.abs().sum(dim=1).clamp_min(1))
-        passed = (_deviations(layer.double().norm(dim=1)) < self.norm_bound) & (
-            _deviations(balance.double()) < self.sign_bound
-        )
+        balance = 0.5 * (1 + signs.sum(dim=1, dtype=torch.float64) / signs.count_nonzero(dim=1).clamp_min(1))
+        passed = (_deviations(layer.double().norm(dim=1)) < self.norm_bound) & (_deviations(balance) < self.sign_bound)
         good = torch.nonzero(passed if passed.any() else torch.ones_like(passed)).flatten()
         return kernels.combine(chosen(len(layer), good.cpu()), layer)
 
@@ -77,20 +82,26 @@ class DeepSight:
     Three views of a client: how its update's energy is spread over the output classes, how its model's answers to random
     inputs differ from the global model's, and the direction of its output biases. Each is clustered (HDBSCAN), the
     clusterings are averaged and clustered again. A client whose energy is concentrated on few classes is suspicious; a
-    cluster with too many of them is left out; the rest is clipped to the median norm and averaged. Weakness: with few
-    clients every clustering is noise; an attacker with balanced data is not suspicious.
+    cluster with too many of them is left out; the rest is clipped to the median norm and averaged. Ours to decide were
+    what HDBSCAN calls noise (one cluster in the three views, left out in the end), that a single cluster is allowed in
+    each view, and its size: at least 5, or half of fewer than 10 clients. Weakness: with few clients every clustering is
+    noise; an attacker with balanced data is not suspicious.
 
     Fields:
         tau: a cluster with this share of suspicious clients or more is left out (0 to 1).
         samples: random inputs for the answers; the paper has 20,000.
         repeats: how many sets of random inputs.
 
-    Reference: Rieger et al. 2022, NDSS, arXiv:2201.00763.
+    Reference: Rieger et al. 2022, NDSS, arXiv:2201.00763; thresholds as in FLPoison's code.
     """
 
     tau: float = 1 / 3
     samples: int = 1000
     repeats: int = 3
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "tau")
+        within(self, 1, math.inf, "samples", "repeats")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
@@ -144,7 +155,9 @@ def output_layer(network: Network, updates: Tensor) -> tuple[Tensor, Tensor]:
 
 def _energies(kernel: Tensor, bias: Tensor) -> np.ndarray:
     """(n, c) normalised update energies: how much of each output layer's update belongs to each class; rows sum to 1."""
-    energy = (bias.double().abs() + kernel.double().abs().sum(dim=2)).square()
+    energy = bias.double().abs() + kernel.double().abs().sum(dim=2)
+    largest = energy.max(dim=1, keepdim=True).values
+    energy = (energy / largest.where(largest > 0, 1)).square()  # the square of a huge one would overflow
     total = energy.sum(dim=1, keepdim=True)
     return (energy / total.where(total > 0, 1)).cpu().numpy()
 

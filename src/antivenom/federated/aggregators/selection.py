@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import Derived, aggregator, enough
+from antivenom.federated.aggregation import Derived, aggregator, enough, within
 from antivenom.federated.distances import Gram
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
@@ -158,6 +159,10 @@ class DnC:
     coordinates: int = 10_000
     repeats: int = 1
     c: float = 1.0
+
+    def __post_init__(self) -> None:
+        within(self, 1, math.inf, "coordinates", "repeats")
+        within(self, 0, math.inf, "c")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, d = updates.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from sklearn.cluster import MeanShift, estimate_bandwidth
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator
+from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregators.averages import averaged
 from antivenom.federated.distances import clip_factors, middle_norm
 from antivenom.protocols import ServerView
 from antivenom.rng import Streams
@@ -31,12 +34,15 @@ class RLR:
 
     threshold: float = 4
 
+    def __post_init__(self) -> None:
+        within(self, 0, math.inf, "threshold")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         if len(updates) < self.threshold:
             remedy = "lower threshold: no sum of signs can reach it"
             raise PluginError(f"n >= threshold = {self.threshold} updates for RLR", f"n = {len(updates)}", remedy)
-        mean = updates.mean(dim=0) if weights is None else weights @ updates
-        agreed = updates.sign().sum(dim=0).abs() >= self.threshold
+        mean = averaged(updates, weights)
+        agreed = updates.sign().sum(dim=0, dtype=torch.float32).abs() >= self.threshold
         return torch.where(agreed, mean, -mean)
 
 
@@ -60,6 +66,10 @@ class SignGuard:
     upper: float = 3.0
     share: float = 0.1
 
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "lower", "share")
+        within(self, 1, math.inf, "upper")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         norms = kernels.norms(updates).cpu()
         middle = middle_norm(norms)
@@ -77,7 +87,7 @@ class SignGuard:
         columns = torch.randperm(d, generator=generator)[: max(int(self.share * d), 1)].to(updates.device)
         signs = updates[:, columns].sign()
         shares = torch.stack([(signs == s).double().mean(dim=1) for s in (1, 0, -1)], dim=1).cpu().numpy()
-        width = estimate_bandwidth(shares, quantile=0.5) if n > 1 else 0.0
+        width = estimate_bandwidth(shares, quantile=max(0.5, min(2 / n, 1.0)))  # to another client at least
         if width < 1e-12:  # at least half of them are equal, and they are the cluster
             return np.asarray(np.abs(shares - np.median(shares, axis=0)).max(axis=1) < 1e-9)
         return largest(MeanShift(bandwidth=width).fit_predict(shares))

@@ -17,6 +17,8 @@ from antivenom.protocols import ServerView
 from antivenom.threat import HARMS
 
 _MOST_SUBSETS = 50_000
+_MOST_PRODUCTS = 200_000_000  # of one subset after the other; a few seconds
+_AT_ONCE = 4_000_000  # of them in memory
 _MOST_BRANCHES = 20_000  # a hostile client can make many near ties; the search must end anyway
 
 
@@ -114,7 +116,7 @@ class SMEA:
     averaged in.
 
     Fields:
-        f: how many updates are left out; n >= 2f + 1, and at most 50,000 subsets.
+        f: how many updates are left out; n >= 2f + 1, at most 50,000 subsets and 2e8 inner products in all of them.
 
     Reference: Allouah et al. 2023, arXiv:2302.04787.
     """
@@ -125,14 +127,15 @@ class SMEA:
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
         enough(self, n, self.f, 2, 1)
-        if math.comb(n, self.f) > _MOST_SUBSETS:
+        number, each = math.comb(n, self.f), (n - self.f) ** 2
+        if number > _MOST_SUBSETS or number * each > _MOST_PRODUCTS:
             raise PluginError(
-                f"at most {_MOST_SUBSETS} subsets of n - f updates for SMEA",
-                f"{math.comb(n, self.f)} with n = {n} and f = {self.f}",
+                f"at most {_MOST_SUBSETS} subsets of n - f updates for SMEA, with {_MOST_PRODUCTS} products in them",
+                f"{number} with {each} each, for n = {n} and f = {self.f}",
                 "use CAF, which needs no subsets",
             )
         subsets = torch.tensor(list(itertools.combinations(range(n), n - self.f)))
-        spreads = torch.cat([_spread(gram.centred, part) for part in subsets.split(1000)])
+        spreads = torch.cat([_spread(gram.centred, part) for part in subsets.split(max(_AT_ONCE // each, 1))])
         return chosen(n, subsets[ranked(spreads)[0]])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.clients import Client, trained
 from antivenom.federated.distances import Gram
@@ -88,6 +89,9 @@ class FoolsGold:
 
     confidence: float = 0.5
 
+    def __post_init__(self) -> None:
+        within(self, -math.inf, math.inf, "confidence")
+
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: dict[int, Tensor] | None
     ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -96,7 +100,11 @@ class FoolsGold:
         known = view is not None and len(view.agents) == n
         names = view.agents if view is not None and known else tuple(range(n))
         before = state or {}
-        sums = {a: before[a] + row if a in before else row.clone() for a, row in zip(names, updates, strict=True)}
+        most = min(torch.finfo(updates.dtype).max, 1e145)  # squares are summed in double precision
+        sums = {
+            a: (before[a] + row if a in before else row).clamp(-most, most)
+            for a, row in zip(names, updates, strict=True)
+        }
         alike = Gram.of(torch.stack([sums[a] for a in names])).cosines
         return kernels.combine(self.shares(alike) / n, updates), {**before, **sums}
 
@@ -118,6 +126,7 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
 
     Raises:
         NotApplicable: no view, or no root rows.
+        PluginError: the server's own training diverged.
     """
     if view is None or view.validation is None or len(view.validation) == 0:
         got = "a bare matrix" if view is None else "none"
@@ -127,4 +136,8 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
     x = torch.tensor(view.validation.x, device=device)
     y = torch.tensor(view.validation.y, device=device)
     client = Client(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
-    return trained([client])[0] - view.start
+    own = trained([client])[0] - view.start
+    if not own.isfinite().all():
+        name = type(rule).__name__
+        raise PluginError(f"a finite update of the root rows for {name}", "NaN or infinity", "lower the learning rate")
+    return own

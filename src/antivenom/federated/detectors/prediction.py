@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from antivenom.errors import PluginError
+from antivenom.federated.aggregators import averaged
 from antivenom.protocols import ServerView
 from antivenom.registry import client_detector
 from antivenom.verdict import Verdict
@@ -60,8 +61,11 @@ class FLDetector:
         if self.window < 1 or self.start < 0:
             raise PluginError("window >= 1 and start >= 0", f"{self.window} and {self.start}", "correct them")
 
-    def __call__(self, view: ServerView, state: History | None) -> tuple[Verdict, History]:
-        n, mean = len(view.updates), view.updates.mean(dim=0)
+    def __call__(self, view: ServerView, state: History | None) -> tuple[Verdict, History | None]:
+        n = len(view.updates)
+        if n == 0:  # nobody sent anything finite
+            return Verdict(np.zeros(0), np.zeros(0, dtype=bool)), state
+        mean = averaged(view.updates, None)
         if state is None:
             empty = view.updates.new_zeros(0, len(view.start))
             kept = dict(zip(view.agents, view.updates.clone(), strict=True))
@@ -82,15 +86,23 @@ class FLDetector:
         known = [i for i, agent in enumerate(view.agents) if agent in state.updates]
         if not known:
             return state.errors
-        predicted = torch.stack([state.updates[view.agents[i]] for i in known]) + bend
-        missed = torch.linalg.vector_norm(predicted - view.updates[known], dim=1, dtype=torch.float64)
+        missed = torch.stack([_apart(state.updates[view.agents[i]], bend, view.updates[i]) for i in known])
+        missed = missed.clamp(max=1e150)  # the sum of which is finite
         shares = (missed / missed.sum().clamp_min(1e-30)).tolist()
         new = {view.agents[i]: share for i, share in zip(known, shares, strict=True)}
         return state.errors | {a: (*state.errors.get(a, ()), share)[-self.window :] for a, share in new.items()}
 
 
+def _apart(before: Tensor, bend: Tensor, now: Tensor) -> Tensor:
+    """The L2 distance of an update (d,) from its prediction; in double precision, where huge ones do not overflow."""
+    missed: Tensor = torch.linalg.vector_norm(before.double() + bend.double() - now.double())
+    return missed
+
+
 def curvature(moves: Tensor, turns: Tensor, move: Tensor) -> Tensor:
-    """(d,) H @ move, with H the L-BFGS matrix that maps `moves` (w, d) to `turns` (w, d); zeros without a past.
+    """(d,) H @ move, with H the L-BFGS matrix that maps `moves` (w, d) to `turns` (w, d).
+
+    Zeros without a past, or where a hostile one makes numbers overflow.
 
     Reference: Byrd, Nocedal and Schnabel 1994, Math. Programming 63, theorem 2.3.
     """
@@ -102,10 +114,12 @@ def curvature(moves: Tensor, turns: Tensor, move: Tensor) -> Tensor:
     lower, diagonal = products.tril(-1), products.diagonal().diag()
     middle = torch.cat([torch.cat([sigma * s @ s.T, lower], 1), torch.cat([lower.T, -diagonal], 1)])
     right = torch.cat([sigma * s @ v, y @ v])
+    if not (middle.isfinite().all() and right.isfinite().all()):
+        return torch.zeros_like(move)
     # the middle matrix loses rank when the training stands still: the least-squares solution is then the one to take
     weights = torch.linalg.lstsq(middle, right[:, None], driver="gelsd").solution[:, 0]
-    bend: Tensor = sigma * v - sigma * (weights[: len(s)] @ s) - weights[len(s) :] @ y
-    return bend.to(move.dtype)
+    bend = (sigma * v - sigma * (weights[: len(s)] @ s) - weights[len(s) :] @ y).to(move.dtype)
+    return bend if bend.isfinite().all() else torch.zeros_like(move)
 
 
 def _upper_cluster(scores: np.ndarray, rng: np.random.Generator, references: int = 20) -> np.ndarray:
@@ -136,14 +150,17 @@ def _inertia(points: np.ndarray, k: int) -> float:
     return max(float(KMeans(k, n_init=10, random_state=0).fit(points).inertia_), 1e-12)
 
 
+Models = tuple[tuple[int, ...], np.ndarray]
+
+
 @client_detector(goal="availability", cite="Gabrielli et al. 2023, arXiv:2303.16668")
 class FLANDERS:
     """Flags the f agents whose models differ most from a forecast of them by a matrix autoregression.
 
     Local models, on a sample of coordinates, are the columns of a matrix per round; X_t is forecast as A X_{t-1} B,
     fitted by alternating least squares on the window. The score is an agent's squared distance from its forecast.
-    Weakness: all agents must take part in each round, f are flagged in honest rounds too, and steady attackers are
-    forecast well.
+    Weakness: all agents must take part in each round, since rounds of other agents are left out of the window; f are
+    flagged in honest rounds too, and steady attackers are forecast well.
 
     Fields:
         f: how many agents are flagged.
@@ -165,21 +182,20 @@ class FLANDERS:
                 "f >= 0, and window, sample and steps >= 1", f"{self.f}, {self.window}, {self.sample}, {self.steps}"
             )
 
-    def __call__(
-        self, view: ServerView, state: tuple[np.ndarray, ...] | None
-    ) -> tuple[Verdict, tuple[np.ndarray, ...]]:
+    def __call__(self, view: ServerView, state: tuple[Models, ...] | None) -> tuple[Verdict, tuple[Models, ...]]:
+        """The state is who sent which models, for the rounds of the window."""
         n, d = view.updates.shape
         if self.f >= n:
             raise PluginError(f"f < n = {n}", f"f = {self.f}", "an agent must be left")
         rng = np.random.default_rng(d)  # the same coordinates in every round
         columns = torch.as_tensor(np.sort(rng.choice(d, min(self.sample, d), replace=False)), device=view.start.device)
         models = (view.start[columns] + view.updates[:, columns]).double().cpu().numpy().T  # (sample, n)
-        past = tuple(each for each in state or () if each.shape == models.shape)
+        past = tuple(each for agents, each in state or () if agents == view.agents)
         scores, flags = np.zeros(n), np.zeros(n, dtype=bool)
         if len(past) >= 2:
             scores = ((forecast(past, self.steps) - models) ** 2).sum(axis=0)
             flags[np.argsort(-scores, kind="stable")[: self.f]] = True
-        return Verdict(scores, flags), (*past, models)[-self.window - 1 :]
+        return Verdict(scores, flags), (*(state or ()), (view.agents, models))[-self.window - 1 :]
 
 
 def forecast(past: tuple[np.ndarray, ...], steps: int, ridge: float = 1e-6) -> np.ndarray:

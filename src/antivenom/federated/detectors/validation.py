@@ -77,7 +77,8 @@ class LeaveOneOut:
     def _measured(self, view: ServerView, keep: Tensor, x: Tensor, y: Tensor) -> np.ndarray:
         """(error, loss) of the aggregate of the kept agents; their weights are scaled to the sum of all."""
         kept = keep.to(view.updates.device)
-        weights = view.weights[kept] * (view.weights.sum() / view.weights[kept].sum())
+        held = view.weights[kept]
+        weights = held * (view.weights.sum() / held.sum().where(held.any(), 1))  # all zero if one agent holds all
         vector = view.start + self.rule(view.updates[kept], weights, view)
         with torch.no_grad():
             loss = F.cross_entropy(view.network.logits(vector, x), y)
