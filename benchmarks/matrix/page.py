@@ -222,7 +222,7 @@ def making(made: dict[str, Any]) -> Iterator[str]:
         "    python benchmarks/matrix/run.py matrix --jobs 2",
         "",
         f"Seeds {', '.join(map(str, made['seeds']))}; an MLP of 32 hidden units, 20 rounds of two epochs; {made['date']}, {versions}. "
-        "Clean twins are counted among the trials.",
+        "Clean twins are counted among the trials; their minutes are added up, so two processes need about half of them.",
         "",
         "| data | shards | malicious | f | trials | minutes |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -165,7 +165,7 @@ class LineSearch:
         own = Knowledge(view.knowledge if self.knowledge is None else self.knowledge) is Knowledge.OWN
         for past in view.past[-self.recalls :] if self.recalls else ():
             then = dataclasses.replace(view, round=past.round, start=past.start)
-            others = known if own or past.benign is None or not len(past.benign) else past.benign
+            others = known if own or past.benign is None else past.benign
             state = self._step(then, others, past.updates, state)[1]
         return state
 
@@ -173,8 +173,7 @@ class LineSearch:
         """What the rule makes of a round."""
         rows = torch.cat([others, sent])
         weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
-        aggregate: tuple[Tensor, Any] = step_of(self.rule)(rows, weights, _server(view, rows, weights), state)
-        return aggregate
+        return step_of(self.rule)(rows, weights, _server(view, rows, weights), state)
 
 
 def line_maximum(
