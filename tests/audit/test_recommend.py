@@ -106,6 +106,15 @@ def test_the_next_larger_share_with_a_right_f_counts() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_what_the_same_rule_left_of_more_malicious_agents_is_said() -> None:
+    by_name = {choice.name: choice.why for choice in recommend(11, 2, goal="availability").choices}
+    assert by_name["none"].endswith("; if 4 of 11 were malicious 1.00 by SignFlip")
+    assert "were malicious" not in by_name["GeometricMedian"]  # not measured with more
+    assert all("were malicious" not in choice.why for choice in recommend(11, 4).choices)  # nor more than that
+    assert all("were malicious" not in choice.why for choice in recommend(11, 0).choices)
+
+
+@pytest.mark.usefixtures("small")
 def test_without_malicious_agents_only_the_cost_counts_and_the_mean_is_first_of_equals() -> None:
     found = recommend(11, 0)
     assert [(c.name, c.harm, c.attack) for c in found.choices] == [

@@ -97,7 +97,10 @@ def recommend(
     for spec in rules_of(matrix["settings"]):
         rule = None if spec is None else build(assuming(spec, f), Kind.AGGREGATOR)
         seconds = interpolated(_timed(matrix["seconds"], spec), n, d)
-        seen = [_choice(rule, setting, row, seconds, goal) for setting, row in rows_of(settings, spec)]
+        seen = [
+            _with_more(_choice(rule, setting, row, seconds, goal), row, setting, matrix["settings"], goal)
+            for setting, row in rows_of(settings, spec)
+        ]
         reason = _too_slow(seconds, budget) or _objection(spec, n, f, root_data) or _unmeasured(seen, settings)
         if reason:
             refused.append((label(rule), reason))
@@ -201,17 +204,41 @@ def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
 def _choice(
     rule: Any, setting: Mapping[str, Any], row: Mapping[str, Any], seconds: float | None, goal: str | None
 ) -> Choice:
-    counted = [cell for cell in row["harm"] if goal is None or cell["goal"] == goal]
-    worst = max(counted, key=lambda cell: _mean(cell["values"]), default=None)
+    counted, worst = _worst(row, goal)
     attack, values = ("none", [0.0] * len(row["cost"])) if worst is None else (worst["attack"], worst["values"])
     cost, data = _mean(row["cost"]), setting["data"]
     why = f"without attack {0.0 - cost:+.3f} accuracy on {data}"
     if worst is not None:
         why = (
-            f"worst of {len(counted)} attacks on {data} is {attack} ({worst['goal']}): {_mean(values):.2f} "
+            f"worst of {counted} attacks on {data} is {attack} ({worst['goal']}): {_mean(values):.2f} "
             f"({min(values):.2f} to {max(values):.2f}, {len(values)} seeds); {why.removesuffix(f' on {data}')}"
         )
     return Choice(rule, label(rule), _mean(values), attack, tuple(values), cost, data, seconds, why)
+
+
+def _worst(row: Mapping[str, Any], goal: str | None) -> tuple[int, Any]:
+    """How many attacks count, and the cell of the worst."""
+    counted = [cell for cell in row["harm"] if goal is None or cell["goal"] == goal]
+    return len(counted), max(counted, key=lambda cell: _mean(cell["values"]), default=None)
+
+
+def _with_more(
+    choice: Choice, row: Mapping[str, Any], setting: Mapping[str, Any], settings: list[dict[str, Any]], goal: str | None
+) -> Choice:
+    """The choice, with what the same rule, its f unchanged, left with the most malicious agents measured."""
+    others = [
+        (other["malicious"], _worst(found, goal)[1])
+        for other in settings
+        for found in other["defences"]
+        if other["malicious"] > setting["malicious"] > 0
+        and found["defence"] == row["defence"]
+        and (other["data"], other["iid"]) == (setting["data"], setting["iid"])
+    ]
+    if not others:
+        return choice
+    most, cell = max(others, key=lambda other: int(other[0]))
+    text = f"; if {most} of {setting['agents']} were malicious {_mean(cell['values']):.2f} by {cell['attack']}"
+    return dataclasses.replace(choice, why=choice.why + text)
 
 
 def _compared(ranked: list[Choice]) -> Iterator[Choice]:
@@ -268,7 +295,7 @@ def _beyond(seconds: list[dict[str, Any]], n: int, d: int | None) -> Iterator[st
         return
     (n_low, n_high), (d_low, d_high) = ((min(axis), max(axis)) for axis in [*zip(*sizes, strict=True)][:2])
     if not (n_low <= n <= n_high and d_low <= d <= d_high):
-        yield f"seconds were measured for {n_low} to {n_high} agents and {d_low:,} to {d_high:,} parameters; these are drawn out"
+        yield f"seconds were measured for {n_low} to {n_high} agents and {d_low:,} to {d_high:,} parameters; these are extrapolated"
 
 
 def _mean(values: list[float]) -> float:
