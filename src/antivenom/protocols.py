@@ -147,11 +147,13 @@ class Participation:
         round: its number.
         start: (d,) the global parameters they were sent.
         updates: (k, d) what they sent back.
+        benign: (b, d) the benign updates that they saw; None unless the threat model is omniscient and the agent `recalls`.
     """
 
     round: int
     start: Tensor
     updates: Tensor
+    benign: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +216,8 @@ class Agent(Protocol):
     """A strategy; one made of another strategy holds it in a field.
 
     What else the engine asks of it, or of the one inside it, where it has it: `remembers`, how many past participations
-    it looks at (2 if absent), and `examples(shards)`, the k numbers of examples that it claims (the true ones if absent).
+    it looks at (2 if absent); `recalls`, of how many of them it keeps the benign updates too (0 if absent); and
+    `examples(shards)`, the k numbers of examples that it claims (the true ones if absent).
     """
 
     def __call__(self, view: AgentView, /) -> Tensor:

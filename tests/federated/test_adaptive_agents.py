@@ -15,14 +15,19 @@ from antivenom.data import Dataset, load
 from antivenom.errors import PluginError
 from antivenom.federated import (
     ALIE,
+    CRFL,
     IPM,
+    CenteredClipping,
+    Chain,
     ClientBadNets,
+    ClippedClustering,
     Colluding,
     Delayed,
     Every,
     ExplicitBoosting,
     FalseExamples,
     Federation,
+    FoolsGold,
     FreeRider,
     Krum,
     LineSearch,
@@ -36,21 +41,23 @@ from antivenom.federated import (
     Sybils,
     Weighting,
 )
-from antivenom.federated.agents.adaptive import line_maximum
+from antivenom.federated.agents.adaptive import RECALLED, line_maximum
 from antivenom.federated.agents.knowledge import benign
 from antivenom.federated.agents.objectives import honest
+from antivenom.federated.aggregation import has_memory
 from antivenom.models.network import build
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
 from antivenom.protocols import AgentView, Participation, ServerView, Targets
 from antivenom.rng import Streams
+from antivenom.threat import Knowledge
 
 View = Callable[..., AgentView]
 ROWS = [[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
 @dataclass(frozen=True)
-class Chain:
+class ThreeSteps:
     """byzfl's test chain: the mean of the two nearest (the first on a tie), clipped to length 2, trimmed by one."""
 
     def __call__(self, updates: Tensor, weights: Any = None, view: Any = None) -> Tensor:
@@ -61,9 +68,9 @@ class Chain:
 
 
 def test_the_search_gives_the_numbers_of_byzfl(bare: View) -> None:
-    optimal_ipm = LineSearch(IPM(tau=1.0), Chain())
+    optimal_ipm = LineSearch(IPM(tau=1.0), ThreeSteps())
     assert optimal_ipm(bare(ROWS))[0].tolist() == pytest.approx([-2.74877907, -3.43597384, -4.1231686], rel=1e-7)
-    optimal_alie = LineSearch(ALIE(z=-1.0), Chain(), centre="benign")  # type: ignore[arg-type]
+    optimal_alie = LineSearch(ALIE(z=-1.0), ThreeSteps(), centre="benign")  # type: ignore[arg-type]
     assert optimal_alie(bare(ROWS))[0].tolist() == pytest.approx([12.91985116, 13.91985116, 14.91985116], rel=1e-7)
 
 
@@ -211,6 +218,114 @@ def test_a_lie_about_examples_buys_weight(rows: Dataset) -> None:
     uniform = dataclasses.replace(federation, weighting=Weighting.UNIFORM)
     (unmoved,) = play(uniform, rows, FalseExamples(SignFlip(), factor=7.0))
     assert unmoved.weights.tolist() == pytest.approx([0.25] * 4)
+
+
+OPEN = Federation(num_agents=6, num_malicious=2, rounds=6, training=QUICK, knowledge=Knowledge.OMNISCIENT)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A rule with memory, and the states that it was called with."""
+
+    rule: Any
+    states: list[Any] = dataclasses.field(default_factory=list)
+    has_memory: bool = True
+
+    def step(self, updates: Tensor, weights: Any, view: Any, state: Any) -> Any:
+        self.states.append(state)
+        return self.rule.step(updates, weights, view, state)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
+
+
+@pytest.mark.parametrize("rule", [CenteredClipping(tau=0.3), FoolsGold(), ClippedClustering()], ids=repr)
+def test_the_search_meets_the_rule_in_the_state_that_it_is_in(rows: Dataset, rule: Any) -> None:
+    searched, used = Watched(rule), Watched(rule)
+    play(OPEN, rows, LineSearch(IPM(tau=1.0), searched, evaluations=3), used)
+    assert len(used.states) == OPEN.rounds
+    assert used.states[-1] is not None
+    last = searched.states
+    for number in range(
+        OPEN.rounds, 0, -1
+    ):  # a round's calls: once for each earlier round, then three times in this one
+        *replayed, _, _, _ = last[len(last) - number - 2 :]
+        assert all(same(a, b) for a, b in zip(replayed, used.states, strict=False))
+        assert all(same(state, used.states[number - 1]) for state in last[-3:])
+        last = last[: len(last) - number - 2]
+    assert not last
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """The rule as it stands, without its memory."""
+
+    rule: Any
+
+    def __call__(self, updates: Tensor, weights: Any = None, view: Any = None) -> Tensor:
+        aggregate: Tensor = self.rule(updates, weights, view)
+        return aggregate
+
+
+def damage_done(played: list[Any]) -> list[float]:
+    """How far each round's aggregate was from the benign mean."""
+    return [float((r.aggregate - r.updates[~r.malicious].mean(dim=0)).norm()) for r in played]
+
+
+def test_knowing_the_memory_finds_another_scale_that_does_more_damage(rows: Dataset) -> None:
+    rule = CenteredClipping(tau=1.0)
+    informed = play(OPEN, rows, LineSearch(IPM(tau=1.0), rule), rule)
+    blind = play(OPEN, rows, LineSearch(IPM(tau=1.0), Forgetful(rule)), rule)
+    assert damage_done(informed)[0] == damage_done(blind)[0]  # in the first round there is nothing to remember
+    for r, without in zip(informed[1:], blind[1:], strict=True):
+        assert r.updates[-1].norm() > 10 * without.updates[-1].norm()
+    assert sum(damage_done(informed)) > 1.03 * sum(damage_done(blind))
+
+
+def test_benign_updates_are_kept_only_for_an_omniscient_agent_that_recalls_them(rows: Dataset) -> None:
+    kept: list[Any] = []
+
+    @dataclass(frozen=True)
+    class Looks:
+        recalls: int
+
+        def __call__(self, view: AgentView) -> Tensor:
+            kept.append([past.benign for past in view.past])
+            return torch.zeros(len(view.shards), view.network.dimension)
+
+    played = play(OPEN, rows, Delayed(Looks(3), rounds=0))
+    assert [len(past) for past in kept] == [0, 1, 2, 3, 3, 3]
+    for seen, before in zip(kept[-1], played[2:5], strict=True):
+        assert torch.equal(seen, before.updates[~before.malicious])
+    for federation, agent in ((OPEN, Looks(0)), (dataclasses.replace(OPEN, knowledge=Knowledge.OWN), Looks(3))):
+        kept.clear()
+        play(federation, rows, agent)
+        assert len(kept[-1]) >= 2
+        assert all(benign is None for past in kept for benign in past)
+
+
+def test_memory_is_recalled_for_rules_that_have_one() -> None:
+    for rule in (CenteredClipping(), FoolsGold(), Chain(rule=CenteredClipping()), CRFL(rule=FoolsGold())):
+        assert has_memory(rule)
+        assert LineSearch(IPM(), rule).recalls == RECALLED
+    for plain in (Krum(f=1), Median(), Chain(), CRFL(), ThreeSteps()):
+        assert not has_memory(plain)
+        assert LineSearch(IPM(), plain).recalls == 0
+
+
+def test_with_own_knowledge_the_estimates_stand_in_for_what_was_not_seen(digits: View) -> None:
+    seen = digits(k=2, round=2)
+    own = torch.stack([honest(seen, 0), honest(seen, 1)])
+    before = Participation(1, seen.start - 1, torch.full_like(own, 0.5), benign=torch.full_like(own, 1e6))
+    watched = Watched(ClippedClustering())
+    LineSearch(IPM(), watched, evaluations=1)(dataclasses.replace(seen, past=(before,)))
+    first, state = watched.states
+    assert first is None
+    assert len(state) == seen.num_agents
+    assert max(state) < 1e3  # what it is not granted, it does not use
 
 
 @dataclass(frozen=True)

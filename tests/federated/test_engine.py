@@ -251,6 +251,27 @@ def test_flagged_agents_are_left_out_and_the_detector_keeps_its_state(
         torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / 3)
 
 
+@dataclasses.dataclass(frozen=True)
+class FlagsNobody:
+    """A detector that suspects nobody."""
+
+    def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
+        return Verdict(np.zeros(len(view.agents)), np.zeros(len(view.agents), dtype=bool)), state
+
+
+def test_updates_are_not_copied_when_nobody_is_flagged(rows: Dataset, network: Network, targets: Targets) -> None:
+    given: list[Tensor] = []
+
+    def rule(updates: Tensor, weights: Tensor, view: ServerView) -> Tensor:
+        given.append(updates)
+        return weights @ updates
+
+    federation = Federation(num_agents=3, rounds=1, training=QUICK)
+    (r,) = play(federation, rows, network, targets, rule=rule, detector=FlagsNobody())
+    assert given[0].data_ptr() == r.updates.data_ptr()
+    torch.testing.assert_close(r.aggregate, r.updates.sum(0) / 3)
+
+
 def test_a_server_without_validation_rows_cannot_check_accuracy(
     rows: Dataset, network: Network, targets: Targets
 ) -> None:

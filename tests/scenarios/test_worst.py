@@ -10,6 +10,7 @@ import pytest
 
 from antivenom.errors import NotApplicable, ScenarioError
 from antivenom.federated import ALIE, IPM, AccuracyCheck, LineSearch, Median, Scaled, SignFlip
+from antivenom.federated.agents.adaptive import Centre
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.federated import Federated
@@ -102,6 +103,8 @@ def test_the_default_families_serve_their_goal_and_know_the_rule() -> None:
     tuned = [family for family in default_families(Goal.AVAILABILITY, Median()) if isinstance(family, LineSearch)]
     assert {family.rule for family in tuned} == {Median()}
     assert not any(isinstance(f, LineSearch) for f in default_families(Goal.AVAILABILITY, AccuracyCheck()))
+    # z of ALIE is searched: its own, from n and f, is about 0 for few attackers
+    assert Scaled(ALIE(z=1.0), centre=Centre.BENIGN) in default_families(Goal.AVAILABILITY, Median())
 
 
 def test_against_the_mean_a_larger_scale_is_worse() -> None:

@@ -1,4 +1,4 @@
-"""Which rule to choose, by what we measured: the matrix of docs/guide/matrix.md, as data."""
+"""Which rule to choose, by what we measured: the grids of docs/guide/matrix.md, as data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from antivenom.registry import Kind, build
 from antivenom.threat import Goal
 
 MOST_ROWS = 300  # some rules take the cube of the number of rows
+FAR = 2.0  # times more or fewer agents than measured: said aloud
+FAR_PARAMETERS = 10.0
+FAR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,10 @@ class Choice:
         name: its label.
         harm: mean over the seeds of the worst attack, from 0 to 1: share of the accuracy above chance lost, or rise of the
             share of triggered inputs obeyed, or of the confidence in the wanted class.
-        attack: the attack that did it.
+        attack: the attack that did it; "none" where nobody is malicious.
         seeds: its harm in each seed.
         cost: accuracy lost without any attack, mean over the seeds; negative if the rule helped.
+        data: the data set on which harm and cost together were worst; all numbers are from there.
         seconds: of one call with n updates of d numbers, read off between measured sizes; None if unknown.
         why: one line.
     """
@@ -43,6 +47,7 @@ class Choice:
     attack: str
     seeds: tuple[float, ...]
     cost: float
+    data: str
     seconds: float | None
     why: str
 
@@ -52,14 +57,16 @@ class Recommendation:
     """Rules, best first.
 
     Fields:
-        choices: what can be used, ranked by the worst measured harm plus the clean cost. The plain mean is among them.
+        choices: what can be used, ranked by the worst measured harm plus the clean cost; the plain mean is among them, first of equals.
         refused: what cannot: a label and the reason.
-        basis: where the numbers come from, and how far that is from what was asked.
+        basis: which grids the numbers come from.
+        cautions: one line for each way in which what was asked is far from what was measured.
     """
 
     choices: tuple[Choice, ...]
     refused: tuple[tuple[str, str], ...]
     basis: str
+    cautions: tuple[str, ...]
 
 
 def recommend(
@@ -75,26 +82,33 @@ def recommend(
     """Rank the measured rules for rounds of `n` updates, `f` of which may be malicious.
 
     `d` is the number of parameters, `iid` whether the agents' rows are alike, `root_data` whether the server has clean rows
-    of its own, `budget` the seconds that one aggregation may take, `goal` what is feared; None is everything. The numbers
-    are those of one small federation: they order rules, they do not foretell the harm elsewhere.
+    of its own, `budget` the seconds that one aggregation may take, `goal` what is feared; None is everything. The grid is
+    that of the next larger share of malicious agents that was measured, with rules that assume it rightly; f = 0 leaves the
+    cost alone. A rule counts by the data set on which it did worst. The numbers are those of small federations: they order
+    rules, they do not foretell the harm elsewhere.
 
     Raises:
         ScenarioError: numbers that make no federation, a budget without d, an unknown goal.
     """
     _check(n, f, d, budget, goal)
     matrix = measured()
-    setting = _nearest(matrix["settings"], f / n, iid)
+    settings = _nearest(matrix["settings"], f / n, iid)
     choices, refused = [], []
-    for row in setting["defences"]:
-        rule = None if row["defence"] is None else build(assuming(row["defence"], f), Kind.AGGREGATOR)
-        seconds = interpolated(matrix["seconds"].get(row["label"], []), n, d)
-        reason = _too_slow(seconds, budget) or _objection(row["defence"], n, f, root_data)
+    for spec in rules_of(matrix["settings"]):
+        rule = None if spec is None else build(assuming(spec, f), Kind.AGGREGATOR)
+        seconds = interpolated(_timed(matrix["seconds"], spec), n, d)
+        seen = [
+            _with_more(_choice(rule, setting, row, seconds, goal), row, setting, matrix["settings"], goal)
+            for setting, row in rows_of(settings, spec)
+        ]
+        reason = _too_slow(seconds, budget) or _objection(spec, n, f, root_data) or _unmeasured(seen, settings)
         if reason:
             refused.append((label(rule), reason))
         else:
-            choices.append(_choice(rule, row, seconds, goal))
-    ranked = sorted(choices, key=lambda choice: (choice.harm + max(choice.cost, 0.0), choice.cost))
-    return Recommendation(tuple(_compared(ranked)), tuple(refused), _basis(matrix, setting, n, f))
+            choices.append(max(seen, key=_regret))
+    ranked = sorted(choices, key=lambda choice: (_regret(choice), choice.rule is not None, choice.cost))
+    cautions = (*_cautions(settings, n, f, d), *_beyond(matrix["seconds"], n, d))
+    return Recommendation(tuple(_compared(ranked)), tuple(refused), _basis(matrix, settings), cautions)
 
 
 @functools.cache
@@ -115,14 +129,42 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
         raise ScenarioError(f"a goal: {', '.join(Goal)}", repr(goal), did_you_mean(goal, map(str, Goal)))
 
 
-def _nearest(settings: list[dict[str, Any]], share: float, iid: bool) -> dict[str, Any]:
-    """The setting with that kind of shards and the smallest malicious share that is no smaller; else the largest."""
-    alike = sorted((s for s in settings if s["iid"] == iid), key=_share)
-    return next((s for s in alike if _share(s) >= share - 1e-9), alike[-1])
+def _nearest(settings: list[dict[str, Any]], share: float, iid: bool) -> list[dict[str, Any]]:
+    """The grids with such shards, a right f and the smallest malicious share that is no smaller, else the largest."""
+    alike = [s for s in settings if s["iid"] == iid and s["assumed"] == s["malicious"]]
+    shares = sorted(map(_share, alike))
+    nearest = next((measured for measured in shares if measured >= share - 1e-9), shares[-1])
+    return [s for s in alike if _share(s) == nearest]
 
 
 def _share(setting: Mapping[str, Any]) -> float:
     return float(setting["malicious"]) / float(setting["agents"])
+
+
+def rules_of(settings: list[dict[str, Any]]) -> list[Any]:
+    """The descriptions of all rules that were measured, whatever their f; None is the plain mean."""
+    found: list[Any] = []
+    for row in (row for setting in settings for row in setting["defences"]):
+        if assuming(row["defence"], 0) not in [assuming(spec, 0) for spec in found]:
+            found.append(row["defence"])
+    return found
+
+
+def rows_of(settings: list[dict[str, Any]], spec: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each setting with the numbers of the rule, whatever f it assumed there."""
+    for setting in settings:
+        for row in setting["defences"]:
+            if assuming(row["defence"], 0) == assuming(spec, 0):
+                yield setting, row
+
+
+def _timed(seconds: list[dict[str, Any]], spec: Any) -> list[list[float]]:
+    """The measured sizes and seconds of the rule."""
+    return next((row["points"] for row in seconds if assuming(row["defence"], 0) == assuming(spec, 0)), [])
+
+
+def _regret(choice: Choice) -> float:
+    return choice.harm + max(choice.cost, 0.0)
 
 
 def assuming(spec: Any, f: int) -> Any:
@@ -130,6 +172,12 @@ def assuming(spec: Any, f: int) -> Any:
     if isinstance(spec, Mapping):
         return {key: f if key == "f" else assuming(value, f) for key, value in spec.items()}
     return [assuming(item, f) for item in spec] if isinstance(spec, list) else spec
+
+
+def _unmeasured(seen: list[Choice], settings: list[dict[str, Any]]) -> str | None:
+    one = settings[0]
+    few = len(seen) < len(settings)
+    return f"not measured with {one['malicious']} of {one['agents']} agents malicious" if few else None
 
 
 def _too_slow(seconds: float | None, budget: float | None) -> str | None:
@@ -153,22 +201,50 @@ def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
     return None
 
 
-def _choice(rule: Any, row: Mapping[str, Any], seconds: float | None, goal: str | None) -> Choice:
+def _choice(
+    rule: Any, setting: Mapping[str, Any], row: Mapping[str, Any], seconds: float | None, goal: str | None
+) -> Choice:
+    counted, worst = _worst(row, goal)
+    attack, values = ("none", [0.0] * len(row["cost"])) if worst is None else (worst["attack"], worst["values"])
+    cost, data = _mean(row["cost"]), setting["data"]
+    why = f"without attack {0.0 - cost:+.3f} accuracy on {data}"
+    if worst is not None:
+        why = (
+            f"worst of {counted} attacks on {data} is {attack} ({worst['goal']}): {_mean(values):.2f} "
+            f"({min(values):.2f} to {max(values):.2f}, {len(values)} seeds); {why.removesuffix(f' on {data}')}"
+        )
+    return Choice(rule, label(rule), _mean(values), attack, tuple(values), cost, data, seconds, why)
+
+
+def _worst(row: Mapping[str, Any], goal: str | None) -> tuple[int, Any]:
+    """How many attacks count, and the cell of the worst."""
     counted = [cell for cell in row["harm"] if goal is None or cell["goal"] == goal]
-    worst = max(counted, key=lambda cell: _mean(cell["values"]))
-    values = worst["values"]
-    cost = _mean(row["cost"])
-    why = (
-        f"worst of {len(counted)} attacks is {worst['attack']} ({worst['goal']}): {_mean(values):.2f} "
-        f"({min(values):.2f} to {max(values):.2f}, {len(values)} seeds); without attack {0.0 - cost:+.3f} accuracy"
-    )
-    return Choice(rule, label(rule), _mean(values), worst["attack"], tuple(values), cost, seconds, why)
+    return len(counted), max(counted, key=lambda cell: _mean(cell["values"]), default=None)
+
+
+def _with_more(
+    choice: Choice, row: Mapping[str, Any], setting: Mapping[str, Any], settings: list[dict[str, Any]], goal: str | None
+) -> Choice:
+    """The choice, with what the same rule, its f unchanged, left with the most malicious agents measured."""
+    others = [
+        (other["malicious"], _worst(found, goal)[1])
+        for other in settings
+        for found in other["defences"]
+        if other["malicious"] > setting["malicious"] > 0
+        and found["defence"] == row["defence"]
+        and (other["data"], other["iid"]) == (setting["data"], setting["iid"])
+    ]
+    if not others:
+        return choice
+    most, cell = max(others, key=lambda other: int(other[0]))
+    text = f"; if {most} of {setting['agents']} were malicious {_mean(cell['values']):.2f} by {cell['attack']}"
+    return dataclasses.replace(choice, why=choice.why + text)
 
 
 def _compared(ranked: list[Choice]) -> Iterator[Choice]:
     """The choices, those whose seeds overlap the first one's said to be no worse than it for sure."""
     for place, choice in enumerate(ranked):
-        close = place > 0 and min(choice.seeds) <= max(ranked[0].seeds)
+        close = place > 0 and any(choice.seeds) and min(choice.seeds) <= max(ranked[0].seeds)
         yield dataclasses.replace(choice, why=choice.why + "; seeds overlap the first's") if close else choice
 
 
@@ -187,16 +263,39 @@ def _part(value: int, low: int, high: int) -> float:
     return math.log(value / low) / math.log(high / low)
 
 
-def _basis(matrix: Mapping[str, Any], setting: Mapping[str, Any], n: int, f: int) -> str:
-    asked, had = f / n, _share(setting)
-    text = (
-        f"measured on {matrix['data']}: {setting['malicious']} of {setting['agents']} agents malicious, f assumed "
-        f"{setting['assumed']}, {'equal' if setting['iid'] else 'uneven'} shards ({setting['partition']}), "
-        f"{len(matrix['seeds'])} seeds, {matrix['date']}"
+def _basis(matrix: Mapping[str, Any], settings: list[dict[str, Any]]) -> str:
+    one = settings[0]
+    names = " and ".join(setting["data"] for setting in settings)
+    return (
+        f"measured on {names}: {one['malicious']} of {one['agents']} agents malicious and f = {one['assumed']}, "
+        f"{'equal' if one['iid'] else 'uneven'} shards ({one['partition']}), {len(matrix['seeds'])} seeds, {matrix['date']}"
     )
+
+
+def _cautions(settings: list[dict[str, Any]], n: int, f: int, d: int | None) -> Iterator[str]:
+    one = settings[0]
+    agents, malicious, asked, had = one["agents"], one["malicious"], f / n, _share(one)
     if asked > had + 1e-9:
-        text += f"; {f} of {n} is a larger share than any measured: expect worse"
-    return text
+        yield f"{f} of {n} is a larger share than any measured, {malicious} of {agents}: expect worse"
+    elif had - asked > FAR_SHARE:
+        yield f"{f} of {n} was not measured; these are the harms of a larger share, {malicious} of {agents}"
+    if not agents / FAR <= n <= agents * FAR:
+        yield f"{n} agents are far from the {agents} that were measured: rules that compare agents see more, or fewer, of them"
+    sizes = sorted(setting["parameters"] for setting in settings)
+    if d is not None and not sizes[0] / FAR_PARAMETERS <= d <= sizes[-1] * FAR_PARAMETERS:
+        yield f"{d:,} parameters are far from the {' and '.join(f'{size:,}' for size in sizes)} of the measured networks"
+    if len(settings) == 1:
+        yield f"this share and these shards were measured on one data set only, {one['data']}"
+
+
+def _beyond(seconds: list[dict[str, Any]], n: int, d: int | None) -> Iterator[str]:
+    """Whether seconds are read off beyond the sizes that were timed."""
+    sizes = [size for row in seconds for size in row["points"]]
+    if d is None or not sizes:
+        return
+    (n_low, n_high), (d_low, d_high) = ((min(axis), max(axis)) for axis in [*zip(*sizes, strict=True)][:2])
+    if not (n_low <= n <= n_high and d_low <= d <= d_high):
+        yield f"seconds were measured for {n_low} to {n_high} agents and {d_low:,} to {d_high:,} parameters; these are extrapolated"
 
 
 def _mean(values: list[float]) -> float:

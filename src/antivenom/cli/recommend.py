@@ -51,10 +51,13 @@ def _document(found: Recommendation) -> dict[str, object]:
         ],
         "refused": [{"name": name, "reason": reason} for name, reason in found.refused],
         "basis": found.basis,
+        "cautions": list(found.cautions),
     }
 
 
 def _print(found: Recommendation, top: int) -> None:
+    for caution in found.cautions:
+        typer.echo(textwrap.fill(f"CAUTION: {caution}.", 100, subsequent_indent=" " * 9))
     typer.echo(f"    harm  cost  {'ms/round':>8}  rule")
     for place, choice in enumerate(found.choices, start=1):
         if place > top and choice.rule is not None:  # the plain mean is always there to compare with

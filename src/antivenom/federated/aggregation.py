@@ -49,6 +49,8 @@ def aggregator(*, goal: Iterable[str] | str, cite: str, reads_all: bool = False)
             call = own.get("__call__", _first_of(own["step"]) if "step" in own else _combined)
             step = own.get("step", _without_memory(call))
             refuses = reads_all or call is _combined
+            if "has_memory" not in own:
+                cls.has_memory = "step" in own  # type: ignore[attr-defined]
             _replace(cls, "__call__", _on_any_matrix(call, _vector, refuses))
             _replace(cls, "step", _on_any_matrix(step, _vector_and_state, refuses))
         return register(Kind.AGGREGATOR, (Access.LOGIC_CORRUPTION,), goal, cite)(cls)
@@ -77,6 +79,11 @@ def step_of(rule: Any) -> Callable[..., tuple[Any, Any]]:
     """`rule.step`; of a plain callable, which has no memory, one that hands the state on."""
     step = getattr(rule, "step", None)
     return step if step is not None else lambda updates, weights, view, state: (rule(updates, weights, view), state)
+
+
+def has_memory(rule: Any) -> bool:
+    """Whether the rule takes a state from one round to the next; a rule made of another says so under that name."""
+    return bool(getattr(rule, "has_memory", hasattr(rule, "step")))
 
 
 def enough(rule: object, n: int, f: int, per_f: int, more: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from antivenom.federated import kernels
-from antivenom.federated.aggregation import aggregator, mixed_weights, step_of
+from antivenom.federated.aggregation import aggregator, has_memory, mixed_weights, step_of
 from antivenom.federated.aggregators import TrimmedMean
 from antivenom.federated.distances import Gram
 from antivenom.federated.reducers import NNM
@@ -32,6 +32,11 @@ class Chain:
 
     reducers: tuple[Reducer, ...] = (NNM(),)
     rule: Aggregator = TrimmedMean()
+
+    @property
+    def has_memory(self) -> bool:
+        """That of the rule."""
+        return has_memory(self.rule)
 
     def step(self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any) -> tuple[Tensor, Any]:
         """The state is the rule's."""

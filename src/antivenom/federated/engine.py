@@ -129,7 +129,8 @@ class Federation:
         Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
         """
         weights = self._weights(shards, agent)
-        remembers = max(2, _asked(agent, "remembers", 2))
+        recalls = _asked(agent, "recalls", 0) if Knowledge(self.knowledge) is Knowledge.OMNISCIENT else 0
+        remembers = max(2, recalls, _asked(agent, "remembers", 2))
         vector, state, memory = network.initial.clone(), None, None  # type: tuple[Tensor, Any, Any]
         past: tuple[Participation, ...] = ()
         for number in range(1, self.rounds + 1):
@@ -156,7 +157,8 @@ class Federation:
                     num_chosen=len(chosen),
                 )
                 sent = _checked(agent(view), len(bad), network.dimension, agent)
-                past = (*past, Participation(number, vector, sent))[-remembers:]  # a bound on the memory
+                seen = updates if recalls else None
+                past = (*past, Participation(number, vector, sent, seen))[-remembers:]  # a bound on the memory
                 updates = torch.cat([updates, sent])
             agents = (*good, *bad)
             finite = kernels.finite_rows(updates)
@@ -224,7 +226,9 @@ class Federation:
 
 
 def _without(view: ServerView, flags: np.ndarray) -> ServerView:
-    """What the server sees of the agents that are not flagged."""
+    """What the server sees of the agents that are not flagged; the view as it is, not a copy, if none is."""
+    if not flags.any():
+        return view
     keep = torch.as_tensor(~flags, device=view.updates.device)
     agents = tuple(agent for agent, flagged in zip(view.agents, flags, strict=True) if not flagged)
     return dataclasses.replace(view, updates=view.updates[keep], agents=agents, weights=view.weights[keep])

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from antivenom.errors import PluginError
-from antivenom.federated.aggregation import aggregator, step_of
+from antivenom.federated.aggregation import aggregator, has_memory, step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.models.network import Network
 from antivenom.protocols import Aggregator, ServerView
@@ -47,6 +47,11 @@ class CRFL:
             raise PluginError(
                 "rho > 0, growth and sigma >= 0", f"{self.rho}, {self.growth} and {self.sigma}", "correct them"
             )
+
+    @property
+    def has_memory(self) -> bool:
+        """That of the rule before."""
+        return has_memory(self.rule)
 
     def bound(self, number: int) -> float:
         """The norm that parameters are clipped to in a round."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +14,13 @@ from torch import Tensor
 from antivenom.data import Dataset
 from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import benign, crowd
+from antivenom.federated.aggregation import has_memory, step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.protocols import Agent, AgentView, Aggregator, ServerView
 from antivenom.registry import agent
 from antivenom.threat import HARMS, Knowledge
+
+RECALLED = 50  # rounds that are gone through again, at most: each costs a call of the rule and a matrix of updates
 
 
 class Centre(enum.StrEnum):
@@ -97,8 +102,11 @@ class LineSearch:
 
     Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The step doubles while the
     damage grows and shrinks from then on. With own knowledge the search runs on estimates, filled up to the number of
-    benign agents. A rule that looks at the server's rows is given the attacker's own in their place. Weakness: one round's
-    aggregate is not the end metric (`worst_case` is), and one scale is one dimension.
+    benign agents. A rule that looks at the server's rows is given the attacker's own in their place. A rule with memory is
+    met in the state that it must be in: the attacker takes it through the rounds it took part in, up to the last 50, with
+    what it sent and what it saw of the others (with own knowledge, this round's estimates). Weakness: one round's
+    aggregate is not the end metric (`worst_case` is), one scale is one dimension, and rounds that it missed are missing
+    from the rule's memory.
 
     Fields:
         agent: the strategy whose scale is tuned.
@@ -132,20 +140,40 @@ class LineSearch:
                 "correct LineSearch",
             )
 
+    @property
+    def recalls(self) -> int:
+        """Past participations of which the benign updates are wanted."""
+        return RECALLED if has_memory(self.rule) else 0
+
     def __call__(self, view: AgentView) -> Tensor:
         known = crowd(view, self.knowledge)
+        memory = self._memory(view, known)
         middle = _middle(view, self.centre, self.knowledge)
         sent = self.agent(view) - middle
         mean, reversal = known.mean(dim=0), Damage(self.damage) is Damage.REVERSAL
 
         def damage(scale: float) -> float:
-            rows = torch.cat([known, middle + scale * sent])
-            weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
-            moved = self.rule(rows, weights, _server(view, rows, weights))
+            moved, _ = self._step(view, known, middle + scale * sent, memory)
             harm = float(-(moved @ mean) if reversal else (moved - mean).norm())
             return harm if math.isfinite(harm) else -math.inf
 
         return middle + line_maximum(damage, self.evaluations, self.start, self.step, self.ratio) * sent
+
+    def _memory(self, view: AgentView, known: Tensor) -> Any:
+        """The state in which the rule comes into this round, as far as the attacker can tell."""
+        state = None
+        own = Knowledge(view.knowledge if self.knowledge is None else self.knowledge) is Knowledge.OWN
+        for past in view.past[-self.recalls :] if self.recalls else ():
+            then = dataclasses.replace(view, round=past.round, start=past.start)
+            others = known if own or past.benign is None else past.benign
+            state = self._step(then, others, past.updates, state)[1]
+        return state
+
+    def _step(self, view: AgentView, others: Tensor, sent: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """What the rule makes of a round."""
+        rows = torch.cat([others, sent])
+        weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
+        return step_of(self.rule)(rows, weights, _server(view, rows, weights), state)
 
 
 def line_maximum(

@@ -1,0 +1,267 @@
+"""docs/guide/matrix.md from what `antivenom recommend` reads: src/antivenom/audit/matrix.json.
+
+python benchmarks/matrix/page.py
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from antivenom.audit.recommend import Choice, assuming, measured, recommend, rows_of, rules_of
+
+PAGE = Path(__file__).parents[2] / "docs/guide/matrix.md"
+NOTABLE = 0.1  # harm in a seed that the page speaks of
+AGENTS = 11
+
+INTRODUCTION = """\
+# Attacks against defences, measured
+
+Which rule should the server of a federation add updates up with? This page has what attacks did to twelve of them. The numbers
+are what `antivenom recommend` ranks by:
+
+    antivenom recommend --agents 12 --malicious 2 --root-data
+"""
+
+READING = """\
+*Harm*, in percent, is what the attack did that a run without it, with the same seed and the same defence, does not have: the
+share of the accuracy above chance that is lost (availability), the rise of the share of triggered inputs that are obeyed
+(backdoor), the rise of the confidence in the wanted class for one chosen input (targeted: it jumps). A negative harm is luck.
+*Cost* is the accuracy that the rule loses without any attack, in points of a hundred. Where a rule alone leaves nothing above
+chance an attack has nothing to take, and the cost says it. In the tables a mean over the seeds stands with the least and the
+most. Three seeds order what is far apart and nothing else.
+
+Attackers see the benign updates of the round. *LineSearch* searches its scale in every round against the very rule of its
+line, with the rule's memory; *NormBounded* sends a backdoor no longer than the median of the benign updates."""
+
+LIMITS = """\
+- These are networks of a few thousand parameters and eleven agents that all take part in every round. More parameters give an
+  attacker more room in which to hide; `recommend` says so when you ask for something far from here.
+- The first of a list is seldom surely better than the second: their seeds overlap. Take two or three and audit them on your own
+  data ([federations in Python](federation.md), [scenarios](scenarios.md)).
+- `f` is a guess that you make. If it is below the truth, the rules that have one fail together (see below).
+- A rule looks at updates. It does not tell you who is malicious, nor repair a model that was already poisoned."""
+
+
+def write() -> None:
+    measured.cache_clear()
+    PAGE.write_text("\n".join(lines(measured())) + "\n", encoding="utf-8")
+
+
+def lines(made: dict[str, Any]) -> Iterator[str]:
+    right = [s for s in made["settings"] if s["assumed"] == s["malicious"]]
+    yield INTRODUCTION
+    yield from ("## What to pick", "", *picks(right))
+    yield from ("", "## What it does not stop", "", *gaps(right), LIMITS)
+    yield from ("", "## How to read the numbers", "", READING)
+    two = [setting for setting in right if setting["malicious"] == 2]
+    for setting in two:
+        yield from ("", *by_goal(setting))
+    yield from shares(right)
+    yield from wrong(made["settings"])
+    yield from ("", *calls(made))
+    yield from ("", "## Every attack", "", attacks_of(two[0]))
+    for setting in two:
+        yield from ("", *every(setting))
+    yield from ("", *making(made))
+
+
+def picks(settings: list[dict[str, Any]]) -> Iterator[str]:
+    """For every kind of shards and share, the first of the ranking."""
+    yield (
+        "By the worst attack on a rule plus what the rule costs, over all data sets on which that share was measured. The last "
+        "column is for a server that has a hundred clean rows of its own. A cell: the harm in percent and the attack that did it; "
+        "the cost in points of accuracy."
+    )
+    yield ""
+    yield "| agents' rows | malicious | first choice | second choice | with rows of the server's own |"
+    yield "| --- | --- | --- | --- | --- |"
+    for iid, malicious in sorted({(s["iid"], s["malicious"]) for s in settings}):
+        ranked = recommend(AGENTS, malicious, iid=iid).choices[:2]
+        trusted = next(c for c in recommend(AGENTS, malicious, iid=iid, root_data=True).choices if c.name == "FLTrust")
+        cells = " | ".join(picked(choice) for choice in (*ranked, trusted))
+        yield f"| {'equal' if iid else 'uneven'} | {malicious} of {AGENTS} | {cells} |"
+
+
+def picked(choice: Choice) -> str:
+    by = "" if choice.attack == "none" else f"{percent(choice.harm)} {short(choice.attack)}; "
+    return f"**{name(choice.name)}**: {by}cost {percent(choice.cost, 1)}"
+
+
+def gaps(settings: list[dict[str, Any]]) -> Iterator[str]:
+    """What the first choice leaves, at two malicious agents."""
+    for iid in (False, True):
+        alike = [s for s in settings if s["iid"] == iid and s["malicious"] == 2]
+        best = next(c for c in recommend(AGENTS, 2, iid=iid).choices if c.rule is not None)
+        left = [
+            f"{short(cell['attack'])} {spread(cell['values'])} % on {setting['data']}"
+            for setting in alike
+            for row in setting["defences"]
+            if row["label"] == best.name
+            for cell in row["harm"]
+            if max(cell["values"]) >= NOTABLE
+        ]
+        rest = "; ".join(left) if left else f"nothing that reached {percent(NOTABLE)} % in any seed"
+        yield f"- With {'equal' if iid else 'uneven'} shards and 2 of {AGENTS} malicious, {name(best.name)} leaves: {rest}."
+
+
+def by_goal(part: dict[str, Any]) -> Iterator[str]:
+    """The worst attack of every goal on every rule."""
+    goals = list(dict.fromkeys(cell["goal"] for cell in part["defences"][0]["harm"]))
+    yield f"## {title(part)}"
+    yield ""
+    yield (
+        f"{part['malicious']} of {part['agents']} agents are malicious, and rules with an f assume {part['assumed']}; shards by "
+        f"`{part['partition']}`; {part['parameters']:,} parameters. Without attack and defence {spread(part['clean_accuracy'], 1)} % "
+        "of the test rows are right. Best first; of each goal the worst attack."
+    )
+    yield ""
+    yield f"| defence | cost | {' | '.join(goals)} |"
+    yield "| --- | --- |" + " --- |" * len(goals)
+    for row in sorted(part["defences"], key=regret):
+        harms = [[cell for cell in row["harm"] if cell["goal"] == goal] for goal in goals]
+        yield f"| {name(row['label'])} | {spread(row['cost'], 1)} | {' | '.join(map(worst, harms))} |"
+
+
+def every(part: dict[str, Any]) -> Iterator[str]:
+    """Every attack against every defence."""
+    attacks = [cell["attack"] for cell in part["defences"][0]["harm"]]
+    yield from (f"### {title(part)}", "", f"| defence | {' | '.join(map(short, attacks))} |")
+    yield "| --- |" + " --- |" * len(attacks)
+    for row in sorted(part["defences"], key=regret):
+        values = {cell["attack"]: cell["values"] for cell in row["harm"]}
+        yield f"| {name(row['label'])} | {' | '.join(spread(values[attack]) for attack in attacks)} |"
+
+
+def attacks_of(part: dict[str, Any]) -> str:
+    goals: dict[str, list[str]] = {}
+    for cell in part["defences"][0]["harm"]:
+        goals.setdefault(cell["goal"], []).append(f"`{cell['attack']}`")
+    return "; ".join(f"{goal}: {', '.join(names)}" for goal, names in goals.items()) + "."
+
+
+def title(part: dict[str, Any]) -> str:
+    return f"{part['data'].capitalize()}, {'equal' if part['iid'] else 'uneven'} shards"
+
+
+def shares(settings: list[dict[str, Any]]) -> Iterator[str]:
+    """The worst attack on every rule, by the number of malicious agents."""
+    attacked = sorted((s for s in settings if s["malicious"]), key=lambda s: int(s["malicious"]))
+    groups = [[s for s in attacked if title(s) == kind] for kind in dict.fromkeys(map(title, settings))]
+    groups = [group for group in groups if len(group) > 1]
+    if groups:
+        yield from ("", "## More malicious agents", "", "The worst attack when the rule assumes their number rightly.")
+    for group in groups:
+        yield from ("", f"{title(group[0])}:", "", *worst_by_number(rules_of(group), group))
+
+
+def wrong(settings: list[dict[str, Any]]) -> Iterator[str]:
+    """What a rule with f = 2 leaves when other numbers are malicious."""
+    alike = [s for s in settings if s["data"] == "digits" and not s["iid"] and s["assumed"] == 2]
+    others = [s for s in alike if s["malicious"] != 2]
+    if not others:
+        return
+    yield from (
+        "",
+        "## What f assumes, and the truth",
+        "",
+        "`f` is what a rule assumes; no rule is ever told how many agents are malicious. Here rules assume 2. Worst attack; digits, "
+        "uneven shards.",
+        "",
+    )
+    specs = [spec for spec in rules_of(others) if spec is not None and assuming(spec, -1) != spec]
+    yield from worst_by_number(specs, sorted(alike, key=lambda s: int(s["malicious"])))
+
+
+def worst_by_number(specs: list[Any], settings: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| defence | " + " | ".join(f"{s['malicious']} of {s['agents']}" for s in settings) + " |"
+    yield "| --- |" + " --- |" * len(settings)
+    for spec in specs:
+        cells, label = [], ""
+        for setting in settings:
+            row = next((row for _, row in rows_of([setting], spec)), None)
+            cells.append("not usable" if row is None else worst(row["harm"]))
+            label = label or (row["label"] if row else "")
+        label = label if len({s["assumed"] for s in settings}) == 1 else re.sub(r"f=\d+", "f", label)
+        yield f"| {name(label)} | " + " | ".join(cells) + " |"
+
+
+def worst(harms: list[dict[str, Any]]) -> str:
+    """The most harmful cell, named if it did anything to speak of."""
+    cell = max(harms, key=lambda cell: mean(cell["values"]))
+    return spread(cell["values"]) + (f" {short(cell['attack'])}" if max(cell["values"]) >= NOTABLE / 2 else "")
+
+
+def calls(made: dict[str, Any]) -> Iterator[str]:
+    """Seconds of one call."""
+    sizes = [(int(n), int(d)) for n, d, _ in next(row["points"] for row in made["seconds"] if row["points"])]
+    yield from (
+        "## What a call costs",
+        "",
+        f"Milliseconds, best of three, {made['threads']} threads, load of the machine before {made['load'].split(',')[0]}, on n x d normal "
+        "numbers in single precision, f a fifth of n. FLTrust also trains a network of d parameters on 100 rows.",
+        "",
+        "| rule | " + " | ".join(f"{n} x {d:,}" for n, d in sizes) + " |",
+        "| --- |" + " --- |" * len(sizes),
+    )
+    for row in made["seconds"]:
+        if row["points"]:
+            yield f"| {name(row['label'])} | " + " | ".join(f"{1000 * took:.3g}" for *_, took in row["points"]) + " |"
+
+
+def making(made: dict[str, Any]) -> Iterator[str]:
+    versions = ", ".join(f"{name} {value}" for name, value in made["versions"].items())
+    yield from (
+        "## How it was made",
+        "",
+        "By one command, which goes on where it was stopped; nothing on this page was typed in:",
+        "",
+        "    python benchmarks/matrix/run.py matrix --jobs 2",
+        "",
+        f"Seeds {', '.join(map(str, made['seeds']))}; an MLP of 32 hidden units, 20 rounds of two epochs; {made['date']}, {versions}. "
+        "Clean twins are counted among the trials; their minutes are added up, so two processes need about half of them.",
+        "",
+        "| data | shards | malicious | f | trials | minutes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    )
+    for s in made["settings"]:
+        shards = "equal" if s["iid"] else "uneven"
+        yield f"| {s['data']} | {shards} | {s['malicious']} | {s['assumed']} | {s['trials']} | {s['minutes']} |"
+
+
+# --- words and numbers ------------------------------------------------------------------------------------------------
+
+
+def short(attack: str) -> str:
+    return attack.split("(")[0]
+
+
+def name(label: str) -> str:
+    """The rule without the word Chain."""
+    return "plain mean" if label == "none" else label.removeprefix("Chain(").replace("), ", ") + ").replace("))", ")")
+
+
+def regret(row: dict[str, Any]) -> float:
+    return max(mean(cell["values"]) for cell in row["harm"]) + max(mean(row["cost"]), 0.0)
+
+
+def mean(values: Any) -> float:
+    return math.fsum(values) / len(values)
+
+
+def percent(value: float, digits: int = 0) -> str:
+    text = f"{100 * value + 0.0:.{digits}f}"
+    return "0" if float(text) == 0 else text
+
+
+def spread(values: Any, digits: int = 0) -> str:
+    """Percent: the mean, and from the least to the most."""
+    shown = [percent(value, digits) for value in (mean(values), min(values), max(values))]
+    return shown[0] if len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+if __name__ == "__main__":
+    write()
