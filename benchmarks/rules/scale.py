@@ -14,7 +14,7 @@ from time import perf_counter
 import matplotlib
 import numpy as np
 import torch
-from speed import write_section
+from processes import write_section
 
 from antivenom.data import load
 from antivenom.federated import Federation, Median
