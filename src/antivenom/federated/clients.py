@@ -19,7 +19,7 @@ from antivenom.data import Dataset
 from antivenom.models.dense import plan_of, products_alone, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
-from antivenom.models.training import Training, train
+from antivenom.models.training import Training, train, train_apart
 from antivenom.rng import Streams
 
 
@@ -60,7 +60,7 @@ def train_agents(
     """
     if unsupported(network):
         return train_one_by_one(network, start, shards, agents, training, streams)
-    together = start.is_cuda or not (_convolves(network) or plan_of(network))
+    together = start.is_cuda or not (_convolves(network) or (plan_of(network) and not training.bf16))
     return (train_together if together else train_side_by_side)(network, start, shards, agents, training, streams)
 
 
@@ -93,12 +93,13 @@ def train_side_by_side(
     Other networks are trained by autograd, whose threads wait for each other between operations; it pays all the same
     where an operation takes long, as a convolution does.
     """
-    plan = plan_of(network) if shards.x.dtype == start.dtype else None
+    plan = plan_of(network) if shards.x.dtype == start.dtype and not training.bf16 else None
 
     def update(agent: int) -> Tensor:
+        rows, randomness = shards.of_agent(agent), streams.child("agent", agent)
         if plan is None:
-            return train_together(network, start, shards, [agent], training, streams)[0]
-        return train_dense(plan, start, *shards.of_agent(agent), training, streams.child("agent", agent)) - start
+            return train_apart(network, start, *rows, training, randomness)[0] - start
+        return train_dense(plan, start, *rows, training, randomness) - start
 
     updates = start.new_empty(len(agents), start.numel())
     for row, trained in zip(updates, _on_each_core(update, agents), strict=True):
@@ -143,7 +144,8 @@ def train_together(
         batch = [torch.as_tensor(batches[order[i]][step], device=device) for i in range(busy)]
         sizes = [len(b) for b in batch]
         index = torch.nn.utils.rnn.pad_sequence([r[b] for r, b in zip(rows, batch, strict=False)], batch_first=True)
-        logits = stacked_logits(network, stack, shards.x[index], Draws(generators[:busy], sizes))
+        with training.products(device):
+            logits = stacked_logits(network, stack, shards.x[index], Draws(generators[:busy], sizes)).to(start.dtype)
         losses = F.cross_entropy(logits.flatten(0, 1), shards.y[index].flatten(), reduction="none").view(index.shape)
         weight = torch.arange(index.shape[1], device=device) < torch.tensor(sizes, device=device).unsqueeze(1)
         means = (losses * weight).sum(1) / weight.sum(1)
