@@ -15,6 +15,7 @@ import argparse
 import copy
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -43,15 +44,20 @@ TITLES = {
 }
 
 
-def loop(module: nn.Module, shards: Shards, clients: int, threads: int) -> None:
+def loop(module: nn.Module, shards: Shards, clients: int, threads: int, channels_last: bool = False) -> None:
     """The loop that one writes: a copy of the model and an SGD per client, batches by index, updates collected."""
     torch.set_num_threads(threads)
-    start = nn.utils.parameters_to_vector(module.parameters()).detach()
+    start = weights_of(module)
     updates = torch.empty(clients, len(start))
     for client in range(clients):
         model = copy.deepcopy(module)
+        model = model.to(memory_format=torch.channels_last) if channels_last else model
         epoch(model, *shards.of_agent(client), 32)
-        updates[client] = nn.utils.parameters_to_vector(model.parameters()).detach() - start
+        updates[client] = weights_of(model) - start
+
+
+def weights_of(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
 def epoch(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> None:
@@ -81,19 +87,23 @@ def compare(architecture: MLP | FashionCNN, size: int, clients: int, batches: li
     module, start = copy.deepcopy(network.module), network.initial.clone()
     nn.utils.vector_to_parameters(start, module.parameters())
 
-    def ours() -> None:
+    def ours(bf16: bool = False) -> None:
         torch.set_num_threads(2)
-        train_agents(network, start, shards, range(clients), training, Streams(1))
+        train_agents(network, start, shards, range(clients), replace(training, bf16=bf16), Streams(1))
 
     jobs: dict[str, Callable[[], None]] = {
         "ours, two threads": ours,
         "loop, one thread": lambda: loop(module, shards, clients, 1),
         "loop, two threads": lambda: loop(module, shards, clients, 2),
     }
+    if isinstance(architecture, FashionCNN):
+        jobs["loop, two threads, channels last"] = lambda: loop(module, shards, clients, 2, channels_last=True)
+        jobs["ours, two threads, bf16"] = lambda: ours(bf16=True)
     for batch in batches:
         jobs[f"centralised, batches of {batch}"] = lambda batch=batch: central(module, shards, clients, batch)  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    ours()  # what is done once only is not timed
+    for job in jobs.values():  # what is done once only is not timed
+        job()
     for _ in range(reps):
         for name, job in jobs.items():
             begin = perf_counter()
