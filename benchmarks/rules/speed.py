@@ -5,27 +5,26 @@
 Makes an environment per peer, with the package from PyPI and the torch of this interpreter, in FOLDER (kept) or a
 temporary folder, and writes the section "Aggregation rules" of benchmarks/RESULTS.md. Every peer has a process of its own
 which holds the matrix; ours and a peer's rule are called in turn, so that a machine that is busy is busy for both.
-A call of a peer longer than LIMIT seconds is ended. Ours looks for NaN and infinity in every call; peers do not.
+A call of a peer longer than LIMIT seconds is ended, one that wants more than --memory is refused it. Ours looks for NaN
+and infinity in every call; peers do not.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import resource
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import Process, load_average, processor, write_section
 
 PEERS = ("byzfl", "byzpy", "krum", "flwr")
 SIZES = "10x1600000,50x1600000,100x100000,10x25000000"
@@ -51,7 +50,6 @@ GOALS = {  # at n = 10 and n = 50, d = 1.6 million: how many times faster than t
     "Bulyan": (20, 100),
 }
 LIMIT = 25.0
-RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 Rules = dict[str, Callable[[], Any]]
 
 
@@ -174,154 +172,85 @@ def flwr(x: np.ndarray) -> Rules:
 # --- one process per package --------------------------------------------------------------------------------------------
 
 
-def serve(package: str, n: int, d: int, address: str) -> None:
+def serve(package: str, n: int, d: int, memory: int, channel: Connection) -> None:
     """In the package's own process: names of rules in, seconds and the growth of the process's peak memory in bytes out."""
     import torch
 
     torch.set_num_threads(2)
-    with Client(address, "AF_UNIX") as channel:
-        makers: dict[str, Callable[[np.ndarray], Rules]]
-        makers = {"ours": ours, "byzfl": byzfl, "byzpy": byzpy, "krum": krum, "flwr": flwr}
-        rules = makers[package](matrix(n, d))
-        if package == "ours":  # compile before memory is looked at
-            for rule in ours(matrix(11, 4000)).values():
-                rule()
-        channel.send(sorted(rules))
-        while name := channel.recv():
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
-            before, begin = peak(), time.perf_counter()
-            try:
-                result = rules[name]()
-                channel.send((time.perf_counter() - begin, peak() - before))
-                del result
-            except Exception as error:
-                channel.send(f"{type(error).__name__}: {error}".splitlines()[0][:80])
+    makers: dict[str, Callable[[np.ndarray], Rules]]
+    makers = {"ours": ours, "byzfl": byzfl, "byzpy": byzpy, "krum": krum, "flwr": flwr}
+    rules = makers[package](matrix(n, d))
+    if package == "ours":  # compile before memory is looked at
+        for rule in ours(matrix(11, 4000)).values():
+            rule()
+    guard(memory)
+    channel.send(sorted(rules))
+    while name := channel.recv():
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+        before, begin = status("VmHWM"), time.perf_counter()
+        try:
+            result = rules[name]()
+            channel.send((time.perf_counter() - begin, status("VmHWM") - before))
+            del result
+        except Exception as error:
+            channel.send(what(error, memory))
 
 
-def peak() -> int:
-    """The process's peak memory in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def status(field: str) -> int:
+    """A size of this process in bytes, such as its peak, VmHWM."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * 1024
 
 
-class Package:
-    """A package in its own process, which is started anew after a call that took too long."""
+def guard(memory: int) -> None:
+    """No more than `memory` bytes of data beyond what the process has now: asking for more is an error, not the end of all."""
+    most = status("VmData") + memory
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
-    def __init__(self, name: str, python: str, n: int, d: int, **settings: str) -> None:
-        self.settings, self.command = settings, [python, __file__, "--serve", name, str(n), str(d)]
-        self.channel: Connection | None = None
-        self.rules: list[str] = []
-        self.start()
 
-    def start(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            address = f"{folder}/socket"
-            with Listener(address, "AF_UNIX") as listener:
-                self.process = subprocess.Popen([*self.command, address], env=os.environ | self.settings)
-                self.channel = listener.accept()
-            self.rules = self.channel.recv()
+def what(error: Exception, memory: int) -> str:
+    """A table's cell: what went wrong."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return f"> {memory / 1e9:g} GB"
+    return f"{type(error).__name__}: {error}".splitlines()[0][:80]
 
-    def call(self, rule: str, limit: float) -> Any:
-        """(seconds, bytes), what went wrong, or None for no answer in time."""
-        assert self.channel is not None
-        self.channel.send(rule)
-        if self.channel.poll(limit):
-            return self.channel.recv()
-        self.end()
-        self.start()
-        return None
 
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+def package(name: str, python: str, n: int, d: int, memory: int, **settings: str) -> Process:
+    return Process([python, __file__, "--serve", name, str(n), str(d), str(memory)], **settings)
 
 
 @contextmanager
-def packages(pythons: dict[str, str], n: int, d: int) -> Iterator[dict[str, Package]]:
-    running: dict[str, Package] = {}
+def packages(pythons: dict[str, str], n: int, d: int, memory: int) -> Iterator[dict[str, Process]]:
+    running: dict[str, Process] = {}
     try:
         for name, python in pythons.items():
-            running[name] = Package(name, python, n, d)
+            running[name] = package(name, python, n, d, memory)
         yield running
     finally:
-        for package in running.values():
-            package.end()
-
-
-def environments(folder: Path) -> dict[str, str]:
-    """Each peer's interpreter; its environment is made if it is not there. All use this interpreter's torch."""
-    pythons = {"ours": sys.executable}
-    for peer in PEERS:
-        home = folder / peer
-        if not (home / "bin" / "python").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        site = Path(
-            subprocess.run(
-                [home / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-        )
-        (site / "same_torch.pth").write_text(sysconfig.get_paths()["purelib"])
-        if not (site / peer).exists():
-            # krum declares Python 3.12 and byzpy an older torch; neither needs it for its rules.
-            alone = [] if peer == "flwr" else ["--no-deps", "--ignore-requires-python"]
-            subprocess.run([home / "bin" / "pip", "install", "-q", *alone, peer], check=True)
-        if peer == "byzfl" and not (site / "torchvision").exists():  # imported beside its rules, which do not need it
-            subprocess.run([home / "bin" / "pip", "install", "-q", "seaborn"], check=True)
-            for part in ("torchvision", "torchvision/datasets", "torchvision/transforms"):
-                (site / part).mkdir()
-                stub = "def __getattr__(name):\n    return lambda *args, **fields: None\n" if "/" in part else ""
-                (site / part / "__init__.py").write_text(stub)
-        pythons[peer] = str(home / "bin" / "python")
-    return pythons
+        for process in running.values():
+            process.end()
 
 
 # --- the comparison -------------------------------------------------------------------------------------------------------
 
 
-def rows_of(size: str, pythons: dict[str, str], budget: float) -> list[str]:
+def rows_of(size: str, pythons: dict[str, str], budget: float, memory: int) -> list[str]:
     """The table's lines for one size."""
     n, d = map(int, size.split("x"))
-    lines = []
     # Memory in a process that gives all it frees back, so that nothing is hidden in what earlier calls have left.
-    alone = Package("ours", sys.executable, n, d, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="0")
-    extra = {rule: max(alone.call(rule, LIMIT)[1] for _ in range(2)) / (n * d * 4) for rule in RULES}
+    alone = package("ours", sys.executable, n, d, memory, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="0")
+    extra = {rule: max(alone.ask(rule, LIMIT)[1] for _ in range(2)) / (n * d * 4) for rule in RULES}
     alone.end()
-    with packages(pythons, n, d) as running:
-        mine = running["ours"]
-        floor = min(mine.call("floor", LIMIT)[0] for _ in range(9))
+    lines = []
+    with packages(pythons, n, d, memory) as running:
+        floor = min(running["ours"].ask("floor", LIMIT)[0] for _ in range(9))
         for rule in RULES:
-            mine.call(rule, LIMIT)
-            own: list[float] = []
-            cells, fastest = [], np.inf
-            for peer in PEERS:
-                theirs: list[float] = []
-                said = ""
-                for form in [r for r in running[peer].rules if r in (rule, f"{rule}, torch")]:
-                    begin, times = time.perf_counter(), []  # type: float, list[float]
-                    while len(times) < 5 and (not times or time.perf_counter() - begin < budget):
-                        for _ in range(3):
-                            own.append(mine.call(rule, LIMIT)[0])
-                        answer = running[peer].call(form, LIMIT)
-                        if not isinstance(answer, tuple):
-                            said = answer or f"> {LIMIT:.0f} s"
-                            break
-                        times.append(answer[0])
-                    if times and (not theirs or min(times) < min(theirs)):
-                        theirs = times
-                if theirs:
-                    fastest = min(fastest, min(theirs))
-                cells.append(spread(theirs) if theirs else said or "–")
+            own, cells, fastest = beside(running, rule, budget)
             goal = GOALS.get(rule, (None, None))[(10, 50).index(n)] if d == 1_600_000 else None
             ratio = f"**{fastest / min(own):.1f}×**" if np.isfinite(fastest) else "–"
-            load = Path("/proc/loadavg").read_text().split()[0]
             lines.append(
                 f"| {rule} | {spread(own)} | {' | '.join(cells)} | {ratio} | {f'{goal}×' if goal else '–'} "
-                f"| {min(own) / floor:.1f} | {extra[rule]:.2f} | {load} |"
+                f"| {min(own) / floor:.1f} | {extra[rule]:.2f} | {load_average()} |"
             )
             print(size, lines[-1], flush=True)
     head = (
@@ -332,38 +261,35 @@ def rows_of(size: str, pythons: dict[str, str], budget: float) -> list[str]:
     return [head, *lines, ""]
 
 
+def beside(running: dict[str, Process], rule: str, budget: float) -> tuple[list[float], list[str], float]:
+    """Our seconds, a cell for each peer, and the fastest peer's seconds, ours and theirs in turn."""
+    mine = running["ours"]
+    mine.ask(rule, LIMIT)
+    own: list[float] = []
+    cells, fastest = [], np.inf
+    for peer in PEERS:
+        theirs: list[float] = []
+        said = "–"
+        for form in [r for r in running[peer].ready if r in (rule, f"{rule}, torch")]:
+            begin, times = time.perf_counter(), []  # type: float, list[float]
+            while len(times) < 5 and (not times or time.perf_counter() - begin < budget):
+                for _ in range(3):
+                    own.append(mine.ask(rule, LIMIT)[0])
+                answer = running[peer].ask(form, LIMIT)
+                if isinstance(answer, str):
+                    said = answer
+                    break
+                times.append(answer[0])
+            if times and (not theirs or min(times) < min(theirs)):
+                theirs = times
+        if theirs:
+            fastest = min(fastest, min(theirs))
+        cells.append(spread(theirs) if theirs else said)
+    return own, cells, fastest
+
+
 def spread(seconds: list[float]) -> str:
     return f"{min(seconds) * 1e3:.3g} ({np.median(seconds) * 1e3:.3g})"
-
-
-def versions(pythons: dict[str, str]) -> str:
-    ask = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
-    found = {
-        peer: subprocess.run([pythons[peer], "-c", ask, peer], capture_output=True, text=True).stdout.strip()
-        for peer in PEERS
-    }
-    import numba
-    import torch
-
-    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":?")
-    peers = ", ".join(f"{peer} {version}" for peer, version in found.items())
-    return (
-        f"{model.split(':')[1].strip()}, Linux, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"numba {numba.__version__}; {peers}."
-    )
-
-
-def write_section(name: str, text: str, path: Path = RESULTS) -> None:
-    """Replace the section between its marker comments, or add it."""
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    old = path.read_text() if path.exists() else "# Side by side\n"
-    section = f"{begin}\n{text.strip()}\n{end}"
-    if begin in old:
-        before, rest = old.split(begin)
-        old = before + section + rest.split(end)[1]
-    else:
-        old = f"{old.rstrip()}\n\n{section}\n"
-    path.write_text(old)
 
 
 def main() -> None:
@@ -371,25 +297,34 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="where the peers' environments are, or are made and kept")
     parser.add_argument("--sizes", default=SIZES)
     parser.add_argument("--budget", type=float, default=4.0, help="seconds per rule and peer")
-    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", type=float, default=8.0, help="GB that one call may take beside its input")
+    parser.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        package, n, d, address = given.serve
-        serve(package, int(n), int(d), address)
+        name, n, d, memory, channel = given.serve
+        serve(name, int(n), int(d), int(memory), Connection(int(channel)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        pythons = environments(given.environments or Path(temporary))
+        from environments import environments
+
+        pythons = environments(given.environments or Path(temporary), PEERS)
         tables: list[str] = []
         for size in given.sizes.split(","):
-            tables += rows_of(size, pythons, given.budget)
+            tables += rows_of(size, {"ours": sys.executable} | pythons, given.budget, int(given.memory * 1e9))
             report(given.sizes, given.budget, pythons, tables)
 
 
 def report(sizes: str, budget: float, pythons: dict[str, str], tables: list[str]) -> None:
+    import numba
+    import torch
+    from environments import versions
+
     write_section(
         "rules",
         "## Aggregation rules\n\n"
-        f"`python benchmarks/rules/speed.py --sizes {sizes} --budget {budget:g}`\n\n{versions(pythons)} Two threads. Milliseconds: "
+        f"`python benchmarks/rules/speed.py --sizes {sizes} --budget {budget:g}`\n\n"
+        f"{processor()}, Linux, Python {platform.python_version()}, torch {torch.__version__}, numba {numba.__version__}; "
+        f"{versions(pythons)}. Two threads. Milliseconds: "
         "least (median) of the calls, ours and a peer's in turn. f = n/5 (Bulyan 1, 10, 20). byzfl: the faster of "
         "arrays and tensors. Peers' geometric medians as they come, ours to its tolerance; ours "
         "looks for NaN in every call. Extra memory: growth of the process's peak during one call, the result "

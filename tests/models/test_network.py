@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -167,6 +171,39 @@ def test_dropout_inside_any_module_is_seeded():
     assert not torch.equal(one, network.logits(network.initial, x))
     assert type(network.module.drop) is nn.Dropout
     assert not network.module.training
+
+
+class Meeting(nn.Module):
+    """Its forward waits until another thread is in its forward, too, and leaves it together with that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 4))
+        self.met: Callable[[], object] = lambda: None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.met()
+        out = x @ self.weight.T
+        self.met()
+        return out
+
+
+def test_threads_that_train_one_network_use_each_its_own_weights():
+    network, x = Network(Meeting(), (4,), 3), torch.ones(2, 4)
+    network.module.met = threading.Barrier(2, timeout=20).wait
+    forwards = [network.training_forward(generator(), {}) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        outputs = list(pool.map(lambda of: of[1](torch.full((12,), of[0]), x), zip([1.0, 2.0], forwards, strict=True)))
+    assert [output.unique().tolist() for output in outputs] == [[4.0], [8.0]]
+
+
+@pytest.mark.parametrize("p", [0.25, 0.3])
+def test_dropout_in_half_precision_drops_the_same(p):
+    x = torch.ones(5000)
+    exact, half = (SeededDropout(p, generator()).train()(x.to(kind)) for kind in (torch.float32, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half == 0, exact == 0)
+    assert (half == 0).float().mean() == pytest.approx(p, abs=0.02)
 
 
 # --- buffers ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from antivenom.models.network import Network, build
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training, cross_entropy, train
 from antivenom.models.vector import flatten
+from antivenom.registry import describe, fill
 from antivenom.rng import Streams
 
 STREAMS = Streams(11)
@@ -100,6 +101,31 @@ def test_no_epochs_and_no_rows_change_nothing():
     assert torch.equal(train(net, net.initial, *rows(), Training(epochs=0), STREAMS)[0], net.initial)
     nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     assert torch.equal(train(net, net.initial, *nothing, CASES[0], STREAMS)[0], net.initial)
+
+
+def test_products_in_bfloat16_give_nearly_the_same_weights_in_single_precision():
+    net, exact, half = network(0.5), Training(epochs=2, batch_size=7), Training(epochs=2, batch_size=7, bf16=True)
+    one, other = (train(net, net.initial, *rows(), training, STREAMS)[0] for training in (exact, half))
+    assert other.dtype == torch.float32
+    assert 1e-4 < (one - other).norm() / (one - net.initial).norm() < 0.1  # 8 bits of a factor are 0.4 %
+
+
+def test_products_in_bfloat16_leave_the_loss_in_single_precision():
+    kinds: set[torch.dtype] = set()
+
+    def watching(forward, x, y):
+        kinds.add(forward(x).dtype)
+        return cross_entropy(forward, x, y)
+
+    net = network()
+    train(net, net.initial, *rows(), Training(epochs=1, bf16=True), STREAMS, watching)
+    assert kinds == {torch.float32}
+
+
+def test_a_record_says_bf16_only_if_it_is_on():
+    assert "bf16" not in describe(Training())
+    assert describe(Training(bf16=True))["bf16"] is True
+    assert fill(Training, describe(Training(bf16=True))) == Training(bf16=True)
 
 
 def test_the_loss_can_be_replaced():

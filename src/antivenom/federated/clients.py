@@ -20,7 +20,7 @@ from antivenom.lockstep import jointly
 from antivenom.models.dense import plan_of, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
-from antivenom.models.training import Training, train
+from antivenom.models.training import Training, train, train_apart
 from antivenom.rng import Streams
 
 
@@ -112,7 +112,7 @@ def trained(clients: Sequence[Client]) -> Tensor:
 def _way(client: Client) -> Callable[[Sequence[Client]], Tensor]:
     if unsupported(client.network):
         return one_by_one
-    beside = _convolves(client.network) or plan_of(client.network)
+    beside = _convolves(client.network) or (plan_of(client.network) and not client.training.bf16)
     return side_by_side if beside and not client.start.is_cuda else together
 
 
@@ -137,13 +137,14 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     Other networks are trained by autograd, whose threads wait for each other between operations; it pays all the same
     where an operation takes long, as a convolution does.
     """
-    plan = plan_of(clients[0].network) if clients[0].x.dtype == clients[0].start.dtype else None
-    ends = clients[0].start.new_empty(len(clients), clients[0].start.numel())
+    first = clients[0]
+    plan = plan_of(first.network) if first.x.dtype == first.start.dtype and not first.training.bf16 else None
+    ends = first.start.new_empty(len(clients), first.start.numel())
 
     def end(place: int) -> None:
         c = clients[place]
         if plan is None:
-            ends[place] = together([c])[0]
+            ends[place] = train_apart(c.network, c.start, *c.shard, c.training, c.streams)[0]
         else:
             rows = torch.arange(len(c.y)) if c.rows is None else c.rows
             ends[place] = train_dense(plan, c.start, c.x, c.y, rows, c.training, c.streams)

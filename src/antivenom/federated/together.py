@@ -56,7 +56,8 @@ def _stacked(clients: Sequence[Client]) -> Tensor:
         own = sizes[order[:busy], step]
         batch = index[:busy, step, : own.max()]
         draws = Draws(generators[:busy], own.tolist()) if drops else None
-        logits = stacked_logits(network, stack, x[batch], draws)
+        with training.products(device):
+            logits = stacked_logits(network, stack, x[batch], draws).to(stack.dtype)
         losses = F.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="none").view(batch.shape)
         (stack.grad,) = torch.autograd.grad((losses * shares[:busy, step, : batch.shape[1]]).sum(), stack)
         optimizer.step()

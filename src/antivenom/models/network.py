@@ -27,7 +27,7 @@ class SeededDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        noise = torch.empty(x.shape, dtype=x.dtype, device=x.device).uniform_(generator=self.generator)
+        noise = torch.empty(x.shape, dtype=noise_type(x), device=x.device).uniform_(generator=self.generator)
         return dropped(x, noise, self.p)
 
 
@@ -36,7 +36,12 @@ def dropped(x: Tensor, noise: Tensor, p: float) -> Tensor:
 
     Uniform numbers and a comparison: drawing the zeros and ones themselves (bernoulli_) takes four times as long.
     """
-    return x * dropout_mask(noise, p)
+    return x * dropout_mask(noise, p).to(x.dtype)
+
+
+def noise_type(x: Tensor) -> torch.dtype:
+    """In which `dropped` wants its noise for x: in half precision it would be too coarse, and other masks be drawn."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def dropout_mask(noise: Tensor, p: float) -> Tensor:
@@ -127,7 +132,8 @@ def _channels_last(x: Tensor) -> Tensor:
 def _seeded(module: nn.Module, generator: torch.Generator) -> nn.Module:
     if type(module) is nn.Dropout:
         return SeededDropout(module.p, generator)
-    seeded = copy.copy(module)  # shares the weights, which functional_call replaces anyway
+    seeded = copy.copy(module)  # shares the weights, which functional_call replaces anyway, each thread its own
+    seeded._parameters, seeded._buffers = dict(module._parameters), dict(module._buffers)
     seeded._modules = {name: child and _seeded(child, generator) for name, child in module._modules.items()}
     return seeded
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from antivenom.models.network import Network, dropped
+from antivenom.models.network import Network, dropped, noise_type
 
 Parameters = dict[str, Tensor]
 
@@ -26,7 +26,7 @@ class Draws:
 
     def noise(self, like: Tensor) -> Tensor:
         """(n, b, ...) uniform in [0, 1); padding rows get zeros and cost no random numbers."""
-        noise = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+        noise = torch.zeros(like.shape, dtype=noise_type(like), device=like.device)
         for row, generator, size in zip(noise, self.generators, self.sizes, strict=True):
             row[:size].uniform_(generator=generator)
         return noise

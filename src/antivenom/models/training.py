@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from antivenom.errors import ScenarioError
 from antivenom.models.network import Buffers, Network
+from antivenom.registry import LATER
 from antivenom.rng import Streams
 
 Forward = Callable[[Tensor], Tensor]
@@ -35,6 +37,11 @@ class Training:
         learning_rate: step size.
         momentum: of SGD only.
         shuffle: draw a new order each epoch; else sequential slices, as the authors of the federated paper do.
+        bf16: layers multiply in bfloat16, which keeps 8 bits of a factor and is faster where the processor has such
+            products; weights, losses and optimiser stay as they are. Weakness: updates of the reference models differ
+            from exact ones by 1 to 24 % of their length. Only `train` and a federation's clients heed it;
+            attackers' own objectives, shadow models and DP-SGD stay exact, a dense network on a CPU loses its compiled
+            training, and double precision is left as it is.
     """
 
     epochs: int = 5
@@ -43,6 +50,7 @@ class Training:
     learning_rate: float = 1e-3
     momentum: float = 0.0
     shuffle: bool = True
+    bf16: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adam", "sgd"):
@@ -62,6 +70,10 @@ class Training:
         if self.optimizer == "adam":
             return torch.optim.Adam([leaf], lr=self.learning_rate, fused=True)
         return torch.optim.SGD([leaf], lr=self.learning_rate, momentum=self.momentum, fused=True)
+
+    def products(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context in which a network's layers multiply as `bf16` says."""
+        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
     def steps(self, num_rows: int) -> int:
         """Optimiser steps for a shard of that many rows."""
@@ -97,20 +109,40 @@ def train(
     Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
     are given a seeded one for the time of the call.
     """
-    state = {name: b.clone() for name, b in (network.buffers if buffers is None else buffers).items()}
-    step = network.training_forward(streams.torch("dropout", device=start.device), state)
-    vector = start.detach().clone().requires_grad_()
-    optimizer = training.optimizer_for(vector)
     on_gpu = start.device.type == "cuda"
     with torch.random.fork_rng(devices=[start.device] if on_gpu else []):
         torch.default_generator.manual_seed(streams.child("global").key)
         if on_gpu:
             torch.cuda.manual_seed(streams.child("global").key)
-        for rows in training.batches(len(y), streams.numpy("order")):
-            batch = torch.as_tensor(rows, device=start.device)
-            value = loss(lambda inputs: step(vector, inputs), x[batch], y[batch])
-            if penalty is not None:
-                value = value + penalty(vector)
-            (vector.grad,) = torch.autograd.grad(value, vector)
-            optimizer.step()
+        return train_apart(network, start, x, y, training, streams, loss, buffers, penalty)
+
+
+def train_apart(
+    network: Network,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    streams: Streams,
+    loss: Loss = cross_entropy,
+    buffers: Buffers | None = None,
+    penalty: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Buffers]:
+    """As `train`, for layers that draw nothing from torch's global generator: threads may then run it side by side."""
+    state = {name: b.clone() for name, b in (network.buffers if buffers is None else buffers).items()}
+    step = network.training_forward(streams.torch("dropout", device=start.device), state)
+    vector = start.detach().clone().requires_grad_()
+    optimizer = training.optimizer_for(vector)
+
+    def forward(inputs: Tensor) -> Tensor:
+        with training.products(start.device):
+            return step(vector, inputs).to(start.dtype)
+
+    for rows in training.batches(len(y), streams.numpy("order")):
+        batch = torch.as_tensor(rows, device=start.device)
+        value = loss(forward, x[batch], y[batch])
+        if penalty is not None:
+            value = value + penalty(vector)
+        (vector.grad,) = torch.autograd.grad(value, vector)
+        optimizer.step()
     return vector.detach(), state
