@@ -65,9 +65,9 @@ def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tens
 def gram(x: Tensor) -> Tensor:
     """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU."""
     if _compiled(x, 1 << 12):
-        from antivenom.federated.kernels import columns
+        from antivenom.federated.kernels import rows
 
-        products = torch.from_numpy(columns.gram(_array(x)))
+        products = torch.from_numpy(rows.gram(_array(x)))
         if products.isfinite().all():
             return products
     refuse(x)
@@ -82,9 +82,9 @@ def norms(x: Tensor) -> Tensor:
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
     """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
     if _compiled(x):
-        from antivenom.federated.kernels import columns
+        from antivenom.federated.kernels import rows
 
-        norms = torch.from_numpy(columns.norms_about(_array(x), _array(centre.to(x))))
+        norms = torch.from_numpy(rows.norms_about(_array(x), _array(centre.to(x))))
         if norms.isfinite().all():
             return norms
     refuse(x)
@@ -123,9 +123,9 @@ def finite_rows(x: Tensor) -> Tensor:
     """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
     if not _compiled(x):
         return plain.finite_rows(x)
-    from antivenom.federated.kernels import columns
+    from antivenom.federated.kernels import rows
 
-    return torch.from_numpy(columns.finite_rows(_array(x)))
+    return torch.from_numpy(rows.finite_rows(_array(x)))
 
 
 def refuse(x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Sums over columns and rows, compiled once and kept on disk: each reads the matrix once, in blocks that stay in cache.
+"""Norms, inner products and finiteness of rows, compiled once and kept on disk: each reads the matrix once, in pieces that stay in cache.
 
 No NaN is assumed away: from every result it can be seen whether all that was read was finite.
 """
@@ -12,8 +12,9 @@ import numpy as np
 from antivenom.compiled import EXACT, compiled
 from antivenom.federated.kernels.threads import shared
 
-_TILE = 512  # columns in cache while multiplying, at least
-_BLOCK = 1 << 16  # numbers in cache while multiplying, if that makes more columns
+_STRETCH = 4096  # columns of a row read at a time: from shorter pieces, memory is slow
+_BLOCK = 1 << 16  # numbers multiplied at a time, in cache
+_LEAST = 512  # columns multiplied at a time
 
 
 @compiled(fastmath=EXACT)
@@ -33,10 +34,20 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
 
 
 @compiled(fastmath=EXACT)
+def _squares(x: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
+    for k in range(x.shape[0]):
+        row = x[k, begin:end]
+        total = x.dtype.type(0)
+        for t in range(row.size):
+            total += row[t] * row[t]
+        squares[k] = total
+
+
+@compiled(fastmath=EXACT)
 def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
     """Add each row's sum of squared differences from the centre."""
     while begin < end:
-        width = min(_TILE, end - begin)
+        width = min(_STRETCH, end - begin)
         middle = centre[begin : begin + width]
         for k in range(x.shape[0]):
             row = x[k, begin : begin + width]
@@ -81,32 +92,36 @@ def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no
 
 
 @compiled(fastmath=EXACT)
+def _centred(x: Any, centre: Any, begin: int, width: int, block: Any) -> None:  # pragma: no cover - compiled
+    """Copy the rows less the centre, and the origin less the centre, into the block."""
+    middle, n = centre[begin : begin + width], x.shape[0]
+    for k in range(n):
+        row, to = x[k, begin : begin + width], block[k]
+        for t in range(width):
+            to[t] = row[t] - middle[t]
+    to = block[n]
+    for t in range(width):
+        to[t] = -middle[t]
+
+
+@compiled()
 def _grams(x: Any, begin: int, end: int, total: Any) -> None:  # pragma: no cover - compiled
     n, padded = x.shape[0], total.shape[0]
-    block = np.zeros((padded, max(_TILE, _BLOCK // padded)), x.dtype)
-    norms = np.empty(n, x.dtype)
+    block = np.zeros((padded, min(_STRETCH, max(_LEAST, _BLOCK // padded))), x.dtype)
+    squares = np.empty(n, x.dtype)
     while begin < end:
-        width = min(block.shape[1], end - begin)
-        for k in range(n):
-            row = x[k, begin : begin + width]
-            norm = x.dtype.type(0)
-            for t in range(width):
-                norm += row[t] * row[t]
-            norms[k] = norm
-        centre = x[np.argsort(norms)[(n - 1) // 2], begin : begin + width]
-        for k in range(n):
-            row, to = x[k, begin : begin + width], block[k]
-            for t in range(width):
-                to[t] = row[t] - centre[t]
-        to = block[n]
-        for t in range(width):
-            to[t] = -centre[t]
-        _products(block, padded, width, total)
-        begin += width
+        stop = min(begin + _STRETCH, end)
+        _squares(x, begin, stop, squares)
+        centre = x[np.argsort(squares)[(n - 1) // 2]]
+        while begin < stop:
+            width = min(block.shape[1], stop - begin)
+            _centred(x, centre, begin, width, block)
+            _products(block, padded, width, total)
+            begin += width
 
 
 def gram(x: np.ndarray) -> np.ndarray:
-    """(n + 1, n + 1) inner products of the rows and the origin about a shift, the row of median norm in each block.
+    """(n + 1, n + 1) inner products of the rows and the origin about a shift, the row of median norm in each stretch.
 
     Sums within a block are in the rows' own precision (relative error about 1e-7 in float32), those over blocks in double.
     """
