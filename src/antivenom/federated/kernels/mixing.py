@@ -17,7 +17,8 @@ _RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # of a tile; with a row's vecto
 _LOOPS = """
 define {number} @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
 entry:
-  %last = sub i64 %end, {width}
+  %full = sub i64 %end, {width}
+  %last = call i64 @llvm.smax.i64(i64 %full, i64 0)
   br label %stretch
 stretch:
   %at = phi i64 [%begin, %entry], [%at.next, %stretched]
@@ -58,6 +59,7 @@ done:
   ret {number} %sum
 }}
 declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {number} @llvm.vector.reduce.fadd.{suffix}({number}, {vector})
 declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
