@@ -109,12 +109,15 @@ def test_every_kernel_refuses_what_is_not_finite(n: int, bad: float) -> None:
 
 
 def test_several_threads_give_what_one_gives() -> None:
-    x = matrix(12, torch.float32, 100_000)
+    x, tall = matrix(12, torch.float32, 100_000), matrix(9000, torch.float32, 90)  # 30 columns for each of 3
+    c = torch.rand(7, 9000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         alone = kernels.median(x), kernels.gram(x)
+        mixed = kernels.mix(c, tall)
         torch.set_num_threads(3)
+        assert torch.equal(kernels.mix(c, tall), mixed)
         together = kernels.median(x), kernels.gram(x)
     finally:
         torch.set_num_threads(before)

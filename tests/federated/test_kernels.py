@@ -59,10 +59,12 @@ def test_finite_rows() -> None:
     assert kernels.finite_rows(torch.full((1, 3), 3e38)).all()  # its square fits into double precision
 
 
-def test_combine_returns_a_single_row_bit_by_bit() -> None:
-    x = rows(0, 4, 50, torch.float32)
+@pytest.mark.parametrize("d", [50, 500])
+def test_combine_returns_a_single_row_bit_by_bit(d: int) -> None:
+    x = rows(0, 4, d, torch.float32)
+    x[2, ::7] = -0.0
     one = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64)
-    assert torch.equal(kernels.combine(one, x), x[2])
+    assert torch.equal(kernels.combine(one, x).view(torch.int32), x[2].view(torch.int32))
     torch.testing.assert_close(kernels.mix(torch.ones(2, 4, dtype=torch.float64), x)[1], x.sum(0))
 
 

@@ -18,7 +18,8 @@ AHEAD = 512  # bytes to fetch ahead in a row: by themselves, processors look ahe
 _LOOP = """
 define {number} @run(ptr noalias %rows, i64 %begin, i64 %end, ptr noalias %out) {{
 entry:
-  %last = sub i64 %end, {lanes}
+  %full = sub i64 %end, {lanes}
+  %last = call i64 @llvm.smax.i64(i64 %full, i64 0)
   br label %loop
 loop:
   %at = phi i64 [%begin, %entry], [%next, %loop]
@@ -37,6 +38,7 @@ done:
   ret {number} %sum
 }}
 declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {number} @llvm.vector.reduce.fadd.{suffix}({number}, {vector})
 declare {vector} @llvm.minnum.{suffix}({vector}, {vector})
@@ -137,7 +139,7 @@ class Columns(Vectors):
     def kernel(self, result: str, seen: str) -> Kernel:
         """run(rows, begin, end, out): writes `result`, and returns 0 if all of `seen` was finite, else NaN.
 
-        Rows are an array of their addresses, of at least `lanes` columns; results go to `out[begin:end]`.
+        Rows are an array of their addresses; results go to `out[begin:end]`.
         """
         source = _LOOP.format(**vars(self) | {"lines": "\n  ".join(self.lines)}, result=result, seen=seen)
         return Kernel(
@@ -148,7 +150,8 @@ class Columns(Vectors):
 class Kernel:
     """A compiled function `run`, which takes numbers and addresses and holds no lock while it runs.
 
-    The last vectors end where the columns end, whatever they repeat of the ones before: there must be `width` columns.
+    Where columns do not fill the last vectors, these begin earlier and repeat what was done before: a matrix must have at
+    least `width` columns, though those from `begin` to `end` may be fewer.
     """
 
     def __init__(self, source: str, width: int, returns: Any, takes: tuple[Any, ...]) -> None:

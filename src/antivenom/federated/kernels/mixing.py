@@ -17,7 +17,8 @@ _RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # of a tile; with a row's vecto
 _LOOPS = """
 define {number} @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
 entry:
-  %last = sub i64 %end, {width}
+  %full = sub i64 %end, {width}
+  %last = call i64 @llvm.smax.i64(i64 %full, i64 0)
   br label %stretch
 stretch:
   %at = phi i64 [%begin, %entry], [%at.next, %stretched]
@@ -58,6 +59,7 @@ done:
   ret {number} %sum
 }}
 declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {number} @llvm.vector.reduce.fadd.{suffix}({number}, {vector})
 declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
@@ -90,16 +92,15 @@ def mix(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool]:
     results = min(m, _RESULTS)
     kernel = _product(x.dtype.char, results)
     if d < kernel.width:
-        out = np.asarray(c.astype(x.dtype) @ x)
-        return out, bool(np.isfinite(out).all())
+        x = np.pad(x, ((0, 0), (0, kernel.width - d)))
     places = np.minimum(np.arange(-(-m // results) * results), m - 1)  # the last group repeats its last result
     factors = np.ascontiguousarray(c[places].reshape(-1, results, n).transpose(0, 2, 1), x.dtype)
-    out = np.empty((m, d), x.dtype)  # numpy asks for large pages, torch does not
+    out = np.empty((m, x.shape[1]), x.dtype)  # numpy asks for large pages, torch does not
     rows = x.ctypes.data + x.strides[0] * np.arange(n)
     to = out.ctypes.data + out.strides[0] * places
     fixed = (rows.ctypes.data, n, factors.ctypes.data, to.ctypes.data, len(places))
     seen = shared(x, lambda begin, end: kernel(*fixed, begin, end))
-    return out, all(each == 0 for each in seen)
+    return np.ascontiguousarray(out[:, :d]), all(each == 0 for each in seen)
 
 
 @lru_cache

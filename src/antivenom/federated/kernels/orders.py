@@ -14,7 +14,7 @@ from antivenom.federated.kernels.networks import LOWER, UPPER, selection
 from antivenom.federated.kernels.threads import shared
 
 _MOST = 256  # rows beyond which a network takes seconds to compile and is hardly faster than sorting
-_STRETCH = 1024  # columns sorted at a time
+_BLOCK = 1 << 18  # numbers sorted at a time
 
 
 def means(x: np.ndarray, first: int, last: int) -> tuple[np.ndarray, bool]:
@@ -34,11 +34,12 @@ def nearest(x: np.ndarray, keep: int, rows: np.ndarray) -> tuple[np.ndarray, boo
 
 def _by_sorting(x: np.ndarray, rows: np.ndarray, rule: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, bool]:
     out = np.empty(x.shape[1], x.dtype)
+    step = max(1, _BLOCK // len(rows))
 
     def work(begin: int, end: int) -> bool:
         finite = True
-        for start in range(begin, end, _STRETCH):
-            taken = slice(start, min(start + _STRETCH, end))
+        for start in range(begin, end, step):
+            taken = slice(start, min(start + step, end))
             ordered = np.sort(x[rows, taken], axis=0)
             finite &= bool(np.isfinite(ordered[[0, -1]]).all())  # NaN is sorted last
             out[taken] = rule(ordered)
