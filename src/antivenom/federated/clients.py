@@ -94,6 +94,7 @@ def train_side_by_side(
     where an operation takes long, as a convolution does.
     """
     plan = plan_of(network) if shards.x.dtype == start.dtype else None
+    flat = shards.x.flatten(1).contiguous()
     updates = start.new_empty(len(agents), start.numel())
 
     def update(place: int) -> None:
@@ -101,8 +102,8 @@ def train_side_by_side(
         if plan is None:
             updates[place] = train_together(network, start, shards, [agent], training, streams)[0]
             return
-        rows = shards.rows[agent]
-        trained = train_dense(plan, start, shards.x, shards.y, rows, training, streams.child("agent", agent))
+        own = streams.child("agent", agent)
+        trained = train_dense(plan, start, flat, shards.y, shards.rows[agent], training, own)
         torch.sub(trained, start, out=updates[place])
 
     _on_each_core(update, range(len(agents)))
