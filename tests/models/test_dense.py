@@ -48,7 +48,7 @@ def test_written_out_equals_autograd(name: str, training: Training) -> None:
     start = network.initial.double()
     before = x.clone()
     own = torch.tensor(np.random.default_rng(1).permutation(len(y))[:29])
-    by_hand = train_dense(plan, start, x, y, own, training, STREAMS)
+    by_hand = train_dense(plan, start, x.flatten(1), y, own, training, STREAMS)
     by_autograd, _ = train(network, start, x[own], y[own], training, STREAMS)
     assert (by_autograd - start).abs().max() > 1e-3
     assert torch.allclose(by_hand, by_autograd, rtol=0, atol=1e-12)
@@ -61,9 +61,19 @@ def test_a_batch_may_be_larger_than_the_shard_and_the_shard_empty(training: Trai
     x, y = rows()
     whole = dataclasses.replace(training, batch_size=1000)
     start = network.initial.double()
-    by_hand = train_dense(plan_of(network), start, x, y, torch.arange(40), whole, STREAMS)
+    by_hand = train_dense(plan_of(network), start, x.flatten(1), y, torch.arange(40), whole, STREAMS)
     assert torch.allclose(by_hand, train(network, start, x, y, whole, STREAMS)[0], rtol=0, atol=1e-12)
-    assert torch.equal(train_dense(plan_of(network), start, x, y, torch.arange(0), training, STREAMS), start)
+    nobody = torch.arange(0)
+    assert torch.equal(train_dense(plan_of(network), start, x.flatten(1), y, nobody, training, STREAMS), start)
+
+
+def test_rows_that_do_not_exist_are_refused() -> None:
+    network = build(MLP((5,)), (2, 3), 4, STREAMS)
+    x, y = rows()
+    with pytest.raises(IndexError):
+        train_dense(
+            plan_of(network), network.initial.double(), x.flatten(1), y, torch.tensor([0, 40]), TRAININGS[0], STREAMS
+        )
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"{t.optimizer}-{t.momentum}")
@@ -81,7 +91,7 @@ def test_what_padding_holds_is_never_read(name: str, training: Training) -> None
         packed = pack(w, *places)
         packed[padding] = junk
         epoch(
-            *(packed, np.zeros_like(packed), np.zeros_like(packed), x.flatten(1).numpy(), y.numpy(), np.arange(40), 7),
+            *(packed, np.zeros_like(packed), np.zeros_like(packed), x.flatten(1).numpy(), np.arange(40), y.numpy(), 7),
             *(plan.sizes, plan.bias_at, plan.relu, plan.drop, np.zeros(0)),
             *(training.optimizer == "adam", training.learning_rate, training.momentum, 0),
         )
@@ -116,6 +126,6 @@ def test_weights_that_explode_end_as_nan_and_not_as_numbers() -> None:
     x, y = rows()
     training = Training(2, 7, "sgd", 1e200)
     found = train_dense(
-        plan_of(network), network.initial.double(), x * 1e200, y, torch.arange(len(y)), training, STREAMS
+        plan_of(network), network.initial.double(), x.flatten(1) * 1e200, y, torch.arange(len(y)), training, STREAMS
     )
     assert not torch.isfinite(found).all()

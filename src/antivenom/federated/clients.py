@@ -147,7 +147,7 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
             ends[place] = train_apart(c.network, c.start, *c.shard, c.training, c.streams)[0]
         else:
             rows = torch.arange(len(c.y)) if c.rows is None else c.rows
-            ends[place] = train_dense(plan, c.start, c.x, c.y, rows, c.training, c.streams)
+            ends[place] = train_dense(plan, c.start, c.x.flatten(1).contiguous(), c.y, rows, c.training, c.streams)
 
     _on_each_core(end, range(len(clients)))
     return ends

@@ -76,18 +76,22 @@ def plan_of(network: Network) -> Plan | None:
 def train_dense(
     plan: Plan, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, training: Training, streams: Streams
 ) -> Tensor:
-    """The weights (d,) after training from `start` (d,) on the given rows of x (N, ...) and y (N,), as `train` would."""
+    """The weights (d,) after training from `start` (d,) on the given rows of x (N, n) and y (N,), as `train` would.
+
+    Raises:
+        IndexError: a row that x does not have.
+    """
     from antivenom.models.descent import epoch, pack, unpack
 
     w = pack(start.detach().numpy(), plan.sizes, plan.weight_at, plan.bias_at)
     first, second = np.zeros(w.shape, w.dtype), np.zeros(w.shape, w.dtype)
-    inputs, labels, own = x.flatten(1).contiguous().numpy(), y.numpy(), rows.numpy()
+    inputs, own, labels = x.numpy(), rows.numpy(), y.numpy()[rows.numpy()]
     generator = streams.torch("dropout")
     dropped, done = len(own) * int(plan.sizes[:-1][plan.drop > 0].sum()), 0
     for order in training.orders(len(own), streams.numpy("order")):
         noise = torch.empty(dropped, dtype=start.dtype).uniform_(generator=generator).numpy()
         epoch(
-            *(w, first, second, inputs, labels, own[order], training.batch_size),
+            *(w, first, second, inputs, own[order], labels[order], training.batch_size),
             *(plan.sizes, plan.bias_at, plan.relu, plan.drop, noise),
             *(training.optimizer == "adam", training.learning_rate, training.momentum, done),
         )

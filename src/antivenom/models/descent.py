@@ -114,10 +114,10 @@ def _derive(e: Any, n: int, relu: bool, mask: Any, a: Any, p: float) -> None:  #
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
-def _errors(z: Any, classes: int, y: Any, rows: Any) -> None:  # pragma: no cover - compiled
-    """Logits z (m, classes) become the derivative of the mean cross-entropy by them, for the labels y[rows]."""
-    m = z.dtype.type(rows.size)
-    for i in range(rows.size):
+def _errors(z: Any, classes: int, labels: Any) -> None:  # pragma: no cover - compiled
+    """Logits z (m, classes) become the derivative of the mean cross-entropy by them."""
+    m = z.dtype.type(labels.size)
+    for i in range(labels.size):
         row = z[i, :classes]
         top = row[0]
         for j in range(classes):
@@ -129,7 +129,7 @@ def _errors(z: Any, classes: int, y: Any, rows: Any) -> None:  # pragma: no cove
             total += row[j]
         for j in range(classes):
             row[j] /= total * m
-        row[y[rows[i]]] -= 1 / m
+        row[labels[i]] -= 1 / m
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
@@ -175,8 +175,8 @@ def epoch(
     first: Any,
     second: Any,
     x: Any,
-    y: Any,
     order: Any,
+    labels: Any,
     batch: int,
     sizes: Any,
     bias_at: Any,
@@ -188,7 +188,7 @@ def epoch(
     momentum: float,
     count: int,
 ) -> None:  # pragma: no cover - compiled
-    """Steps on the rows `order` of x (N, n) and y (N,), `batch` at a time, after `count` others.
+    """Steps on the rows `order` of x (N, n), which have these labels, `batch` at a time, after `count` others.
 
     Layer i maps sizes[i] to sizes[i + 1] values, with biases unless bias_at[i] is -1; its input has lost a share drop[i]
     of values, its output passes a ReLU where relu[i].
@@ -214,7 +214,7 @@ def epoch(
             add_product(z[: _padded(m, ROWS), : w.shape[1]], 1, a[:, :depth], w[:depth, : w.shape[1]])
             a = z
         e = a
-        _errors(e, sizes[layers], y, rows)
+        _errors(e, sizes[layers], labels[begin : begin + m])
         count += 1
         for layer in range(layers - 1, -1, -1):
             n, w = sizes[layer], _layer(packed, sizes, layer)
