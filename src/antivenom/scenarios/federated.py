@@ -281,10 +281,14 @@ class Judge:
             self._scores.append(played.verdict.scores)
 
     def _global(self, played: Round) -> Iterator[tuple[str, float]]:
-        shares = probabilities(self.network, played.end, self.targets.x)
         wanted = self.targets.wanted
-        yield "target_confidence", float(shares.gather(1, wanted[:, None]).mean())
-        yield "targets_hit", float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
+        confidence, hit = math.nan, math.nan
+        if len(wanted):
+            shares = probabilities(self.network, played.end, self.targets.x)
+            confidence = float(shares.gather(1, wanted[:, None]).mean())
+            hit = float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
+        yield "target_confidence", confidence
+        yield "targets_hit", hit
         if self.shown is not None:
             obeyed = probabilities(self.network, played.end, self.shown)
             yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
