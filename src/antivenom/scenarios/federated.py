@@ -113,6 +113,7 @@ class Federated:
             )
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test, train, network, shards, streams, device)
+        del split  # of a large set, each trial in step would hold its own
         judge = Judge(network, targets, test, device, self.source)
         notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
         held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
@@ -319,7 +320,7 @@ class Judge:
         *alone, benign_accuracy = accuracies
         apart = distances(played.updates).numpy()
         between = apart[np.ix_(bad, good)]
-        benign = distances(played.updates[good]).numpy()  # anew: beside a huge update they would be rounded
+        benign = apart[np.ix_(good, good)]
         among = benign[np.triu_indices(len(good), k=1)]
         # Each malicious agent is judged against the benign ones only, each benign one against the other benign ones.
         suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
