@@ -181,7 +181,7 @@ def test_an_honest_update_is_what_training_gives() -> None:
     seen = view()
     x, y = seen.shards[0]
     end, _ = train(seen.network, seen.start, x, y, TRAINING, seen.streams.child("member", 0, "honest"))
-    torch.testing.assert_close(honest(seen, 0), end - seen.start, rtol=0, atol=1e-6)
+    torch.testing.assert_close(honest(seen, 0), end - seen.start, rtol=0, atol=1e-5)  # another way to add up
     assert accuracy(seen.network, end, x, y) > accuracy(seen.network, seen.start, x, y)
 
 

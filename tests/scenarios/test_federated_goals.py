@@ -24,6 +24,7 @@ from antivenom.federated import (
     Median,
     SignFlip,
 )
+from antivenom.federated.judging import accuracy
 from antivenom.models.reference import MLP
 from antivenom.models.training import Training
 from antivenom.protocols import AgentView, Targets
@@ -77,7 +78,7 @@ def judged(source: int | None) -> float:
     nothing = Targets(torch.zeros(0, 1, 4, 4), torch.zeros(0), torch.zeros(0), target=0, trigger=Patch(size=1))
     judge = Judge(Corner(), nothing, rows, "cpu", source)  # type: ignore[arg-type]
     played = type("Played", (), {"end": torch.zeros(1)})()
-    assert dict(judge._global(played))["accuracy"] == 1.0  # type: ignore[arg-type]
+    assert accuracy(judge.network, played.end, judge.x, judge.y) == 1.0
     return dict(judge._global(played))["asr"]  # type: ignore[arg-type]
 
 

@@ -113,6 +113,7 @@ class Federated:
             )
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test, train, network, shards, streams, device)
+        del split  # of a large set, each trial in step would hold its own
         judge = Judge(network, targets, test, device, self.source)
         notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
         held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
@@ -281,10 +282,14 @@ class Judge:
             self._scores.append(played.verdict.scores)
 
     def _global(self, played: Round) -> Iterator[tuple[str, float]]:
-        shares = probabilities(self.network, played.end, self.targets.x)
         wanted = self.targets.wanted
-        yield "target_confidence", float(shares.gather(1, wanted[:, None]).mean())
-        yield "targets_hit", float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
+        confidence, hit = math.nan, math.nan
+        if len(wanted):
+            shares = probabilities(self.network, played.end, self.targets.x)
+            confidence = float(shares.gather(1, wanted[:, None]).mean())
+            hit = float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
+        yield "target_confidence", confidence
+        yield "targets_hit", hit
         if self.shown is not None:
             obeyed = probabilities(self.network, played.end, self.shown)
             yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
@@ -315,7 +320,7 @@ class Judge:
         *alone, benign_accuracy = accuracies
         apart = distances(played.updates).numpy()
         between = apart[np.ix_(bad, good)]
-        benign = distances(played.updates[good]).numpy()  # anew: beside a huge update they would be rounded
+        benign = apart[np.ix_(good, good)]
         among = benign[np.triu_indices(len(good), k=1)]
         # Each malicious agent is judged against the benign ones only, each benign one against the other benign ones.
         suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
