@@ -221,15 +221,15 @@ def making(made: dict[str, Any]) -> Iterator[str]:
         "",
         "    python benchmarks/matrix/run.py matrix --jobs 2",
         "",
-        f"Seeds {', '.join(map(str, made['seeds']))}; an MLP of 32 hidden units, 20 rounds of two epochs; {made['date']}, {versions}. "
+        f"Seeds {', '.join(map(str, made['seeds']))}; an MLP of 32 hidden units, 20 rounds of two epochs; {versions}. "
         "Clean twins are counted among the trials; their minutes are added up, so two processes need about half of them.",
         "",
-        "| data | shards | malicious | f | trials | minutes |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| data | shards | malicious | f | date | trials | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     )
     for s in made["settings"]:
         shards = "equal" if s["iid"] else "uneven"
-        yield f"| {s['data']} | {shards} | {s['malicious']} | {s['assumed']} | {s['trials']} | {s['minutes']} |"
+        yield f"| {s['data']} | {shards} | {s['malicious']} | {s['assumed']} | {s['date']} | {s['trials']} | {s['minutes']} |"
 
 
 # --- words and numbers ------------------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ def main() -> None:
     audits = {grid: opened(out / grid.name) for grid in begun}
     first = next(iter(Store(out / begun[0].name).trials().values()))
     made = {
-        "date": first["started"][:10],
         "seeds": audits[begun[0]].plan["seeds"],
         "versions": first["versions"],
         "settings": [setting(grid, audit) | spent(out / grid.name) for grid, audit in audits.items()],
@@ -57,9 +56,10 @@ def opened(folder: Path) -> Summary:
 
 
 def spent(folder: Path) -> dict[str, Any]:
-    """The number of trials, and the minutes they took, added up: an audit may have been stopped in between."""
-    seconds = [trial["seconds"] for trial in Store(folder).trials().values()]
-    return {"trials": len(seconds), "minutes": round(math.fsum(seconds) / 60, 1)}
+    """When it began, the number of trials, and the minutes they took, added up: an audit may have been stopped in between."""
+    trials = Store(folder).trials().values()
+    minutes = math.fsum(trial["seconds"] for trial in trials) / 60
+    return {"date": min(t["started"] for t in trials)[:10], "trials": len(trials), "minutes": round(minutes, 1)}
 
 
 def setting(grid: Grid, audit: Summary) -> dict[str, Any]:

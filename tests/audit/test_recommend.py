@@ -65,7 +65,7 @@ def grid(data: str, malicious: int, harms: dict[str, float], iid: bool = False, 
         for name, harm in harms.items()
     ]
     own = {"data": data, "agents": 11, "malicious": malicious, "assumed": malicious, "iid": iid, "partition": "some"}
-    return own | {"parameters": 2000, "defences": rows}
+    return own | {"date": "today", "parameters": 2000, "defences": rows}
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     points = [[n, d, 0.001] for n in (11, 55) for d in (10_000, 1_000_000)]
     seconds = [{"defence": {"name": "Median"}, "label": "Median", "points": points}]
-    made = {"date": "today", "seeds": [0, 1], "settings": settings, "seconds": seconds}
+    made = {"seeds": [0, 1], "settings": settings, "seconds": seconds}
     monkeypatch.setattr(module, "measured", lambda: made)
 
 

@@ -268,7 +268,7 @@ def _basis(matrix: Mapping[str, Any], settings: list[dict[str, Any]]) -> str:
     names = " and ".join(setting["data"] for setting in settings)
     return (
         f"measured on {names}: {one['malicious']} of {one['agents']} agents malicious and f = {one['assumed']}, "
-        f"{'equal' if one['iid'] else 'uneven'} shards ({one['partition']}), {len(matrix['seeds'])} seeds, {matrix['date']}"
+        f"{'equal' if one['iid'] else 'uneven'} shards ({one['partition']}), {len(matrix['seeds'])} seeds, {one['date']}"
     )
 
 
