@@ -191,6 +191,18 @@ def test_f_rows_move_the_result_by_a_bounded_amount(entry: Entry, size: float) -
         assert called(entry, updates, assuming_two(entry)).norm() <= 3 * updates[2:].norm(dim=1).max()
 
 
+@every_rule
+def test_memory_outlives_a_change_of_agents(entry: Entry) -> None:
+    plugin, state = entry.cls(), None
+    for number, (n, first) in enumerate(((9, 0), (11, 4), (7, 2), (9, 0)), start=1):
+        updates = rows(number, n)
+        updates[0] = 1e100  # stays with whoever remembers it
+        seen = dataclasses.replace(view(updates), round=number, agents=tuple(range(first, first + n)))
+        aggregate, state = plugin.step(updates, None, seen, state)
+        assert aggregate.shape == (6,)
+        assert aggregate.isfinite().all()
+
+
 # --- the decorators --------------------------------------------------------------------------------------------------
 
 
