@@ -21,6 +21,10 @@ from antivenom.federated.kernels.threads import shared
 SIZES = (1, 2, 3, 4, 5, 7, 10, 16, 33)
 
 
+def geometry(products: torch.Tensor) -> Gram:
+    return Gram(len(products) - 1, lambda: products)
+
+
 def matrix(n: int, kind: torch.dtype, d: int = 603) -> torch.Tensor:
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(n), dtype=kind)
     x[:, ::7] = x[:, ::7].round()  # with ties
@@ -58,7 +62,7 @@ def test_compiled_equals_plain(n: int, kind: torch.dtype) -> None:
     torch.testing.assert_close(kernels.mean_around_median(x, 1, some), plain.mean_around_median(x[some], 1), **same)
     centre = x.mean(dim=0)
     torch.testing.assert_close(kernels.norms_about(x, centre), plain.norms_about(x, centre), **same)
-    found, wanted = Gram(kernels.gram(x)), Gram(plain.gram(x))
+    found, wanted = geometry(kernels.gram(x)), geometry(plain.gram(x))
     torch.testing.assert_close(found.inner, wanted.inner, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found.squared_distances, wanted.squared_distances, rtol=1e-4, atol=1e-3)
 
@@ -69,7 +73,7 @@ def test_distances_survive_a_large_common_part_and_a_huge_row(module) -> None:
     x[3] = 1e15
     honest = torch.arange(8) != 3
     exact = torch.cdist(x[honest].double(), x[honest].double()) ** 2
-    found = Gram(module.gram(x)).squared_distances
+    found = geometry(module.gram(x)).squared_distances
     torch.testing.assert_close(found[honest][:, honest], exact, rtol=1e-3, atol=1e-2)
 
 
@@ -77,7 +81,35 @@ def test_rows_that_overflow_single_precision_are_multiplied_in_double() -> None:
     x = matrix(6, torch.float32)
     x[2], x[4] = 1e25, -1e25
     torch.testing.assert_close(kernels.gram(x), plain.gram(x))
-    assert Gram(kernels.gram(x)).squared_distances.isfinite().all()
+    assert geometry(kernels.gram(x)).squared_distances.isfinite().all()
+
+
+def test_means_of_the_largest_numbers_are_finite() -> None:
+    most = 3.3e38
+    x = torch.tensor([[-most], [most], [most], [most], [most]]).expand(5, 100)
+    for module in (kernels, plain):
+        for found in (module.median(x[1:]), module.trimmed_mean(x, 1), module.mean_around_median(x, 4)):
+            torch.testing.assert_close(found, x[1])
+    torch.testing.assert_close(kernels.mean_around_median(x, 4, torch.arange(1, 5)), x[1])
+
+
+@pytest.mark.parametrize("module", [kernels, plain])
+def test_norms_and_angles_of_rows_far_shorter_than_the_others(module) -> None:
+    x = matrix(7, torch.float32, 1000)
+    x[2] *= 1e-4
+    found, exact = geometry(module.gram(x)), torch.nn.functional.normalize(x.double(), dim=1)
+    torch.testing.assert_close(found.norms, x.double().norm(dim=1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.cosines, exact @ exact.T, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("module", [kernels, plain])
+def test_rows_that_pass_as_finite_have_finite_products(module) -> None:
+    x = matrix(3, torch.float64, 4)
+    x[1] = 1e154
+    assert module.finite_rows(x).tolist() == [True, False, True]
+    x[0], x[1], x[2] = 8e152, -8e152, 1e152
+    assert module.finite_rows(x).all()
+    assert geometry(module.gram(x)).inner.isfinite().all()
 
 
 def test_rows_with_nan_or_infinity_are_named() -> None:
@@ -123,7 +155,7 @@ def test_several_threads_give_what_one_gives() -> None:
         torch.set_num_threads(before)
     assert torch.equal(alone[0], together[0])
     torch.testing.assert_close(
-        Gram(alone[1]).squared_distances, Gram(together[1]).squared_distances, rtol=1e-4, atol=1e-1
+        geometry(alone[1]).squared_distances, geometry(together[1]).squared_distances, rtol=1e-4, atol=1e-1
     )
 
 

@@ -13,10 +13,12 @@ from torch import Tensor
 from antivenom.data import Dataset, Dirichlet, load
 from antivenom.errors import PluginError, ScenarioError, ThreatError
 from antivenom.federated import (
+    FLANDERS,
     AccuracyCheck,
     CenteredClipping,
     Chain,
     DeepSight,
+    FalseExamples,
     Federation,
     FLTrust,
     Krum,
@@ -94,9 +96,10 @@ class Sends:
     """An agent that sends a constant."""
 
     value: float
+    kind: torch.dtype = torch.float32
 
     def __call__(self, view: AgentView) -> Tensor:
-        return torch.full((len(view.shards), view.network.dimension), self.value)
+        return torch.full((len(view.shards), view.network.dimension), self.value, dtype=self.kind)
 
 
 def test_the_last_agents_are_malicious_and_only_when_chosen(rows: Dataset, network: Network, targets: Targets) -> None:
@@ -126,6 +129,36 @@ def test_an_agent_that_sends_nan_is_left_out_and_named(
         assert r.agents == (0, 1, 2)
         assert r.notes == (f"round {r.number}: agent 3 sent NaN or infinity and was left out",)
         assert torch.isfinite(r.end).all()
+
+
+def test_updates_of_another_precision_are_taken_in_the_models(
+    rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation = Federation(num_agents=4, rounds=2, training=QUICK)
+    double, single = (
+        play(federation, rows, network, targets, agent=Sends(0.01, kind)) for kind in (torch.float64, torch.float32)
+    )
+    assert torch.equal(double[-1].end, single[-1].end)
+    huge = play(federation, rows, network, targets, agent=Sends(1e300, torch.float64))
+    assert [len(r.notes) for r in huge] == [1, 1]
+
+
+def test_claims_beyond_single_precision_leave_finite_weights(rows: Dataset, network: Network, targets: Targets) -> None:
+    federation = Federation(num_agents=4, num_malicious=2, rounds=1, training=QUICK, weighting="examples")
+    (only,) = play(federation, rows, network, targets, agent=FalseExamples(Sends(0.01), factor=1e37))
+    assert only.weights.tolist() == pytest.approx([0, 0, 0.5, 0.5], abs=1e-6)
+    assert only.end.isfinite().all()
+
+
+def test_a_detector_that_is_left_too_few_agents_does_not_end_the_training(
+    rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation = Federation(num_agents=3, num_malicious=2, rounds=3, training=QUICK)
+    rounds = play(federation, rows, network, targets, agent=Sends(float("nan")), detector=FLANDERS(f=1, sample=20))
+    assert all(torch.equal(r.end, r.start) for r in rounds)
+    assert all("the global model stayed as it was" in r.notes[-1] for r in rounds)
+    with pytest.raises(PluginError):
+        play(federation, rows, network, targets, agent=Sends(0.0), detector=FLANDERS(f=3, sample=20))
 
 
 def test_when_everybody_sends_nan_nothing_moves(rows: Dataset, network: Network, targets: Targets) -> None:

@@ -26,6 +26,7 @@ from antivenom.federated import (
     MultiKrum,
     TrimmedMean,
     WeakDP,
+    kernels,
 )
 from antivenom.federated.distances import Gram
 
@@ -148,3 +149,24 @@ def test_a_chain_of_columns_takes_the_plain_way() -> None:
 def test_reducers_refuse_too_few_updates(link: Any) -> None:
     with pytest.raises(PluginError, match=r"n >= 2f \+ 1 updates for \w+ with f = 2, got n = 4: use f <= 1"):
         link(rows(0, 4, 3))
+
+
+@pytest.mark.parametrize("rule", [Chain((Clip(1.0), Bucketing(2)), Median()), Chain((Clip(1.0),), Mean()), CGE(f=2)])
+def test_links_that_need_no_distances_work_none_out(rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows(3, 9, 40)
+    expected = rule(x)
+
+    def refused(updates: Tensor) -> Tensor:
+        raise AssertionError("n * n * d products for nothing")
+
+    monkeypatch.setattr(kernels, "gram", refused)
+    assert torch.equal(rule(x), expected)
+
+
+@pytest.mark.parametrize("reducer", [Clip(1.0), Bucketing(2), ARC(), NNM()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_reducers_refuse_rows_that_are_not_finite(reducer: Any, dtype: torch.dtype) -> None:
+    x = rows(4, 5, 40, dtype)
+    x[3, 7] = float("nan")
+    with pytest.raises(PluginError, match="NaN or infinity in row 3"):
+        reducer(x)

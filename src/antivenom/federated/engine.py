@@ -156,7 +156,7 @@ class Federation:
                     members=tuple(a - self.num_agents + self.num_malicious for a in bad),
                     num_chosen=len(chosen),
                 )
-                sent = _checked(agent(view), len(bad), network.dimension, agent)
+                sent = _checked(agent(view), len(bad), network.dimension, agent).to(vector)
                 seen = updates if recalls else None
                 past = (*past, Participation(number, vector, sent, seen))[-remembers:]  # a bound on the memory
                 updates = torch.cat([updates, sent])
@@ -172,8 +172,10 @@ class Federation:
             view_of_server = ServerView(
                 number, vector, updates, agents, shares, network, validation, self.training, own.child("server")
             )
-            verdict, state = (None, state) if detector is None else detector(view_of_server, state)
+            verdict = None
             try:
+                if detector is not None:
+                    verdict, state = detector(view_of_server, state)
                 aggregate, memory = self._aggregate(rule, view_of_server, verdict, memory)
             except PluginError as error:
                 if finite.all():  # the scenario's own mistake; else a hostile client must not end the training
@@ -208,8 +210,9 @@ class Federation:
                     "claim one per malicious agent",
                 )
             sizes[owned.start :] = map(float, claimed)
-        shares = torch.tensor(sizes)
-        return shares / shares.sum()
+        shares = torch.tensor(sizes, dtype=torch.float64)  # claims may sum to more than single precision holds
+        shares /= shares.max().clamp(min=1)
+        return (shares / shares.sum().clamp(min=1e-300)).float()
 
     @staticmethod
     def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None, memory: Any) -> tuple[Tensor, Any]:

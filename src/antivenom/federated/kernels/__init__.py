@@ -1,8 +1,7 @@
 """The passes over an (n, d) matrix that aggregation rules are made of. Rules call these and nothing else that costs d.
 
 `plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled.
-All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own;
-but for `mix`, which follows a `gram`.
+All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def median(x: Tensor) -> Tensor:
     if not _compiled(x):
         refuse(x)
         return plain.median(x)
-    return _of_order(x, (len(x) - 1) // 2, len(x) // 2)
+    return _of_order(x, (len(x) - 1) // 2)
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
@@ -36,15 +35,16 @@ def trimmed_mean(x: Tensor, f: int) -> Tensor:
     if not _compiled(x):
         refuse(x)
         return plain.trimmed_mean(x, f)
-    return _of_order(x, f, len(x) - f - 1)
+    return _of_order(x, f)
 
 
-def _of_order(x: Tensor, first: int, last: int) -> Tensor:
+def _of_order(x: Tensor, f: int) -> Tensor:
     from antivenom.federated.kernels import orders
 
-    means, finite = orders.means(_array(x), first, last)
-    if not finite:
+    means, finite = orders.means(_array(x), f, len(x) - f - 1)
+    if not finite:  # or a sum overflows
         refuse(x)
+        return plain.trimmed_mean(x, f)
     return torch.from_numpy(means)
 
 
@@ -57,8 +57,10 @@ def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tens
     from antivenom.federated.kernels import orders
 
     means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
-    if not finite:
-        refuse(x if rows is None else x[rows])
+    if not finite:  # or a sum overflows
+        taken = x if rows is None else x[rows]
+        refuse(taken)
+        return plain.mean_around_median(taken, keep)
     return torch.from_numpy(means)
 
 
@@ -112,15 +114,20 @@ def combine(c: Tensor, x: Tensor) -> Tensor:
 def mix(c: Tensor, x: Tensor) -> Tensor:
     """(m, d) c @ x for coefficients (m, n) and rows (n, d), in the type of the rows."""
     if not _compiled(x) or not len(c):
-        return c.to(x) @ x
-    from antivenom.federated.kernels import mixing
+        mixed = c.to(x) @ x
+        finite = bool(mixed.isfinite().all())
+    else:
+        from antivenom.federated.kernels import mixing
 
-    values, _ = mixing.mix(_array(c), _array(x))
-    return torch.from_numpy(values)
+        values, finite = mixing.mix(_array(c), _array(x))
+        mixed = torch.from_numpy(values)
+    if not finite:  # or a sum overflows
+        refuse(x)
+    return mixed
 
 
 def finite_rows(x: Tensor) -> Tensor:
-    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
+    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm near 1e153, whose square overflows double precision."""
     if not _compiled(x):
         return plain.finite_rows(x)
     from antivenom.federated.kernels import rows

@@ -62,7 +62,8 @@ def _by_network(x: np.ndarray, rows: np.ndarray, kernel: Kernel) -> tuple[np.nda
 def _mean(kind: str, n: int, first: int, last: int) -> Kernel:
     code = Columns(kind)
     values, total = _sorted(code, n, first, last)
-    return code.kernel(code.divide(code.sum(values), len(values)), total)
+    mean = code.divide(code.sum(values), len(values))
+    return code.kernel(mean, code.add(total, mean))
 
 
 @lru_cache(maxsize=256)
@@ -77,7 +78,8 @@ def _mean_around_median(kind: str, n: int, keep: int) -> Kernel:
     ]
     first = code.first_least(reaches)
     inside = [code.within(value, k, first, keep) for k, value in enumerate(values)]
-    return code.kernel(code.divide(code.sum(inside), keep), total)
+    mean = code.divide(code.sum(inside), keep)
+    return code.kernel(mean, code.sum([total, middle, mean]))
 
 
 def _sorted(code: Columns, n: int, first: int, last: int) -> tuple[list[str], str]:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MARGIN = 64  # by which squared norms stay below the largest number, for distances and inner products to do so, too
 _BLOCK = 1 << 16  # columns at a time: the double-precision copy stays in cache
 
 
 def finite_rows(x: Tensor) -> Tensor:
-    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm whose square overflows double precision."""
+    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm near 1e153, whose square overflows double precision."""
     squares = x.new_zeros(len(x), dtype=torch.float64)
     for block in x.split(_BLOCK, dim=1):
         squares += block.double().square().sum(dim=1)
-    return squares.isfinite()
+    return (MARGIN * squares).isfinite()
 
 
 def median(x: Tensor) -> Tensor:
     """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
     n = len(x)
-    ordered = x.sort(dim=0).values
-    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    return _mean(x.sort(dim=0).values[[(n - 1) // 2, n // 2]])
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
     """(d,) mean of each coordinate of (n, d) without its f lowest and its f highest values; n > 2f."""
-    return x.sort(dim=0).values[f : len(x) - f].mean(dim=0)
+    return _mean(x.sort(dim=0).values[f : len(x) - f])
+
+
+def _mean(values: Tensor) -> Tensor:
+    """(d,) mean of (k, d), finite even where their sum is not."""
+    mean = values.mean(dim=0)
+    return mean if mean.isfinite().all() else (values / len(values)).sum(dim=0)
 
 
 def mean_around_median(x: Tensor, keep: int) -> Tensor:
@@ -36,13 +42,11 @@ def mean_around_median(x: Tensor, keep: int) -> Tensor:
 def nearest(ordered: Tensor, keep: int) -> Tensor:
     """The same of (n, d) values in order: the nearest are neighbours; of all windows of that length, the one that reaches least far."""
     n = len(ordered)
-    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    middle = _mean(ordered[[(n - 1) // 2, n // 2]])
     reach = torch.maximum(middle - ordered[: n - keep + 1], ordered[keep - 1 :] - middle)  # (windows, d)
     first = reach.argmin(dim=0)
-    total = torch.zeros_like(middle)
-    for k in range(keep):  # summed anew: differences of running sums would lose small values beside huge ones
-        total += ordered.gather(0, (first + k)[None])[0]
-    return total / keep
+    inside = first + torch.arange(keep, device=first.device)[:, None]
+    return _mean(ordered.gather(0, inside))  # differences of running sums would lose small values beside huge ones
 
 
 def gram(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from antivenom.compiled import EXACT, compiled
+from antivenom.federated.kernels.plain import MARGIN
 from antivenom.federated.kernels.threads import shared
 
 _STRETCH = 4096  # columns of a row read at a time: from shorter pieces, memory is slow
@@ -19,7 +20,7 @@ _LEAST = 512  # columns multiplied at a time
 
 @compiled(fastmath=EXACT)
 def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cover - compiled
-    """For each row a number that is finite if its columns are: of single precision 0, of double the sum of squares."""
+    """For each row a number that is finite if its columns are: of single precision 0, of double its squares with a margin."""
     single = x.itemsize == 4
     for k in range(x.shape[0]):
         row = x[k, begin:end]
@@ -30,7 +31,7 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
         else:
             for t in range(row.size):
                 total += row[t] * row[t]
-        sizes[k] = total
+        sizes[k] = MARGIN * total
 
 
 @compiled(fastmath=EXACT)
@@ -105,13 +106,15 @@ def _centred(x: Any, centre: Any, begin: int, width: int, block: Any) -> None:  
 
 
 @compiled()
-def _grams(x: Any, begin: int, end: int, total: Any) -> None:  # pragma: no cover - compiled
+def _grams(x: Any, begin: int, end: int, total: Any, norms: Any) -> None:  # pragma: no cover - compiled
+    """Add the products about a shift, and the squared norms of the rows about the origin."""
     n, padded = x.shape[0], total.shape[0]
     block = np.zeros((padded, min(_STRETCH, max(_LEAST, _BLOCK // padded))), x.dtype)
     squares = np.empty(n, x.dtype)
     while begin < end:
         stop = min(begin + _STRETCH, end)
         _squares(x, begin, stop, squares)
+        norms += squares
         centre = x[np.argsort(squares)[(n - 1) // 2]]
         while begin < stop:
             width = min(block.shape[1], stop - begin)
@@ -124,16 +127,21 @@ def gram(x: np.ndarray) -> np.ndarray:
     """(n + 1, n + 1) inner products of the rows and the origin about a shift, the row of median norm in each stretch.
 
     Sums within a block are in the rows' own precision (relative error about 1e-7 in float32), those over blocks in double.
+    Products with the origin are those that give back norms taken before the shift, of which short rows would keep nothing.
     """
-    n = len(x) + 1
-    padded = (n + 2) // 3 * 3
+    n = len(x)
+    padded = (n + 3) // 3 * 3
 
-    def work(begin: int, end: int) -> np.ndarray:
-        total = np.zeros((padded, padded))
-        _grams(x, begin, end, total)
-        return total
+    def work(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        total, norms = np.zeros((padded, padded)), np.zeros(n)
+        _grams(x, begin, end, total, norms)
+        return total, norms
 
-    lower: np.ndarray = np.tril(sum(shared(x, work))[:n, :n])
+    parts = shared(x, work)
+    lower: np.ndarray = np.tril(sum(total for total, _ in parts)[: n + 1, : n + 1])
+    norms = sum(squares for _, squares in parts)
+    with np.errstate(invalid="ignore"):  # where single precision overflows
+        lower[n, :n] = (lower.diagonal()[:n] + lower[n, n] - norms) / 2
     return np.asarray(lower + np.tril(lower, -1).T)
 
 
