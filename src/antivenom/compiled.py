@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -11,12 +12,22 @@ EXACT = {"reassoc", "nsz", "contract", "arcp"}  # everything of fast arithmetic 
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, with a cache on disk or, where no folder can be written, without."""
+    """`numba.njit`, with a cache on disk or, where no folder can be written or the disk is full, without."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
+            dispatcher = numba.njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:
             return numba.njit(nogil=True, **options)(function)
+        dispatcher._cache.save_overload = _if_there_is_room(dispatcher._cache.save_overload)
+        return dispatcher
 
     return decorate
+
+
+def _if_there_is_room(save: Callable[..., None]) -> Callable[..., None]:
+    def attempt(*compiled: Any) -> None:
+        with suppress(OSError):
+            save(*compiled)
+
+    return attempt
