@@ -1,9 +1,8 @@
 """The same vectors through our rules and the peers': do they agree, and where not, is the difference the one we know?
 
-    python benchmarks/rules/agreement.py --byzfl ~/byzfl/bin/python --byzpy ~/byzpy/bin/python --flwr ... --krum ...
+    python benchmarks/rules/agreement.py [--environments FOLDER]
 
-Each peer needs an environment of its own with the package from PyPI (`pip install byzfl`, ...); those not named are left
-out. Nine matrices of double precision, f = 2: clean and with two outliers, 11 and 12 rows. A peer whose definition
+Each peer has an environment of its own with the package from PyPI, in FOLDER (kept) or a temporary folder. Nine matrices of double precision, f = 2: clean and with two outliers, 11 and 12 rows. A peer whose definition
 differs from the paper's is compared with our rule changed by exactly that difference, so "as known" is checked as well.
 Exit status 1 if anything else differs.
 """
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from environments import environments
 
 from antivenom.federated import (
     ARC,
@@ -195,12 +195,17 @@ def difference(theirs: np.ndarray, ours: Any) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    for peer in PEERS:
-        parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"interpreter of an environment with {peer}")
-    interpreters = {peer: python for peer, python in vars(parser.parse_args()).items() if python}
+    parser.add_argument("--environments", type=Path, help="where the peers' environments are, or are made and kept")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        return 1 if compared(environments(given.environments or Path(temporary), PEERS)) else 0
+
+
+def compared(pythons: dict[str, str]) -> int:
+    """Print the table; how many rules differ in a way that is not known."""
     cases, unexpected = vectors(), 0
     print("| peer | rule | agree in | largest difference | verdict |\n| --- | --- | --- | --- | --- |")
-    for peer, python in interpreters.items():
+    for peer, python in pythons.items():
         found = asked(peer, python, cases)
         for rule, (ours, near, known) in TABLE[peer].items():
             others = {case: found[f"{rule}, again|{case}"] if ours is None else ours(x) for case, x in cases.items()}
@@ -210,7 +215,7 @@ def main() -> int:
             unexpected += not fine
             verdict = (f"as known: {known}" if known else "same") if fine else "DIFFERS"
             print(f"| {peer} {found['version']} | {rule} | {agree} of {len(cases)} | {max(apart):.1e} | {verdict} |")
-    return 1 if unexpected else 0
+    return unexpected
 
 
 if __name__ == "__main__":
