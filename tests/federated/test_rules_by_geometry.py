@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import MeanShift, estimate_bandwidth
 from torch import Tensor
 
 from antivenom.errors import PluginError
@@ -24,6 +25,7 @@ from antivenom.federated import (
     kernels,
 )
 from antivenom.federated.aggregators import subsets
+from antivenom.federated.aggregators.signs import mean_shift
 from antivenom.federated.distances import Gram
 
 FOUR = [[1.0, 2.0, 3.0], [-1.0, 4.0, -1.0], [2.0, 2.0, 3.0], [3.0, 1.0, 3.0]]
@@ -192,3 +194,18 @@ def test_centred_clipping_by_hand() -> None:
     )
     torch.testing.assert_close(CenteredClipping(tau=1.0, steps=2)(x), second)
     assert CenteredClipping(tau=100.0)(FOUR).tolist() == pytest.approx([1.25, 2.25, 2.0])
+
+
+def test_mean_shift_finds_the_clusters_that_scikit_learn_finds() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        points = rng.normal(0.4, 0.02, (int(rng.integers(4, 30)), 3))
+        points[: len(points) // 3] += rng.choice([0.01, 0.1, 1.0])
+        width = estimate_bandwidth(points, quantile=0.7)
+        labels, others = mean_shift(points, width), MeanShift(bandwidth=width).fit_predict(points)
+        assert np.array_equal(labels[:, None] == labels, others[:, None] == others)
+
+
+def test_mean_shift_reaches_a_point_at_exactly_its_width() -> None:
+    points = np.array([[0.1], [0.3], [0.7]])
+    assert mean_shift(points, abs(0.3 - 0.1)).tolist() == [0, 0, 1]
