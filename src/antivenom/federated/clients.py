@@ -20,7 +20,7 @@ from antivenom.lockstep import jointly
 from antivenom.models.dense import plan_of, train_dense
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
-from antivenom.models.training import Training, train, train_apart
+from antivenom.models.training import Training, train
 from antivenom.rng import Streams
 
 
@@ -48,6 +48,11 @@ class Client:
 
     def __len__(self) -> int:
         return len(self.y if self.rows is None else self.rows)
+
+    @property
+    def places(self) -> Tensor:
+        """(m,) numbers of its own rows, counted out where these are all."""
+        return torch.arange(len(self.y), device=self.y.device) if self.rows is None else self.rows
 
     @property
     def shard(self) -> tuple[Tensor, Tensor]:
@@ -144,10 +149,10 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     def end(place: int) -> None:
         c = clients[place]
         if plan is None:
-            ends[place] = train_apart(c.network, c.start, *c.shard, c.training, c.streams)[0]
+            ends[place] = train(c.network, c.start, *c.shard, c.training, c.streams, apart=True)[0]
         else:
-            rows = torch.arange(len(c.y)) if c.rows is None else c.rows
-            ends[place] = train_dense(plan, c.start, c.x.flatten(1).contiguous(), c.y, rows, c.training, c.streams)
+            inputs = c.x.flatten(1).contiguous()
+            ends[place] = train_dense(plan, c.start, inputs, c.y, c.places, c.training, c.streams)
 
     _on_each_core(end, range(len(clients)))
     return ends

@@ -69,16 +69,12 @@ def _pool(clients: Sequence[Client]) -> tuple[Tensor, Tensor, Tensor]:
     """Rows x and y of everybody, and which of them are the first client's, the second's and so on: nothing is copied
     for clients who share their x and y."""
     pools = [list(group) for _, group in itertools.groupby(clients, lambda client: (id(client.x), id(client.y)))]
-    places = [torch.cat([_places(client) for client in pool]) for pool in pools]
+    places = [torch.cat([client.places for client in pool]) for pool in pools]
     if len(pools) == 1:
         return clients[0].x, clients[0].y, places[0]
     x = torch.cat([pool[0].x[own] for pool, own in zip(pools, places, strict=True)])
     y = torch.cat([pool[0].y[own] for pool, own in zip(pools, places, strict=True)])
     return x, y, torch.arange(len(y), device=y.device)
-
-
-def _places(client: Client) -> Tensor:
-    return torch.arange(len(client.y), device=client.y.device) if client.rows is None else client.rows
 
 
 def _batches(clients: Sequence[Client]) -> tuple[np.ndarray, np.ndarray]:

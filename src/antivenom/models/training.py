@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,34 +101,16 @@ def train(
     loss: Loss = cross_entropy,
     buffers: Buffers | None = None,
     penalty: Callable[[Tensor], Tensor] | None = None,
+    apart: bool = False,
 ) -> tuple[Tensor, Buffers]:
     """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), and the buffers.
 
     `penalty` (d,) -> () is added to the loss of every batch.
 
     Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
-    are given a seeded one for the time of the call.
+    are given a seeded one for the time of the call. `apart` leaves that one alone: for layers that draw nothing from it,
+    so that threads may train side by side.
     """
-    on_gpu = start.device.type == "cuda"
-    with torch.random.fork_rng(devices=[start.device] if on_gpu else []):
-        torch.default_generator.manual_seed(streams.child("global").key)
-        if on_gpu:
-            torch.cuda.manual_seed(streams.child("global").key)
-        return train_apart(network, start, x, y, training, streams, loss, buffers, penalty)
-
-
-def train_apart(
-    network: Network,
-    start: Tensor,
-    x: Tensor,
-    y: Tensor,
-    training: Training,
-    streams: Streams,
-    loss: Loss = cross_entropy,
-    buffers: Buffers | None = None,
-    penalty: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Buffers]:
-    """As `train`, for layers that draw nothing from torch's global generator: threads may then run it side by side."""
     state = {name: b.clone() for name, b in (network.buffers if buffers is None else buffers).items()}
     step = network.training_forward(streams.torch("dropout", device=start.device), state)
     vector = start.detach().clone().requires_grad_()
@@ -138,11 +120,23 @@ def train_apart(
         with training.products(start.device):
             return step(vector, inputs).to(start.dtype)
 
-    for rows in training.batches(len(y), streams.numpy("order")):
-        batch = torch.as_tensor(rows, device=start.device)
-        value = loss(forward, x[batch], y[batch])
-        if penalty is not None:
-            value = value + penalty(vector)
-        (vector.grad,) = torch.autograd.grad(value, vector)
-        optimizer.step()
+    with nullcontext() if apart else _seeded(streams.child("global").key, start.device):
+        for rows in training.batches(len(y), streams.numpy("order")):
+            batch = torch.as_tensor(rows, device=start.device)
+            value = loss(forward, x[batch], y[batch])
+            if penalty is not None:
+                value = value + penalty(vector)
+            (vector.grad,) = torch.autograd.grad(value, vector)
+            optimizer.step()
     return vector.detach(), state
+
+
+@contextmanager
+def _seeded(key: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators start from the key, and are as they were afterwards."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(key)
+        if on_gpu:
+            torch.cuda.manual_seed(key)
+        yield
