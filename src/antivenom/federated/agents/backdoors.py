@@ -10,8 +10,8 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored
-from antivenom.federated.agents.objectives import client_of, each_member
-from antivenom.federated.clients import Client, trained
+from antivenom.federated.agents.objectives import client_of, each_client, each_member
+from antivenom.federated.clients import Client
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal
@@ -46,7 +46,7 @@ class ClientBadNets:
             order = torch.as_tensor(streams.numpy("shuffle").permutation(len(labels)), device=x.device)
             return client_of(view, rows[order], labels[order], streams.child("honest"))
 
-        return trained([client(member) for member in range(len(view.shards))]) - view.start
+        return each_client(view, client)
 
 
 @agent(goal=GOALS, cite="Bagdasaryan et al. 2020, arXiv:1807.00459")

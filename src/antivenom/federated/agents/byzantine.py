@@ -9,8 +9,8 @@ from torch import Tensor
 
 from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import alike, benign
-from antivenom.federated.agents.objectives import all_honest, client_of, each_member, honest
-from antivenom.federated.clients import trained
+from antivenom.federated.agents.objectives import all_honest, client_of, each_client, each_member, honest
+from antivenom.federated.clients import Client
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal, Knowledge
@@ -89,13 +89,12 @@ class LabelFlip:
             raise PluginError("source and target of LabelFlip together", "one of them", "give both or none")
 
     def __call__(self, view: AgentView) -> Tensor:
-        clients = [
-            client_of(
-                view, x, self.flipped(y, view.network.num_classes), view.streams.child("member", member, "honest")
-            )
-            for member, (x, y) in enumerate(view.shards)
-        ]
-        return trained(clients) - view.start
+        def client(member: int) -> Client:
+            x, y = view.shards[member]
+            streams = view.streams.child("member", member, "honest")
+            return client_of(view, x, self.flipped(y, view.network.num_classes), streams)
+
+        return each_client(view, client)
 
     def flipped(self, y: Tensor, num_classes: int) -> Tensor:
         """(m,) wrong labels for y (m,)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from antivenom.federated.agents.objectives import client_of
-from antivenom.federated.clients import Client, trained
+from antivenom.federated.agents.objectives import client_of, each_client
+from antivenom.federated.clients import Client
 from antivenom.protocols import AgentView
 from antivenom.registry import agent
 from antivenom.threat import Access, Goal
@@ -42,4 +42,4 @@ class DirtyLabel:
             order = torch.as_tensor(streams.numpy("shuffle").permutation(len(labels)), device=x.device)
             return client_of(view, rows[order], labels[order], streams.child("honest"))
 
-        return trained([client(member) for member in range(len(view.shards))]) - view.start
+        return each_client(view, client)

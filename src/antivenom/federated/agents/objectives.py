@@ -58,6 +58,11 @@ def each_member(view: AgentView, strategy: Callable[[int], Tensor]) -> Tensor:
     return torch.stack([strategy(member) for member in range(len(view.shards))])
 
 
+def each_client(view: AgentView, client: Callable[[int], Client]) -> Tensor:
+    """(k, d) the updates of what every malicious agent of the round trains as, all trained at once."""
+    return trained([client(member) for member in range(len(view.shards))]) - view.start
+
+
 def honest(view: AgentView, member: int, epochs: int | None = None) -> Tensor:
     """(d,) the update of an honest agent with that member's shard."""
     training = view.training if epochs is None else dataclasses.replace(view.training, epochs=epochs)
@@ -67,7 +72,7 @@ def honest(view: AgentView, member: int, epochs: int | None = None) -> Tensor:
 
 def all_honest(view: AgentView) -> Tensor:
     """(k, d) the updates of honest agents with the members' shards."""
-    return trained([_honest_client(view, member) for member in range(len(view.shards))]) - view.start
+    return each_client(view, lambda member: _honest_client(view, member))
 
 
 def _honest_client(view: AgentView, member: int) -> Client:
