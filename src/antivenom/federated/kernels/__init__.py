@@ -24,44 +24,32 @@ def _array(x: Tensor) -> np.ndarray:
 
 def median(x: Tensor) -> Tensor:
     """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
-    if not _compiled(x):
-        refuse(x)
-        return plain.median(x)
-    return _of_order(x, (len(x) - 1) // 2)
+    return trimmed_mean(x, (len(x) - 1) // 2)
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
     """(d,) mean of what is left of each column without its f lowest and f highest values."""
-    if not _compiled(x):
-        refuse(x)
-        return plain.trimmed_mean(x, f)
-    return _of_order(x, f)
+    if _compiled(x):
+        from antivenom.federated.kernels import orders
 
-
-def _of_order(x: Tensor, f: int) -> Tensor:
-    from antivenom.federated.kernels import orders
-
-    means, finite = orders.means(_array(x), f, len(x) - f - 1)
-    if not finite:  # or a sum overflows
-        refuse(x)
-        return plain.trimmed_mean(x, f)
-    return torch.from_numpy(means)
+        means, finite = orders.means(_array(x), f, len(x) - f - 1)
+        if finite:
+            return torch.from_numpy(means)
+    refuse(x)
+    return plain.trimmed_mean(x, f)  # of the largest numbers, sums overflow
 
 
 def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tensor:
     """(d,) mean of the `keep` values of each column nearest its median; the lower ones on a tie. Of all rows or of these."""
-    if not _compiled(x):
-        taken = x if rows is None else x[rows]
-        refuse(taken)
-        return plain.mean_around_median(taken, keep)
-    from antivenom.federated.kernels import orders
+    if _compiled(x):
+        from antivenom.federated.kernels import orders
 
-    means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
-    if not finite:  # or a sum overflows
-        taken = x if rows is None else x[rows]
-        refuse(taken)
-        return plain.mean_around_median(taken, keep)
-    return torch.from_numpy(means)
+        means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
+        if finite:
+            return torch.from_numpy(means)
+    taken = x if rows is None else x[rows]
+    refuse(taken)
+    return plain.mean_around_median(taken, keep)
 
 
 def gram(x: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ A network sorts many columns at once with nothing but minima and maxima, which i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -41,7 +40,6 @@ def batcher(n: int) -> list[tuple[int, int]]:
     return [(place[i], place[j]) for i, j in pairs]
 
 
-@lru_cache(maxsize=256)
 def selection(n: int, first: int, last: int) -> tuple[tuple[int, int, int], ...]:
     """Comparisons (i, j, used) after which rows `first` to `last` hold what sorting would put there.
 
