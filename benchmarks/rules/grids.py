@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from speed import write_section
+from processes import write_section
 
 from antivenom.audit.execute import runner, serial, together
 from antivenom.audit.plan import plan_of

@@ -87,10 +87,10 @@ class SignGuard:
         columns = torch.randperm(d, generator=generator)[: max(int(self.share * d), 1)].to(updates.device)
         signs = updates[:, columns].sign()
         shares = torch.stack([(signs == s).double().mean(dim=1) for s in (1, 0, -1)], dim=1).cpu().numpy()
-        apart = np.sort(cdist(shares, shares))
-        width = apart[
-            :, min(max(n // 2 - 1, 1), n - 1)
-        ].mean()  # how far the nearest half is, and another client at least
+        reached = min(
+            max(n // 2 - 1, 1), n - 1
+        )  # of the others by distance, itself first: the nearest half, one at least
+        width = np.sort(cdist(shares, shares))[:, reached].mean()
         if width < 1e-12:  # at least half of them are equal, and they are the cluster
             return np.asarray(np.abs(shares - np.median(shares, axis=0)).max(axis=1) < 1e-9)
         return largest(mean_shift(shares, width))
@@ -100,7 +100,7 @@ def mean_shift(points: np.ndarray, width: float) -> np.ndarray:
     """(n,) the cluster of each of (n, k) points: every point climbs to the mean of those within `width`, until it stays.
 
     Peaks within `width` of one with more points around it are that one; a point belongs to the nearest peak that is left.
-    All points climb at once, which takes a hundredth of the time that scikit-learn's MeanShift does for as few.
+    All points climb at once: of eleven, SignGuard takes a tenth of the time that it took with scikit-learn's MeanShift.
 
     Reference: Comaniciu and Meer 2002, IEEE PAMI 24(5), with a flat kernel.
     """
@@ -108,9 +108,9 @@ def mean_shift(points: np.ndarray, width: float) -> np.ndarray:
     peaks, moving = points.copy(), np.ones(len(points), dtype=bool)
     near = np.zeros(len(points))
     for _ in range(301):
-        within = cdist(peaks[moving], points) <= width
-        near[moving] = within.sum(axis=1)
-        means = within @ points / near[moving, None]
+        inside = cdist(peaks[moving], points) <= width
+        near[moving] = inside.sum(axis=1)
+        means = inside @ points / near[moving, None]
         moved = np.linalg.norm(means - peaks[moving], axis=1)
         peaks[moving] = means
         moving[moving] = moved > 1e-3 * width
