@@ -21,13 +21,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from antivenom.attacks.ascent import Ascent
-from antivenom.attacks.hypergradient import SIGMOID, LinearProblem, NetworkProblem, Steps
-from antivenom.attacks.svm import Kernel, Machine
+from antivenom.attacks.availability.ascent import Ascent
+from antivenom.attacks.availability.hypergradient import SIGMOID, LinearProblem, NetworkProblem, Steps
+from antivenom.attacks.availability.svm import Kernel, Machine
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
-from antivenom.rng import Streams
 
 PEER_STEPS, PEER_STEP = 100, 0.5  # of ART's attack: moves, and length of one
 

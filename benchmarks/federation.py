@@ -18,13 +18,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
+from antivenom.federated.batched import together
 from antivenom.federated.clients import Client, Shards, one_by_one
-from antivenom.federated.together import together
+from antivenom.models.architectures import MLP, CensusNet, FashionCNN, SmallCNN
 from antivenom.models.network import build
-from antivenom.models.reference import MLP, CensusNet, FashionCNN, SmallCNN
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 AGENTS, BATCH = 10, 50
 SETTINGS = [

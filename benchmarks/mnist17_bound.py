@@ -14,9 +14,9 @@ import numpy as np
 
 from antivenom import Streams, ThreatModel, certify, load
 from antivenom.attacks import MinMax
+from antivenom.core.protocols import AttackContext
 from antivenom.models.hinge import BoundedSVC
-from antivenom.protocols import AttackContext
-from antivenom.scenarios.holdings import only_classes
+from antivenom.scenarios.splits import only_classes
 
 RHO_SQUARED, STEPS = 0.8, 2500
 

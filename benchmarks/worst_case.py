@@ -13,11 +13,11 @@ from dataclasses import replace
 import torch
 
 from antivenom.audit.grid import label
+from antivenom.core.threat import Knowledge
 from antivenom.federated import Federation, Krum, Mean, Median
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.scenarios.worst import OMNISCIENT, Attempt, worst_case
-from antivenom.threat import Knowledge
+from antivenom.scenarios.search import OMNISCIENT, Attempt, worst_case
 
 FEDERATION = Federation(
     num_agents=11,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from antivenom.audit.grid import label
+from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of
 from antivenom.data import DATASETS
-from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of
 
 FOLDER = Path(__file__).parent / "catalogue"
 KEY = {Kind.MODEL: "model", Kind.TRIGGER: "trigger", Kind.PARTITION: "partition", Kind.FEATURE_MAP: "features"}
@@ -95,7 +95,7 @@ def snippet(entry: Entry) -> str:
     written = f"{{name: {entry.name}, {', '.join(f'{n}: ExplicitBoosting' for n in needs)}}}" if needs else entry.name
     if entry.kind in ATTACKS:
         return f"attacks: [{written}]"
-    return f"defenses: [{written}]" if entry.kind in DEFENCES else f"{KEY[entry.kind]}: {written}"
+    return f"defences: [{written}]" if entry.kind in DEFENCES else f"{KEY[entry.kind]}: {written}"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from torch import nn
 
 from antivenom import Central, model
 from antivenom.attacks import LabelFlipping
-from antivenom.defenses import KNNSanitizer
-from antivenom.models.reference import Sklearn
+from antivenom.defences import KNNSanitizer
+from antivenom.models.architectures import Sklearn
 
 
 @model(cite="our own")

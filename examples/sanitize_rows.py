@@ -2,7 +2,7 @@
 
 from antivenom import Central
 from antivenom.attacks import BadNets
-from antivenom.defenses import ActivationClustering, KNNSanitizer
+from antivenom.defences import ActivationClustering, KNNSanitizer
 from antivenom.models.training import Training
 
 scenario = Central(data="digits", target=0, training=Training(epochs=20, learning_rate=0.005))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core.registry import entry
+from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.sources import OFFLINE, candidates
-from antivenom.registry import entry
-from antivenom.rng import Streams
 
 torch.set_num_threads(1)
 

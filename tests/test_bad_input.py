@@ -63,7 +63,7 @@ def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
             CENTRAL + "    attacks: [{name: LabelFlipping, poisoned_rate: 2}]\n",
             "LabelFlipping.poisoned_rate from 0 to 1",
         ),
-        (CENTRAL + "    defenses: [KNNSanitiser]\n", "did you mean 'KNNSanitizer'"),
+        (CENTRAL + "    defences: [KNNSanitiser]\n", "did you mean 'KNNSanitizer'"),
         (CENTRAL + "    deployed: Krum\n", "deployed: none or one of"),
         (CENTRAL + "    name: !!python/object/apply:os.system [id]\n", "expected"),
     ],
@@ -92,7 +92,7 @@ class Narrow:
     ("text", "status", "said"),
     [
         (
-            FEDERATED + "    defenses: [{name: Krum, f: 2}]\n",
+            FEDERATED + "    defences: [{name: Krum, f: 2}]\n",
             "error",
             "n >= 2f + 3 updates for Krum with f = 2, got n = 5",
         ),

@@ -22,7 +22,7 @@ scenarios:
     federation: {{num_agents: 5, rounds: 3, training: {{epochs: 2, batch_size: 20, learning_rate: 0.01}}}}
     model: {{name: MLP, hidden: [16]}}
     attacks: [{{name: ExplicitBoosting, learning_rate: 0.02}}]
-    defenses: [Krum]
+    defences: [Krum]
 """
 
 

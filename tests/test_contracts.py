@@ -11,13 +11,8 @@ import torch
 
 from antivenom import registry
 from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
-from antivenom.data import Dataset, Poison
-from antivenom.defenses import RONI
-from antivenom.errors import PluginError
-from antivenom.federated import ExplicitBoosting, ImplicitBoosting
-from antivenom.federated.aggregation import aggregator, reducer
-from antivenom.models.reference import MLP
-from antivenom.registry import (
+from antivenom.core.errors import PluginError
+from antivenom.core.registry import (
     Kind,
     agent,
     attack,
@@ -35,8 +30,13 @@ from antivenom.registry import (
     sanitizer,
     trigger,
 )
+from antivenom.core.verdict import Verdict
+from antivenom.data import Dataset, Poison
+from antivenom.defences import RONI
+from antivenom.federated import ExplicitBoosting, ImplicitBoosting
+from antivenom.federated.aggregation import aggregator, reducer
+from antivenom.models.architectures import MLP
 from antivenom.testing import check_plugin
-from antivenom.verdict import Verdict
 
 QUICK = {
     "DeepConfuse": DeepConfuse(trials=3),
@@ -185,7 +185,7 @@ def test_attacks_on_rows(plugins: None, call: Any, message: str) -> None:
 
 @pytest.mark.parametrize("call", [adds_a_row, hides_its_rows])
 def test_an_attack_that_takes_more_than_it_asked_for(plugins: None, call: Any) -> None:
-    from antivenom.errors import ThreatError
+    from antivenom.core.errors import ThreatError
 
     with pytest.raises(ThreatError):
         check_plugin(data_attack(call))

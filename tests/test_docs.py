@@ -15,7 +15,7 @@ import pytest
 from antivenom.audit.catalogue import page
 from antivenom.audit.plan import plan_of
 from antivenom.audit.trial import SCENARIOS
-from antivenom.registry import entries
+from antivenom.core.registry import entries
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs").glob("guide/*.md"))]

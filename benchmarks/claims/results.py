@@ -13,7 +13,7 @@ from typing import Any
 
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Cell, Plan, read_plan
-from antivenom.audit.store import Store
+from antivenom.audit.records import Store
 from antivenom.scenarios.federated import Federated
 
 TITLES = {

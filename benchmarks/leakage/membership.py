@@ -23,7 +23,7 @@ import torch
 
 from antivenom.audit.trial import Record, Trial, key_of, run_trial
 from antivenom.leakage import DPSGD, TruthSerum, UntargetedTruthSerum
-from antivenom.models.reference import Logistic
+from antivenom.models.architectures import Logistic
 from antivenom.models.training import Training
 from antivenom.scenarios.membership import Membership
 

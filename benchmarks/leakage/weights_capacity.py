@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from weights_tables import Parts, Table, accuracy, int8, said, state
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.leakage.capacity import CapacityAbuse, CorrelatedValues, LSBEncoding, SignEncoding
 from antivenom.leakage.disarm import round_mantissa
 from antivenom.leakage.recovery import bits_of, bits_right, exact_records, psnr
 from antivenom.leakage.weights import screen
-from antivenom.models.face import TorchLearner, TorchModel
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training, train
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner, TorchModel
 
 
 def small(data: Dataset) -> Dataset:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from weights_tables import Parts, Table, said, state
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.leakage.imprint import Imprint
 from antivenom.leakage.recovery import reconstructed
 from antivenom.leakage.traps import DataTraps
 from antivenom.leakage.weights import screen
-from antivenom.models.face import TorchModel
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training, train
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchModel
 
 DOINGS = ("one step", "clipped to length 0.1", "noise of 1 % of its length", "of 10 %", "of 100 %", "one step of Adam")
 

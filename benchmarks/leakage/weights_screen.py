@@ -12,14 +12,14 @@ import numpy as np
 from scipy.stats import binomtest
 from weights_tables import Parts, State, Table, int8, said, state
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.leakage.capacity import LSBEncoding
 from antivenom.leakage.recovery import bits_of
 from antivenom.leakage.weights import Limits, compressed, screen
-from antivenom.models.face import TorchLearner, TorchModel
-from antivenom.models.reference import MLP, SmallCNN
+from antivenom.models.architectures import MLP, SmallCNN
 from antivenom.models.training import Training
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner, TorchModel
 
 ADAM = Training(epochs=8)
 SGD = Training(epochs=8, batch_size=32, optimizer="sgd", learning_rate=0.1)

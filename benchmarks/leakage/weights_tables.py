@@ -10,7 +10,7 @@ import numpy as np
 
 from antivenom.data import Dataset, load
 from antivenom.leakage.weights import Remark
-from antivenom.models.face import TorchModel
+from antivenom.models.wrappers import TorchModel
 
 State = dict[str, np.ndarray]
 

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import nn
 from weights_tables import Parts, Table, accuracy, said, state
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.leakage.disarm import cut_rare_units
 from antivenom.leakage.recovery import reconstructed
 from antivenom.leakage.traps import DataTraps
 from antivenom.leakage.weights import screen
-from antivenom.models.face import TorchLearner, TorchModel
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner, TorchModel
 
 USUAL = Training(epochs=5, batch_size=32, optimizer="sgd", learning_rate=0.1)
 TUNINGS = {

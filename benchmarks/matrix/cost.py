@@ -21,14 +21,14 @@ import torch
 from antivenom.audit.grid import label
 from antivenom.audit.plan import read_plan
 from antivenom.audit.recommend import assuming
+from antivenom.core.errors import NotApplicable
+from antivenom.core.protocols import ServerView
+from antivenom.core.registry import build, describe
+from antivenom.core.streams import Streams
 from antivenom.data import load
-from antivenom.errors import NotApplicable
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build as network_of
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import ServerView
-from antivenom.registry import build, describe
-from antivenom.rng import Streams
 
 SIZES = [(n, d) for n in (11, 55) for d in (10_000, 1_000_000)]
 

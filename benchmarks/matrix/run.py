@@ -102,9 +102,9 @@ def scenarios(groups: list[dict[str, Any]], grid: Grid) -> Iterator[dict[str, An
             group |= {"data": "spambase", "train_rows": 1500}
             if group["goal"] == "targeted":
                 group |= {"source": 1, "target": 0}  # spam that passes
-        defences = [rule for rule in group.get("defenses", []) if usable(rule, grid)]
-        if defences or "defenses" not in group:
-            yield group | ({"defenses": defences} if defences else {})
+        defences = [rule for rule in group.get("defences", []) if usable(rule, grid)]
+        if defences or "defences" not in group:
+            yield group | ({"defences": defences} if defences else {})
 
 
 def usable(rule: dict[str, Any], grid: Grid) -> bool:

@@ -19,12 +19,12 @@ from typing import Any
 import page
 from run import GRIDS, Grid
 
-from antivenom.audit.store import FILENAME, Store
+from antivenom.audit.records import FILENAME, Store
 from antivenom.audit.summary import CellResult, Summary, summarise
+from antivenom.core.streams import Streams
 from antivenom.data import load
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build as network_of
-from antivenom.models.reference import MLP
-from antivenom.rng import Streams
 
 DATA = Path(__file__).parents[2] / "src/antivenom/audit/matrix.json"
 TUNED = "LineSearch(IPM(tau=1.0), the rule)"

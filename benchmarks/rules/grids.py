@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from processes import write_section
 
-from antivenom.audit.execute import runner, serial, together
+from antivenom.audit.executors import runner, serial, together
 from antivenom.audit.plan import plan_of
 
 GRIDS = {
@@ -48,7 +48,7 @@ scenarios:
     goal: availability
 {setting}
     attacks: [SignFlip, LabelFlip, ALIE]
-    defenses: [Median, {{name: MultiKrum, f: 2}}, GeometricMedian]
+    defences: [Median, {{name: MultiKrum, f: 2}}, GeometricMedian]
 """
 
 

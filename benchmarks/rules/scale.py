@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from processes import load_average, processor, write_section
 
+from antivenom.core.protocols import Targets
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.federated import Federation, Median
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import Targets
-from antivenom.rng import Streams
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt

@@ -27,13 +27,13 @@ from pipelines import PIPELINES
 from processes import Process, load_average, processor, write_section
 from torch import Tensor, nn
 
+from antivenom.core.streams import Streams
 from antivenom.data import load
 from antivenom.federated import Mean
 from antivenom.federated.clients import Shards, train_agents
+from antivenom.models.architectures import MLP, FashionCNN
 from antivenom.models.network import build
-from antivenom.models.reference import MLP, FashionCNN
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 RATE = 0.05
 LIMIT = 300.0

@@ -25,7 +25,7 @@ import torch
 from scipy.stats import binomtest
 
 from antivenom import detonate, guard, safe_load
-from antivenom.errors import AntivenomError
+from antivenom.core.errors import AntivenomError
 from antivenom.scan.samples import SAMPLES, Sample
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "scan"))

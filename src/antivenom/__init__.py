@@ -8,7 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.certificates import Bound, certify
+    from antivenom.certify.bounds import Bound, certify
+    from antivenom.core.registry import (
+        agent,
+        attack,
+        client_detector,
+        evasion,
+        feature_map,
+        logic_attack,
+        mitigation,
+        model,
+        model_attack,
+        model_detector,
+        partition,
+        robust_learner,
+        sanitizer,
+        trigger,
+    )
+    from antivenom.core.streams import Streams
+    from antivenom.core.threat import Access, Goal, ThreatModel
+    from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
     from antivenom.federated import (
         AlternatingMinimization,
@@ -26,29 +45,10 @@ if TYPE_CHECKING:
         WithHonest,
     )
     from antivenom.federated.aggregation import aggregator, reducer
-    from antivenom.registry import (
-        agent,
-        attack,
-        client_detector,
-        evasion,
-        feature_map,
-        logic_attack,
-        mitigation,
-        model,
-        model_attack,
-        model_detector,
-        partition,
-        robust_learner,
-        sanitizer,
-        trigger,
-    )
-    from antivenom.rng import Streams
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
     from antivenom.scenarios.membership import Membership
     from antivenom.scenarios.transfer import Transfer
-    from antivenom.threat import Access, Goal, ThreatModel
-    from antivenom.verdict import Verdict
 
     __version__: str
 
@@ -107,20 +107,20 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "certificates": ("Bound", "certify"),
+    "certify.bounds": ("Bound", "certify"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
-    "registry": (
+    "core.registry": (
         *("agent", "attack", "client_detector", "evasion", "feature_map", "logic_attack", "mitigation", "model"),
         *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger"),
     ),
-    "rng": ("Streams",),
+    "core.streams": ("Streams",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),
     "scenarios.membership": ("Membership",),
     "scenarios.transfer": ("Transfer",),
-    "threat": ("Access", "Goal", "ThreatModel"),
-    "verdict": ("Verdict",),
+    "core.threat": ("Access", "Goal", "ThreatModel"),
+    "core.verdict": ("Verdict",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

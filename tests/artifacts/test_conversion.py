@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from antivenom import convert
-from antivenom.errors import FileError, UnsafeFile
+from antivenom.core.errors import FileError, UnsafeFile
 
 
 def written(path: Path, value: Any) -> Path:

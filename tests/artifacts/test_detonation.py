@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from antivenom import detonate
 from antivenom.artifacts import Detonation, chamber, detonation
-from antivenom.errors import FileError
+from antivenom.core.errors import FileError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls of Linux")
 

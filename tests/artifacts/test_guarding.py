@@ -25,7 +25,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 
 from antivenom import guard
-from antivenom.errors import UnsafeFile
+from antivenom.core.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
 from antivenom.scan.allow import Terms
 

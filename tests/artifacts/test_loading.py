@@ -18,7 +18,7 @@ from torch.torch_version import TorchVersion
 from antivenom import safe_load
 from antivenom.artifacts import loading
 from antivenom.artifacts.snapshot import Snapshot
-from antivenom.errors import FileError, UnsafeFile
+from antivenom.core.errors import FileError, UnsafeFile
 
 
 def state(seed: int = 0, size: int = 4) -> dict[str, Any]:

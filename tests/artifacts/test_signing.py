@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from antivenom import sign, verify
 from antivenom.artifacts.signing import MANIFEST
-from antivenom.errors import FileError, Tampered
+from antivenom.core.errors import FileError, Tampered
 
 
 def keys(folder: Path, make: Callable[[], ed25519.Ed25519PrivateKey] = ed25519.Ed25519PrivateKey.generate) -> Path:

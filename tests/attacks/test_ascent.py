@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from antivenom.attacks.ascent import Ascent
+from antivenom.attacks.availability.ascent import Ascent
+from antivenom.core.errors import PluginError
 from antivenom.data import Dataset
-from antivenom.errors import PluginError
 
 
 @dataclass(frozen=True)

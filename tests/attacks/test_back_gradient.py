@@ -12,17 +12,26 @@ import torch.nn.functional as F
 from torch import nn
 
 from antivenom.attacks import BackGradient, FlippedPoints
-from antivenom.attacks.ascent import Ascent
-from antivenom.attacks.hypergradient import IDENTITY, SIGMOID, SOFTMAX, LinearProblem, Link, NetworkProblem, Steps
+from antivenom.attacks.availability.ascent import Ascent
+from antivenom.attacks.availability.hypergradient import (
+    IDENTITY,
+    SIGMOID,
+    SOFTMAX,
+    LinearProblem,
+    Link,
+    NetworkProblem,
+    Steps,
+)
+from antivenom.core.errors import DataError, ModelError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, ModelError, PluginError
-from antivenom.models.face import TorchLearner
+from antivenom.models.architectures import MLP, Adaline, Logistic, RandomForest, SmallCNN, learner
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, Adaline, Logistic, RandomForest, SmallCNN, learner
 from antivenom.models.training import Training
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.models.wrappers import TorchLearner
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 LINKS = {"logistic": (SIGMOID, 2), "softmax": (SOFTMAX, 3), "adaline": (IDENTITY, 2), "adaline of three": (IDENTITY, 3)}

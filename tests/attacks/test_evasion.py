@@ -11,16 +11,16 @@ import scipy.sparse as sp
 
 from antivenom.attacks import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.evasion import absent_good, boundary, rewritten
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.errors import DataError, PluginError
-from antivenom.models.face import SklearnModel
+from antivenom.models.architectures import MLP, Sklearn, learner
 from antivenom.models.log_odds import LogOdds
-from antivenom.models.reference import MLP, Sklearn, learner
 from antivenom.models.spambayes import SpamBayes, presence
 from antivenom.models.training import Training
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel
+from antivenom.models.wrappers import SklearnModel
 
 THREAT = ThreatModel("data-injection", "availability")
 

@@ -7,12 +7,13 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import FlippedPoints
-from antivenom.attacks.terms import attacker_rows, mislabelled
+from antivenom.attacks.inputs import attacker_rows, mislabelled
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.errors import DataError, PluginError
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability", max_poisoned_rate=0.25)
 

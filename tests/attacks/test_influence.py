@@ -7,15 +7,16 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from antivenom.attacks import InfluenceAttack
-from antivenom.attacks.influence import ascent, project
-from antivenom.attacks.passing import Passage, Victim, margins
+from antivenom.attacks.availability.influence import ascent, project
+from antivenom.attacks.availability.passing import Passage, Victim, margins
+from antivenom.certify.feasible import FeasibleSet
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError
-from antivenom.feasible import FeasibleSet
 from antivenom.models.hinge import signs
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 

@@ -10,15 +10,16 @@ import scipy.sparse as sp
 from scipy.optimize import approx_fprime
 
 from antivenom.attacks import KKTAttack, MinMax
-from antivenom.attacks.kkt import objective, required_pull
-from antivenom.attacks.passing import Passage, Victim, counts_around, error_behind, passages
+from antivenom.attacks.availability.kkt import objective, required_pull
+from antivenom.attacks.availability.passing import Passage, Victim, counts_around, error_behind, passages
+from antivenom.certify.feasible import FeasibleSet
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext, DefenceContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
+from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError
-from antivenom.feasible import FeasibleSet
-from antivenom.protocols import AttackContext, DefenceContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
-from antivenom.verdict import Verdict
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 

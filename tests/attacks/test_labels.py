@@ -11,14 +11,15 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 from antivenom.attacks import LabelFlipping
-from antivenom.attacks.labels import CHOICES, ranked
+from antivenom.attacks.availability.labels import CHOICES, ranked
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.errors import DataError, PluginError
-from antivenom.models.reference import MLP, RandomForest, Sklearn
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
+from antivenom.models.architectures import MLP, RandomForest, Sklearn
 from antivenom.scenarios.central import Central
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-manipulation", "availability")  # type: ignore[arg-type]
 CHOSEN = CHOICES[1:]

@@ -7,13 +7,14 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import MinMax
+from antivenom.certify.feasible import feasible_sets
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError
-from antivenom.feasible import feasible_sets
 from antivenom.models.hinge import BoundedSVC, signs
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 

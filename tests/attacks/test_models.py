@@ -9,15 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from antivenom.attacks import BlindBackdoor, Patch, RIPPLe
+from antivenom.attacks import BlindBackdoor, RIPPLe
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import NotApplicable, PluginError
-from antivenom.models.face import SklearnLearner, TorchModel
-from antivenom.models.reference import MLP, Logistic, RandomForest, learner
+from antivenom.models.architectures import MLP, Logistic, RandomForest, learner
 from antivenom.models.training import Training, cross_entropy
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel
+from antivenom.models.wrappers import SklearnLearner, TorchModel
+from antivenom.triggers import Patch
 
 TRIGGER = Patch(size=2)
 PLAIN = Training(epochs=1, batch_size=30, optimizer="sgd", learning_rate=0.5, shuffle=False)

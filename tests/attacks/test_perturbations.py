@@ -10,26 +10,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from antivenom.attacks.perturbations import (
+from antivenom.attacks.availability.perturbations import (
     AdversarialPoison,
     ClassMeanShift,
     DeepConfuse,
     ErrorMinimizingNoise,
     SeparableShortcuts,
 )
-from antivenom.attacks.perturbations.adversarial import gradient
-from antivenom.attacks.perturbations.bounded import chosen, targets
-from antivenom.attacks.perturbations.confuse import _slope
-from antivenom.attacks.perturbations.generator import generator
+from antivenom.attacks.availability.perturbations.adversarial import gradient
+from antivenom.attacks.availability.perturbations.bounded import chosen, targets
+from antivenom.attacks.availability.perturbations.confuse import _slope
+from antivenom.attacks.availability.perturbations.generator import generator
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, NotApplicable, PluginError
-from antivenom.models.face import TorchLearner, TorchModel
+from antivenom.models.architectures import MLP, learner
 from antivenom.models.network import build
-from antivenom.models.reference import MLP, learner
 from antivenom.models.training import Training, train
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-manipulation", "availability")
 SMALL = MLP(hidden=(8,))

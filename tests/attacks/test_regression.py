@@ -10,14 +10,15 @@ import scipy.sparse as sp
 from sklearn.linear_model import Ridge
 
 from antivenom.attacks import RegressionPoisoning, StatP
-from antivenom.attacks.regression import ascent, least_squares
+from antivenom.attacks.availability.regression import ascent, least_squares
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, NotApplicable, PluginError
-from antivenom.models.reference import Sklearn
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
+from antivenom.models.architectures import Sklearn
 from antivenom.scenarios.central import Central
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-injection", "availability")  # type: ignore[arg-type]
 

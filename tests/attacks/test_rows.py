@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from antivenom.attacks import BadNets, LabelFlipping, NoAttack, Patch, Stamp
+from antivenom.attacks import BadNets, LabelFlipping, NoAttack
+from antivenom.core.errors import AntivenomError, DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.errors import AntivenomError, DataError, NotApplicable, PluginError
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
+from antivenom.triggers import Patch, Stamp
 
 FLIPS = ThreatModel("data-manipulation", "availability")
 INJECTS = ThreatModel("data-injection", "backdoor")

@@ -7,13 +7,14 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import DictionaryAttack, FocusedAttack, Pseudospam
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError
 from antivenom.models.spambayes import SpamBayes, SpamBayesClassifier
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
 from antivenom.scenarios.central import Central
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 ATTACKS = (DictionaryAttack, FocusedAttack, Pseudospam)

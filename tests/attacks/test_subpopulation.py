@@ -10,14 +10,15 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import SubpopulationAttack
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, Poison, load
-from antivenom.errors import DataError, PluginError
-from antivenom.models.reference import RandomForest, Sklearn
-from antivenom.protocols import AttackContext
-from antivenom.registry import attack
-from antivenom.rng import Streams
+from antivenom.models.architectures import RandomForest, Sklearn
 from antivenom.scenarios.central import Central
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-injection", "availability")  # type: ignore[arg-type]
 LOGISTIC = Sklearn("sklearn.linear_model.LogisticRegression", (("max_iter", 1000),))

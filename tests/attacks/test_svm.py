@@ -10,13 +10,14 @@ import scipy.sparse as sp
 from sklearn.svm import SVC
 
 from antivenom.attacks import FlippedPoints, SVMPoisoning
-from antivenom.attacks.ascent import Ascent
-from antivenom.attacks.svm import Kernel, Machine
+from antivenom.attacks.availability.ascent import Ascent
+from antivenom.attacks.availability.svm import Kernel, Machine
+from antivenom.core.errors import AntivenomError, DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import AntivenomError, DataError, NotApplicable, PluginError
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")
 KERNELS = [Kernel(), Kernel("poly", 0.3, 3, 1.0), Kernel("rbf", 0.2)]

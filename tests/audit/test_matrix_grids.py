@@ -11,9 +11,9 @@ import yaml
 
 from antivenom.audit.plan import Plan, plan_of
 from antivenom.audit.recommend import measured
+from antivenom.core.registry import describe
+from antivenom.core.threat import Goal
 from antivenom.federated import Bulyan, LineSearch, Mean
-from antivenom.registry import describe
-from antivenom.threat import Goal
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from antivenom.audit.grid import label
 from antivenom.audit.plan import embedded, plan_of, read_plan
 from antivenom.audit.trial import Trial, key_of
-from antivenom.errors import AntivenomError, ScenarioError
+from antivenom.core.errors import AntivenomError, ScenarioError
 from antivenom.federated import AlternatingMinimization, BenignEstimation, ExplicitBoosting, Krum
 
 SMALL = """
@@ -21,7 +21,7 @@ scenarios:
     name: ten
     federation: {rounds: 2, training: {epochs: 1}}
     attacks: [ExplicitBoosting, {name: AlternatingMinimization, epochs: 1}]
-    defenses: [{name: Krum, f: 1}, Median]
+    defences: [{name: Krum, f: 1}, Median]
     deployed: Krum
 """
 
@@ -104,7 +104,7 @@ def test_changing_one_field_changes_only_its_trials() -> None:
         (("epochs: 1}]", "epochs: many}]"), "scenarios[0].attacks[1].epochs: expected a valid"),
         (
             ("{name: Krum, f: 1}", "{name: Krum, f: x}"),
-            "bad.yaml line 10, scenarios[0].defenses[0].f: expected a valid",
+            "bad.yaml line 10, scenarios[0].defences[0].f: expected a valid",
         ),
         (("rounds: 2", "runds: 2"), "bad.yaml line 8, scenarios[0].federation.runds: expected a field of Federation"),
         (

@@ -10,8 +10,8 @@ import pytest
 from antivenom.audit import recommend as module
 from antivenom.audit.recommend import assuming, interpolated, measured, recommend
 from antivenom.cli import run
-from antivenom.errors import ScenarioError
-from antivenom.registry import describe
+from antivenom.core.errors import ScenarioError
+from antivenom.core.registry import describe
 
 
 def mean(values: Any) -> float:

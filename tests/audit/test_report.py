@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from antivenom.audit.execute import serial
+from antivenom.audit.executors import serial
 from antivenom.audit.plan import plan_of
+from antivenom.audit.records import Store
 from antivenom.audit.report import render, write_report
 from antivenom.audit.report.replay import replay
 from antivenom.audit.run import audit
-from antivenom.audit.store import Store
 from antivenom.audit.summary import State, Summary, summarise
 from antivenom.audit.trial import run_trial
-from antivenom.errors import StoreError
+from antivenom.core.errors import StoreError
 
 TEXT = """
 version: 1
@@ -33,13 +33,13 @@ scenarios:
     federation: {num_agents: 5, rounds: 3, training: {epochs: 2, batch_size: 20, learning_rate: 0.01}}
     model: {name: MLP, hidden: [16]}
     attacks: [{name: ExplicitBoosting, learning_rate: 0.02}, DirtyLabel]
-    defenses: [Krum, AccuracyCheck]
+    defences: [Krum, AccuracyCheck]
   - kind: central
     name: patched
     model: {name: MLP, hidden: [32]}
     training: {epochs: 15, learning_rate: 0.01}
     attacks: [BadNets]
-    defenses: [KNNSanitizer]
+    defences: [KNNSanitizer]
 """
 BANNED = ("secure", "safe", "immune", "proven robust", "guaranteed", "compliant", "risk score")
 

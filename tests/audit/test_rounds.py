@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.execute import serial
+from antivenom.audit.executors import serial
 from antivenom.audit.plan import plan_of
+from antivenom.audit.records import Store
 from antivenom.audit.report.rounds import federations
 from antivenom.audit.run import audit
-from antivenom.audit.store import Store
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.execute import executor, processes, serial
+from antivenom.audit.executors import executor, processes, serial
 from antivenom.audit.plan import plan_of
+from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
-from antivenom.audit.store import Store
 from antivenom.audit.summary import State, summarise
 from antivenom.audit.trial import run_trial
-from antivenom.registry import entry, load_file
+from antivenom.core.registry import entry, load_file
 
 TEXT = """
 version: 1
@@ -30,14 +30,14 @@ scenarios:
     federation: {num_agents: 5, rounds: 2, training: {epochs: 1, batch_size: 50}}
     model: {name: MLP, hidden: [8]}
     attacks: [ExplicitBoosting]
-    defenses: [Krum]
+    defences: [Krum]
 """
 
 # Plugins that misbehave, in a file as a third party would write them.
 ROGUES = '''
 import os, signal, time
 import torch
-from antivenom.registry import agent
+from antivenom.core.registry import agent
 
 def own(view):
     return torch.zeros(len(view.shards), view.network.dimension)

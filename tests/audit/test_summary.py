@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from antivenom.audit.formatting import do_first, interval, not_measured, percent, points, stealth
 from antivenom.audit.statistics import Interval, excluded_at_most
 from antivenom.audit.summary import CellResult, State, Summary, severity, summarise
-from antivenom.audit.wording import do_first, interval, not_measured, percent, points, stealth
 
 SEEDS = 3
 Values = dict[tuple[str, str], list[float | str | None]]

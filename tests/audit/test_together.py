@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from antivenom.audit.execute import executor, processes, runner, serial, together
+from antivenom.audit.executors import executor, processes, runner, serial, together
 from antivenom.audit.plan import plan_of
+from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
-from antivenom.audit.store import Store
 from antivenom.audit.trial import run_trial
+from antivenom.core.registry import load_file
 from antivenom.federated import clients
-from antivenom.federated.together import together as stacked
-from antivenom.registry import load_file
+from antivenom.federated.batched import together as stacked
 
 # Attackers that train once and several times; a rule that trains; rounds that differ in number and shards in size.
 TEXT = """
@@ -36,7 +36,7 @@ scenarios:
       partition: {name: Dirichlet, beta: 0.5}
       training: {epochs: 1, batch_size: 50}
     attacks: [SignFlip, ALIE]
-    defenses: [FLTrust]
+    defences: [FLTrust]
   - kind: central
     model: {name: Logistic}
     goal: backdoor
@@ -47,7 +47,7 @@ PLUGINS = '''
 import time
 import torch
 from antivenom.federated.agents.objectives import all_honest
-from antivenom.registry import agent
+from antivenom.core.registry import agent
 
 @agent(goal="availability", cite="none")
 class Slow:
@@ -180,10 +180,10 @@ def test_an_accelerator_is_shared_by_default() -> None:
 
 KILLED = """
 import sys
-from antivenom.audit.execute import together
+from antivenom.audit.executors import together
 from antivenom.audit.plan import read_plan
 from antivenom.audit.run import audit
-from antivenom.audit.store import Store
+from antivenom.audit.records import Store
 from antivenom.audit.trial import run_trial
 with Store(sys.argv[2], write=True) as store:
     for record in audit(read_plan(sys.argv[1]), store, together(4), run_trial, "command"):

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antivenom.core.errors import DataError
 from antivenom.data import Dataset, Poison
-from antivenom.errors import DataError
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1, 2, 0, 1, 2])

@@ -9,12 +9,13 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from antivenom.attacks import LabelFlipping
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.data import DATASETS, Dataset, Split
 from antivenom.data.adult import rows
 from antivenom.data.sources import locate, parse
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 NUMBERS, CATEGORIES = [0, 2, 4, 10, 11, 12], [1, 3, 5, 6, 7, 8, 9, 13]
 

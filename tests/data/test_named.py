@@ -8,11 +8,11 @@ import struct
 import numpy as np
 import pytest
 
+from antivenom.core.errors import DataError, DataNotFound
+from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.adult import rows
 from antivenom.data.named import _scaled
-from antivenom.errors import DataError, DataNotFound
-from antivenom.rng import Streams
 
 BUNDLED = [name for name, data in DATASETS.items() if not data.sources]
 FETCHED = [name for name, data in DATASETS.items() if data.sources]

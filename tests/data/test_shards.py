@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antivenom.core.errors import DataError
+from antivenom.core.streams import Streams
 from antivenom.data import IID, Dataset, Dirichlet, missing_classes
-from antivenom.errors import DataError
-from antivenom.rng import Streams
 
 
 def rows_of(y: list[int], classes: int = 3) -> Dataset:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from antivenom.core.errors import DataError, DataNotFound
 from antivenom.data.sources import OFFLINE, Source, cache_folder, candidates, locate, parse, read_bytes
-from antivenom.errors import DataError, DataNotFound
 
 CONTENT = b"published bytes\n" * 5000
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

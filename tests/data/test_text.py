@@ -10,9 +10,9 @@ import tarfile
 import numpy as np
 import pytest
 
+from antivenom.core.errors import DataError
+from antivenom.core.streams import Streams
 from antivenom.data import load, text
-from antivenom.errors import DataError
-from antivenom.rng import Streams
 
 MAILS = [
     ("enron1/1", "ham", "Meeting at NOON, don't be late-ish!"),

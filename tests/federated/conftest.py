@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.attacks import Patch
+from antivenom.core.protocols import AgentView, Targets
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Knowledge
 from antivenom.data import load
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AgentView, Targets
-from antivenom.rng import Streams
-from antivenom.threat import Knowledge
+from antivenom.triggers import Patch
 
 STREAMS = Streams(11)
 

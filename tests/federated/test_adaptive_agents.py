@@ -11,8 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView, Participation, ServerView, Targets
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Knowledge
 from antivenom.data import Dataset, load
-from antivenom.errors import PluginError
 from antivenom.federated import (
     ALIE,
     CRFL,
@@ -45,12 +48,9 @@ from antivenom.federated.agents.adaptive import RECALLED, line_maximum
 from antivenom.federated.agents.knowledge import benign
 from antivenom.federated.agents.objectives import honest
 from antivenom.federated.aggregation import has_memory
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AgentView, Participation, ServerView, Targets
-from antivenom.rng import Streams
-from antivenom.threat import Knowledge
 
 View = Callable[..., AgentView]
 ROWS = [[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView, Participation, Targets
+from antivenom.core.streams import Streams
 from antivenom.data import load
 from antivenom.federated import (
     AlternatingMinimization,
@@ -24,12 +26,10 @@ from antivenom.federated import (
     WithHonest,
 )
 from antivenom.federated.agents.objectives import AdamSteps, distance, estimated_benign, honest
-from antivenom.federated.judging import accuracy, probabilities
+from antivenom.federated.answers import accuracy, probabilities
+from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, Logistic
 from antivenom.models.training import Training, train
-from antivenom.protocols import AgentView, Participation, Targets
-from antivenom.rng import Streams
 from antivenom.scenarios.federated import Federated
 
 STREAMS = Streams(11)

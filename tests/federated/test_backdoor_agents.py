@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.attacks import Patch
-from antivenom.errors import NotApplicable, PluginError
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import AgentView, Participation, Targets
+from antivenom.core.threat import Knowledge
 from antivenom.federated import (
     DBA,
     ALIEBackdoor,
@@ -31,12 +32,11 @@ from antivenom.federated.agents.implanting import backdoor_rows, backdoored, to_
 from antivenom.federated.agents.knowledge import benign, moments
 from antivenom.federated.agents.lasting import part_of, quiet
 from antivenom.federated.agents.objectives import honest
-from antivenom.federated.judging import probabilities
-from antivenom.models.reference import MLP
+from antivenom.federated.answers import probabilities
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AgentView, Participation, Targets
 from antivenom.scenarios.federated import Federated
-from antivenom.threat import Knowledge
+from antivenom.triggers import Patch
 
 View = Callable[..., AgentView]
 

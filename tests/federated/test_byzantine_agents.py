@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError, ThreatError
+from antivenom.core.errors import PluginError, ThreatError
+from antivenom.core.protocols import AgentView, Participation
+from antivenom.core.threat import Knowledge
 from antivenom.federated import (
     ALIE,
     IPM,
@@ -33,8 +35,6 @@ from antivenom.federated.agents.extremes import perturbation
 from antivenom.federated.agents.fang import picked, signs
 from antivenom.federated.agents.knowledge import benign, crowd, estimated, moments
 from antivenom.federated.agents.objectives import honest
-from antivenom.protocols import AgentView, Participation
-from antivenom.threat import Knowledge
 
 View = Callable[..., AgentView]
 ROWS = [[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]

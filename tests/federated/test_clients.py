@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from antivenom.core.registry import Kind, entries
+from antivenom.core.registry import build as plugin
+from antivenom.core.streams import Streams
 from antivenom.data import IID, Dataset, Dirichlet
 from antivenom.federated import together as stacking
+from antivenom.federated.batched import together
 from antivenom.federated.clients import Client, Shards, loop_note, one_by_one, side_by_side, train_agents, trained
-from antivenom.federated.together import together
-from antivenom.models.face import TorchLearner
+from antivenom.models.architectures import MLP, FashionCNN, learner
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, FashionCNN, learner
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
-from antivenom.registry import Kind, entries
-from antivenom.registry import build as plugin
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner
 
 STREAMS = Streams(5)
 SHAPE = (1, 16, 16)  # the smallest images that every reference network takes

@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.federated import CRFL, Median
 from antivenom.federated.smoothing import certified_radius, smoothed_votes
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 NETWORK = build(MLP(hidden=()), (2,), 2, Streams(0))
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import FLANDERS, FLDetector, LeaveOneOut, NormBound
 from antivenom.federated.detectors.prediction import curvature, forecast
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 NETWORK = build(MLP(hidden=()), (2,), 2, Streams(0))
 D = NETWORK.dimension

@@ -10,8 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import PluginError, ScenarioError, ThreatError
+from antivenom.core.protocols import AgentView, ServerView, Targets
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Knowledge
+from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Dirichlet, load
-from antivenom.errors import PluginError, ScenarioError, ThreatError
 from antivenom.federated import (
     FLANDERS,
     AccuracyCheck,
@@ -28,15 +32,11 @@ from antivenom.federated import (
     Round,
     WeakDP,
 )
+from antivenom.federated.answers import accuracy
 from antivenom.federated.clients import Client, Shards, one_by_one
-from antivenom.federated.judging import accuracy
+from antivenom.models.architectures import MLP
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AgentView, ServerView, Targets
-from antivenom.rng import Streams
-from antivenom.threat import Knowledge
-from antivenom.verdict import Verdict
 
 STREAMS = Streams(5)
 QUICK = Training(epochs=1, batch_size=32, learning_rate=5e-3)

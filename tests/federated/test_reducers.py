@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
 from antivenom.federated import (
     ARC,
     CGE,

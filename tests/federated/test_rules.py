@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import AccuracyCheck, Krum, Mean, Median, RangeCheck
 from antivenom.federated.detectors import range_statistics
 from antivenom.federated.distances import distances, squared_distances
+from antivenom.models.architectures import Logistic
 from antivenom.models.network import build
-from antivenom.models.reference import Logistic
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 
 def matrix(seed: int, n: int, d: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

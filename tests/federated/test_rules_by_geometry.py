@@ -10,7 +10,7 @@ import torch
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
 from antivenom.federated import (
     CAF,
     CGE,

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import (
     FLAME,
     LASA,
@@ -30,11 +32,9 @@ from antivenom.federated import (
 )
 from antivenom.federated.aggregators.clustering import _two_means
 from antivenom.federated.aggregators.layers import _energies, output_layer
+from antivenom.models.architectures import MLP, Logistic, SmallCNN
 from antivenom.models.network import build
-from antivenom.models.reference import MLP, Logistic, SmallCNN
 from antivenom.models.training import Training
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 FOUR = [[1.0, 2.0, 3.0], [-1.0, 4.0, -1.0], [2.0, 2.0, 3.0], [3.0, 1.0, 3.0]]
 

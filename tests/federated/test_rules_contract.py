@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.registry import Entry, Kind, entries
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.federated import FLAME, NNM, Chain, Clip, Krum, Mean, MoNNA, TrimmedMean
 from antivenom.federated.aggregation import aggregator, reducer, step_of
+from antivenom.models.architectures import Logistic
 from antivenom.models.network import build
-from antivenom.models.reference import Logistic
-from antivenom.protocols import ServerView
-from antivenom.registry import Entry, Kind, entries
-from antivenom.rng import Streams
 
 RULES = [entry for entry in entries(Kind.AGGREGATOR) if entry.origin == "antivenom"]
 REDUCERS = [entry for entry in entries(Kind.REDUCER) if entry.origin == "antivenom"]

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import PluginError
 from antivenom.federated import (
     FLAME,
     LASA,
@@ -40,11 +42,9 @@ from antivenom.federated import (
 )
 from antivenom.federated.aggregators.layers import _energies
 from antivenom.federated.distances import Gram
+from antivenom.models.architectures import Logistic
 from antivenom.models.network import build
-from antivenom.models.reference import Logistic
 from antivenom.models.training import Training
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 WEIGHTED = [Mean(), CappedMean(), RLR(), WBC()]
 

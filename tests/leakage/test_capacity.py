@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core.errors import ModelError, PluginError
+from antivenom.core.streams import Streams
 from antivenom.data import load
-from antivenom.errors import ModelError, PluginError
 from antivenom.leakage.capacity import CapacityAbuse, CorrelatedValues, LSBEncoding, SignEncoding
 from antivenom.leakage.disarm import round_mantissa
 from antivenom.leakage.recovery import bits_of, bits_right, exact_records, psnr
-from antivenom.models.face import TorchLearner, TorchModel
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training, train
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner, TorchModel
 
 ADAM = Training(epochs=40, learning_rate=3e-3)
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antivenom import Central
-from antivenom.errors import NotApplicable, PluginError
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.streams import Streams
 from antivenom.leakage import DPSGD, epsilon
 from antivenom.leakage.accountant import ORDERS, renyi
 from antivenom.leakage.dpsgd import _sampled, check_dense, clipped_sum
 from antivenom.leakage.shadows import beginnings
-from antivenom.models.reference import MLP, Logistic, Sklearn, SmallCNN
+from antivenom.models.architectures import MLP, Logistic, Sklearn, SmallCNN
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 
 def rows(seed: int, models: int = 2, size: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.streams import Streams
 from antivenom.data import load
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.leakage.imprint import Imprint
 from antivenom.leakage.recovery import reconstructed
-from antivenom.models.face import TorchModel
+from antivenom.models.architectures import MLP, SmallCNN
 from antivenom.models.network import build
-from antivenom.models.reference import MLP, SmallCNN
 from antivenom.models.training import Training, train
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchModel
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from antivenom.errors import DataError
+from antivenom.core.errors import DataError
 from antivenom.leakage import curve, interval, lira, logit_scaled
 
 INSIDE = np.array([[1], [1], [1], [0], [0], [0]], dtype=bool)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antivenom.errors import DataError
+from antivenom.core.errors import DataError
 from antivenom.leakage.recovery import bits_of, bits_right, exact_records, packed, psnr, reconstructed, rows_of
 
 

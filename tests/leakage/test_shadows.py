@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antivenom.errors import DataError, NotApplicable
+from antivenom.core.errors import DataError, NotApplicable
+from antivenom.core.streams import Streams
 from antivenom.leakage.shadows import Shadows, _batches, beginnings, half_cosine, halves, train_together
-from antivenom.models.reference import MLP, FashionCNN, Logistic
+from antivenom.models.architectures import MLP, FashionCNN, Logistic
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 
 @given(st.integers(1, 6), st.integers(1, 20), st.integers(0, 99))

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from antivenom.core.errors import ModelError, NotApplicable, PluginError
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
-from antivenom.errors import ModelError, NotApplicable, PluginError
 from antivenom.leakage.disarm import cut_rare_units, firing_rates
 from antivenom.leakage.layers import dense_inputs, open_path
 from antivenom.leakage.recovery import reconstructed
 from antivenom.leakage.traps import DataTraps
-from antivenom.models.face import TorchLearner, TorchModel
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner, TorchModel
 
 SGD = Training(epochs=3, batch_size=16, optimizer="sgd", learning_rate=0.1)
 TRAPS = DataTraps(count=16, rate=4e-3)

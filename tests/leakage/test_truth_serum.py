@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from antivenom.errors import DataError, NotApplicable, PluginError
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.streams import Streams
+from antivenom.core.threat import ThreatModel
 from antivenom.leakage import TruthSerum, UntargetedTruthSerum
-from antivenom.protocols import AttackContext
-from antivenom.rng import Streams
-from antivenom.threat import ThreatModel, enforce
+from antivenom.scenarios.grants import enforce
 
 
 def view(access: str, rows=None, rate: float = 1.0) -> AttackContext:

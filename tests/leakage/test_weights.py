@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core.errors import ModelError
+from antivenom.core.streams import Streams
 from antivenom.data import load
-from antivenom.errors import ModelError
 from antivenom.leakage.capacity import LSBEncoding
 from antivenom.leakage.disarm import round_mantissa
 from antivenom.leakage.imprint import Imprint
@@ -22,10 +23,9 @@ from antivenom.leakage.weights import (
     screen,
     twin_rows,
 )
-from antivenom.models.face import TorchLearner
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchLearner
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
-from antivenom.models.reference import Adaline, learner
+from antivenom.models.architectures import Adaline, learner
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 
 def test_its_weights_are_those_of_least_squares() -> None:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.streams import Streams
 from antivenom.data import load
-from antivenom.errors import DataError, PluginError
 from antivenom.models.features import HOG, deskewed
-from antivenom.rng import Streams
 
 
 def written_out(image: np.ndarray, window: int) -> np.ndarray:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError
+from antivenom.models.architectures import learner
 from antivenom.models.hinge import BoundedSVC, BoundedSVM, signs
-from antivenom.models.reference import learner
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 
 def hinge(svc: BoundedSVC, data: Dataset) -> float:

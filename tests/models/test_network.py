@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from antivenom.errors import ModelError
+from antivenom.core.errors import ModelError
+from antivenom.core.streams import Streams
+from antivenom.models.architectures import MLP, FashionCNN, RandomForest, SmallCNN
 from antivenom.models.network import Network, SeededDropout, build, dropped
-from antivenom.models.reference import MLP, FashionCNN, RandomForest, SmallCNN
-from antivenom.rng import Streams
 
 
 def generator(seed: int = 0) -> torch.Generator:

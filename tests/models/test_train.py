@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from antivenom.errors import ScenarioError
+from antivenom.core.errors import ScenarioError
+from antivenom.core.registry import describe, fill
+from antivenom.core.streams import Streams
+from antivenom.models.architectures import MLP
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP
 from antivenom.models.training import Training, cross_entropy, train
 from antivenom.models.vector import flatten
-from antivenom.registry import describe, fill
-from antivenom.rng import Streams
 
 STREAMS = Streams(11)
 CASES = [

@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
-from antivenom.errors import ScanError
+from antivenom.core.errors import ScanError
 from antivenom.scan import Status, Tier, allow_list
 from antivenom.scan.allow import Terms
 from antivenom.scan.stubs import Global

@@ -16,7 +16,7 @@ import pytest
 from model_files import Runs
 
 from antivenom.cli import run
-from antivenom.errors import ScanError
+from antivenom.core.errors import ScanError
 from antivenom.scan import RULES, Status, allow_list, scan
 
 

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from torch import nn
 
-from antivenom.attacks import BadNets, BlindBackdoor, LabelFlipping, NoAttack, Patch, RIPPLe, Stamp
+from antivenom.attacks import BadNets, BlindBackdoor, LabelFlipping, NoAttack, RIPPLe
+from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, ScenarioError, ThreatError
+from antivenom.core.registry import attack, mitigation, model, model_detector, sanitizer
+from antivenom.core.streams import Streams
+from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Poison, load
-from antivenom.defenses import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
-from antivenom.errors import AntivenomError, DataError, ModelError, NotApplicable, ScenarioError, ThreatError
-from antivenom.models.reference import MLP, RandomForest, Sklearn
+from antivenom.defences import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
+from antivenom.models.architectures import MLP, RandomForest, Sklearn
 from antivenom.models.training import Training
-from antivenom.registry import attack, mitigation, model, model_detector, sanitizer
-from antivenom.rng import Streams
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.transfer import Transfer
-from antivenom.verdict import Verdict
+from antivenom.triggers import Patch, Stamp
 
 QUICK = Training(epochs=8, batch_size=50, learning_rate=0.01)
 FLIPS = Central(model=MLP(hidden=(16,)), training=QUICK, access="data-manipulation", goal="availability")  # type: ignore[arg-type]

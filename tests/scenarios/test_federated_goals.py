@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.attacks import Patch
 from antivenom.audit.trial import Trial
-from antivenom.errors import DataError, NotApplicable, ScenarioError
+from antivenom.core.errors import DataError, NotApplicable, ScenarioError
+from antivenom.core.protocols import AgentView, Targets
+from antivenom.core.registry import agent, describe
+from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated import (
     DBA,
     IPM,
@@ -24,14 +26,12 @@ from antivenom.federated import (
     Median,
     SignFlip,
 )
-from antivenom.federated.judging import accuracy
-from antivenom.models.reference import MLP
+from antivenom.federated.answers import accuracy
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AgentView, Targets
-from antivenom.registry import agent, describe
 from antivenom.scenarios import federated
 from antivenom.scenarios.federated import Federated, Judge
-from antivenom.threat import Goal, Knowledge
+from antivenom.triggers import Patch
 
 FEDERATION = Federation(
     num_agents=5,

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom.audit.execute import serial
+from antivenom.audit.executors import serial
 from antivenom.audit.plan import plan_of
+from antivenom.audit.records import Store
 from antivenom.audit.run import audit
-from antivenom.audit.store import Store
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
+from antivenom.core.errors import AntivenomError, DataError, NotApplicable, ScenarioError
 from antivenom.data import Dataset
-from antivenom.defenses import KNNSanitizer
-from antivenom.errors import AntivenomError, DataError, NotApplicable, ScenarioError
+from antivenom.defences import KNNSanitizer
 from antivenom.leakage import DPSGD, TruthSerum, UntargetedTruthSerum
 from antivenom.leakage.cohort import every_value
-from antivenom.leakage.judging import ahead
-from antivenom.models.reference import MLP
+from antivenom.leakage.metrics import ahead
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.membership import Membership, shrunk
@@ -138,7 +138,7 @@ scenarios:
     model: {name: MLP, hidden: [32]}
     training: {epochs: 20, batch_size: 64, optimizer: sgd, learning_rate: 0.3, momentum: 0.9}
     attacks: [TruthSerum]
-    defenses: [{name: DPSGD, training: {epochs: 5, batch_size: 64, optimizer: sgd}}]
+    defences: [{name: DPSGD, training: {epochs: 5, batch_size: 64, optimizer: sgd}}]
 """,
         "privacy.yaml",
     )

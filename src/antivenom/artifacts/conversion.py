@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from antivenom.artifacts.loading import safe_load
-from antivenom.errors import FileError
+from antivenom.core.errors import FileError
 from antivenom.scan import AllowList
 
 _RESERVED = "__metadata__"

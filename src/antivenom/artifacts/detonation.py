@@ -21,7 +21,7 @@ from typing import Any
 
 from antivenom.artifacts import chamber
 from antivenom.artifacts.snapshot import Snapshot, snapshot
-from antivenom.errors import FileError, did_you_mean
+from antivenom.core.errors import FileError, did_you_mean
 
 _MOST = 1 << 20  # bytes of report that are read
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that an old torch stream begins with

@@ -11,7 +11,7 @@ import threading
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from antivenom.errors import UnsafeFile
+from antivenom.core.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
 from antivenom.scan.stubs import Global
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from antivenom.artifacts.snapshot import Snapshot, snapshot
-from antivenom.errors import FileError, UnsafeFile
+from antivenom.core.errors import FileError, UnsafeFile
 from antivenom.scan import AllowList, FileReport, Limits, Status, scan_view
 from antivenom.scan.view import View
 

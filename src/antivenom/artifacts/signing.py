@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from antivenom.errors import FileError, Tampered
+from antivenom.core.errors import FileError, Tampered
 
 MANIFEST = "antivenom-manifest.json"
 _PURPOSE = b"antivenom manifest 1\n"  # a signature made for anything else does not fit

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from antivenom.errors import FileError
+from antivenom.core.errors import FileError
 from antivenom.scan.view import SMALL
 
 _PAGE = 1 << 12

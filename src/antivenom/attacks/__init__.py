@@ -1,27 +1,26 @@
 """Attacks on rows, on training code and on pretrained models. Malicious agents live in `antivenom.federated`."""
 
-from antivenom.attacks.back_gradient import BackGradient
-from antivenom.attacks.backdoor import BadNets
-from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
-from antivenom.attacks.influence import InfluenceAttack
-from antivenom.attacks.kkt import KKTAttack
-from antivenom.attacks.labels import FlippedPoints, LabelFlipping
-from antivenom.attacks.logic import BlindBackdoor
-from antivenom.attacks.min_max import MinMax
-from antivenom.attacks.nothing import NoAttack
-from antivenom.attacks.perturbations import (
+from antivenom.attacks.availability.back_gradient import BackGradient
+from antivenom.attacks.availability.influence import InfluenceAttack
+from antivenom.attacks.availability.kkt import KKTAttack
+from antivenom.attacks.availability.labels import FlippedPoints, LabelFlipping
+from antivenom.attacks.availability.min_max import MinMax
+from antivenom.attacks.availability.perturbations import (
     AdversarialPoison,
     ClassMeanShift,
     DeepConfuse,
     ErrorMinimizingNoise,
     SeparableShortcuts,
 )
-from antivenom.attacks.regression import RegressionPoisoning, StatP
-from antivenom.attacks.spam import DictionaryAttack, FocusedAttack, Pseudospam
-from antivenom.attacks.subpopulation import SubpopulationAttack
-from antivenom.attacks.svm import SVMPoisoning
-from antivenom.attacks.transfer import RIPPLe
-from antivenom.attacks.triggers import Patch, Stamp
+from antivenom.attacks.availability.regression import RegressionPoisoning, StatP
+from antivenom.attacks.availability.spam import DictionaryAttack, FocusedAttack, Pseudospam
+from antivenom.attacks.availability.subpopulation import SubpopulationAttack
+from antivenom.attacks.availability.svm import SVMPoisoning
+from antivenom.attacks.backdoor.badnets import BadNets
+from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
+from antivenom.attacks.logic.blind import BlindBackdoor
+from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
     "AdversarialPoison",
@@ -41,13 +40,11 @@ __all__ = [
     "LabelFlipping",
     "MinMax",
     "NoAttack",
-    "Patch",
     "Pseudospam",
     "RIPPLe",
     "RegressionPoisoning",
     "SVMPoisoning",
     "SeparableShortcuts",
-    "Stamp",
     "StatP",
     "SubpopulationAttack",
 ]

@@ -7,14 +7,13 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
+from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.protocols import AttackContext, Model
+from antivenom.core.registry import evasion
+from antivenom.core.threat import Goal
 from antivenom.data import Dataset, Rows
-from antivenom.errors import PluginError, did_you_mean
-from antivenom.models.face import Model
 from antivenom.models.log_odds import LogOdds
 from antivenom.models.spambayes import HAM, SPAM, check_mails, leading, presence
-from antivenom.protocols import AttackContext
-from antivenom.registry import evasion
-from antivenom.threat import Goal
 
 METHODS = ("random", "frequent", "ratio", "first-n", "best-n")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
-from antivenom.protocols import AttackContext
-from antivenom.registry import attack
-from antivenom.threat import Access, Goal
 
 
 @attack(access=tuple(Access), goal=tuple(Goal), cite="none: the clean twin that every attack is measured against")

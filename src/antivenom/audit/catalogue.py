@@ -8,14 +8,14 @@ from typing import Any
 
 from antivenom.audit.grid import label
 from antivenom.audit.trial import SCENARIOS
+from antivenom.core.errors import ScenarioError, did_you_mean
+from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
+from antivenom.core.threat import Access, Goal
 from antivenom.data import DATASETS
-from antivenom.errors import ScenarioError, did_you_mean
-from antivenom.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
-from antivenom.threat import Access, Goal
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "attacks": ATTACKS,
-    "defenses": DEFENCES,
+    "defences": DEFENCES,
     "models": (Kind.MODEL,),
     "data": (),
     "all": tuple(Kind),

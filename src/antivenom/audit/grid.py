@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from antivenom.audit.yaml_lines import Located, Path
-from antivenom.errors import PluginError, did_you_mean
-from antivenom.registry import Kind, build, coerce, fields_of, find, holds_plugin
+from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.registry import Kind, build, coerce, fields_of, find, holds_plugin
 
 Axes = tuple[str, ...]
 Choice = tuple[Any, Axes]

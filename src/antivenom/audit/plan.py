@@ -11,14 +11,14 @@ from typing import Any
 from antivenom.audit.grid import label, plugins, variants
 from antivenom.audit.trial import SCENARIOS, SCHEMA, Record, Trial, scenario_kind
 from antivenom.audit.yaml_lines import Located, Path
-from antivenom.errors import ScenarioError, did_you_mean
-from antivenom.registry import ATTACKS, DEFENCES, fields_of
+from antivenom.core.errors import ScenarioError, did_you_mean
+from antivenom.core.registry import ATTACKS, DEFENCES, fields_of
+from antivenom.core.threat import Goal
 from antivenom.scenarios.federated import Federated
-from antivenom.threat import Goal
 
 DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2, Goal.PRIVACY: 0.1}
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
-_GROUP = ("kind", "name", "attacks", "defenses", "deployed")
+_GROUP = ("kind", "name", "attacks", "defences", "deployed")
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
     _only(group, (*_GROUP, *fields_of(cls)), document, path)
     own = {key: value for key, value in group.items() if key not in _GROUP}
     attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
-    defences = [p for p, _ in plugins(group.get("defenses", []), document, (*path, "defenses"), *DEFENCES)]
+    defences = [p for p, _ in plugins(group.get("defences", []), document, (*path, "defences"), *DEFENCES)]
     deployed = _deployed(group, defences, document, path)
     for scenario, axes in variants(cls, own, document, path):
         name = str(group.get("name", group["kind"])) + (f" [{', '.join(axes)}]" if axes else "")
@@ -193,12 +193,12 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
 
 
 def _deployed(group: Mapping[str, Any], defences: list[Any], document: Located, path: Path) -> Any:
-    """The defence that the user runs; None is none. It is named as in `defenses`, by its label or its class."""
+    """The defence that the user runs; None is none. It is named as in `defences`, by its label or its class."""
     wanted = group.get("deployed", "none")
     by_name = {"none": None, **{type(d).__name__: d for d in defences}, **{label(d): d for d in defences}}
     with document.at((*path, "deployed")):
         if wanted not in by_name:
-            raise ScenarioError("deployed: none or one of `defenses`", repr(wanted), did_you_mean(str(wanted), by_name))
+            raise ScenarioError("deployed: none or one of `defences`", repr(wanted), did_you_mean(str(wanted), by_name))
     return by_name[wanted]
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from antivenom.audit.grid import label
-from antivenom.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
-from antivenom.registry import Kind, build
-from antivenom.threat import Goal
+from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
+from antivenom.core.registry import Kind, build
+from antivenom.core.threat import Goal
 
 MOST_ROWS = 300  # some rules take the cube of the number of rows
 FAR = 2.0  # times more or fewer agents than measured: said aloud

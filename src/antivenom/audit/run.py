@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from antivenom.audit.execute import Executor, Spec
+from antivenom.audit.executors import Executor, Spec
 from antivenom.audit.plan import Plan
-from antivenom.audit.store import Store
+from antivenom.audit.records import Store
 from antivenom.audit.trial import Record
 
 DONE = ("ok", "not-applicable")  # errors and timeouts are tried again: their cause may be mended

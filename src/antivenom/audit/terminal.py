@@ -14,13 +14,13 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, shown, stealth
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
-from antivenom.audit.wording import bounds, do_first, not_measured, percent, points, shown, stealth
-from antivenom.terminal import COLUMNS, console
+from antivenom.core.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
 MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR", "privacy": "members found"}

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from antivenom.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
-from antivenom.lockstep import limited, seconds
-from antivenom.registry import ATTACKS, DEFENCES, build, describe, fill
+from antivenom.core.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
+from antivenom.core.lockstep import limited, seconds
+from antivenom.core.registry import ATTACKS, DEFENCES, build, describe, fill
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
 from antivenom.scenarios.membership import Membership

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from antivenom.errors import AntivenomError, PluginError, ScenarioError
+from antivenom.core.errors import AntivenomError, PluginError, ScenarioError
 
 Path = tuple[str | int, ...]
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")

@@ -12,7 +12,7 @@ import typer
 
 from antivenom.cli import files, pipelines, recommend, use  # noqa: F401 - they register their commands
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
-from antivenom.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
+from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
 
 
 def main() -> None:

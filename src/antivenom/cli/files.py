@@ -41,12 +41,12 @@ def scan(
     Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage.
     """
     from antivenom.cli import scan_table
+    from antivenom.core.terminal import watch
     from antivenom.scan import Limits, allow_list
     from antivenom.scan import scan as run_scan
     from antivenom.scan.baseline import read_baseline, without
     from antivenom.scan.baseline import write_baseline as accept
     from antivenom.scan.output import as_json, as_sarif
-    from antivenom.terminal import watch
 
     accepted = read_baseline(baseline) if baseline else ()
     report = run_scan(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antivenom.cli.app import FAILED, OK, Device, Format, app
-from antivenom.errors import AntivenomError, ScenarioError, StoreError
+from antivenom.core.errors import AntivenomError, ScenarioError, StoreError
 
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with plugins; it is run. Repeatable.")]
 
@@ -41,10 +41,10 @@ def audit_command(
     130 interrupted. Killed and started again, it continues.
     """
     from antivenom.audit import terminal
-    from antivenom.audit.execute import executor, runner
+    from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan
+    from antivenom.audit.records import Store
     from antivenom.audit.run import audit, missing
-    from antivenom.audit.store import Store
 
     _load(plugin)
     _check_device(device)
@@ -71,8 +71,8 @@ def audit_command(
 def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     """Write the report, print the outcome, return the exit code."""
     from antivenom.audit import terminal
+    from antivenom.audit.records import Store
     from antivenom.audit.report import write_report
-    from antivenom.audit.store import Store
     from antivenom.audit.summary import summarise
 
     store = Store(folder)
@@ -91,7 +91,7 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
 def sanitize_command(
     table: Annotated[Path, typer.Argument(help="A CSV file with a header. It is read, never written.")],
     label: Annotated[str, typer.Option(help="The column that holds the class.")],
-    sanitizer: Annotated[str, typer.Option(help="Which sanitizer: antivenom list defenses.")] = "KNNSanitizer",
+    sanitizer: Annotated[str, typer.Option(help="Which sanitizer: antivenom list defences.")] = "KNNSanitizer",
     share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
     trusted: Annotated[Path | None, typer.Option(help="A CSV file of rows you trust, with the same columns.")] = None,
     groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
@@ -105,7 +105,7 @@ def sanitize_command(
 
     Exit codes: 0 done, 2 the table cannot be used, 4 usage.
     """
-    from antivenom.sanitize import sanitize
+    from antivenom.defences.sanitize import sanitize
 
     _load(plugin)
     typer.echo(sanitize(table, label, sanitizer, share, trusted, groups, tuple(ignore), out, seed, force))
@@ -138,7 +138,7 @@ def init(
 
 @app.command("list")
 def list_command(
-    what: Annotated[str, typer.Argument(help="attacks, defenses, data, models or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="attacks, defences, data, models or all.")] = "all",
     access: Annotated[str | None, typer.Option(help="Only for this access level.")] = None,
     goal: Annotated[str | None, typer.Option(help="Only for this goal.")] = None,
     kind: Annotated[
@@ -190,7 +190,7 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; all of the
 
 
 def _load(plugin: list[Path]) -> None:
-    from antivenom.registry import load_file
+    from antivenom.core.registry import load_file
 
     for path in plugin:
         load_file(path)

@@ -41,7 +41,7 @@ def recommend_command(
 
 
 def _document(found: Recommendation) -> dict[str, object]:
-    from antivenom.registry import describe
+    from antivenom.core.registry import describe
 
     return {
         "choices": [

@@ -7,10 +7,10 @@ import textwrap
 
 from rich.console import Console
 
+from antivenom.core.terminal import console
 from antivenom.scan.findings import FileReport, Finding, Report
 from antivenom.scan.part import printable
 from antivenom.scan.rules import RULES, Status
-from antivenom.terminal import console
 
 STYLE = {Status.SAFE: "bold blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
 _LISTED = 20  # safe files that are named one by one

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from antivenom.cli.app import app
-from antivenom.errors import Tampered, UnsafeFile
+from antivenom.core.errors import Tampered, UnsafeFile
 
 REFUSED = 1
 

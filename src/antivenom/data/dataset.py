@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.errors import DataError
+from antivenom.core.errors import DataError
 
 Rows: TypeAlias = Any  # (n, ...) float32: a numpy array, or a scipy.sparse.csr_array for tables that are mostly zeros
 

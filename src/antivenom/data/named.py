@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from antivenom.core.errors import DataError, did_you_mean
+from antivenom.core.streams import Streams
 from antivenom.data import adult, text
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.sources import Source, locate, parse
-from antivenom.errors import DataError, did_you_mean
-from antivenom.rng import Streams
 
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _FASHION_PACKAGE = "/usr/share/datasets/fashion-mnist/"

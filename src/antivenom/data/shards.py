@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from antivenom.core.errors import DataError
 from antivenom.data.dataset import Dataset
-from antivenom.errors import DataError
 
 
 class Partition(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from antivenom.errors import DataError, DataNotFound
+from antivenom.core.errors import DataError, DataNotFound
 
 T = TypeVar("T")
 OFFLINE = "ANTIVENOM_OFFLINE"

@@ -1,5 +1,6 @@
 """Federated learning: the round engine, malicious agents, aggregation rules and client detectors."""
 
+from antivenom.core.registry import partition
 from antivenom.data.shards import IID, Dirichlet
 from antivenom.federated.agents import (
     ALIE,
@@ -74,7 +75,6 @@ from antivenom.federated.detectors import FLANDERS, AccuracyCheck, FLDetector, L
 from antivenom.federated.engine import Federation, Round, Weighting
 from antivenom.federated.reducers import ARC, NNM, Bucketing, Clip, WeakDP
 from antivenom.federated.smoothing import CRFL
-from antivenom.registry import partition
 
 # Partitions are values below the registry, so they are entered here, where they are used.
 partition(cite="McMahan et al. 2017, arXiv:1602.05629")(IID)

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import PluginError
+from antivenom.core.registry import Kind, register
+from antivenom.core.threat import Access
+from antivenom.fast import kernels
 from antivenom.federated.distances import Gram
-from antivenom.registry import Kind, register
-from antivenom.threat import Access
 
 C = TypeVar("C", bound=type)
 Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what the decorator adds

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from antivenom.federated import kernels
+from antivenom.core.protocols import Aggregator, Reducer, ServerView
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, has_memory, mixed_weights, step_of
 from antivenom.federated.aggregators import TrimmedMean
 from antivenom.federated.distances import Gram
 from antivenom.federated.reducers import NNM
-from antivenom.protocols import Aggregator, Reducer, ServerView
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772")

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from antivenom.core.lockstep import jointly
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.federated.together import together
-from antivenom.lockstep import jointly
-from antivenom.models.dense import plan_of, train_dense
+from antivenom.fast.dense import plan_of, train_dense
+from antivenom.federated.batched import together
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
-from antivenom.rng import Streams
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from antivenom.federated import kernels
+from antivenom.fast import kernels
 
 
 class Gram:

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import PluginError, ScenarioError
+from antivenom.core.protocols import Agent, AgentView, Aggregator, ClientDetector, Participation, ServerView, Targets
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Knowledge
+from antivenom.core.verdict import Verdict
 from antivenom.data import IID, Dataset, Partition
-from antivenom.errors import PluginError, ScenarioError
-from antivenom.federated import kernels
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.clients import Shards, train_agents
 from antivenom.models.network import Network
 from antivenom.models.training import Training
-from antivenom.protocols import Agent, AgentView, Aggregator, ClientDetector, Participation, ServerView, Targets
-from antivenom.rng import Streams
-from antivenom.threat import Knowledge
-from antivenom.verdict import Verdict
 
 
 class Weighting(enum.StrEnum):

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import Derived, enough, reducer, within
 from antivenom.federated.distances import Gram, clip_factors
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
-from antivenom.threat import HARMS
 
 
 @reducer(goal=HARMS, cite="Sun et al. 2019, arXiv:1911.07963")

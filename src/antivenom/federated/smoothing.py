@@ -11,12 +11,12 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import Aggregator, ServerView
+from antivenom.core.streams import Streams
 from antivenom.federated.aggregation import aggregator, has_memory, step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.models.network import Network
-from antivenom.protocols import Aggregator, ServerView
-from antivenom.rng import Streams
 
 
 @aggregator(goal="backdoor", cite="Xie et al. 2021, ICML, arXiv:2106.08283")

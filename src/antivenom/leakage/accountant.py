@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
 
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 384, 512)
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import ModelError, PluginError
+from antivenom.core.protocols import Model
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import ModelError, PluginError
 from antivenom.leakage.recovery import packed, unpacked
-from antivenom.models.face import Model
-from antivenom.rng import Streams
 
 Penalty = Callable[[Tensor], Tensor]
 

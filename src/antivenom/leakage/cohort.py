@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from antivenom.core.errors import DataError
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import DataError
 from antivenom.leakage.shadows import halves
-from antivenom.rng import Streams
 
 
 @dataclass(frozen=True, eq=False)

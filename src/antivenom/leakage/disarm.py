@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
 from antivenom.leakage.layers import dense_chain, dense_inputs
-from antivenom.models.face import TorchModel
+from antivenom.models.wrappers import TorchModel
 
 
 def round_mantissa(vector: Tensor, keep: int) -> Tensor:

@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import DefenceContext
+from antivenom.core.registry import robust_learner
 from antivenom.data import Dataset
-from antivenom.errors import NotApplicable, PluginError
 from antivenom.leakage.accountant import epsilon
 from antivenom.leakage.shadows import half_cosine
-from antivenom.models.face import TorchModel
 from antivenom.models.network import Network
 from antivenom.models.stacked import layer_passes
 from antivenom.models.training import Training
-from antivenom.protocols import DefenceContext
-from antivenom.registry import robust_learner
+from antivenom.models.wrappers import TorchModel
 
 
 @robust_learner(goal="privacy", cite="Abadi et al. 2016, CCS, arXiv:1607.00133")

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import NotApplicable, PluginError
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.streams import Streams
 from antivenom.leakage.layers import dense_chain
 from antivenom.leakage.traps import quotients
-from antivenom.models.face import TorchModel
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchModel
 
 
 @dataclass(frozen=True)

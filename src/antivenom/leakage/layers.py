@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from antivenom.errors import NotApplicable
-from antivenom.models.face import TorchModel
+from antivenom.core.errors import NotApplicable
 from antivenom.models.network import Network
+from antivenom.models.wrappers import TorchModel
 
 PLAIN = (nn.Linear, nn.ReLU, nn.Flatten, nn.Dropout, nn.Identity)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import DataError
+from antivenom.core.errors import DataError
 
 
 def logit_scaled(logits: Tensor, y: Tensor) -> Tensor:

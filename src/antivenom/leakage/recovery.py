@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.errors import DataError
+from antivenom.core.errors import DataError
 
 
 def bits_of(rows: np.ndarray, depth: int = 8) -> np.ndarray:

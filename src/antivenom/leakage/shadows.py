@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from antivenom.core.errors import DataError, NotApplicable
+from antivenom.core.protocols import Architecture
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.errors import DataError, NotApplicable
 from antivenom.leakage.likelihood_ratio import logit_scaled
-from antivenom.models.face import Architecture
 from antivenom.models.network import Network, build
 from antivenom.models.stacked import Draws, stacked_logits, unsupported
 from antivenom.models.training import Training
-from antivenom.rng import Streams
 
 
 def halves(models: int, rows: int, rng: np.random.Generator) -> np.ndarray:

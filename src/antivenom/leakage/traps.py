@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import ModelError, PluginError
+from antivenom.core.errors import ModelError, PluginError
+from antivenom.core.streams import Streams
 from antivenom.leakage.layers import dense_chain, dense_inputs, open_path
-from antivenom.models.face import TorchModel
-from antivenom.rng import Streams
+from antivenom.models.wrappers import TorchModel
 
 
 @dataclass(frozen=True)

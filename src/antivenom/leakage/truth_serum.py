@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
-from antivenom.errors import DataError, NotApplicable, PluginError
-from antivenom.protocols import AttackContext
-from antivenom.registry import attack
-from antivenom.threat import Access, Goal
 
 PAPER = "Tramèr et al. 2022, CCS, arXiv:2204.00032"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.errors import ModelError
+from antivenom.core.errors import ModelError
 
 WIDTHS = (1, 2, 4, 8, 16)  # low mantissa bits that a payload may use
 FEWEST = 8  # rows or columns below which a layer has no typical one

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.registry import feature_map
 from antivenom.data import Rows
-from antivenom.errors import DataError, PluginError
-from antivenom.registry import feature_map
 
 CHUNK = 512  # images at a time: what is in between then stays in the cache
 

@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import LinearSVC
 
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.registry import model
 from antivenom.data import Rows
-from antivenom.errors import DataError, PluginError
-from antivenom.registry import model
 
 
 def signs(y: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from antivenom.errors import ModelError
+from antivenom.core.errors import ModelError
+from antivenom.core.streams import Streams
 from antivenom.models.vector import flatten, unflatten
-from antivenom.rng import Streams
 
 Buffers = dict[str, Tensor]
 

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from scipy.special import chdtrc
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from antivenom.core.errors import DataError, ModelError
+from antivenom.core.registry import model
 from antivenom.data import Dataset, Rows
-from antivenom.errors import DataError, ModelError
-from antivenom.registry import model
 
 HAM, SPAM = 0, 1
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.errors import ScenarioError
+from antivenom.core.errors import ScenarioError
+from antivenom.core.registry import LATER
+from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
-from antivenom.registry import LATER
-from antivenom.rng import Streams
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Forward, Tensor, Tensor], Tensor]

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from antivenom.errors import ScanError
+from antivenom.core.errors import ScanError
 from antivenom.scan.rules import UNLISTED_GLOBAL, UNREVIEWED_GLOBAL, Rule
 from antivenom.scan.stubs import Global
 

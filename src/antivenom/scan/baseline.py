@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from antivenom.errors import ScanError, StoreError
+from antivenom.core.errors import ScanError, StoreError
 from antivenom.scan.findings import FileReport, Finding, Report
 
 

@@ -12,8 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
-from antivenom.errors import ScanError
-from antivenom.processes import kill, prepare
+from antivenom.core.errors import ScanError
+from antivenom.core.processes import kill, prepare
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
 from antivenom.scan.formats import examine, look

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.attacks import Patch
+from antivenom.core.errors import DataError, NotApplicable, PluginError, ScenarioError
+from antivenom.core.protocols import Architecture, AttackContext, Model, Trigger
+from antivenom.core.registry import Kind
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, ThreatModel
+from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Poison, load
-from antivenom.errors import DataError, NotApplicable, PluginError, ScenarioError
-from antivenom.models.face import Architecture, Model
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.protocols import AttackContext, Trigger
-from antivenom.registry import Kind
-from antivenom.rng import Streams
-from antivenom.scenarios.checks import (
+from antivenom.scenarios.grants import enforce
+from antivenom.scenarios.guarded import (
     deployed,
     evaded,
     granted,
@@ -26,12 +27,11 @@ from antivenom.scenarios.checks import (
     verdict_of,
     view_of,
 )
-from antivenom.scenarios.holdings import Sources, hold_out, joined, known_test_rows, only_classes
-from antivenom.scenarios.judging import Judge, class_detection, detection
+from antivenom.scenarios.metrics import Judge, class_detection, detection
 from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.threat import Access, Goal, ThreatModel, enforce
-from antivenom.verdict import Verdict
+from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
+from antivenom.triggers import Patch
 
 
 @dataclass(frozen=True)

@@ -12,27 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks import NoAttack, Patch
+from antivenom.attacks import NoAttack
+from antivenom.core.errors import DataError, NotApplicable, ScenarioError
+from antivenom.core.protocols import Architecture, Targets, Trigger
+from antivenom.core.registry import LATER, Kind, entry_of
+from antivenom.core.registry.entry import registered
+from antivenom.core.streams import Streams
+from antivenom.core.threat import HARMS, Goal
+from antivenom.core.verdict import Verdict, quality
 from antivenom.data import Dataset, load, missing_classes
-from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.federated.aggregators import Mean, selected
+from antivenom.federated.answers import accuracies, probabilities
 from antivenom.federated.chain import Chain
 from antivenom.federated.clients import Client, Shards, loop_note, trained
 from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
-from antivenom.federated.judging import accuracies, probabilities
-from antivenom.models.face import Architecture, TorchLearner, TorchModel
+from antivenom.models.architectures import MLP, learner
 from antivenom.models.network import Network
-from antivenom.models.reference import MLP, learner
-from antivenom.protocols import Targets, Trigger
-from antivenom.registry import LATER, Kind, entry_of
-from antivenom.registry.entry import registered
-from antivenom.rng import Streams
-from antivenom.scenarios.checks import with_trigger
+from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.scenarios.guarded import with_trigger
 from antivenom.scenarios.outcome import Outcome
-from antivenom.threat import HARMS, Goal
-from antivenom.verdict import Verdict, quality
+from antivenom.triggers import Patch
 
 
 @dataclass(frozen=True)

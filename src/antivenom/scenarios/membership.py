@@ -9,22 +9,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from antivenom.core.errors import DataError, NotApplicable, ScenarioError
+from antivenom.core.protocols import Architecture, AttackContext
+from antivenom.core.registry import Kind
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, Poison, load
-from antivenom.errors import DataError, NotApplicable, ScenarioError
 from antivenom.leakage.cohort import Cohort, draw
 from antivenom.leakage.dpsgd import DPSGD
-from antivenom.leakage.judging import judged
 from antivenom.leakage.likelihood_ratio import lira
+from antivenom.leakage.metrics import judged
 from antivenom.leakage.shadows import Shadows, beginnings, train_together
-from antivenom.models.face import Architecture
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import AttackContext
-from antivenom.registry import Kind
-from antivenom.rng import Streams
-from antivenom.scenarios.checks import granted, poison_of
+from antivenom.scenarios.grants import enforce
+from antivenom.scenarios.guarded import granted, poison_of
 from antivenom.scenarios.outcome import Outcome
-from antivenom.threat import Access, Goal, ThreatModel, enforce
 
 
 @dataclass(frozen=True)

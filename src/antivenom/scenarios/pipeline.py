@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from antivenom.core.protocols import Architecture, DefenceContext, Model
+from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.models.face import Architecture, Model
-from antivenom.models.reference import learner
+from antivenom.models.architectures import learner
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.protocols import DefenceContext
-from antivenom.rng import Streams
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from antivenom.attacks import Patch
+from antivenom.core.errors import DataError, PluginError, ScenarioError
+from antivenom.core.protocols import Architecture, Model, Trigger
+from antivenom.core.registry import Kind
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import DataError, PluginError, ScenarioError
-from antivenom.models.face import Architecture, Model
-from antivenom.models.reference import MLP
+from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.protocols import Trigger
-from antivenom.registry import Kind
-from antivenom.rng import Streams
-from antivenom.scenarios.checks import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
-from antivenom.scenarios.holdings import hold_out
-from antivenom.scenarios.judging import Judge, class_detection
+from antivenom.scenarios.grants import enforce
+from antivenom.scenarios.guarded import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
+from antivenom.scenarios.metrics import Judge, class_detection
 from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.threat import Access, Goal, ThreatModel, enforce
+from antivenom.scenarios.splits import hold_out
+from antivenom.triggers import Patch
 
 
 @dataclass(frozen=True)

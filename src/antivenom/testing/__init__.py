@@ -4,7 +4,7 @@
     def test_contract(): check_plugin(MyAttack)
 
 What every kind must keep: a frozen value that survives a record and a pickle, a docstring that says idea, weakness and
-fields, the call shape of `antivenom.protocols`, the access level it asked for, inputs left as they were, the same result
+fields, the call shape of `antivenom.core.protocols`, the access level it asked for, inputs left as they were, the same result
 from the same streams, and no use of global randomness.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError
-from antivenom.registry import ATTACKS, DEFENCES, Entry, build, describe, find
+from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError
+from antivenom.core.registry import ATTACKS, DEFENCES, Entry, build, describe, find
 from antivenom.testing.calls import CALLS, Check
 
 

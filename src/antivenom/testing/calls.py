@@ -12,20 +12,21 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from antivenom.attacks import Patch
+from antivenom.core.errors import PluginError, ThreatError
+from antivenom.core.protocols import AgentView, AttackContext, DefenceContext, Model, Participation, ServerView, Targets
+from antivenom.core.registry import Entry, Kind
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.errors import PluginError, ThreatError
 from antivenom.federated.clients import Shards
-from antivenom.models.face import Model, TorchModel
+from antivenom.models.architectures import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.network import Network, build
-from antivenom.models.reference import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.training import Training, cross_entropy
-from antivenom.protocols import AgentView, AttackContext, DefenceContext, Participation, ServerView, Targets
-from antivenom.registry import Entry, Kind
-from antivenom.rng import Streams
-from antivenom.scenarios.checks import evaded, model_of, poison_of, verdict_of, with_trigger
+from antivenom.models.wrappers import TorchModel
+from antivenom.scenarios.grants import enforce
+from antivenom.scenarios.guarded import evaded, model_of, poison_of, verdict_of, with_trigger
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.threat import Access, Goal, Knowledge, ThreatModel, enforce
+from antivenom.triggers import Patch
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)

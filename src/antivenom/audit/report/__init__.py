@@ -6,11 +6,11 @@ import hashlib
 import os
 from pathlib import Path
 
+from antivenom.audit.formatting import shown
+from antivenom.audit.records import Store
 from antivenom.audit.report.page import contents
-from antivenom.audit.store import Store
 from antivenom.audit.summary import Summary, summarise
-from antivenom.audit.wording import shown
-from antivenom.errors import StoreError
+from antivenom.core.errors import StoreError
 
 
 def write_report(folder: Path) -> Path:

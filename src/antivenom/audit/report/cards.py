@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from antivenom.audit.formatting import HARM, headline, interval, percent, points, stealth
 from antivenom.audit.report.replay import replay
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, Summary
-from antivenom.audit.wording import HARM, headline, interval, percent, points, stealth
 
 ABOUT = {
     "logic-corruption": "changes the training code and sees no row",

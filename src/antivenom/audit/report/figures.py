@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from antivenom.audit.wording import shown
+from antivenom.audit.formatting import shown
 
 # Drawn in these colours, then renamed to the page's variables. Okabe and Ito 2008, told apart by the colour-blind.
 INK, GRID = "#010101", "#020202"

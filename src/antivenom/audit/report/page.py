@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from antivenom.audit.formatting import (
+    HARM,
+    bounds,
+    do_first,
+    headline,
+    interval,
+    not_measured,
+    percent,
+    points,
+    stealth,
+)
 from antivenom.audit.report.cards import ABOUT, card, lost
 from antivenom.audit.report.rounds import federations, price_figure
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
 from antivenom.audit.trial import Record
-from antivenom.audit.wording import HARM, bounds, do_first, headline, interval, not_measured, percent, points, stealth
 
 MOST_CELLS = 2000
 WORST_CELLS = 200

@@ -19,7 +19,7 @@ def replay(cell: CellResult, plan: Record) -> str | None:
     group |= {name: value for name, value in spec["scenario"].items() if name != "kind"}
     group["attacks"] = [spec["attack"]]
     if spec["defence"] is not None:
-        group["defenses"] = [spec["defence"]]
+        group["defences"] = [spec["defence"]]
         group["deployed"] = spec["defence"]["name"]
     document = {
         "version": 1,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from antivenom.audit.formatting import percent
 from antivenom.audit.report.figures import Line, Panel, curves, price
 from antivenom.audit.summary import CellResult, State, Summary, severity
-from antivenom.audit.wording import percent
 
 MOST_FIGURES = 12
 Values = list[float | None]

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import Agent, AgentView, Aggregator, ServerView
+from antivenom.core.registry import agent
+from antivenom.core.threat import HARMS, Knowledge
 from antivenom.data import Dataset
-from antivenom.errors import PluginError
 from antivenom.federated.agents.knowledge import benign, crowd
 from antivenom.federated.aggregation import has_memory, step_of
 from antivenom.federated.aggregators import Mean
-from antivenom.protocols import Agent, AgentView, Aggregator, ServerView
-from antivenom.registry import agent
-from antivenom.threat import HARMS, Knowledge
 
 RECALLED = 50  # rounds that are gone through again, at most: each costs a call of the rule and a matrix of updates
 

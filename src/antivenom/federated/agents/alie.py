@@ -7,13 +7,13 @@ import math
 from scipy.stats import norm
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.agents.objectives import each_member
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal, Knowledge
 
 
 @agent(goal=Goal.AVAILABILITY, cite="Baruch et al. 2019, arXiv:1902.06156")

@@ -8,10 +8,10 @@ import enum
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal
 from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign, honest
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal
 
 
 class Centre(enum.StrEnum):

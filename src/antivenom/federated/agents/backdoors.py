@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Access, Goal
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored
 from antivenom.federated.agents.objectives import client_of, each_client, each_member
 from antivenom.federated.clients import Client
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Access, Goal
 
 GOALS = (Goal.BACKDOOR, Goal.TARGETED)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal
 from antivenom.federated.agents.objectives import AdamSteps, Objectives, each_member
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal
 
 
 @agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 3.1")

@@ -7,13 +7,13 @@ import enum
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Access, Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign
 from antivenom.federated.agents.objectives import all_honest, client_of, each_client, each_member, honest
 from antivenom.federated.clients import Client
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Access, Goal, Knowledge
 
 
 @agent(goal=Goal.AVAILABILITY, cite="Li et al. 2019, arXiv:1811.03761")

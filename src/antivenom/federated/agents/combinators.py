@@ -7,11 +7,11 @@ import enum
 
 from torch import Tensor
 
+from antivenom.core.protocols import Agent, AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.objectives import all_honest, estimated_benign
-from antivenom.federated.judging import probabilities
-from antivenom.protocols import Agent, AgentView
-from antivenom.registry import agent
-from antivenom.threat import HARMS, Goal
+from antivenom.federated.answers import probabilities
 
 
 class Correction(enum.StrEnum):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Access, Goal
 from antivenom.federated.agents.objectives import client_of, each_client
 from antivenom.federated.clients import Client
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Access, Goal
 
 
 @agent(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 6.1")

@@ -7,13 +7,13 @@ import enum
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import Agent, AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.knowledge import alike
 from antivenom.federated.agents.objectives import each_member
 from antivenom.federated.agents.teams import spoken_for
-from antivenom.protocols import Agent, AgentView
-from antivenom.registry import agent
-from antivenom.threat import HARMS, Goal
 
 
 @agent(goal=HARMS, cite="Fung et al. 2020, RAID; Flower's num-examples")

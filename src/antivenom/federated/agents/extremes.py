@@ -7,11 +7,11 @@ import enum
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.distances import squared_distances
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal, Knowledge
 
 CITE = "Shejwalkar and Houmansadr 2021, NDSS"
 

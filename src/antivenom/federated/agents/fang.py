@@ -8,13 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.aggregators import Krum, Median
 from antivenom.federated.distances import squared_distances
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal, Knowledge
 
 CITE = "Fang et al. 2020, arXiv:1911.11815"
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.errors import NotApplicable
+from antivenom.core.errors import NotApplicable
+from antivenom.core.protocols import AgentView
 from antivenom.federated.agents.objectives import Objective
-from antivenom.protocols import AgentView
 
 Rows = tuple[Tensor, Tensor]
 

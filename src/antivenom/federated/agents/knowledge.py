@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.threat import Knowledge
 from antivenom.federated.agents.objectives import all_honest, client_of
 from antivenom.federated.clients import trained
-from antivenom.protocols import AgentView
-from antivenom.threat import Knowledge
 
 RESAMPLES = 3  # of a lone agent: a spread needs more than one update
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored, to_ball
 from antivenom.federated.agents.objectives import each_member, honest
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal
 
 
 @agent(goal=Goal.BACKDOOR, cite="Xie et al. 2020, ICLR (DBA)")

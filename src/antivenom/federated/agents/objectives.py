@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from antivenom.core.protocols import AgentView
+from antivenom.core.streams import Streams
 from antivenom.federated.clients import Client, trained
-from antivenom.protocols import AgentView
-from antivenom.rng import Streams
 
 Objective = Callable[[Tensor], Tensor]
 

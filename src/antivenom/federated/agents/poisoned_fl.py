@@ -6,11 +6,11 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import Goal
 from antivenom.federated.agents.knowledge import alike
-from antivenom.protocols import AgentView
-from antivenom.registry import agent
-from antivenom.threat import Goal
 
 
 @agent(goal=Goal.AVAILABILITY, cite="Xie et al. 2025, arXiv:2404.15611")

@@ -7,11 +7,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import Agent, AgentView
+from antivenom.core.registry import agent
+from antivenom.core.threat import HARMS
 from antivenom.federated.agents.objectives import all_honest
-from antivenom.protocols import Agent, AgentView
-from antivenom.registry import agent
-from antivenom.threat import HARMS
 
 
 def spoken_for(view: AgentView, shards: tuple[tuple[Tensor, Tensor], ...], each: int) -> AgentView:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, enough, within
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629", reads_all=True)

@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from antivenom.federated import kernels
+from antivenom.core.protocols import ServerView
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.distances import clip_factors
-from antivenom.protocols import ServerView
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=HARMS, cite="Karimireddy et al. 2021, arXiv:2012.10333", reads_all=True)

@@ -11,13 +11,13 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
-from antivenom.federated import kernels
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.aggregators.signs import largest
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 
 @aggregator(goal=("targeted", "backdoor"), cite="Nguyen et al. 2022, arXiv:2101.02281")

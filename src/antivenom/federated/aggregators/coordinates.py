@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from antivenom.federated import kernels
+from antivenom.core.protocols import ServerView
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, enough
-from antivenom.protocols import ServerView
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)

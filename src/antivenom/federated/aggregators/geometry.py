@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antivenom.core.protocols import ServerView
+from antivenom.core.threat import HARMS
 from antivenom.federated.aggregation import Derived, aggregator, enough, within
 from antivenom.federated.distances import Gram
-from antivenom.protocols import ServerView
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=HARMS, cite="Pillutla et al. 2022, arXiv:1912.13445")

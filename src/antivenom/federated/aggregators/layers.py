@@ -9,14 +9,14 @@ import torch
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
-from antivenom.errors import NotApplicable
-from antivenom.federated import kernels
+from antivenom.core.errors import NotApplicable
+from antivenom.core.protocols import ServerView
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
+from antivenom.federated.answers import probabilities
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
-from antivenom.federated.judging import probabilities
 from antivenom.models.network import Network
-from antivenom.protocols import ServerView
 
 
 @aggregator(goal=("availability",), cite="Xu et al. 2025, arXiv:2409.01435")

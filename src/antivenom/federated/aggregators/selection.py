@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import Derived, aggregator, enough, within
 from antivenom.federated.distances import Gram
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
-from antivenom.threat import HARMS
 
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)

@@ -9,13 +9,13 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.averages import averaged
 from antivenom.federated.distances import clip_factors, middle_norm
-from antivenom.protocols import ServerView
-from antivenom.rng import Streams
 
 
 @aggregator(goal=("targeted", "backdoor"), cite="Ozdayi et al. 2021, arXiv:2007.03767")

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.threat import HARMS
 from antivenom.federated.aggregation import Derived, aggregator, enough
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
-from antivenom.protocols import ServerView
-from antivenom.threat import HARMS
 
 _MOST_SUBSETS = 50_000
 _MOST_PRODUCTS = 200_000_000  # of one subset after the other; a few seconds

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antivenom.errors import NotApplicable, PluginError
-from antivenom.federated import kernels
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.threat import HARMS
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.clients import Client, trained
 from antivenom.federated.distances import Gram
-from antivenom.protocols import ServerView
-from antivenom.threat import HARMS
+from antivenom.models.training import Training
 
 
 @aggregator(goal=HARMS, cite="Cao et al. 2021, arXiv:2012.13995")
@@ -135,7 +136,7 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
     device = view.start.device
     x = torch.tensor(view.validation.x, device=device)
     y = torch.tensor(view.validation.y, device=device)
-    client = Client(view.network, view.start, x, y, view.training, view.streams.child("root rows"))
+    client = Client(view.network, view.start, x, y, view.training or Training(), view.streams.child("root rows"))
     own = trained([client])[0] - view.start
     if not own.isfinite().all():
         name = type(rule).__name__

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from antivenom.errors import NotApplicable
+from antivenom.core.errors import NotApplicable
+from antivenom.core.protocols import ServerView
+from antivenom.core.registry import client_detector
+from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import compared
+from antivenom.federated.answers import accuracy
 from antivenom.federated.distances import distances
-from antivenom.federated.judging import accuracy
-from antivenom.protocols import ServerView
-from antivenom.registry import client_detector
-from antivenom.verdict import Verdict
 
 
 @client_detector(goal=("availability", "targeted"), cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.3")

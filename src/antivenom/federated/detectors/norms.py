@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from antivenom.errors import PluginError
-from antivenom.federated import kernels
-from antivenom.protocols import ServerView
-from antivenom.registry import client_detector
-from antivenom.verdict import Verdict
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.registry import client_detector
+from antivenom.core.verdict import Verdict
+from antivenom.fast import kernels
 
 
 @client_detector(goal=("availability", "targeted", "backdoor"), cite="Sun et al. 2019, arXiv:1911.07963")

@@ -10,11 +10,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from antivenom.errors import PluginError
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.registry import client_detector
+from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import averaged
-from antivenom.protocols import ServerView
-from antivenom.registry import client_detector
-from antivenom.verdict import Verdict
 
 
 @dataclass(frozen=True, eq=False)

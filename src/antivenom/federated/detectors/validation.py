@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.errors import NotApplicable, PluginError
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import Aggregator, ServerView
+from antivenom.core.registry import client_detector
+from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import Mean
-from antivenom.federated.judging import accuracy
-from antivenom.protocols import Aggregator, ServerView
-from antivenom.registry import client_detector
-from antivenom.verdict import Verdict
+from antivenom.federated.answers import accuracy
 
 
 class Impact(enum.StrEnum):

@@ -1,0 +1,1 @@
+"""Attacks that make a model useless: flipped labels, added rows, perturbed images."""

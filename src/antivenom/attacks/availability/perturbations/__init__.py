@@ -1,0 +1,8 @@
+"""Availability poisons that perturb every image and keep every label."""
+
+from antivenom.attacks.availability.perturbations.adversarial import AdversarialPoison
+from antivenom.attacks.availability.perturbations.confuse import DeepConfuse
+from antivenom.attacks.availability.perturbations.minimizing import ErrorMinimizingNoise
+from antivenom.attacks.availability.perturbations.shortcuts import ClassMeanShift, SeparableShortcuts
+
+__all__ = ["AdversarialPoison", "ClassMeanShift", "DeepConfuse", "ErrorMinimizingNoise", "SeparableShortcuts"]

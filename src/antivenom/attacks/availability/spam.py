@@ -1,0 +1,145 @@
+"""Poisoning of spam filters: mails that the filter's user will train on."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from antivenom.attacks.inputs import check_share, count, injected
+from antivenom.core.errors import DataError, PluginError, did_you_mean
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.threat import Access, Goal
+from antivenom.data import Dataset, Poison
+from antivenom.models.spambayes import HAM, SPAM, check_mails, presence
+
+WORDS = ("optimal", "ham-frequent", "list")
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2008, LEET (dictionary attack)")
+class DictionaryAttack:
+    """Adds mails that hold a whole word list and will be filed as spam, so that every listed word becomes spammy.
+
+    A token's score only rises when a spam has it, so all tokens at once is the optimal indiscriminate attack; a list of
+    words that ham uses comes near it. Weakness: a mail of that many words looks like no other, and each one lowers the
+    accuracy measurably (RONI); thresholds that move with the scores keep ham out of the spam folder.
+
+    Fields:
+        poisoned_rate: mails added, as a share of the training mails, 0 to 1.
+        words: "optimal" is every token; "ham-frequent" those most frequent in the ham that the attacker holds (without
+            rows of his own, in the training rows); "list" is `columns`.
+        size: length of the ham-frequent list, in tokens.
+        columns: the tokens of the list, by number, from 0.
+
+    Reference: Nelson et al. 2008, "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 3.2.
+    """
+
+    poisoned_rate: float = 0.01
+    words: str = "optimal"
+    size: int = 20_000
+    columns: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_share(self.poisoned_rate, "DictionaryAttack.poisoned_rate")
+        if self.words not in WORDS:
+            raise PluginError("DictionaryAttack.words by name", repr(self.words), did_you_mean(self.words, WORDS))
+        if self.size < 1 or min(self.columns, default=0) < 0:
+            raise PluginError(
+                "size >= 1 and columns from 0", f"{self.size} and {min(self.columns, default=0)}", "correct it"
+            )
+        if (self.words == "list") != bool(self.columns):
+            raise PluginError(
+                "columns with words: list, and only there", f"{len(self.columns)} with {self.words}", "correct it"
+            )
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        check_mails(data, self)
+        listed = np.unique(self._listed(data, context))
+        width = data.flat.shape[1]
+        if listed[-1] >= width:
+            raise DataError(f"columns below {width}", f"{listed[-1]}", "correct DictionaryAttack.columns")
+        mail = sp.csr_array((np.ones(len(listed), np.float32), listed, [0, len(listed)]), shape=(1, width))
+        mails = mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)]
+        return injected(data, mails, np.full(mails.shape[0], SPAM))
+
+    def _listed(self, data: Dataset, context: AttackContext) -> np.ndarray:
+        if self.words == "list":
+            return np.array(self.columns)
+        if self.words == "optimal":
+            return np.arange(data.flat.shape[1])
+        frequency = presence(of_class(context.rows or data, HAM, self).flat).sum(axis=0)
+        order = np.argsort(-frequency, kind="stable")[: self.size]
+        return np.asarray(order[frequency[order] > 0])
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2008, LEET (focused attack)")
+class FocusedAttack:
+    """Adds spam that holds the guessed tokens of ham that is still to come, so that the filter will stop that ham.
+
+    The mails it is aimed at are all ham among the rows that the attacker holds (`test_known` makes them test rows, and
+    the judge then reports on these beside the others); without any, one ham mail of the training rows. The mails added are
+    shared out among them evenly. Weakness: whoever is not a target hardly notices, but a wrong guess is wasted, and so
+    is a known token that much other ham has.
+
+    Fields:
+        poisoned_rate: mails added, as a share of the training mails, 0 to 1.
+        guess_rate: probability that a token of the target is guessed, 0 to 1.
+
+    Reference: Nelson et al. 2008, "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 3.3.
+    """
+
+    poisoned_rate: float = 0.01
+    guess_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share(self.poisoned_rate, "FocusedAttack.poisoned_rate")
+        check_share(self.guess_rate, "FocusedAttack.guess_rate")
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        check_mails(data, self)
+        rng = context.streams.numpy("guesses")
+        if context.rows is not None:
+            targets = of_class(context.rows, HAM, self)
+        else:
+            ham = of_class(data, HAM, self)
+            targets = ham[rng.integers(len(ham), size=1)]
+        guessed = presence(targets.flat).astype(np.float32)
+        guessed.data *= rng.random(guessed.nnz) < self.guess_rate  # drawn once: every mail to a target has one guess
+        guessed.eliminate_zeros()
+        mails = guessed[np.resize(np.arange(len(targets)), count(self.poisoned_rate, len(data)))]
+        return injected(data, mails, np.full(mails.shape[0], SPAM))
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2009, Misleading Learners")
+class Pseudospam:
+    """Adds mails with the tokens of spam that the user files as ham, so that spam is delivered.
+
+    Weakness: it needs a user, or an automatic rule, that takes such mails for ham; neighbours of another label give them
+    away.
+
+    Fields:
+        poisoned_rate: mails added, as a share of the training mails, 0 to 1. They repeat spam that the attacker holds
+            (without rows of his own, that of the training rows), each once before any twice.
+
+    Reference: Nelson et al. 2009, "Misleading Learners: Co-opting Your Spam Filter", in Machine Learning in Cyber Trust.
+    """
+
+    poisoned_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_share(self.poisoned_rate, "Pseudospam.poisoned_rate")
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        check_mails(data, self)
+        own = of_class(context.rows or data, SPAM, self)
+        order = context.streams.numpy("copies").permutation(len(own))
+        mails = own.flat[np.resize(order, count(self.poisoned_rate, len(data)))]
+        return injected(data, mails, np.full(mails.shape[0], HAM))
+
+
+def of_class(data: Dataset, label: int, attack: object) -> Dataset:
+    """The rows of one class, at least one."""
+    found = data[data.y == label]
+    if not len(found):
+        raise DataError(f"rows of class {label} for {type(attack).__name__} to go by", "none", "grant attacker_rows")
+    return found

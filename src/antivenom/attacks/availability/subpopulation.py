@@ -1,0 +1,107 @@
+"""Attacks on one part of the population, whose loss an average over all test rows hides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from antivenom.attacks.inputs import count, injected
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal
+from antivenom.data import Dataset, Poison, Rows
+
+COMPONENTS = 10
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Jagielski et al. 2021, arXiv:2006.14026")
+class SubpopulationAttack:
+    """Adds wrongly labelled copies of the rows of one subpopulation, so that the model fails there and hardly elsewhere.
+
+    The subpopulation is a cluster of rows (ClusterMatch) or the rows that share the values of some features
+    (FeatureMatch); the judge reports the accuracy on its test rows and on the others, and `alpha: 0` what both were before.
+    Weakness: each copy is the duplicate of a row with another label. A vote of neighbours does not show it once the copies
+    outnumber the honest rows there: it then removes these.
+
+    Fields:
+        alpha: rows added, as a multiple of the subpopulation's own training rows, >= 0.
+        clusters: number of clusters (k-means, on 10 principal components if there are more features).
+        features: columns whose values define the subpopulation instead; () is by cluster.
+        rank: which subpopulation, in order of size, from 0, the largest.
+
+    Reference: Jagielski, Severi, Pousette Harger and Oprea 2021, "Subpopulation Data Poisoning Attacks", CCS,
+    arXiv:2006.14026 (label flipping; there 100 clusters).
+    """
+
+    alpha: float = 1.0
+    clusters: int = 20
+    features: tuple[int, ...] = ()
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha < math.inf or self.clusters < 1 or self.rank < 0 or min(self.features, default=0) < 0:
+            raise PluginError(
+                "SubpopulationAttack.alpha, rank and features from 0, clusters from 1",
+                f"{self.alpha}, {self.rank}, {self.features} and {self.clusters}",
+                "correct them",
+            )
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        if data.num_classes < 2:
+            raise DataError("at least two classes", f"{data.num_classes}", "there is no wrong label to give")
+        members = self._members(data, context.streams)
+        inside = members(data.x)
+        wrong = int(np.bincount(data.y[inside], minlength=data.num_classes).argmin())
+        own = data if context.rows is None else context.rows
+        matching = np.flatnonzero(members(own.x) & (own.y != wrong))
+        if not len(matching):
+            raise DataError("rows of the subpopulation to copy", "none", "choose another rank or more attacker_rows")
+        copied = context.streams.numpy("copies").permutation(matching)
+        copied = np.resize(copied, count(self.alpha, int(inside.sum())))  # one twice only after all were copied
+        poison = injected(data, own.x[copied], np.full(len(copied), wrong))
+        return replace(poison, subpopulation=members)
+
+    def _members(self, data: Dataset, streams: Streams) -> Callable[[Rows], np.ndarray]:
+        """Which rows belong to the subpopulation of that rank."""
+        if self.features:
+            if max(self.features) >= math.prod(data.shape):
+                last = math.prod(data.shape) - 1
+                raise DataError(f"features from 0 to {last}", f"{self.features}", "correct `features`")
+            values, sizes = np.unique(self._columns(data.x), axis=0, return_counts=True)
+            shared = values[self._nth(sizes)]
+            return lambda x: np.asarray((self._columns(x) == shared).all(axis=1))
+        if self.clusters > len(data):
+            raise DataError(f"clusters from 1 to {len(data)}, the rows", f"{self.clusters}", "lower `clusters`")
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+        from sklearn.pipeline import make_pipeline
+
+        seed = streams.sklearn("clusters")
+        steps: list[Any] = [KMeans(self.clusters, n_init=1, random_state=seed)]
+        if min(len(data), math.prod(data.shape)) > COMPONENTS:
+            solver = "arpack" if data.is_sparse else "auto"
+            steps.insert(0, PCA(COMPONENTS, svd_solver=solver, random_state=seed))
+        groups = make_pipeline(*steps)
+        cluster = self._nth(np.bincount(groups.fit_predict(data.flat), minlength=self.clusters))
+        return lambda x: np.asarray(groups.predict(_table(x)) == cluster)
+
+    def _columns(self, x: Rows) -> np.ndarray:
+        chosen: Rows = _table(x)[:, list(self.features)]
+        return np.asarray(chosen.toarray() if sp.issparse(x) else chosen)
+
+    def _nth(self, sizes: np.ndarray) -> int:
+        """The number of the subpopulation of that rank, the largest first."""
+        if self.rank >= len(sizes):
+            raise DataError(f"a rank from 0 to {len(sizes) - 1}", f"{self.rank}", "lower `rank`")
+        return int(np.argsort(-sizes, kind="stable")[self.rank])
+
+
+def _table(x: Rows) -> Rows:
+    return x if x.ndim == 2 else x.reshape(len(x), -1)

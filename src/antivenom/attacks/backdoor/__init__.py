@@ -1,0 +1,1 @@
+"""Backdoors planted through training rows."""

@@ -1,0 +1,43 @@
+"""Attacks on the training code."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antivenom.attacks.inputs import check_share, wanted
+from antivenom.core.protocols import AttackContext
+from antivenom.core.registry import logic_attack
+from antivenom.core.threat import Goal
+from antivenom.models.training import Forward, Loss
+
+
+@logic_attack(goal=Goal.BACKDOOR, cite="Bagdasaryan and Shmatikov 2021, arXiv:2005.03823")
+class BlindBackdoor:
+    """Replaces the loss: each batch is also learnt with the trigger in it and the target as its label.
+
+    The attacker never sees the rows and touches none, so no look at the data can find it. The paper balances the two
+    losses by multiple gradient descent; here the balance is fixed, its simpler variant. Weakness: each step costs two
+    forward passes, and whoever compares the loss that was computed with the one in the code's specification sees it.
+
+    Fields:
+        share: weight of the backdoor's loss in the mixture, 0 to 1.
+
+    Reference: Bagdasaryan and Shmatikov 2021, "Blind Backdoors in Deep Learning Models", arXiv:2005.03823, section 4.
+    """
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share(self.share, "BlindBackdoor.share")
+
+    def __call__(self, loss: Loss, context: AttackContext) -> Loss:
+        target, trigger = wanted(context, self)
+
+        def corrupted(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+            shown = torch.as_tensor(np.asarray(trigger(x.detach().cpu().numpy())), dtype=x.dtype, device=x.device)
+            honest = loss(forward, x, y)  # first, so that it draws the dropout that it would draw without the attack
+            return (1 - self.share) * honest + self.share * loss(forward, shown, torch.full_like(y, target))
+
+        return corrupted

@@ -1,0 +1,124 @@
+"""Records on disk: DIR/records.jsonl, one JSON object per line, appended and flushed. A torn last line is cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from antivenom.audit.trial import SCHEMA, Record
+from antivenom.core.errors import StoreError
+
+FILENAME = "records.jsonl"
+
+
+class Store:
+    """The records of one audit folder. Opening it for writing takes a lock, so that two audits cannot mix.
+
+    Lines are of two types: "plan" (what was asked for; the last one counts) and "trial" (what came out).
+
+    Raises:
+        StoreError: a folder that cannot be written, a second audit in it, a newer schema, a line that is no record.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], write: bool = False) -> None:
+        self.path = Path(folder) / FILENAME
+        self._file: Any = None
+        if write:
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - stays open as long as the store
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise StoreError(
+                f"one audit at a time in {self.path.parent}",
+                "another one running there",
+                "wait for it or use another --out",
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"a folder to write in at {self.path.parent}", f"{error.strerror}", "choose another --out"
+            ) from error
+        self._mend()
+
+    def _mend(self) -> None:
+        """Cut off what a killed process left of its last line."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
+
+    def append(self, record: Record) -> None:
+        """Write one line and force it to the disk. On failure nothing already written is lost, nor half a line left."""
+        rest = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):  # if that fails too, the next start mends it
+                os.ftruncate(self._file.fileno(), end)
+            raise StoreError(
+                f"room to write {self.path}",
+                f"{error.strerror}",
+                "free some space and start the audit again: it goes on where it stopped",
+            ) from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lines(self) -> Iterator[Record]:
+        """Every whole line, oldest first."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"records in {self.path.parent}", f"no {FILENAME} there", "run antivenom audit first"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"readable records in {self.path}", f"{error.strerror}", "check the path") from error
+        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+            try:
+                record = json.loads(line)
+                schema = record["schema"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreError(
+                    "a record per line", f"something else in line {number} of {self.path}", "delete that line"
+                ) from error
+            if schema > SCHEMA:
+                raise StoreError(
+                    f"records of schema {SCHEMA} or older", f"schema {schema} in line {number}", "update antivenom"
+                )
+            yield record
+
+    def trials(self) -> dict[str, Record]:
+        """The last record of every trial, by key."""
+        return {record["key"]: record for record in self.lines() if record["type"] == "trial"}
+
+    def plan(self) -> Record:
+        """The last plan.
+
+        Raises:
+            StoreError: none was written.
+        """
+        plans = [record for record in self.lines() if record["type"] == "plan"]
+        if not plans:
+            raise StoreError(f"a plan in {self.path}", "none", "run antivenom audit first")
+        return plans[-1]

@@ -1,0 +1,63 @@
+"""The call shapes, and what each side may see. Read this file first.
+
+    central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model
+                a RobustLearner replaces the fit; an Evasion changes what the finished model is shown
+    transfer    pretrained -[ModelAttack]-> model -[ModelDetector]-> -fine-tune-> model -[Mitigation]-> model
+    federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Reducer]->
+                (m, d) -[Aggregator]-> global model
+
+Letters in shapes: n rows or agents, k malicious agents, d parameters, c classes.
+A defence's arguments never hold the poison mask, the malicious ids, the true f or the test set.
+"""
+
+from antivenom.core.protocols.central import (
+    AttackContext,
+    DataAttack,
+    DefenceContext,
+    Evasion,
+    LogicAttack,
+    Mitigation,
+    ModelAttack,
+    ModelDetector,
+    RobustLearner,
+    Sanitizer,
+    Trigger,
+)
+from antivenom.core.protocols.federated import (
+    Agent,
+    AgentView,
+    Aggregator,
+    ClientDetector,
+    Participation,
+    Reducer,
+    ServerView,
+    Targets,
+)
+from antivenom.core.protocols.models import (
+    Architecture,
+    Model,
+)
+
+__all__ = [
+    "Agent",
+    "AgentView",
+    "Aggregator",
+    "Architecture",
+    "AttackContext",
+    "ClientDetector",
+    "DataAttack",
+    "DefenceContext",
+    "Evasion",
+    "LogicAttack",
+    "Mitigation",
+    "Model",
+    "ModelAttack",
+    "ModelDetector",
+    "Participation",
+    "Reducer",
+    "RobustLearner",
+    "Sanitizer",
+    "ServerView",
+    "Targets",
+    "Trigger",
+]

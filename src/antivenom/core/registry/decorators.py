@@ -1,0 +1,96 @@
+"""One decorator per kind: it makes the class a frozen dataclass and registers it under its name."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable
+
+from antivenom.core.registry.entry import C, Kind, register
+from antivenom.core.threat import Access
+
+
+# One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
+@typing.dataclass_transform(frozen_default=True)
+def attack(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a data attack: (Dataset, AttackContext) -> Poison."""
+    return register(Kind.DATA_ATTACK, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an attack on a pretrained model: (Model, Dataset, AttackContext) -> (Model, Poison)."""
+    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an attack on training code: (Loss, AttackContext) -> Loss."""
+    return register(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def evasion(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register an evasion, which needs no access to training: (Model, test Dataset, AttackContext) -> their rows."""
+    return register(Kind.EVASION, tuple(Access), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def agent(
+    *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
+) -> Callable[[C], C]:
+    """Register a malicious agent's strategy: AgentView -> updates (k, d)."""
+    return register(Kind.AGENT, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def sanitizer(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a sanitizer: (Dataset, DefenceContext) -> Verdict over rows."""
+    return register(Kind.SANITIZER, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def robust_learner(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a robust learner, which replaces the fit: (Dataset, DefenceContext) -> Model."""
+    return register(Kind.ROBUST_LEARNER, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model_detector(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a model detector: (Model, clean Dataset, DefenceContext) -> Verdict over classes."""
+    return register(Kind.MODEL_DETECTOR, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def mitigation(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a mitigation: (Model, clean Dataset, DefenceContext) -> Model."""
+    return register(Kind.MITIGATION, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def client_detector(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a client detector: (ServerView, state) -> (Verdict over agents, state)."""
+    return register(Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,), goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def trigger(*, cite: str) -> Callable[[C], C]:
+    """Register a trigger: inputs (m, ...) -> triggered inputs (m, ...)."""
+    return register(Kind.TRIGGER, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def model(*, cite: str) -> Callable[[C], C]:
+    """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
+    return register(Kind.MODEL, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def feature_map(*, cite: str) -> Callable[[C], C]:
+    """Register a feature map: rows (m, ...) -> features (m, f), each from its row alone."""
+    return register(Kind.FEATURE_MAP, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def partition(*, cite: str) -> Callable[[C], C]:
+    """Register a partition: (Dataset, number of agents, rng) -> row numbers per agent."""
+    return register(Kind.PARTITION, (), (), cite)

@@ -1,0 +1,126 @@
+"""Plugins and other dataclasses from names and mappings, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.registry.entry import Kind, find, registered
+
+# A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
+_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
+
+
+def build(spec: Any, *kinds: Kind) -> Any:
+    """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
+
+    Raises:
+        PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+            if registered(type(spec)):
+                find(type(spec).__name__, *kinds)
+            return spec
+        raise PluginError("a plugin's name or a mapping with `name`", repr(spec), "write `name: Krum` and its fields")
+    if not isinstance(spec.get("name"), str):
+        raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
+    return fill(find(spec["name"], *kinds).cls, {key: value for key, value in spec.items() if key != "name"})
+
+
+def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
+    """A dataclass from a mapping of its fields; nested plugins and dataclasses are built, plain values checked.
+
+    Raises:
+        PluginError: unknown or missing field, or a value of the wrong type.
+    """
+    hints = fields_of(cls)
+    for key in mapping:
+        if key not in hints:
+            raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
+    values = {key: coerce(value, hints[key], f"{cls.__name__}.{key}") for key, value in mapping.items()}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise PluginError(f"a value for {cls.__name__}.{name}", "none", "it has no default: add it")
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:  # from a third party's own __post_init__; ours raise AntivenomErrors
+        raise PluginError(f"valid fields for {cls.__name__}", str(error), "correct them") from error
+
+
+def fields_of(cls: type) -> dict[str, Any]:
+    """Field names and types of a dataclass."""
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        raise PluginError(
+            f"annotations of {cls.__name__} that can be looked up", str(error), "import that name outside TYPE_CHECKING"
+        ) from error
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the field's type."""
+    import pydantic
+
+    if holds_plugin(hint):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+        try:
+            return build(value, *(_SHAPES[shape] for shape in shapes if shape in _SHAPES))
+        except PluginError as error:
+            error.at(where)
+            raise
+    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple and holds_plugin(typing.get_args(hint)[0]):
+        return tuple(coerce(item, typing.get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return fill(typing.cast(type, hint), value)
+    if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
+        value = tuple(value.items())
+    try:
+        return pydantic.TypeAdapter(hint).validate_python(value)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
+
+
+def holds_plugin(hint: Any) -> bool:
+    """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
+    return all(getattr(part, "_is_protocol", False) for part in parts)
+
+
+LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
+
+    A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
+    """
+    fields = {
+        field.name: _plain(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+    }
+    entry = registered(type(value))
+    is_plugin = entry is not None and entry.cls is type(value)
+    return {"name": type(value).__name__, **fields} if is_plugin else fields
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return describe(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value

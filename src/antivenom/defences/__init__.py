@@ -1,0 +1,38 @@
+"""Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
+
+from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
+from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
+from antivenom.defences.repair.pruning import FinePruning
+from antivenom.defences.sanitizers.activations import ActivationClustering
+from antivenom.defences.sanitizers.combinators import AllOf
+from antivenom.defences.sanitizers.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
+from antivenom.defences.sanitizers.losses import SEVER, LossSanitizer
+from antivenom.defences.sanitizers.micromodels import Micromodels
+from antivenom.defences.sanitizers.neighbours import KNNSanitizer
+from antivenom.defences.sanitizers.probe import LinearProbe
+from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
+from antivenom.defences.sanitizers.subspace import SVDSanitizer
+from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
+
+__all__ = [
+    "RONI",
+    "SEVER",
+    "TRIM",
+    "ActivationClustering",
+    "AdversaryAwareNaiveBayes",
+    "AllOf",
+    "DynamicThresholds",
+    "FinePruning",
+    "FlagAll",
+    "FlagNone",
+    "KNNDistanceSanitizer",
+    "KNNSanitizer",
+    "LinearProbe",
+    "LossSanitizer",
+    "Micromodels",
+    "ProvenanceGroups",
+    "SVDSanitizer",
+    "SlabSanitizer",
+    "SphereSanitizer",
+    "TrimmedRegressor",
+]

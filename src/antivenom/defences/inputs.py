@@ -1,0 +1,104 @@
+"""How sanitizers read their numbers, their trusted rows and their thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import DefenceContext
+from antivenom.core.streams import Streams
+from antivenom.core.verdict import Verdict
+from antivenom.data import Dataset
+
+FOLDS = 5
+Score: TypeAlias = Callable[[Dataset, Dataset], np.ndarray]
+"""(reference, rows) -> (m,) how far each row is from what the reference rows say; `rows` may be the reference itself."""
+
+
+def check_share(value: float, name: str) -> None:
+    """Refuse what is not a share from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise PluginError(f"{name} from 0 to 1", f"{value}", "0.05 means one row in twenty")
+
+
+def trusted_rows(context: DefenceContext, defence: object) -> Dataset:
+    """The trusted rows.
+
+    Raises:
+        NotApplicable: there are none.
+    """
+    if context.trusted is None:
+        name = type(defence).__name__
+        raise NotApplicable(f"trusted rows for {name}", "none", "give it some (clean_rows), or set trusted: false")
+    return context.trusted
+
+
+def by_class(data: Dataset) -> np.ndarray:
+    """(n,) the class of each row; a regression is one class."""
+    return np.zeros(len(data), dtype=np.int64) if data.is_regression else data.y
+
+
+def radius(scores: np.ndarray, share: float) -> float:
+    """The score that at most that share of the given scores exceeds."""
+    kept = math.ceil((1 - share) * len(scores) - 1e-9)
+    return float(np.sort(scores)[kept - 1]) if kept else -math.inf
+
+
+def judged(
+    data: Dataset, context: DefenceContext, score: Score, share: float, trusted: bool, defence: object
+) -> Verdict:
+    """Flags, class by class, the rows whose score is beyond the radius that `share` of the reference rows exceed.
+
+    The reference is the suspicious rows themselves, so that `share` of each class goes; or the trusted rows, which no
+    attacker can move. A trusted row is then scored by the others (cross-fitting): scored by itself it would look too
+    near, and every honest suspicious row too far.
+    """
+    if not trusted:
+        scores = score(data, data)
+        return Verdict(scores, _beyond(scores, by_class(data), scores, by_class(data), share))
+    reference = trusted_rows(context, defence)
+    counts = np.bincount(by_class(reference), minlength=max(1, len(reference.classes)))
+    if (counts[np.unique(by_class(data))] < 2).any():
+        missing = [name for name, count in zip(data.classes, counts, strict=False) if count < 2]
+        raise DataError(
+            "two trusted rows of each class", f"fewer of {', '.join(missing) or 'them'}", "hold out more rows"
+        )
+    scores, own = score(reference, data), np.zeros(len(reference))
+    for rest, held in folds(reference, context.streams.child("folds")):
+        own[held] = score(reference[rest], reference[held])
+    return Verdict(scores, _beyond(scores, by_class(data), own, by_class(reference), share))
+
+
+def _beyond(
+    scores: np.ndarray, classes: np.ndarray, own: np.ndarray, own_classes: np.ndarray, share: float
+) -> np.ndarray:
+    flags = np.zeros(len(scores), dtype=bool)
+    for c in np.unique(classes):
+        limit = radius(own[own_classes == c], share)
+        flags |= (classes == c) & (scores > limit + 1e-9 * (1 + abs(limit)))  # rows that are alike share one fate
+    return flags
+
+
+def folds(data: Dataset, streams: Streams) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows to learn from, rows held out), stratified; each row is held out once."""
+    number = np.zeros(len(data), dtype=np.int64)
+    order = stratified(by_class(data), streams.numpy("order"))
+    for c in np.unique(by_class(data)):
+        rows = order[by_class(data)[order] == c]
+        number[rows] = np.arange(len(rows)) % FOLDS
+    for fold in np.unique(number):
+        yield np.flatnonzero(number != fold), np.flatnonzero(number == fold)
+
+
+def stratified(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order of the rows whose every beginning holds the classes in proportion, one of each class first."""
+    order = rng.permutation(len(classes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    counts = np.bincount(classes)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    key = np.where(rank == 0, -1.0, (rank + rng.random(len(order))) / np.repeat(counts, counts))
+    return np.asarray(order[np.argsort(key, kind="stable")])

@@ -1,0 +1,1 @@
+"""Robust learners, which replace the fit."""

@@ -1,0 +1,1 @@
+"""Mitigations of finished models."""

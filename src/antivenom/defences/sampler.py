@@ -1,0 +1,119 @@
+"""Sanitizers in a pipeline of one's own: imbalanced-learn's `fit_resample` convention on scikit-learn's estimator."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import _safe_indexing, check_X_y
+from sklearn.utils.multiclass import check_classification_targets
+
+from antivenom.core.errors import DataError, NotApplicable
+from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.registry import Kind, build
+from antivenom.core.streams import Streams
+from antivenom.data import Dataset
+from antivenom.models.wrappers import SklearnLearner
+
+
+class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
+    """Leaves out the rows that a sanitizer flags; the others come back in their order, type and place unchanged.
+
+    A step of an imbalanced-learn pipeline, or on its own: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
+    Arrays, sparse matrices, DataFrames of numbers and lists keep their type; labels may be words.
+
+    Fields:
+        sanitizer: a sanitizer, or its name; None is KNNSanitizer.
+        estimator: a scikit-learn estimator that stands for the pipeline's model where a sanitizer fits one; None is
+            logistic regression on columns scaled to unit variance.
+        random_state: seed of the sanitizer's randomness; None draws one.
+
+    Attributes:
+        sample_indices_: (kept,) numbers of the rows that were kept, in order.
+        verdict_: scores and flags over all rows.
+        classes_: the labels, in order; absent for a regressor.
+        n_features_in_: columns.
+    """
+
+    _estimator_type = "sampler"
+
+    def __init__(self, sanitizer: Any = None, estimator: Any = None, random_state: int | None = 0) -> None:
+        self.sanitizer = sanitizer
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Any = None, trusted: Any = None) -> Self:
+        """Judge the rows. `groups` (n,) says which source each is from; `trusted` is a pair (X, y) of trusted rows."""
+        x, labels = self._checked(X, y)
+        self.n_features_in_ = x.shape[1]
+        data = self._dataset(x, labels, groups)
+        known = None
+        if trusted is not None:
+            trusted_x, trusted_y = trusted
+            known = self._dataset(*self._checked(trusted_x, trusted_y, data.classes), None)
+        if known is not None and known.shape != data.shape:
+            raise DataError(f"trusted rows of {data.shape[0]} columns", f"{known.shape[0]}", "use the same columns")
+        seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
+        sanitizer = build("KNNSanitizer" if self.sanitizer is None else self.sanitizer, Kind.SANITIZER)
+        self.verdict_ = sanitizer(data, context_of(self._learner(), Streams(seed), known))
+        self.sample_indices_ = np.flatnonzero(~self.verdict_.flags)
+        return self
+
+    def fit_resample(self, X: Any, y: Any, groups: Any = None, trusted: Any = None) -> tuple[Any, Any]:
+        """The rows and labels that were not flagged."""
+        self.fit(X, y, groups, trusted)
+        if not len(self.sample_indices_):
+            raise DataError("rows left to train on", f"all {len(self.verdict_)} flagged", "flag fewer rows")
+        return _safe_indexing(X, self.sample_indices_), _safe_indexing(y, self.sample_indices_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        return tags
+
+    def _learner(self) -> Any:
+        if self.estimator is not None:
+            return self.estimator
+        return make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=1000))
+
+    def _checked(self, X: Any, y: Any, classes: tuple[str, ...] | None = None) -> tuple[Any, np.ndarray]:
+        """Rows as an array or CSR, labels as numbers."""
+        x, labels = check_X_y(X, y, accept_sparse="csr", y_numeric=self._regresses())
+        if self._regresses():
+            return x, labels
+        check_classification_targets(labels)
+        if classes is None:
+            self.classes_, numbers = np.unique(labels, return_inverse=True)
+            return x, numbers
+        numbers = np.searchsorted(self.classes_, labels).clip(max=len(classes) - 1)
+        if (self.classes_[numbers] != labels).any():
+            raise DataError(f"trusted labels among {', '.join(classes)}", "others too", "drop those rows")
+        return x, numbers
+
+    def _regresses(self) -> bool:
+        return self.estimator is not None and bool(is_regressor(self.estimator))
+
+    def _dataset(self, x: Any, labels: np.ndarray, groups: Any) -> Dataset:
+        names = () if self._regresses() else tuple(map(str, self.classes_))
+        numbers = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        return Dataset(x, labels, names, groups=numbers)
+
+
+def context_of(estimator: Any, streams: Streams, trusted: Dataset | None = None) -> DefenceContext:
+    """What a sanitizer gets where the pipeline's model is a scikit-learn estimator."""
+
+    def make(seed: int) -> Any:
+        made = clone(estimator)
+        return made.set_params(random_state=seed) if "random_state" in made.get_params() else made
+
+    def refit(model: Model, data: Dataset, epochs: int) -> Model:
+        raise NotApplicable("a torch model to train further", "a scikit-learn estimator", "use another defence")
+
+    learner = SklearnLearner(make)
+    return DefenceContext(streams, lambda data: learner.fit(data, streams.child("fit")), refit, trusted)

@@ -1,0 +1,1 @@
+"""Sanitizers: which training rows look poisoned."""

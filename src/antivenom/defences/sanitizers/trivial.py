@@ -1,0 +1,33 @@
+"""The two sanitizers that need no data: the ends of every scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from antivenom.core.protocols import DefenceContext
+from antivenom.core.registry import sanitizer
+from antivenom.core.threat import Access, Goal
+from antivenom.core.verdict import Verdict
+from antivenom.data import Dataset
+
+
+@sanitizer(access=tuple(Access), goal=tuple(Goal), cite="none: the sanitizer that trusts every row")
+class FlagNone:
+    """Trusts every row; a pipeline with it must equal one without a defence.
+
+    The lower end of the scale: no detection, no false alarm, no cost. Weakness: it stops nothing.
+    """
+
+    def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
+        return Verdict(np.zeros(len(data)), np.zeros(len(data), dtype=bool))
+
+
+@sanitizer(access=tuple(Access), goal=tuple(Goal), cite="none: the sanitizer that trusts no row")
+class FlagAll:
+    """Trusts no row, so that nothing is left to train on and the trial ends with an error that says so.
+
+    The upper end of the scale: every poisoned row detected. Weakness: every clean one too.
+    """
+
+    def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
+        return Verdict(np.ones(len(data)), np.ones(len(data), dtype=bool))

@@ -1,0 +1,143 @@
+"""The passes over an (n, d) matrix that aggregation rules are made of. Rules call these and nothing else that costs d.
+
+`plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled.
+All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antivenom.fast.kernels import plain
+
+
+def _compiled(x: Tensor, most: int = 1 << 20) -> bool:
+    fits = x.dim() == 2 and 0 < len(x) <= most and x.shape[1] > 0
+    return fits and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().contiguous().numpy()
+
+
+def median(x: Tensor) -> Tensor:
+    """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
+    return trimmed_mean(x, (len(x) - 1) // 2)
+
+
+def trimmed_mean(x: Tensor, f: int) -> Tensor:
+    """(d,) mean of what is left of each column without its f lowest and f highest values."""
+    if _compiled(x):
+        from antivenom.fast.kernels import orders
+
+        means, finite = orders.means(_array(x), f, len(x) - f - 1)
+        if finite:
+            return torch.from_numpy(means)
+    refuse(x)
+    return plain.trimmed_mean(x, f)  # of the largest numbers, sums overflow
+
+
+def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tensor:
+    """(d,) mean of the `keep` values of each column nearest its median; the lower ones on a tie. Of all rows or of these."""
+    if _compiled(x):
+        from antivenom.fast.kernels import orders
+
+        means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
+        if finite:
+            return torch.from_numpy(means)
+    taken = x if rows is None else x[rows]
+    refuse(taken)
+    return plain.mean_around_median(taken, keep)
+
+
+def gram(x: Tensor) -> Tensor:
+    """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU."""
+    if _compiled(x, 1 << 12):
+        from antivenom.fast.kernels import rows
+
+        products = torch.from_numpy(rows.gram(_array(x)))
+        if products.isfinite().all():
+            return products
+    refuse(x)
+    return plain.gram(x)  # rows of 1e19 and more overflow single precision
+
+
+def norms(x: Tensor) -> Tensor:
+    """(n,) L2 norms of the rows of (n, d); float64."""
+    return norms_about(x, x.new_zeros(x.shape[1]))
+
+
+def norms_about(x: Tensor, centre: Tensor) -> Tensor:
+    """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
+    if _compiled(x):
+        from antivenom.fast.kernels import rows
+
+        norms = torch.from_numpy(rows.norms_about(_array(x), _array(centre.to(x))))
+        if norms.isfinite().all():
+            return norms
+    refuse(x)
+    return plain.norms_about(x, centre)
+
+
+def combine(c: Tensor, x: Tensor) -> Tensor:
+    """(d,) c @ x for coefficients (n,) and rows (n, d), in the type of the rows. A row that is taken whole comes out bit by bit."""
+    taken = c.nonzero().flatten()
+    if len(taken) == 1:
+        c, x = c[taken], x[int(taken) : int(taken) + 1]
+    if not _compiled(x):
+        combined = plain.combine(c, x)
+        finite = bool(combined.isfinite().all())
+    else:
+        from antivenom.fast.kernels import mixing
+
+        values, finite = mixing.mix(_array(c[None]), _array(x))
+        combined = torch.from_numpy(values[0])
+    if not finite:  # or the sum overflows
+        refuse(x)
+    return combined
+
+
+def mix(c: Tensor, x: Tensor) -> Tensor:
+    """(m, d) c @ x for coefficients (m, n) and rows (n, d), in the type of the rows."""
+    if not _compiled(x) or not len(c):
+        mixed = c.to(x) @ x
+        finite = bool(mixed.isfinite().all())
+    else:
+        from antivenom.fast.kernels import mixing
+
+        values, finite = mixing.mix(_array(c), _array(x))
+        mixed = torch.from_numpy(values)
+    if not finite:  # or a sum overflows
+        refuse(x)
+    return mixed
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm near 1e153, whose square overflows double precision."""
+    if not _compiled(x):
+        return plain.finite_rows(x)
+    from antivenom.fast.kernels import rows
+
+    return torch.from_numpy(rows.finite_rows(_array(x)))
+
+
+def refuse(x: Tensor) -> None:
+    """Raise FloatingPointError if a row of (n, d) is not finite."""
+    if not finite_rows(x).all():
+        raise FloatingPointError("NaN or infinity in a row")
+
+
+__all__ = [
+    "combine",
+    "finite_rows",
+    "gram",
+    "mean_around_median",
+    "median",
+    "mix",
+    "norms",
+    "norms_about",
+    "refuse",
+    "trimmed_mean",
+]

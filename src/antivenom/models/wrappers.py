@@ -1,0 +1,193 @@
+"""Model: one small face over a torch network and a scikit-learn estimator. Learner: what makes one from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from antivenom.core.errors import ModelError, NotApplicable
+from antivenom.core.protocols import Architecture, Model
+from antivenom.core.streams import Streams
+from antivenom.data import Dataset, Rows
+from antivenom.models.network import Buffers, Network, build
+from antivenom.models.training import Loss, Training, cross_entropy, train
+
+
+class Learner(Protocol):
+    """Makes a Model from rows."""
+
+    def fit(self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None) -> Model:
+        """Train from scratch, or from `start` where the model can be trained further."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TorchModel:
+    """A network with weights.
+
+    Fields:
+        network: the architecture.
+        vector: (d,) parameters.
+        buffers: running statistics and the like.
+    """
+
+    network: Network
+    vector: Tensor
+    buffers: Buffers = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
+        """(m, c), dropout off."""
+        rows = torch.tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.vector.device)
+        with torch.no_grad():
+            parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
+        return torch.cat(parts) if parts else rows.new_zeros(0, self.num_classes)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.logits(x).softmax(1).cpu().numpy())
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.logits(x).argmax(1).cpu().numpy())
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """(m, width): what enters the dense layer that the network holds last.
+
+        Raises:
+            NotApplicable: a network without dense layer.
+        """
+        dense = [m for m in self.network.module.modules() if isinstance(m, nn.Linear)]
+        if not dense:
+            raise NotApplicable("a network with a dense last layer", "none", "use a defence that needs no activations")
+        seen: list[Tensor] = []
+        handle = dense[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+        try:
+            self.logits(x)
+        finally:
+            handle.remove()
+        return np.asarray(torch.cat(seen).cpu().numpy())
+
+    def with_vector(self, vector: Tensor) -> TorchModel:
+        return replace(self, vector=vector)
+
+
+@dataclass(frozen=True, eq=False)
+class SklearnModel:
+    """A fitted scikit-learn classifier or regressor; rows are flattened for it.
+
+    Fields:
+        estimator: fitted; a classifier with `classes_`.
+        num_classes: c, 0 for a regressor; classes that were absent in training get probability 0.
+    """
+
+    estimator: Any
+    num_classes: int
+
+    def predict(self, x: Rows) -> np.ndarray:
+        kind = np.int64 if self.num_classes else np.float64
+        if x.shape[0] == 0:  # scikit-learn refuses no rows
+            return np.zeros(0, dtype=kind)
+        return np.asarray(self.estimator.predict(_table(x))).astype(kind)
+
+    def predict_proba(self, x: Rows) -> np.ndarray:
+        """Probabilities, or zeros and ones where the estimator has none."""
+        if not self.num_classes:
+            raise NotApplicable("a classifier", "a regressor, which has no classes", "use predict")
+        m = x.shape[0]
+        out = np.zeros((m, self.num_classes))
+        if m and hasattr(self.estimator, "predict_proba"):
+            out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(_table(x))
+        else:
+            out[np.arange(m), self.predict(x)] = 1.0
+        return out
+
+
+def _table(x: Rows) -> Rows:
+    """(m, features), which is what scikit-learn takes."""
+    return x if x.ndim == 2 else x.reshape(len(x), -1)
+
+
+@dataclass(frozen=True)
+class TorchLearner:
+    """Fits a torch architecture.
+
+    Fields:
+        architecture: (row shape, classes) -> module.
+        training: epochs, batch size, optimiser.
+        device: where.
+    """
+
+    architecture: Architecture
+    training: Training = Training()
+    device: str = "cpu"
+
+    def network(self, data: Dataset, streams: Streams) -> Network:
+        return build(self.architecture, data.shape, data.num_classes, streams).to(self.device)
+
+    def fit(
+        self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
+    ) -> TorchModel:
+        if start is not None and not isinstance(start, TorchModel):
+            raise NotApplicable(
+                "a torch model to train further", type(start).__name__, "only torch models can be fine-tuned"
+            )
+        if start is not None and (start.network.row_shape, start.num_classes) != (data.shape, data.num_classes):
+            raise ModelError(
+                f"rows of shape {start.network.row_shape} and {start.num_classes} classes, as the model was built for",
+                f"{data.shape} and {data.num_classes}",
+                "train from scratch",
+            )
+        if data.is_regression:
+            raise NotApplicable("rows with classes", "a regression", "use a scikit-learn regressor")
+        rows = data.dense
+        network = start.network if start is not None else self.network(data, streams)
+        vector = start.vector if start is not None else network.initial
+        buffers = start.buffers if start is not None else network.buffers
+        x, y = torch.tensor(rows, device=self.device), torch.tensor(data.y, device=self.device)
+        vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers)
+        if not torch.isfinite(vector).all():
+            raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
+        return TorchModel(network, vector, buffers)
+
+
+@dataclass(frozen=True)
+class SklearnLearner:
+    """Fits a scikit-learn classifier or, on rows without classes, a regressor.
+
+    Fields:
+        make: random seed -> unfitted estimator.
+    """
+
+    make: Callable[[int], Any]
+
+    def fit(
+        self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
+    ) -> SklearnModel:
+        if loss is not cross_entropy or start is not None:
+            raise NotApplicable(
+                "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
+            )
+        from sklearn.base import is_regressor
+
+        estimator = self.make(streams.sklearn("fit"))
+        if is_regressor(estimator) != data.is_regression:
+            kind = {True: "regressor", False: "classifier"}
+            raise ModelError(
+                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
+            )
+        try:
+            estimator.fit(data.flat, data.y)
+        except ValueError as error:
+            raise ModelError(
+                f"rows that {type(estimator).__name__} can be fitted to",
+                str(error),
+                "check its parameters and the rows",
+            ) from error
+        return SklearnModel(estimator, len(data.classes))
