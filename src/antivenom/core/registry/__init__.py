@@ -13,6 +13,7 @@ so a plugin file needs nothing but the decorator:
 """
 
 from antivenom.core.registry.decorators import (
+    Derived,
     agent,
     attack,
     client_detector,
@@ -48,6 +49,7 @@ __all__ = [
     "DEFENCES",
     "ENTRY_POINTS",
     "LATER",
+    "Derived",
     "Entry",
     "Kind",
     "agent",
