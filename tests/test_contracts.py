@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom import registry
 from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
+from antivenom.core import registry
 from antivenom.core.errors import PluginError
 from antivenom.core.registry import (
     Kind,
@@ -39,6 +39,11 @@ from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
 from antivenom.testing import check_plugin
 
+
+def ten_rows() -> Dataset:
+    return Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))
+
+
 QUICK = {
     "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
@@ -46,8 +51,8 @@ QUICK = {
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
     "RONI": RONI(repeats=1, batch=10),
-    "Memory": Memory(Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))),
-    "PythonSource": PythonSource("sklearn.datasets:load_wine"),
+    "Memory": Memory(ten_rows()),
+    "PythonSource": PythonSource(f"{__name__}:ten_rows"),
 }
 
 
