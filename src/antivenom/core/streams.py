@@ -64,7 +64,7 @@ class Streams:
 class SealedStreams(Streams):
     """Streams below a point that they cannot go above: they hold an unfinished hash instead of a seed and a path."""
 
-    __slots__ = ("_state",)
+    _state: Any
 
     def __init__(self, state: Any) -> None:
         object.__setattr__(self, "_state", state)
