@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from antivenom import registry
+from antivenom.core import registry
 from antivenom.core.errors import AntivenomError, PluginError
 from antivenom.core.protocols import Aggregator, Sanitizer, Trigger
 from antivenom.core.registry import (
