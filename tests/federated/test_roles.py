@@ -237,3 +237,20 @@ def test_a_step_that_returns_a_tensor_is_named(play: Play) -> None:
 
     with pytest.raises(PluginError, match=r"a Sent from Tensors.step, got Tensor: return Sent\(updates, state\)"):
         play(Tensors())
+
+
+def test_neither_side_can_derive_another_ones_randomness(play: Play) -> None:
+    def tries(view: AgentView) -> None:
+        for streams in (view.streams, view.lasting):
+            assert not hasattr(streams, "seed")
+            assert streams.path == ()
+
+    honest, tried = play(Does(lambda view: None)), play(Does(tries))
+    assert all(torch.equal(one.end, other.end) for one, other in zip(honest, tried, strict=True))
+
+
+def test_an_agents_numbers_are_those_of_the_stream_below_its_round(play: Play) -> None:
+    drawn = []
+    play(Does(lambda view: drawn.append((view.streams.key, view.lasting.key))))
+    expected = [STREAMS.child("round", number, "attack").key for number in (1, 2, 3)]
+    assert drawn == [(key, STREAMS.child("direction").key) for key in expected]

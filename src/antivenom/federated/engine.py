@@ -139,7 +139,7 @@ class Federation:
                 self.num_agents,
                 self.num_malicious,
                 Knowledge(self.knowledge),
-                streams.child("direction"),
+                streams.sealed("direction"),
             )
         weights = self._weights(shards, attackers)
         server = Server(
@@ -163,7 +163,7 @@ class Federation:
             trigger = None
             if attackers is not None and bad:
                 weight = float(weights[bad].mean())
-                sent = attackers.send(number, vector, bad, len(chosen), weight, updates, own.child("attack"))
+                sent = attackers.send(number, vector, bad, len(chosen), weight, updates, own.sealed("attack"))
                 updates, trigger = torch.cat([updates, sent.updates]), sent.trigger
             decision = server.step(number, vector, updates, (*good, *bad))
             end = vector + decision.aggregate

@@ -170,7 +170,7 @@ class Server:
             network=self.network,
             validation=self.validation,
             training=self.training,
-            streams=self.streams.child("round", number, "server"),
+            streams=self.streams.sealed("round", number, "server"),
         )
         aggregate, failure, verdicts = torch.zeros_like(start), None, list[Verdict]()
         try:

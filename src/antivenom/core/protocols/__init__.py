@@ -23,6 +23,7 @@ from antivenom.core.protocols.central import (
     Sanitizer,
     Trigger,
 )
+from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -61,6 +62,7 @@ __all__ = [
     "DataAttack",
     "DefenceContext",
     "Evasion",
+    "Fingerprinted",
     "LinearAggregator",
     "LinearReducer",
     "LogicAttack",
@@ -79,6 +81,7 @@ __all__ = [
     "Sent",
     "ServerView",
     "Shard",
+    "Source",
     "StatefulAgent",
     "StatefulAggregator",
     "Targets",

@@ -27,6 +27,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    source,
     trigger,
 )
 from antivenom.core.registry.entry import (
@@ -42,7 +43,17 @@ from antivenom.core.registry.entry import (
     load_file,
     register,
 )
-from antivenom.core.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.core.registry.fields import (
+    LATER,
+    build,
+    coerce,
+    converts,
+    describe,
+    fields_of,
+    fill,
+    holds_plugin,
+    kinds_of,
+)
 
 __all__ = [
     "ATTACKS",
@@ -57,6 +68,7 @@ __all__ = [
     "build",
     "client_detector",
     "coerce",
+    "converts",
     "describe",
     "entries",
     "entry_of",
@@ -66,6 +78,7 @@ __all__ = [
     "fill",
     "find",
     "holds_plugin",
+    "kinds_of",
     "load_builtin",
     "load_file",
     "logic_attack",
@@ -77,5 +90,6 @@ __all__ = [
     "register",
     "robust_learner",
     "sanitizer",
+    "source",
     "trigger",
 ]
