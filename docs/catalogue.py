@@ -14,7 +14,13 @@ from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fie
 from antivenom.data import DATASETS
 
 FOLDER = Path(__file__).parent / "catalogue"
-KEY = {Kind.MODEL: "model", Kind.TRIGGER: "trigger", Kind.PARTITION: "partition", Kind.FEATURE_MAP: "features"}
+KEY = {
+    Kind.ARCHITECTURE: "model",
+    Kind.ESTIMATOR: "model",
+    Kind.TRIGGER: "trigger",
+    Kind.PARTITION: "partition",
+    Kind.FEATURE_MAP: "features",
+}
 
 
 def main() -> None:

@@ -35,7 +35,9 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "LogicAttack",
     "Mitigation",
@@ -57,6 +60,7 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "ScikitLearn",
     "ServerView",
     "Targets",
     "Trigger",

@@ -12,15 +12,17 @@ so a plugin file needs nothing but the decorator:
         def __call__(self, data, context): ...
 """
 
+from antivenom.core.registry.adoption import Described, adopts, all_kept, keep, kept
 from antivenom.core.registry.decorators import (
     agent,
+    architecture,
     attack,
     client_detector,
+    estimator,
     evasion,
     feature_map,
     logic_attack,
     mitigation,
-    model,
     model_attack,
     model_detector,
     partition,
@@ -41,16 +43,19 @@ from antivenom.core.registry.entry import (
     load_file,
     register,
 )
-from antivenom.core.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.core.registry.fields import build, coerce, describe, fields_of, fill, holds_plugin, kinds_of
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
-    "LATER",
+    "Described",
     "Entry",
     "Kind",
+    "adopts",
     "agent",
+    "all_kept",
+    "architecture",
     "attack",
     "build",
     "client_detector",
@@ -58,17 +63,20 @@ __all__ = [
     "describe",
     "entries",
     "entry_of",
+    "estimator",
     "evasion",
     "feature_map",
     "fields_of",
     "fill",
     "find",
     "holds_plugin",
+    "keep",
+    "kept",
+    "kinds_of",
     "load_builtin",
     "load_file",
     "logic_attack",
     "mitigation",
-    "model",
     "model_attack",
     "model_detector",
     "partition",

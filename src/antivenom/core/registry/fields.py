@@ -10,18 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.registry.adoption import Described, adopter
 from antivenom.core.registry.entry import Kind, find, registered
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
-_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
+_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
 
 
 def build(spec: Any, *kinds: Kind) -> Any:
     """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
 
+    Kinds with an adopter also take a user's own value, in memory or as `module:name`.
+
     Raises:
         PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
     """
+    own = _is_own(spec) and adopter(kinds)
+    if own:
+        return own(spec)
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
@@ -33,6 +39,15 @@ def build(spec: Any, *kinds: Kind) -> Any:
     if not isinstance(spec.get("name"), str):
         raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
     return fill(find(spec["name"], *kinds).cls, {key: value for key, value in spec.items() if key != "name"})
+
+
+def _is_own(spec: Any) -> bool:
+    """Whether a user's own value is given where a plugin is wanted: in memory, as `module:name`, or described."""
+    if isinstance(spec, str):
+        return ":" in spec
+    if isinstance(spec, Mapping):
+        return "name" not in spec
+    return not (dataclasses.is_dataclass(spec) and not isinstance(spec, type))
 
 
 def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
@@ -73,9 +88,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if holds_plugin(hint):
         if value is None and type(None) in typing.get_args(hint):
             return None
-        shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
         try:
-            return build(value, *(_SHAPES[shape] for shape in shapes if shape in _SHAPES))
+            return build(value, *kinds_of(hint))
         except PluginError as error:
             error.at(where)
             raise
@@ -92,25 +106,23 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
 
 
+def kinds_of(hint: Any) -> tuple[Kind, ...]:
+    """The kinds of plugin that a field of this type holds."""
+    shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+    return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
+
+
 def holds_plugin(hint: Any) -> bool:
     """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
-LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
-
-
 def describe(value: Any) -> dict[str, Any]:
-    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
-
-    A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
-    """
-    fields = {
-        field.name: _plain(getattr(value, field.name))
-        for field in dataclasses.fields(value)
-        if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
-    }
+    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name."""
+    if isinstance(value, Described):
+        return dict(value.described())
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     entry = registered(type(value))
     is_plugin = entry is not None and entry.cls is type(value)
     return {"name": type(value).__name__, **fields} if is_plugin else fields
