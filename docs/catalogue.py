@@ -20,6 +20,7 @@ KEY = {
     Kind.TRIGGER: "trigger",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",
+    Kind.SOURCE: "data",
 }
 
 
@@ -44,7 +45,7 @@ def main() -> None:
             (FOLDER / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
     index += ["", "## Data", "", "| name | what it is | files |", "| --- | --- | --- |"]
     for data in DATASETS.values():
-        files = ", ".join(f"`{source.filename}`" for source in data.sources) or "none: comes with scikit-learn"
+        files = ", ".join(f"`{source.filename}`" for source in data.files) or "none: comes with scikit-learn"
         index.append(f"| `{data.name}` | {data.about} | {files} |")
     (FOLDER / "index.md").write_text("\n".join(index) + "\n", encoding="utf-8")
 

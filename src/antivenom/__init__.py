@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.certify.bounds import Bound, certify
+    from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.registry import (
         agent,
         architecture,
@@ -84,7 +84,7 @@ __all__ = [
     "aggregator",
     "architecture",
     "attack",
-    "certify",
+    "certified_bound",
     "client_detector",
     "convert",
     "detonate",
@@ -109,7 +109,7 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "certify.bounds": ("Bound", "certify"),
+    "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (

@@ -21,7 +21,7 @@ from antivenom.attacks import LabelFlipping
 from antivenom.audit.plan import plan_of
 from antivenom.audit.trial import Trial, run_trial
 from antivenom.core.errors import ModelError, NotApplicable, PluginError
-from antivenom.core.registry import Kind, adoption, build, describe
+from antivenom.core.registry import Kind, build, describe
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.defences import KNNSanitizer
@@ -277,7 +277,7 @@ def test_equal_models_have_equal_fingerprints_and_others_do_not() -> None:
 
 def test_another_process_rebuilds_what_it_can_and_says_so_where_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     simple, net = (Trial(Central(model=m), None, None, 0).spec for m in (LogisticRegression(C=0.5), Net()))
-    monkeypatch.setattr(adoption, "_KEPT", {})
+    monkeypatch.setattr("antivenom.core.registry.memory._KEPT", {})
     assert Trial.from_spec(simple).scenario.model.make.C == 0.5
     with pytest.raises(PluginError, match="run the trial in the process that holds the model"):
         Trial.from_spec(net)

@@ -10,7 +10,7 @@ from typing import Any
 
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.registry import Described, Kind, build, coerce, fields_of, find, holds_plugin, kinds_of
+from antivenom.core.registry import Kind, build, coerce, fields_of, find, holds_plugin, kinds_of
 
 Axes = tuple[str, ...]
 Choice = tuple[Any, Axes]
@@ -76,8 +76,13 @@ def label(value: Any) -> str:
         return "none"
     if isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value):
         return " + ".join(label(item) for item in value)
-    if isinstance(value, Described) or not dataclasses.is_dataclass(value) or isinstance(value, type):
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return str(value)
+    if hasattr(value, "described"):
+        short = value.described()
+        if isinstance(short, str) or "name" not in short:
+            return str(value)
+        return f"{short['name']}({short.get('data', short.get('path', ''))})"
     parts = []
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)

@@ -140,7 +140,7 @@ class Bound:
         return 1 - self.attack_loss / self.upper if self.upper else 0.0
 
 
-def certify(
+def certified_bound(
     data: Dataset,
     poisoned_rate: float,
     *,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from antivenom.core.errors import ModelError, PluginError
 from antivenom.core.fingerprint import address, code_of, digest, imported
 from antivenom.core.protocols import ScikitLearn
-from antivenom.core.registry import Kind, adopts, build, entry_of, keep, kept
+from antivenom.core.registry import Kind, build, converts, entry_of, keep, kept
 from antivenom.core.registry.entry import registered
 
 if TYPE_CHECKING:
@@ -111,7 +111,14 @@ def is_estimator(maker: Any) -> bool:
     return entry_of(maker).kind is Kind.ESTIMATOR
 
 
-@adopts(Kind.ARCHITECTURE, Kind.ESTIMATOR)
+@converts(Kind.ARCHITECTURE)
+@converts(Kind.ESTIMATOR)
+def _converted(value: Any) -> Any:
+    """What `maker_of` gives for a value that the registry does not understand by itself, else None."""
+    by_name = ":" not in value if isinstance(value, str) else "name" in value if isinstance(value, Mapping) else False
+    return None if by_name or _is_plugin(type(value)) else maker_of(value)
+
+
 def maker_of(value: Any) -> Any:
     """The plugin that makes a model from what the user gives: a name, a plugin, `module:name` or a value in memory.
 

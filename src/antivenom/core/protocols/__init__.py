@@ -23,6 +23,7 @@ from antivenom.core.protocols.central import (
     Sanitizer,
     Trigger,
 )
+from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -51,6 +52,7 @@ __all__ = [
     "DefenceContext",
     "Estimator",
     "Evasion",
+    "Fingerprinted",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -62,6 +64,7 @@ __all__ = [
     "Sanitizer",
     "ScikitLearn",
     "ServerView",
+    "Source",
     "Targets",
     "Trigger",
 ]

@@ -12,7 +12,6 @@ so a plugin file needs nothing but the decorator:
         def __call__(self, data, context): ...
 """
 
-from antivenom.core.registry.adoption import Described, adopts, all_kept, keep, kept
 from antivenom.core.registry.decorators import (
     agent,
     architecture,
@@ -28,6 +27,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    source,
     trigger,
 )
 from antivenom.core.registry.entry import (
@@ -43,16 +43,24 @@ from antivenom.core.registry.entry import (
     load_file,
     register,
 )
-from antivenom.core.registry.fields import build, coerce, describe, fields_of, fill, holds_plugin, kinds_of
+from antivenom.core.registry.fields import (
+    build,
+    coerce,
+    converts,
+    describe,
+    fields_of,
+    fill,
+    holds_plugin,
+    kinds_of,
+)
+from antivenom.core.registry.memory import all_kept, keep, kept
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
-    "Described",
     "Entry",
     "Kind",
-    "adopts",
     "agent",
     "all_kept",
     "architecture",
@@ -60,6 +68,7 @@ __all__ = [
     "build",
     "client_detector",
     "coerce",
+    "converts",
     "describe",
     "entries",
     "entry_of",
@@ -83,5 +92,6 @@ __all__ = [
     "register",
     "robust_learner",
     "sanitizer",
+    "source",
     "trigger",
 ]

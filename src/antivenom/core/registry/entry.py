@@ -40,6 +40,7 @@ class Kind(enum.StrEnum):
     ARCHITECTURE = "architecture"
     ESTIMATOR = "estimator"
     FEATURE_MAP = "feature map"
+    SOURCE = "source"
 
     @property
     def is_attack(self) -> bool:
@@ -89,6 +90,7 @@ _ENTRIES: dict[str, Entry] = {}
 _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
+    "antivenom.data",
     "antivenom.defences",
     "antivenom.federated",
     "antivenom.leakage.dpsgd",

@@ -6,28 +6,45 @@ import dataclasses
 import enum
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.registry.adoption import Described, adopter
-from antivenom.core.registry.entry import Kind, find, registered
+from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
+from antivenom.core.registry.entry import Kind, find, load_builtin, registered
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
 _SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
 
 
+_CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
+
+
+def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Register the function that makes a plugin of this kind from a value that is neither a plugin nor names one.
+
+    `build` asks it first. It returns None for a value that `build` understands by itself.
+    """
+
+    def decorate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        _CONVERTERS[kind] = function
+        return function
+
+    return decorate
+
+
 def build(spec: Any, *kinds: Kind) -> Any:
     """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
 
-    Kinds with an adopter also take a user's own value, in memory or as `module:name`.
+    A kind may accept other values too: data is also given as the name of a data set, or as a Dataset (see `converts`).
 
     Raises:
         PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
     """
-    own = _is_own(spec) and adopter(kinds)
-    if own:
-        return own(spec)
+    for kind in kinds:
+        load_builtin()  # which registers the converters
+        converted = _CONVERTERS[kind](spec) if kind in _CONVERTERS else None
+        if converted is not None:
+            return converted
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
@@ -39,15 +56,6 @@ def build(spec: Any, *kinds: Kind) -> Any:
     if not isinstance(spec.get("name"), str):
         raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
     return fill(find(spec["name"], *kinds).cls, {key: value for key, value in spec.items() if key != "name"})
-
-
-def _is_own(spec: Any) -> bool:
-    """Whether a user's own value is given where a plugin is wanted: in memory, as `module:name`, or described."""
-    if isinstance(spec, str):
-        return ":" in spec
-    if isinstance(spec, Mapping):
-        return "name" not in spec
-    return not (dataclasses.is_dataclass(spec) and not isinstance(spec, type))
 
 
 def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
@@ -90,7 +98,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
             return None
         try:
             return build(value, *kinds_of(hint))
-        except PluginError as error:
+        except AntivenomError as error:
             error.at(where)
             raise
     if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple and holds_plugin(typing.get_args(hint)[0]):
@@ -106,22 +114,25 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
 
 
-def kinds_of(hint: Any) -> tuple[Kind, ...]:
-    """The kinds of plugin that a field of this type holds."""
-    shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
-    return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
-
-
 def holds_plugin(hint: Any) -> bool:
     """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
+def kinds_of(hint: Any) -> tuple[Kind, ...]:
+    """The kinds of plugin that a field of this type holds; empty if the annotation is not a registered call shape."""
+    shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+    return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
+
+
 def describe(value: Any) -> dict[str, Any]:
-    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name."""
-    if isinstance(value, Described):
-        return dict(value.described())
+    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
+
+    A value may have a short form of its own, which its method `described()` gives (a data set's name, for one).
+    """
+    if hasattr(value, "described") and isinstance(short := value.described(), dict):
+        return short
     fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     entry = registered(type(value))
     is_plugin = entry is not None and entry.cls is type(value)
@@ -130,7 +141,7 @@ def describe(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return describe(value)
+        return value.described() if hasattr(value, "described") else describe(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, enum.Enum):
