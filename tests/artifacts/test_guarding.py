@@ -27,7 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 from antivenom import guard
 from antivenom.core.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
-from antivenom.scan.allow import Terms
+from antivenom.scan.allow import Permission
 
 _loads_of_before = pickle.loads
 
@@ -39,7 +39,7 @@ class Subclass(pickle._Unpickler):
 def allowing(module: str, *names: str) -> AllowList:
     """The vetted tier and more names of a module."""
     listed = allow_list().names
-    return AllowList({**listed, module: {**listed.get(module, {}), **dict.fromkeys(names, Terms())}})
+    return AllowList({**listed, module: {**listed.get(module, {}), **dict.fromkeys(names, Permission())}})
 
 
 @pytest.fixture(autouse=True)

@@ -71,7 +71,7 @@ def _judge(module: str, name: str) -> None:
     """Raises UnsafeFile unless every guard lists the global."""
     wanted = Global(module, name, 0)
     for each in tuple(_active):
-        rule = each.allow.judge(wanted)
+        rule = each.allow.broken_rule(wanted)
         if rule is not None:
             raise UnsafeFile("an import that the allow list names", f"{wanted}: {rule.why}", rule.remedy)
 

@@ -44,7 +44,7 @@ _SEARCHED = frozenset(sys.stdlib_module_names) | {
 
 
 @dataclass(frozen=True)
-class Terms:
+class Permission:
     """On what terms a name is listed.
 
     Fields:
@@ -63,7 +63,7 @@ class Terms:
     direct: bool = False
 
 
-PLAIN = Terms()
+UNRESTRICTED = Permission()
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ class AllowList:
         names: module -> name -> terms.
     """
 
-    names: Mapping[str, Mapping[str, Terms]]
+    names: Mapping[str, Mapping[str, Permission]]
 
-    def judge(self, wanted: Global) -> Rule | None:
+    def broken_rule(self, wanted: Global) -> Rule | None:
         """The rule that `wanted` breaks; None if it is listed."""
         if wanted.name in self.names.get(wanted.module, ()):
             return None
         return UNLISTED_GLOBAL if wanted.module.partition(".")[0] in _SEARCHED else UNREVIEWED_GLOBAL
 
-    def terms(self, wanted: Global) -> Terms:
+    def permission(self, wanted: Global) -> Permission:
         """On what terms `wanted` is listed; what is not listed has its finding already and may do anything."""
         names = self.names.get(wanted.module)
-        return PLAIN if names is None else names.get(wanted.name, PLAIN)
+        return UNRESTRICTED if names is None else names.get(wanted.name, UNRESTRICTED)
 
     def extended(self, files: Iterable[Path]) -> AllowList:
         """This list and those of a team's files. Raises ScanError if a file says no module, names or note."""
@@ -95,7 +95,7 @@ class AllowList:
         return AllowList(merged)
 
 
-_Names = dict[str, Mapping[str, Terms]]
+_Names = dict[str, Mapping[str, Permission]]
 
 
 @cache
@@ -108,7 +108,7 @@ def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
     return AllowList(merged)
 
 
-def _merge(into: _Names, more: Mapping[str, Mapping[str, Terms]]) -> None:
+def _merge(into: _Names, more: Mapping[str, Mapping[str, Permission]]) -> None:
     for module, names in more.items():
         into[module] = {**into.get(module, {}), **names}
 
@@ -120,7 +120,7 @@ def _content(file: Path) -> str:
         raise ScanError("an allow list in TOML", str(error)).at(str(file)) from error
 
 
-def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
+def _read(where: str, text: str) -> Mapping[str, Mapping[str, Permission]]:
     try:
         entries = tomllib.loads(text).get("allow", [])
     except tomllib.TOMLDecodeError as error:
@@ -129,8 +129,10 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
     for entry in entries:
         terms = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
         match entry:
-            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _are_terms(terms):
-                _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
+            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _is_permission(
+                terms
+            ):
+                _merge(found, {module: dict.fromkeys(map(str, names), Permission(**terms))})
             case _:
                 raise ScanError(
                     "entries of module, names and note, and the terms call, calls, state, items, direct if need be",
@@ -140,6 +142,6 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
     return found
 
 
-def _are_terms(found: Mapping[str, object]) -> bool:
+def _is_permission(found: Mapping[str, object]) -> bool:
     kinds = {"call": bool, "calls": int, "state": int, "items": bool, "direct": bool}
     return all(type(value) is kinds.get(key) for key, value in found.items())

@@ -16,7 +16,7 @@ from antivenom.core.errors import ScanError
 from antivenom.core.processes import kill, prepare
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
-from antivenom.scan.formats import examine, look
+from antivenom.scan.formats import examine, scan_part
 from antivenom.scan.limits import Limits, Meter
 from antivenom.scan.part import Part
 from antivenom.scan.view import View
@@ -72,7 +72,7 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
     """The report of bytes that are already at hand."""
-    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
+    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), scan_part)
     name, found = examine(part)
     findings = tuple(found)
     return FileReport(where, name, len(view), findings, view.sha256() if findings else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _compat_pickle
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from antivenom.scan.limits import Meter
 from antivenom.scan.literals import OCTAL, as_text, unescaped
@@ -18,6 +18,8 @@ from antivenom.scan.rules import STRADDLING_FRAME
 from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
 from antivenom.scan.view import View
 from antivenom.scan.watcher import Watcher
+
+_T = TypeVar("_T")
 
 LONG = 4096  # bytes and text beyond this are left where they are
 _BATCH = 512  # opcodes between two looks at the limits
@@ -36,12 +38,12 @@ class Machine:
     def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
         self._read, self._view = Reader(view, start), view
         self._watch, self._meter = watcher, meter
-        self._stack: list[Any] = []
-        self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self._stack: list[object] = []
+        self._marks: list[list[object]] = []
+        self._memo: dict[int, object] = {}
         self._protocol = 0
         self._at = start
-        self.result: Any = None
+        self.result: object = None
 
     @property
     def at(self) -> int:
@@ -74,13 +76,13 @@ class Machine:
 
     # -- the stack -----------------------------------------------------------------------------------------------
 
-    def _push(self, value: Any) -> None:
+    def _push(self, value: object) -> None:
         self._stack.append(value)
 
-    def _pop(self) -> Any:
+    def _pop(self) -> object:
         return self._stack.pop()
 
-    def _pop_to_mark(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[object]:
         if not self._marks:
             raise malformed("no mark on the stack")
         items, self._stack = self._stack, self._marks.pop()
@@ -108,7 +110,7 @@ class Machine:
 
     # -- numbers, text, bytes ------------------------------------------------------------------------------------
 
-    def _number(self, parse: Callable[[bytes], Any]) -> Any:
+    def _number(self, parse: Callable[[bytes], _T]) -> _T:
         """A number from a line, in which the C unpickler stops at a NUL."""
         line = self._read.line()
         try:
@@ -116,7 +118,7 @@ class Machine:
         except ValueError:
             if b"\0" not in line:
                 raise malformed("a number that is none") from None
-        self._watch.odd("a number that ends at a NUL", self._at)
+        self._watch.disputed("a number that ends at a NUL", self._at)
         try:
             return parse(line.partition(b"\0")[0] or b"0")
         except ValueError:
@@ -125,11 +127,11 @@ class Machine:
     def int_line(self) -> None:
         self._push(self._number(self._int))
 
-    def _int(self, line: bytes) -> Any:
+    def _int(self, line: bytes) -> object:
         if line in (b"00", b"01"):
             return line == b"01"
         if OCTAL.fullmatch(line):
-            self._watch.odd("an octal integer", self._at)
+            self._watch.disputed("an octal integer", self._at)
             return OPAQUE
         return int(line, 0)
 
@@ -151,7 +153,7 @@ class Machine:
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise malformed("a string without quotes")
         self._push(
-            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True)
+            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.window(at, len(line)), True)
         )
 
     def unicode_line(self) -> None:
@@ -161,7 +163,7 @@ class Machine:
         except UnicodeDecodeError:
             raise malformed("text with a broken escape") from None
         self._push(
-            text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True, codec="raw-unicode-escape")
+            text if len(line) <= LONG else Blob(self._view.window(at, len(line)), True, codec="raw-unicode-escape")
         )
 
     def text(self, width: int) -> None:
@@ -221,7 +223,7 @@ class Machine:
         items = self._pop_to_mark()
         _filled(self._changed(len(items)), items)
 
-    def _changed(self, count: int = 1) -> Any:
+    def _changed(self, count: int = 1) -> object:
         target = self._stack[-1]
         if isinstance(target, Global):
             self._watch.patched(target, self._at)
@@ -230,7 +232,7 @@ class Machine:
         elif not isinstance(target, (Opaque, Mapping, Instance)):
             if count:
                 raise malformed(f"items for a {type(target).__name__}")
-            self._watch.odd(f"no items for a {type(target).__name__}", self._at)
+            self._watch.disputed(f"no items for a {type(target).__name__}", self._at)
         return target
 
     # -- memo ----------------------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ class Machine:
 
     # -- objects -------------------------------------------------------------------------------------------------
 
-    def _find(self, module: Any, name: Any) -> Global:
+    def _find(self, module: object, name: object) -> Global:
         module, name = _name(module), _name(name)
         if self._protocol < 3:
             if (module, name) in _compat_pickle.NAME_MAPPING:
@@ -294,7 +296,7 @@ class Machine:
         values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
         self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
 
-    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+    def _call(self, callee: object, arguments: object, bare: bool = False) -> None:
         self._push(self._watch.called(callee, arguments, self._at, bare))
 
     def build(self) -> None:
@@ -332,7 +334,7 @@ class Machine:
         self._read.frame(self._read.uint(8))
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Blob) and value.is_text:
@@ -347,7 +349,7 @@ def _has_attributes(value: Instance) -> bool:
     return isinstance(value.state, Mapping) and bool(value.state.items)
 
 
-def _filled(target: Any, items: list[Any]) -> Any:
+def _filled(target: object, items: list[object]) -> object:
     if len(items) % 2:
         raise malformed("a key without a value")
     if isinstance(target, (Mapping, Instance)):
@@ -373,7 +375,7 @@ def _skip8(machine: Machine) -> None:
     machine._push(OPAQUE)
 
 
-def _constant(value: Any) -> Callable[[Machine], None]:
+def _constant(value: object) -> Callable[[Machine], None]:
     return lambda machine: machine._push(value)
 
 

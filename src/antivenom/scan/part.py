@@ -21,7 +21,7 @@ class Part:
         where: file!member!member.
         meter: what the whole file has used of its limits.
         allow: the globals that may be imported.
-        look: the scan itself, for parts found inside.
+        scan_part: the scan itself, for parts found inside.
         depth: how many containers it lies in.
     """
 
@@ -29,23 +29,23 @@ class Part:
     where: str
     meter: Meter
     allow: AllowList
-    look: Callable[[Part], Iterator[Finding]]
+    scan_part: Callable[[Part], Iterator[Finding]]
     depth: int = 0
 
     def finding(self, rule: Rule, what: str, offset: int | None = None, name: str = "") -> Finding:
         """A finding in this part; names from the file are made printable and kept to a line."""
         return Finding(rule.id, self.where, printable(what), offset, printable(name))
 
-    def within(self, view: View, name: str) -> Part:
+    def child(self, view: View, name: str) -> Part:
         """The part that lies in this one. Raises LimitReached."""
         if self.depth >= self.meter.limits.depth:
             raise LimitReached("depth", self.meter.limits.depth)
         return replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1)
 
-    def inside(self, view: View, name: str) -> Iterator[Finding]:
+    def descend(self, view: View, name: str) -> Iterator[Finding]:
         """The findings in a part that lies in this one. Raises LimitReached."""
         self.meter.spend("members", 1)
-        yield from self.look(self.within(view, name))
+        yield from self.scan_part(self.child(view, name))
 
     def reached(self, limit: LimitReached) -> Finding:
         """The finding that a limit was hit."""

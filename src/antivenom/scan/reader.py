@@ -81,7 +81,7 @@ class Reader:
         self.next += count
         if self.next > len(self.data):
             self._move(self.at)
-        return self._view.within(at, count)
+        return self._view.window(at, count)
 
     def line(self) -> bytes:
         """The bytes up to a newline, without it. At the end of the file the Python unpickler does without the newline

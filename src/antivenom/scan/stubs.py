@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from antivenom.scan.view import View
 
@@ -39,14 +38,14 @@ class Instance:
         rebuilt: whether BUILD gave it more than one state, of which `state` is the last.
     """
 
-    maker: Any
-    arguments: Any = ()
-    state: Any = None
+    maker: object
+    arguments: object = ()
+    state: object = None
     items: Mapping | None = None
     size: int | None = None
     rebuilt: bool = False
 
-    def put(self, key: Any, value: Any) -> None:
+    def put(self, key: object, value: object) -> None:
         self.items = self.items or Mapping()
         self.items.put(key, value)
 
@@ -69,7 +68,7 @@ class Blob:
 
 
 _KEPT = 64
-_NOTHING: dict[str, Any] = {}
+_NOTHING: dict[str, object] = {}
 
 
 ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
@@ -97,7 +96,7 @@ class Mapping:
         self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
         self.computed, self.complete = computed, True
 
-    def put(self, key: Any, value: Any) -> None:
+    def put(self, key: object, value: object) -> None:
         if self.items is _NOTHING:
             self.items = {}
         if isinstance(key, str) and (

@@ -54,7 +54,7 @@ class View:
         stop = self._stop if count is None else min(start + count, self._stop)
         return self._under[start:stop]
 
-    def within(self, offset: int, count: int | None = None) -> View:
+    def window(self, offset: int, count: int | None = None) -> View:
         """The window of `count` bytes from `offset`, cut at the end of this one."""
         start = min(self._start + offset, self._stop)
         return View(self._under, start, self._stop if count is None else min(start + count, self._stop))

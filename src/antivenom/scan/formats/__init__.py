@@ -94,7 +94,7 @@ def identify(view: View) -> tuple[Format, ...]:
     return found or (next(each for each in UNSIGNED if each.matches(view)),)
 
 
-def look(part: Part) -> Iterator[Finding]:
+def scan_part(part: Part) -> Iterator[Finding]:
     """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
     return examine(part)[1]
 

@@ -42,13 +42,13 @@ def check(part: Part) -> Iterator[Finding]:
     if size is None or count < 0:
         raise malformed(f"an array of type {str(header['descr'])[:60]}")
     if size == dtypes.OBJECTS:
-        yield from part.inside(part.view.within(begin), "<objects>")
+        yield from part.descend(part.view.window(begin), "<objects>")
         return
     end = begin + size * count
     if end > len(part.view):
         raise malformed("an array that is longer than the file")
     if end < len(part.view):
-        rest = part.view.within(end)
+        rest = part.view.window(end)
         if not matches(rest):  # several arrays may follow one another
             yield part.finding(TRAILING_STREAM, f"{len(rest)} bytes behind the array", end)
-        yield from part.inside(rest, "<after array>")
+        yield from part.descend(rest, "<after array>")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import exported, huggingface, keras, plain, skops
@@ -26,7 +25,7 @@ class _Repeated(ValueError):
     """An object that says one key twice: readers disagree which value counts."""
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object of distinct keys. Raises ValueError if a key is there twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -72,7 +71,7 @@ def check(part: Part) -> Iterator[Finding]:
         yield from plain.check(part)
 
 
-def _documents(text: str) -> Iterator[Any]:
+def _documents(text: str) -> Iterator[object]:
     """The values of JSON, or of JSON lines."""
     decoder, at = json.JSONDecoder(object_pairs_hook=unique), 0
     while at < len(text):
@@ -82,7 +81,7 @@ def _documents(text: str) -> Iterator[Any]:
             yield value
 
 
-def _objects(part: Part, document: Any) -> Iterator[Finding]:
+def _objects(part: Part, document: object) -> Iterator[Finding]:
     """The findings of every object in a document; the walk needs no recursion."""
     waiting = [document]
     while waiting:

@@ -78,7 +78,7 @@ def check(part: Part) -> Iterator[Finding]:
             if "template" in key:
                 yield from templates.check(part, value.decode("utf-8", "replace"), key)
             else:
-                yield from part.inside(View(value), key)
+                yield from part.descend(View(value), key)
         if key == "general.alignment":
             alignment = int.from_bytes(part.view.read(reader.at - 4, 4), "little")
     if not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):

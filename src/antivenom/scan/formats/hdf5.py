@@ -36,7 +36,7 @@ def check(part: Part) -> Iterator[Finding]:
     if begin and part.view.read(0, 4) != b"PK\x03\x04":
         raise malformed("bytes before the HDF5 signature")
     # An archive's member can come to lie where readers look for HDF5: it is followed from there as they would.
-    part = replace(part, view=part.view.within(begin))
+    part = replace(part, view=part.view.window(begin))
     data = Bytes(part.view)
     root, end = _superblock(data)
     if end != len(part.view) and not begin:
@@ -158,4 +158,4 @@ def _attribute(part: Part, data: Bytes, path: str, message: Message) -> Iterator
         if name == "PSEUDOATOM" and value.read(0, 6) == b"object":
             yield part.finding(EMBEDDED_CODE, f"{path} holds pickled objects", message.at, path)
         elif len(value) > 1:
-            yield from part.inside(value, f"{path}@{name}")
+            yield from part.descend(value, f"{path}@{name}")

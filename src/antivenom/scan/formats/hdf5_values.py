@@ -121,7 +121,7 @@ def attribute(data: Bytes, message: Message, meter: Meter) -> tuple[str, list[Vi
         raise malformed(f"the attribute {name} is longer than its message")
     if kind == _VARIABLE:
         return name, [value for item in range(count) if (value := _heaped(data, at + item * width, meter)) is not None]
-    whole = [data.view.within(at + item * width, width) for item in range(count)]
+    whole = [data.view.window(at + item * width, width) for item in range(count)]
     return name, [_trimmed(value) for value in whole] if kind == _TEXT else whole
 
 
@@ -148,7 +148,7 @@ def _heaped(data: Bytes, at: int, meter: Meter) -> View | None:
     if index not in data.heaps[heap]:
         raise malformed(f"a value that its heap at {heap} does not have")
     begin, size = data.heaps[heap][index]
-    return data.view.within(begin, size)
+    return data.view.window(begin, size)
 
 
 def _objects(data: Bytes, heap: int, meter: Meter) -> Iterator[tuple[int, tuple[int, int]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names, templates
@@ -16,7 +15,7 @@ _PIPELINES = frozenset(
 )
 
 
-def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
+def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
     """The findings of one object's keys."""
     for key in ("auto_map", "custom_pipelines"):
         if value.get(key):
@@ -30,10 +29,10 @@ def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
     if "_diffusers_version" in value:
         yield from _components(part, value)
     if {"idx", "name", "path", "type"} <= value.keys() and not str(value["type"]).startswith("sentence_transformers."):
-        yield part.finding(REMOTE_CODE, f"a module of the type {value['type']}", name=value["type"])
+        yield part.finding(REMOTE_CODE, f"a module of the type {value['type']}", name=str(value["type"]))
 
 
-def _named(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
+def _named(part: Part, value: dict[str, object]) -> Iterator[Finding]:
     """Targets of Hydra and of PEFT: dotted names that are imported, and called."""
     target = value.get("_target_")
     mapping = value.get("auto_mapping")
@@ -43,11 +42,11 @@ def _named(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
             target = f"{library}.{mapping.get('base_model_class')}"
     if isinstance(target, str):
         module, _, name = target.rpartition(".")
-        if (rule := names.judge(part, module, name)) is not None:
+        if (rule := names.broken_rule(part, module, name)) is not None:
             yield part.finding(rule, f"asks the loader to call {target}", name=target)
 
 
-def _components(part: Part, index: dict[str, Any]) -> Iterator[Finding]:
+def _components(part: Part, index: dict[str, object]) -> Iterator[Finding]:
     """The parts of a diffusion pipeline: pairs of a library and a class; another library is a file of the repository."""
     if isinstance(index.get("_class_name"), list):
         yield part.finding(REMOTE_CODE, f"a pipeline of the repository: {index['_class_name']}", name="_class_name")
@@ -57,7 +56,7 @@ def _components(part: Part, index: dict[str, Any]) -> Iterator[Finding]:
                 yield part.finding(UNTRUSTED_TYPE, f"{key} is {library}.{name}", name=f"{library}.{name}")
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: object) -> Iterator[object]:
     """What stands at the ends of a nested value, unless nothing is there; a few levels are all that loaders know."""
     waiting = [value]
     while waiting:

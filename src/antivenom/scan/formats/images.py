@@ -25,7 +25,7 @@ def check(part: Part) -> Iterator[Finding]:
     end = walk(part)
     if end != len(part.view):
         yield part.finding(TRAILING_STREAM, f"{len(part.view) - end} bytes after the picture", end)
-        yield from part.inside(part.view.within(end), "<after the picture>")
+        yield from part.descend(part.view.window(end), "<after the picture>")
 
 
 def _png(part: Part) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
@@ -31,7 +30,7 @@ _UNSAFE_CALLS = re.compile(
 )
 
 
-def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
+def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
     """The findings of one object, if it describes an object of Keras."""
     kind, module, inner = value.get("class_name"), value.get("module"), value.get("config")
     if not isinstance(kind, str) or not ("config" in value or "module" in value):
@@ -55,7 +54,7 @@ def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _class_name(kind: str, value: dict[str, Any]) -> str:
+def _class_name(kind: str, value: dict[str, object]) -> str:
     found = {"function": value.get("config"), "__typespec__": value.get("spec_name")}.get(kind, kind)
     return str(found)
 
@@ -66,15 +65,15 @@ def _class(part: Part, module: str, name: str, is_function: bool) -> Iterator[Fi
     if module == "builtins" and is_function:
         return  # Keras' word for its own activations and losses; nothing is imported
     if _MODELLING.fullmatch(module):
-        if (rule := names.judge(part, module, name)) is IMPORTED_NAME:
+        if (rule := names.broken_rule(part, module, name)) is IMPORTED_NAME:
             yield part.finding(rule, f"names {full}", name=full)
     elif module.split(".")[0] in (own.split(".")[0] for own in _OWN):
         yield part.finding(IMPORTED_NAME, f"names {full}, which is no layer", name=full)
-    elif (rule := names.judge(part, module, name)) is not None:
+    elif (rule := names.broken_rule(part, module, name)) is not None:
         yield part.finding(rule, f"names {full}, which is not of Keras", name=full)
 
 
-def _lambda(part: Part, config: dict[str, Any]) -> Iterator[Finding]:
+def _lambda(part: Part, config: dict[str, object]) -> Iterator[Finding]:
     """A Lambda layer holds marshalled code, or the name of a function to be found when it is loaded."""
     function = config.get("function")
     named = isinstance(function, str) and config.get("function_type") == "function"
@@ -88,7 +87,7 @@ def _lambda(part: Part, config: dict[str, Any]) -> Iterator[Finding]:
         yield part.finding(EMBEDDED_CODE, "a Lambda layer with code in it", name="Lambda")
 
 
-def _operation(part: Part, kind: str, config: dict[str, Any]) -> Iterator[Finding]:
+def _operation(part: Part, kind: str, config: dict[str, object]) -> Iterator[Finding]:
     """A layer that stands for a function of TensorFlow."""
     called = str(config.get("function") or config.get("node_def") or config.get("method_name") or "?")
     if _UNSAFE_CALLS.fullmatch(called):

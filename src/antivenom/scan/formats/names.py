@@ -44,9 +44,9 @@ _REACHING = frozenset(
 )
 
 
-def judge(part: Part, module: str, name: str) -> Rule | None:
+def broken_rule(part: Part, module: str, name: str) -> Rule | None:
     """The rule that importing `module.name` breaks; None if the allow list has it."""
-    if part.allow.judge(Global(module, name)) is None:
+    if part.allow.broken_rule(Global(module, name)) is None:
         return None
     own = module.partition(".")[0] in sys.stdlib_module_names
     return IMPORTED_NAME if own or name.rpartition(".")[2] in _REACHING else UNTRUSTED_TYPE

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
-from antivenom.scan import terms
+from antivenom.scan import usage
 from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
@@ -45,7 +44,7 @@ _FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZN
 _MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
 
 
-class Judge:
+class Collector:
     """Watches one or several streams of a part and gathers findings, each global once.
 
     Fields:
@@ -64,13 +63,13 @@ class Judge:
         self.words: set[str] = set()
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
-        self._types = terms.ArrayTypes()
-        self._holders: list[Instance] = []  # whose items are attributes, and may yet be put in
+        self._types = usage.ArrayTypes()
+        self._holders: list[tuple[Instance, Global]] = []  # dict-like objects whose items become attributes
 
     @property
     def findings(self) -> list[Finding]:
-        for holder in self._holders:
-            self._note(terms.of_state(holder.items, holder.maker), holder.maker.at)
+        for holder, maker in self._holders:  # checked last, because items can still be added to them until then
+            self._note(usage.check_state(holder.items, maker), maker.at)
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
@@ -82,7 +81,7 @@ class Judge:
             raise LimitReached("findings", self.part.meter.limits.findings)
         self._found[key] = self.part.finding(rule, what, at, name)
 
-    def also(self, findings: list[Finding]) -> None:
+    def merge(self, findings: list[Finding]) -> None:
         """Take over findings, each once."""
         for each in findings:
             self._found.setdefault((each.rule, each.name or each.what), each)
@@ -95,11 +94,11 @@ class Judge:
             return
         if (wanted.module, wanted.name) == _GETATTR:
             return  # judged by what it is called with
-        rule = self.part.allow.judge(wanted)
+        rule = self.part.allow.broken_rule(wanted)
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
 
-    def called(self, callee: Any, arguments: Any, at: int, bare: bool = False) -> Any:
+    def called(self, callee: object, arguments: object, at: int, bare: bool = False) -> object:
         self.acted = True
         if isinstance(callee, Global):
             self._say_call(callee, arguments)
@@ -112,7 +111,7 @@ class Judge:
             return Instance(callee, arguments) if encoded is None else encoded
         if name == _GETATTR:
             return self._attribute(arguments, at)
-        self._note(terms.of_call(self.part.allow, callee, arguments, bare), at)
+        self._note(usage.check_call(self.part.allow, callee, arguments, bare), at)
         if name in _MAKERS:
             return self._made(callee, arguments, at)
         if name in _UNPICKLING:
@@ -125,15 +124,15 @@ class Judge:
                     self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
         made = Instance(callee, arguments)
         self._note(self._types.made(made, name), at)
-        if self.part.allow.terms(callee).items:
-            self._holders.append(made)
+        if self.part.allow.permission(callee).items:
+            self._holders.append((made, callee))
         return made
 
-    def _note(self, faults: Iterable[terms.Fault], at: int) -> None:
-        for rule, what, name in faults:
+    def _note(self, violations: Iterable[usage.Violation], at: int) -> None:
+        for rule, what, name in violations:
             self.add(rule, what, at, name)
 
-    def _say_call(self, callee: Global, arguments: Any) -> None:
+    def _say_call(self, callee: Global, arguments: object) -> None:
         """Turn the finding of an import into that of its first call, which tells more."""
         name = str(callee)
         for rule in (UNLISTED_GLOBAL.id, UNREVIEWED_GLOBAL.id):
@@ -141,16 +140,17 @@ class Judge:
             if found and found.what == f"imports {name}":
                 self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
 
-    def _made(self, callee: Global, arguments: Any, at: int) -> Any:
+    def _made(self, callee: Global, arguments: object, at: int) -> object:
         """The instance that copyreg makes of its first argument, as NEWOBJ would."""
-        classes = arguments[: _MAKERS[callee.module, callee.name]] if isinstance(arguments, tuple) else ()
+        given = arguments if isinstance(arguments, tuple) else ()
+        classes = given[: _MAKERS[callee.module, callee.name]]
         if not classes or not all(isinstance(each, Global) for each in classes):
             self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
             return Instance(callee, arguments)
-        rest = arguments[len(classes) :]
+        rest = given[len(classes) :]
         return self.called(classes[0], () if rest == (None,) else rest, at, bare=True)
 
-    def _encoded(self, arguments: Any) -> bytes | None:
+    def _encoded(self, arguments: object) -> bytes | None:
         """Bytes as protocols 0 to 2 spell them, text in Latin-1."""
         match arguments:
             case (str() as text, "latin1" | "latin-1"):
@@ -165,7 +165,7 @@ class Judge:
         except UnicodeEncodeError:
             return None
 
-    def _attribute(self, arguments: Any, at: int) -> Any:
+    def _attribute(self, arguments: object, at: int) -> object:
         match arguments:
             case (Global() as owner, str() as name):
                 found = Global(owner.module, f"{owner.name}.{name}", at)
@@ -174,33 +174,33 @@ class Judge:
         self.add(COMPUTED_CALL, "getattr on an object that it has built", at, "builtins.getattr")
         return Instance(Global(*_GETATTR, at))
 
-    def patched(self, target: Any, at: int) -> None:
+    def patched(self, target: object, at: int) -> None:
         self.acted = True
         self.add(PATCHED_GLOBAL, f"changes {target}", at, str(target))
 
     def extension(self, code: int, at: int) -> None:
         self.add(EXTENSION, f"looks up extension code {code}", at)
 
-    def persistent(self, identity: Any, at: int) -> Any:
+    def persistent(self, identity: object, at: int) -> object:
         self.add(PERSISTENT_ID, "asks the loader for an object by a persistent id", at)
         return OPAQUE
 
-    def odd(self, detail: str, at: int) -> None:
+    def disputed(self, detail: str, at: int) -> None:
         self.add(MALFORMED, detail, at)
 
-    def built(self, target: Any, after: int) -> int:
+    def built(self, target: object, after: int) -> int:
         if isinstance(target, Instance):
-            self._note(terms.of_state(target.state, target.maker), after - 1)
+            self._note(usage.check_state(target.state, target.maker), after - 1)
             self._note(self._types.built(target), after - 1)
         return after
 
 
-class JoblibJudge(Judge):
-    """A judge that reads on as joblib does, which puts an array's raw bytes behind the object that describes it."""
+class JoblibCollector(Collector):
+    """A collector that reads on as joblib does, which puts an array's raw bytes behind the object that describes it."""
 
     wrapped = 0
 
-    def built(self, target: Any, after: int) -> int:
+    def built(self, target: object, after: int) -> int:
         super().built(target, after)
         if not isinstance(target, Instance):
             return after
@@ -213,12 +213,12 @@ class JoblibJudge(Judge):
         self.wrapped += 1
         return self._behind_array(target.state.items, after)
 
-    def _other_file(self, state: Any, at: int) -> None:
+    def _other_file(self, state: object, at: int) -> None:
         name = state.items.get("filename") if isinstance(state, Mapping) and state.complete else None
         rule = EXTERNAL_DATA if isinstance(name, str) and not set(name) & set("/\\:") else PATH_TRAVERSAL
         self.add(rule, f"reads an array, and what is pickled in it, from {name}", at)
 
-    def _behind_array(self, state: dict[str, Any], after: int) -> int:
+    def _behind_array(self, state: dict[str, object], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
         shape = state.get("shape")
         if size is None or not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
@@ -233,11 +233,11 @@ class JoblibJudge(Judge):
         return after
 
 
-def _name(maker: Any) -> tuple[str, str] | None:
+def _name(maker: object) -> tuple[str, str] | None:
     return (maker.module, maker.name) if isinstance(maker, Global) else None
 
 
-def preview(arguments: Any) -> str:
+def preview(arguments: object) -> str:
     """The arguments of a call as a reader wants to see them: plain values, shortened, and dots for the rest."""
     if not isinstance(arguments, tuple):
         return "(...)"
@@ -251,45 +251,45 @@ def preview(arguments: Any) -> str:
     return f"({', '.join(shown + ['...'] * (len(arguments) > 4))})"
 
 
-def run(judge: Judge, start: int = 0) -> tuple[int, Any]:
+def run(collector: Collector, start: int = 0) -> tuple[int, object]:
     """Run one stream: where it ends and what it stands for; -1 if it breaks, which is then a finding."""
-    if judge.stopped:
+    if collector.stopped:
         return -1, None
-    machine = Machine(judge.part.view, judge, judge.part.meter, start)
+    machine = Machine(collector.part.view, collector, collector.part.meter, start)
     try:
         return machine.run(), machine.result
     except Fault as fault:
-        judge.add(fault.rule, fault.detail, machine.at)
+        collector.add(fault.rule, fault.detail, machine.at)
     except LimitReached as limit:
-        judge.stopped = limit
+        collector.stopped = limit
     return -1, None
 
 
-def findings_of(judge: Judge) -> Iterator[Finding]:
-    """What a judge has found, with what lies in the bytes that would be unpickled in turn. Raises LimitReached."""
-    yield from judge.findings
-    if judge.stopped:
-        raise judge.stopped
-    for view, callee in judge.nested:
-        yield from judge.part.inside(view, f"<{callee} argument>")
+def findings_of(collector: Collector) -> Iterator[Finding]:
+    """What a collector has found, with what lies in the bytes that would be unpickled in turn. Raises LimitReached."""
+    yield from collector.findings
+    if collector.stopped:
+        raise collector.stopped
+    for view, callee in collector.nested:
+        yield from collector.part.descend(view, f"<{callee} argument>")
 
 
 def check(part: Part) -> Iterator[Finding]:
     """The findings of a file that begins as a pickle stream: of plain pickle, of joblib or of older PyTorch."""
     from antivenom.scan.formats import torch_files
 
-    judge = JoblibJudge(part)
-    end, value = run(judge)
+    collector = JoblibCollector(part)
+    end, value = run(collector)
     if value == torch_files.MAGIC:
         yield from torch_files.check_stream(part)
         return
-    if judge.wrapped:
-        judge.also(_as_plain(part, judge.words))
+    if collector.wrapped:
+        collector.merge(_as_plain(part, collector.words))
     if 0 <= end < len(part.view):
-        judge.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
-    yield from findings_of(judge)
+        collector.add(TRAILING_STREAM, f"{len(part.view) - end} bytes after STOP", end)
+    yield from findings_of(collector)
     if 0 <= end < len(part.view):
-        yield from part.inside(part.view.within(end), "<after STOP>")
+        yield from part.descend(part.view.window(end), "<after STOP>")
 
 
 def _as_plain(part: Part, words: set[str]) -> list[Finding]:
@@ -298,9 +298,9 @@ def _as_plain(part: Part, words: set[str]) -> list[Finding]:
     It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
     So are modules and names of the file itself, `words`, that only the memo has mixed up.
     """
-    judge = Judge(part)
-    run(judge)
-    found = [each for each in judge.findings if each.name and each.status is Status.UNSAFE]
+    collector = Collector(part)
+    run(collector)
+    found = [each for each in collector.findings if each.name and each.status is Status.UNSAFE]
     return [each for each in found if not {*each.name.rpartition(".")[::2]} <= words | {COMPUTED}]
 
 
@@ -314,12 +314,12 @@ def is_old(view: View) -> bool:
     """Whether a stream without a header, as protocols 0 and 1 write it, runs to STOP or acts before it breaks."""
     if view.read(0, 1) not in _FIRST or is_binary(view):
         return False
-    judge = JoblibJudge(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
-    end, _ = run(judge)
-    begins = end == len(view) or (end > 1 and judge.imports > 0)
+    collector = JoblibCollector(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
+    end, _ = run(collector)
+    begins = end == len(view) or (end > 1 and collector.imports > 0)
     for _ in range(_STREAMS):  # a loader that reads on finds a second stream behind a harmless first
         if not 0 <= end < len(view):
             break
-        end, _ = run(judge, end)
-    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in judge.findings)  # not a word on a line after "c"
-    return bool(begins or known or judge.stopped or judge.acted)
+        end, _ = run(collector, end)
+    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in collector.findings)  # not a word on a line after "c"
+    return bool(begins or known or collector.stopped or collector.acted)

@@ -67,7 +67,7 @@ def _window(part: Part, text: str, at: int) -> Iterator[Finding]:
     if "target_" in text:
         for target in _TARGET.findall(_unescaped(text)):
             module, _, name = target.rpartition(".")
-            if (rule := names.judge(part, module, name)) is not None:
+            if (rule := names.broken_rule(part, module, name)) is not None:
                 yield part.finding(rule, f"asks the loader to call {target}", at, target)
     for module in _LOADER.findall(text):
         if not module.startswith("mlflow."):

@@ -38,7 +38,7 @@ def fields(view: View, meter: Meter, kinds: Mapping[int, int] | None = None) -> 
             begin = first + after
             if length < 0 or length > size - begin:
                 raise malformed(f"field {number} of wire type {wire} at {at} does not fit its message")
-            value, at = view.within(begin, length), begin + length
+            value, at = view.window(begin, length), begin + length
         seen += 1
         if seen % _BATCH == 0:
             meter.spend("opcodes", _BATCH)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats.documents import unique
@@ -71,7 +70,7 @@ def check(part: Part) -> Iterator[Finding]:
         yield part.finding(MALFORMED, f"the file has {left} bytes more than its tensors", max(0, 8 + length + end))
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def _header(data: bytes) -> dict[str, object]:
     try:
         header = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:

@@ -46,4 +46,4 @@ def check(part: Part) -> Iterator[Finding]:
             raise malformed(f"a broken 7z archive: {error}") from None
     for name, product in factory.products.items():
         product.seek(0)
-        yield from part.inside(View(product.read()), name)
+        yield from part.descend(View(product.read()), name)

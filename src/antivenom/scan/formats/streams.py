@@ -111,11 +111,11 @@ def checker(kind: str) -> Callable[[Part], Iterator[Finding]]:
         except Behind as behind:
             view, rest = behind.args
             yield part.finding(TRAILING_STREAM, f"{rest} bytes behind the {kind} stream", len(part.view) - rest)
-            yield from part.inside(part.view.within(len(part.view) - rest), f"<after {kind}>")
+            yield from part.descend(part.view.window(len(part.view) - rest), f"<after {kind}>")
         except (zlib.error, OSError, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
             yield part.finding(MALFORMED, f"a broken {kind} stream: {error}")
             return
-        yield from part.inside(view, f"<{kind}>")
+        yield from part.descend(view, f"<{kind}>")
 
     return check
 

@@ -206,4 +206,4 @@ def check_keras_metadata(part: Part) -> Iterator[Finding]:
 def _described(part: Part, view: View, kinds: dict[int, int], metadata: int) -> Iterator[Finding]:
     for number, _, value in fields(view, part.meter, kinds):
         if number == metadata and isinstance(value, View) and len(value) > 2:
-            yield from part.inside(value, "<keras metadata>")
+            yield from part.descend(value, "<keras metadata>")

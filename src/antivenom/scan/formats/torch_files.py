@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import torchscript
-from antivenom.scan.formats.pickles import Judge, findings_of, run
+from antivenom.scan.formats.pickles import Collector, findings_of, run
 from antivenom.scan.part import Part
 from antivenom.scan.rules import PERSISTENT_ID, TRAILING_STREAM
 from antivenom.scan.stubs import OPAQUE, Global
@@ -50,14 +50,14 @@ class Storage:
     size: int
 
 
-class StorageJudge(Judge):
-    """A judge that knows the persistent ids of PyTorch."""
+class StorageCollector(Collector):
+    """A collector that knows the persistent ids of PyTorch."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self.storages: dict[str, Storage] = {}
 
-    def persistent(self, identity: Any, at: int) -> Any:
+    def persistent(self, identity: object, at: int) -> object:
         match identity:
             case ("storage", Global(name=kind), str(key), _, int(count), *_) if kind in _ITEM and count >= 0:
                 self.storages[key] = Storage(key, count * _ITEM[kind])
@@ -68,8 +68,8 @@ class StorageJudge(Judge):
         return OPAQUE
 
 
-class CompiledJudge(StorageJudge):
-    """A judge for TorchScript, whose own unpickler knows `__torch__` types of the archive and a few constructors."""
+class CompiledCollector(StorageCollector):
+    """A collector for TorchScript, whose own unpickler knows `__torch__` types of the archive and a few constructors."""
 
     def imported(self, wanted: Global) -> None:
         if wanted.module == "torch.jit._pickle" or wanted.module.split(".")[0] == "__torch__":
@@ -94,19 +94,19 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
             raw = (f"{folder}/{each}" for each in _raw(content(part, member)))
             done |= {place for place in raw if place in members and members[place].method == 0}
         if compiled and "/code/" in name and base.endswith(".py") and not member.flags & 1:
-            yield from torchscript.check(part.within(content(part, member), name))
+            yield from torchscript.check(part.child(content(part, member), name))
             done.add(name)
         kind = {"data.pkl": "data", "constants.pkl": "constants", "traced_inputs.pkl": "traced_inputs"}.get(base)
         if (kind is None and not (compiled and base.endswith(".debug_pkl"))) or member.flags & 1:
             continue
-        inner = part.within(content(part, member), name)
-        judge = CompiledJudge(inner) if compiled else StorageJudge(inner)
-        end, _ = run(judge)
+        inner = part.child(content(part, member), name)
+        collector = CompiledCollector(inner) if compiled else StorageCollector(inner)
+        end, _ = run(collector)
         done.add(name)
         if 0 <= end < len(inner.view):
-            judge.add(TRAILING_STREAM, f"{len(inner.view) - end} bytes after STOP", end)
-        yield from findings_of(judge)
-        for storage in judge.storages.values():
+            collector.add(TRAILING_STREAM, f"{len(inner.view) - end} bytes after STOP", end)
+        yield from findings_of(collector)
+        for storage in collector.storages.values():
             place = f"{folder}/{kind}/{storage.key}"
             if place not in members:
                 yield inner.finding(PERSISTENT_ID, f"a storage without its entry: {place}")
@@ -129,21 +129,21 @@ def _raw(view: View) -> Iterator[str]:
 
 def check_stream(part: Part) -> Iterator[Finding]:
     """The findings of the older format: five pickles, then the raw storages, to the last byte."""
-    judge, at = StorageJudge(part), 0
+    collector, at = StorageCollector(part), 0
     for _ in range(5):
-        at, _ = run(judge, at)
+        at, _ = run(collector, at)
         if at < 0:
             break
     if at >= 0:
-        end = at + sum(8 + storage.size for storage in judge.storages.values())
+        end = at + sum(8 + storage.size for storage in collector.storages.values())
         if end != len(part.view):
-            judge.add(TRAILING_STREAM, f"{len(part.view) - at} bytes of tensors where {end - at} are announced", at)
-    yield from findings_of(judge)
+            collector.add(TRAILING_STREAM, f"{len(part.view) - at} bytes of tensors where {end - at} are announced", at)
+    yield from findings_of(collector)
 
 
 def check_tar(part: Part) -> Iterator[Finding]:
     """The findings of a member of the oldest format: any pickles that follow one another."""
-    judge, at = StorageJudge(part), 0
+    collector, at = StorageCollector(part), 0
     while 0 <= at < len(part.view):
-        at, _ = run(judge, at)
-    yield from findings_of(judge)
+        at, _ = run(collector, at)
+    yield from findings_of(collector)

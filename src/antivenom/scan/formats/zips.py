@@ -200,7 +200,7 @@ def is_traversal(name: str) -> bool:
 
 def content(part: Part, member: Member) -> View:
     """The bytes of an entry, unpacked if need be. Raises Fault if they cannot be had, or break their checksum."""
-    packed = part.view.within(member.data, member.packed)
+    packed = part.view.window(member.data, member.packed)
     try:
         view = _unpacked(part, packed, member)
     except (zlib.error, OSError, lzma.LZMAError, EOFError, Behind) as error:
@@ -221,7 +221,7 @@ def _unpacked(part: Part, packed: View, member: Member) -> View:
         case 12:
             return unpack(part, packed, bz2.BZ2Decompressor)
         case 14:
-            return unpack(part, packed.within(9), lambda: _lzma(packed))
+            return unpack(part, packed.window(9), lambda: _lzma(packed))
         case method:
             raise Fault(UNKNOWN_FORMAT, f"{member.name} is packed by method {method}")
 
@@ -263,5 +263,5 @@ def _entry(part: Part, member: Member, skip: bool) -> Iterator[Finding]:
             view = content(part, member)
         except Fault as fault:
             yield part.finding(fault.rule, fault.detail, member.header)
-            view = part.view.within(member.data, member.packed) if member.method == 0 else View(b"")
-        yield from part.inside(view, member.name)
+            view = part.view.window(member.data, member.packed) if member.method == 0 else View(b"")
+        yield from part.descend(view, member.name)

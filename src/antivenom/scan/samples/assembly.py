@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Op(bytes):
     """Opcodes that leave one value on the stack."""
 
 
-def put(value: Any) -> Op:
+def put(value: object) -> Op:
     """The opcodes that push a plain value; nested Ops are values, too."""
     match value:
         case Op():
@@ -91,12 +90,12 @@ def line(path: str) -> Op:
     return Op(f"c{module}\n{name}\n".encode())
 
 
-def call(callee: str | Op, *arguments: Any) -> Op:
+def call(callee: str | Op, *arguments: object) -> Op:
     """REDUCE of a callable."""
     return Op((named(callee) if isinstance(callee, str) else callee) + put(arguments) + b"R")
 
 
-def pickled(value: Any, protocol: int = 4) -> bytes:
+def pickled(value: object, protocol: int = 4) -> bytes:
     """A whole stream for a value."""
     return (b"\x80" + bytes((protocol,)) if protocol >= 2 else b"") + put(value) + b"."
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from antivenom.scan.samples.arrays import npy_of_objects
 from antivenom.scan.samples.assembly import Op, Sample, call, named, payload, pickled, put, sample
@@ -52,12 +51,12 @@ def _dtype(code: str, width: int = -1, flags: int = 0) -> Op:
     return Op(call("numpy:dtype", code, False, True) + put((3, "|", None, None, None, width, 1, flags)) + b"b")
 
 
-def _state(dtype: Op, *more: tuple[Any, Any]) -> list[tuple[Any, Any]]:
+def _state(dtype: Op, *more: tuple[object, object]) -> list[tuple[object, object]]:
     plain = {"subclass": named("numpy:ndarray"), "shape": (1,), "order": "C", "dtype": dtype, "allow_mmap": False}
     return [*plain.items(), *more]
 
 
-def _mapping(pairs: list[tuple[Any, Any]]) -> Op:
+def _mapping(pairs: list[tuple[object, object]]) -> Op:
     return Op(b"}(" + b"".join(put(key) + put(value) for key, value in pairs) + b"u")
 
 
@@ -102,7 +101,7 @@ def _joblib(name: str, build: Callable[[str], bytes]) -> Sample:
 
 
 _PLAIN = _dtype(f"S{_RAW}", _RAW)
-_MANY: list[tuple[Any, Any]] = [(f"k{number}", None) for number in range(70)]
+_MANY: list[tuple[object, object]] = [(f"k{number}", None) for number in range(70)]
 
 SAMPLES: tuple[Sample, ...] = (
     _torch("instance-setstate", _with(put({"__setstate__": _LOAD}))),

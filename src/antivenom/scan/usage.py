@@ -1,11 +1,10 @@
-"""What a pickle does with listed names, held against the terms on which they are listed."""
+"""What a pickle does with listed names, held against the permission on which they are listed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from antivenom.scan.allow import PLAIN, AllowList
+from antivenom.scan.allow import UNRESTRICTED, AllowList
 from antivenom.scan.formats import dtypes
 from antivenom.scan.rules import ARRAY_TYPE, CALLED_REFERENCE, COMPUTED_CALL, SHADOWED_METHOD, Rule
 from antivenom.scan.stubs import ATTRIBUTES, Global, Instance, Mapping, is_called_by_load
@@ -14,26 +13,26 @@ _VALUES = (str, bytes, int, float, type(None))  # what nothing can call
 _SCALARS = ("numpy._core.multiarray", "numpy.core.multiarray")
 _TYPE = ("numpy", "dtype")
 _BYTES = {("_codecs", "encode"), ("builtins", "bytes")}  # how old protocols spell bytes, which a type's state can hold
-Fault = tuple[Rule, str, str]  # with what happened, and the name it is about
+Violation = tuple[Rule, str, str]  # the rule, what happened, and the name concerned
 
 
-def of_call(allow: AllowList, callee: Global, arguments: Any, bare: bool) -> Iterator[Fault]:
+def check_call(allow: AllowList, callee: Global, arguments: object, bare: bool) -> Iterator[Violation]:
     """What is wrong with calling a listed name, or making it `bare` by `__new__`, with these arguments."""
-    terms, name = allow.terms(callee), str(callee)
-    if not terms.call and not (bare and arguments == ()):
+    permission, name = allow.permission(callee), str(callee)
+    if not permission.call and not (bare and arguments == ()):
         yield CALLED_REFERENCE, f"calls {name}", name
     if not isinstance(arguments, tuple):
-        if terms.calls is not None or terms.state is not None:
+        if permission.calls is not None or permission.state is not None:
             yield COMPUTED_CALL, f"calls {name} with arguments that it has built", name
         return
-    if terms.calls is not None and len(arguments) > terms.calls:
-        called = arguments[terms.calls]
-        listed = isinstance(called, Global) and allow.terms(called) == PLAIN
+    if permission.calls is not None and len(arguments) > permission.calls:
+        called = arguments[permission.calls]
+        listed = isinstance(called, Global) and allow.permission(called) == UNRESTRICTED
         if not listed and not isinstance(called, _VALUES):
             what = str(called) if isinstance(called, Global) else "an object that it has built"
             yield COMPUTED_CALL, f"has {name} call {what}", name
-    if terms.state is not None and len(arguments) > terms.state:
-        yield from of_state(arguments[terms.state], callee)
+    if permission.state is not None and len(arguments) > permission.state:
+        yield from check_state(arguments[permission.state], callee)
     if (
         callee.name == "scalar"
         and callee.module in _SCALARS
@@ -50,7 +49,7 @@ class ArrayTypes:
     def __init__(self) -> None:
         self._open: list[Instance] = []
 
-    def made(self, made: Instance, name: tuple[str, str]) -> Iterator[Fault]:
+    def made(self, made: Instance, name: tuple[str, str]) -> Iterator[Violation]:
         """What is wrong with this call while types are open."""
         if name == _TYPE:
             self._open.append(made)
@@ -58,7 +57,7 @@ class ArrayTypes:
             self._open.clear()
             yield ARRAY_TYPE, "an array type that is used before it has its state", ".".join(_TYPE)
 
-    def built(self, made: Instance) -> Iterator[Fault]:
+    def built(self, made: Instance) -> Iterator[Violation]:
         """What is wrong with the state that a type was given."""
         match made.maker:
             case Global(module="numpy", name="dtype"):
@@ -68,7 +67,7 @@ class ArrayTypes:
                     yield ARRAY_TYPE, "an array type that contradicts itself", ".".join(_TYPE)
 
 
-def of_state(state: Any, target: Any) -> Iterator[Fault]:
+def check_state(state: object, target: object) -> Iterator[Violation]:
     """Attributes that loading would call, and attributes whose names nobody can see."""
     for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
         if _may_be_dict(part):
@@ -80,7 +79,7 @@ def of_state(state: Any, target: Any) -> Iterator[Fault]:
                 yield SHADOWED_METHOD, f"state for {target} that sets {name}", f"{target}.{name}"
 
 
-def _names(state: Any) -> Iterator[Mapping]:
+def _names(state: object) -> Iterator[Mapping]:
     """The dicts that an object with this state finds its attributes in: torch modules look into three more."""
     if isinstance(state, Mapping):
         yield state
@@ -94,7 +93,7 @@ def _names(state: Any) -> Iterator[Mapping]:
                     yield Mapping(computed=True)
 
 
-def _may_be_dict(state: Any) -> bool:
+def _may_be_dict(state: object) -> bool:
     """Whether a call made `state`, and made a dict of it, whose names nobody has seen. No listed name of numpy does."""
     if not isinstance(state, Instance):
         return False
