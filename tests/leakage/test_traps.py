@@ -156,5 +156,5 @@ def test_what_traps_do_not_fit(parts, pretrained):
     with pytest.raises(PluginError, match=r"rate in \(0, 1\)"):
         DataTraps(rate=1.0)
     linear = TorchLearner(MLP(()), Training(epochs=1)).fit(public, Streams(0))
-    with pytest.raises(NotApplicable, match="one hidden or more"):
+    with pytest.raises(NotApplicable, match="at least one of them hidden"):
         TRAPS.plant(linear, public.x, Streams(0))

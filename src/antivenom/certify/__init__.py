@@ -1,4 +1,4 @@
-"""Learners whose predictions come with a proof: so many changes to the training rows do not change them."""
+"""Learners with certified predictions, which a bounded number of changes to the training rows cannot change."""
 
 from antivenom.certify.aggregation import DPA, FiniteAggregation
 from antivenom.certify.bases import Base

@@ -1,7 +1,7 @@
-"""An exact pickle stack machine on inert stubs: nothing is imported, called, looked up or written.
+"""An exact pickle stack machine on inert stubs. It imports, calls, looks up and writes nothing.
 
-It follows CPython 3.11's two unpicklers opcode by opcode, memo, marks and frames included, so that what it says would be
-imported and called is what they import and call. Where they disagree with each other it stops with a fault.
+It follows the two unpicklers of CPython 3.11 opcode by opcode, including memo, marks and frames, and so reports exactly
+the imports and calls that they would make. Where the two disagree with each other, it stops with a Fault.
 Reference: Lib/pickle.py, Modules/_pickle.c and PEP 307, 3154 and 574 for the meaning of opcodes.
 """
 
@@ -21,8 +21,8 @@ from antivenom.scan.watcher import Watcher
 
 _T = TypeVar("_T")
 
-LONG = 4096  # bytes and text beyond this are left where they are
-_BATCH = 512  # opcodes between two looks at the limits
+LONG = 4096  # longer bytes and texts become a Blob, which refers to the file instead of copying it
+_BATCH = 512  # opcodes between two checks of the limits
 
 
 class _Stop(Exception):
@@ -30,9 +30,9 @@ class _Stop(Exception):
 
 
 class Machine:
-    """One stream from `start`. `run` returns the offset behind STOP; `result` is then what the stream stands for.
+    """Executes one stream that begins at `start`. `run` returns the offset behind STOP and sets `result` to the value.
 
-    Raises Fault where the stream breaks, LimitReached from the meter. What was seen before has been told to the watcher.
+    Raises Fault where the stream is broken, and LimitReached. The watcher has been told of all events before that.
     """
 
     def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
@@ -54,7 +54,7 @@ class Machine:
         reader, table, budget = self._read, _TABLE, _BATCH
         try:
             while True:
-                if reader.next < reader.edge:  # reader.opcode(), without the call
+                if reader.next < reader.edge:  # reader.opcode() inlined, for speed
                     code = reader.data[reader.next]
                     reader.next += 1
                 else:
@@ -111,18 +111,18 @@ class Machine:
     # -- numbers, text, bytes ------------------------------------------------------------------------------------
 
     def _number(self, parse: Callable[[bytes], _T]) -> _T:
-        """A number from a line, in which the C unpickler stops at a NUL."""
+        """Parses a number from a line. The C unpickler, unlike the Python one, stops at a NUL byte."""
         line = self._read.line()
         try:
             return parse(line)
         except ValueError:
             if b"\0" not in line:
-                raise malformed("a number that is none") from None
+                raise malformed("a number that cannot be parsed") from None
         self._watch.disputed("a number that ends at a NUL", self._at)
         try:
             return parse(line.partition(b"\0")[0] or b"0")
         except ValueError:
-            raise malformed("a number that is none") from None
+            raise malformed("a number that cannot be parsed") from None
 
     def int_line(self) -> None:
         self._push(self._number(self._int))
@@ -242,7 +242,7 @@ class Machine:
 
     def put(self, index: int) -> None:
         if index < 0:
-            raise malformed("a negative place in the memo")
+            raise malformed("a negative memo index")
         self._memo[index] = self._stack[-1]
 
     def memoize(self) -> None:
@@ -321,7 +321,7 @@ class Machine:
         self._push(self._watch.persistent(self._pop(), self._at))
 
     def next_buffer(self) -> None:
-        raise malformed("an out-of-band buffer, which no file can hold")
+        raise malformed("an out-of-band buffer, which a file cannot contain")
 
     # -- the stream ----------------------------------------------------------------------------------------------
 
@@ -339,13 +339,13 @@ def _name(value: object) -> str:
         return value
     if isinstance(value, Blob) and value.is_text:
         return f"<{len(value.view)} bytes>"
-    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # may be text
+    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # can be a text
         return COMPUTED
-    raise malformed("a global whose name is no text")
+    raise malformed("a global whose name is not text")
 
 
 def _has_attributes(value: Instance) -> bool:
-    """Whether BUILD has set any, which no text has."""
+    """Whether BUILD has set attributes, which a text cannot have."""
     return isinstance(value.state, Mapping) and bool(value.state.items)
 
 
@@ -359,7 +359,7 @@ def _filled(target: object, items: list[object]) -> object:
 
 
 def _no_opcode(machine: Machine) -> None:
-    raise malformed("a byte that is no opcode")
+    raise malformed("a byte that is not an opcode")
 
 
 def _get_line(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""A report for machines: JSON of our own, and SARIF 2.1.0 for code-scanning services."""
+"""Machine-readable reports: antivenom's own JSON, and SARIF 2.1.0 for code-scanning services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schem
 
 
 def as_json(report: Report) -> dict[str, object]:
-    """Everything the report says."""
+    """The complete report."""
     return {
         "antivenom": metadata.version("antivenom"),
         "status": report.status,
@@ -83,7 +83,7 @@ def _rule(rule: Rule) -> dict[str, object]:
 
 
 def _result(path: str, finding: Finding, ids: list[str], sha256: str = "") -> dict[str, object]:
-    region: dict[str, object] = {"startLine": 1}  # services that only know text want a line
+    region: dict[str, object] = {"startLine": 1}  # some services require a line even for binary files
     if finding.offset is not None and not finding.inner:
         region["byteOffset"] = finding.offset
     where = {

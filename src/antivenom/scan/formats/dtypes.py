@@ -1,4 +1,4 @@
-"""The size of an array's items, from the descriptions that numpy writes."""
+"""Sizes of array items, read from numpy's descriptions of dtypes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 
 from antivenom.scan.stubs import Global, Instance, Mapping
 
-OBJECTS = -1  # items are pickled objects, of no fixed size
+OBJECTS = -1  # the items are pickled objects, whose size is not fixed
 _PLAIN = re.compile(r"[<>|=]?([?biufcSUVmMO])(\d*)(\[\w+\])?")
 
 
 def of_description(description: object) -> int | None:
-    """Bytes per item of a header's `descr`; OBJECTS if it holds objects; None if it is not understood."""
+    """Bytes per item of a header's `descr`; OBJECTS for a dtype with objects; None if it cannot be read."""
     match description:
         case str():
             return _of_code(description)
@@ -62,7 +62,7 @@ def _of_code(code: str) -> int | None:
 
 
 def of_stub(dtype: object) -> int | None:
-    """Bytes per item of a pickled `numpy.dtype`; OBJECTS if it holds objects; None if it is not understood."""
+    """Bytes per item of a pickled `numpy.dtype`; OBJECTS for a dtype with objects; None if it cannot be read."""
     match dtype:
         case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=None):
             return _of_code(code)
@@ -72,13 +72,13 @@ def of_stub(dtype: object) -> int | None:
 
 
 def measure(dtype: Instance) -> bool:
-    """Set the size of a pickled type that has just been given its state; whether the state may be believed.
+    """Set the size of a pickled dtype that has just received its state; returns whether the state is consistent.
 
-    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy believes it: a field
-    that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
-    state that contradicts itself, or types within that are not complete yet, are not understood.
+    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy does not verify it: a
+    field that ends behind its record reads foreign memory, and objects without their flag are pointers taken from the
+    file. So an inconsistent state is refused, and so is one that contains a dtype without its own state.
     """
-    if dtype.rebuilt:  # what was read by its first state would no longer hold
+    if dtype.rebuilt:  # arrays that were read with the first state would change
         dtype.size = None
         return False
     match dtype.arguments, dtype.state:

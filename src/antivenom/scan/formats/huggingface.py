@@ -1,4 +1,4 @@
-"""Hugging Face repositories: JSON that sends the loader to Python files, to named classes or to a chat template."""
+"""Hugging Face repositories: JSON that refers to Python files, to classes by name, or to a chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIPELINES = frozenset(
 
 
 def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
-    """The findings of one object's keys."""
+    """The findings in one JSON object."""
     for key in ("auto_map", "custom_pipelines"):
         if value.get(key):
             names_ = ", ".join(sorted(map(str, _leaves(value[key]))))
@@ -33,7 +33,7 @@ def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
 
 
 def _named(part: Part, value: dict[str, object]) -> Iterator[Finding]:
-    """Targets of Hydra and of PEFT: dotted names that are imported, and called."""
+    """Findings for dotted names that Hydra or PEFT import and call."""
     target = value.get("_target_")
     mapping = value.get("auto_mapping")
     if isinstance(mapping, dict) and mapping.get("parent_library"):
@@ -47,7 +47,7 @@ def _named(part: Part, value: dict[str, object]) -> Iterator[Finding]:
 
 
 def _components(part: Part, index: dict[str, object]) -> Iterator[Finding]:
-    """The parts of a diffusion pipeline: pairs of a library and a class; another library is a file of the repository."""
+    """Findings for the parts of a diffusion pipeline: pairs of a class and its library, or a file of the repository."""
     if isinstance(index.get("_class_name"), list):
         yield part.finding(REMOTE_CODE, f"a pipeline of the repository: {index['_class_name']}", name="_class_name")
     for key, pair in index.items():
@@ -57,7 +57,7 @@ def _components(part: Part, index: dict[str, object]) -> Iterator[Finding]:
 
 
 def _leaves(value: object) -> Iterator[object]:
-    """What stands at the ends of a nested value, unless nothing is there; a few levels are all that loaders know."""
+    """The non-empty leaves of a nested value, down to the few levels that loaders read."""
     waiting = [value]
     while waiting:
         here = waiting.pop()

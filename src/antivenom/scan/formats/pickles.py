@@ -1,4 +1,4 @@
-"""Pickle streams: run on the stack machine, judged by the allow list."""
+"""Pickle streams: executed on the stack machine and checked against the allow list."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ from antivenom.scan.rules import (
 from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
 
-# Callables of the allow list that unpickle what they are given.
+# Callables of the allow list that unpickle their argument.
 _UNPICKLING = {("torch.storage", "_load_from_bytes")}
-# Opcodes that can begin a stream without a header. Not P, with which a zip begins: it stops a loader that knows no ids.
+# Opcodes that can begin a stream without a header. P, with which a zip begins, is left out: it needs persistent_load.
 _FIRST = {bytes((code,)) for code in b"(c]})NIJKMLFGSTUVXBCi\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x82\x83\x84\x95\x96\x80"}
-_STREAMS = 8  # that may follow one another without a header before one of them acts
+_STREAMS = 8  # consecutive streams without a header that are tried in search of one that acts
 _GETATTR = ("builtins", "getattr")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _ENCODE = ("_codecs", "encode")
 _FILES = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
-# Listed callables that make an instance of their first argument, and how many arguments are classes.
+# Listed callables that create an instance of their first argument, and how many of their arguments are classes.
 _MAKERS = {("copyreg", "_reconstructor"): 2, ("copyreg", "__newobj__"): 1, ("copyreg", "__newobj_ex__"): 1}
 
 
 class Collector:
-    """Watches one or several streams of a part and gathers findings, each global once.
+    """Watches one or several streams of a part and collects findings, one for each global.
 
     Fields:
-        part: what is judged.
-        imports: how many globals were looked up.
+        part: the part that contains the streams.
+        imports: number of globals that were imported.
         acted: whether a stream called or patched anything.
-        nested: bytes that a listed callable would unpickle.
-        words: modules and names that were looked up.
+        nested: bytes that a listed callable would unpickle, with that callable.
+        words: modules and names of the imported globals.
+        stopped: the limit that ended the scan; None otherwise.
     """
 
     def __init__(self, part: Part) -> None:
@@ -73,7 +74,7 @@ class Collector:
         return list(self._found.values())
 
     def add(self, rule: Rule, what: str, at: int | None, name: str = "") -> None:
-        """Note a finding, once for each rule and name. Raises LimitReached."""
+        """Add a finding, once for each rule and name. Raises LimitReached."""
         key = (rule.id, name or what)
         if key in self._found:
             return
@@ -82,7 +83,7 @@ class Collector:
         self._found[key] = self.part.finding(rule, what, at, name)
 
     def merge(self, findings: list[Finding]) -> None:
-        """Take over findings, each once."""
+        """Add findings of another collector, each once."""
         for each in findings:
             self._found.setdefault((each.rule, each.name or each.what), each)
 
@@ -90,10 +91,10 @@ class Collector:
         self.imports += 1
         self.words |= {wanted.module, wanted.name}
         if COMPUTED in (wanted.module, wanted.name):
-            self.add(COMPUTED_CALL, f"imports {wanted}, a name that it has built", wanted.at, str(wanted))
+            self.add(COMPUTED_CALL, f"imports {wanted}, a computed name", wanted.at, str(wanted))
             return
         if (wanted.module, wanted.name) == _GETATTR:
-            return  # judged by what it is called with
+            return  # checked when it is called, by its arguments
         rule = self.part.allow.broken_rule(wanted)
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
@@ -103,7 +104,7 @@ class Collector:
         if isinstance(callee, Global):
             self._say_call(callee, arguments)
         else:
-            self.add(COMPUTED_CALL, "calls an object that it has built", at)
+            self.add(COMPUTED_CALL, "calls a computed object", at)
             return Instance(callee)
         name = (callee.module, callee.name)
         if name == _ENCODE:
@@ -121,7 +122,7 @@ class Collector:
                 elif isinstance(argument, Blob) and not argument.grows:
                     self.nested.append((argument.view, callee))
                 else:
-                    self.add(COMPUTED_CALL, f"{callee} of bytes that it has built", at, str(callee))
+                    self.add(COMPUTED_CALL, f"{callee} of computed bytes", at, str(callee))
         made = Instance(callee, arguments)
         self._note(self._types.made(made, name), at)
         if self.part.allow.permission(callee).items:
@@ -133,7 +134,7 @@ class Collector:
             self.add(rule, what, at, name)
 
     def _say_call(self, callee: Global, arguments: object) -> None:
-        """Turn the finding of an import into that of its first call, which tells more."""
+        """Replace the finding of an import by that of its first call, which is more informative."""
         name = str(callee)
         for rule in (UNLISTED_GLOBAL.id, UNREVIEWED_GLOBAL.id):
             found = self._found.get((rule, name))
@@ -141,17 +142,17 @@ class Collector:
                 self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
 
     def _made(self, callee: Global, arguments: object, at: int) -> object:
-        """The instance that copyreg makes of its first argument, as NEWOBJ would."""
+        """The instance that copyreg creates of its first argument, as NEWOBJ would."""
         given = arguments if isinstance(arguments, tuple) else ()
         classes = given[: _MAKERS[callee.module, callee.name]]
         if not classes or not all(isinstance(each, Global) for each in classes):
-            self.add(COMPUTED_CALL, f"{callee} of a class that it has built", at, str(callee))
+            self.add(COMPUTED_CALL, f"{callee} of a computed class", at, str(callee))
             return Instance(callee, arguments)
         rest = given[len(classes) :]
         return self.called(classes[0], () if rest == (None,) else rest, at, bare=True)
 
     def _encoded(self, arguments: object) -> bytes | None:
-        """Bytes as protocols 0 to 2 spell them, text in Latin-1."""
+        """Bytes that protocols 0 to 2 write as a call: text that is encoded in Latin-1."""
         match arguments:
             case (str() as text, "latin1" | "latin-1"):
                 pass
@@ -171,7 +172,7 @@ class Collector:
                 found = Global(owner.module, f"{owner.name}.{name}", at)
                 self.imported(found)
                 return found
-        self.add(COMPUTED_CALL, "getattr on an object that it has built", at, "builtins.getattr")
+        self.add(COMPUTED_CALL, "getattr on a computed object", at, "builtins.getattr")
         return Instance(Global(*_GETATTR, at))
 
     def patched(self, target: object, at: int) -> None:
@@ -196,7 +197,7 @@ class Collector:
 
 
 class JoblibCollector(Collector):
-    """A collector that reads on as joblib does, which puts an array's raw bytes behind the object that describes it."""
+    """A collector for joblib, which writes the raw bytes of an array behind the object that describes it."""
 
     wrapped = 0
 
@@ -209,20 +210,20 @@ class JoblibCollector(Collector):
         if _name(target.maker) != _WRAPPER:
             return after
         if not isinstance(target.state, Mapping) or not target.state.complete or target.rebuilt:
-            raise Fault(COMPUTED_CALL, "describes an array by a state that it has built")
+            raise Fault(COMPUTED_CALL, "describes an array by a computed state")
         self.wrapped += 1
         return self._behind_array(target.state.items, after)
 
     def _other_file(self, state: object, at: int) -> None:
         name = state.items.get("filename") if isinstance(state, Mapping) and state.complete else None
         rule = EXTERNAL_DATA if isinstance(name, str) and not set(name) & set("/\\:") else PATH_TRAVERSAL
-        self.add(rule, f"reads an array, and what is pickled in it, from {name}", at)
+        self.add(rule, f"reads an array, which can contain pickled objects, from {name}", at)
 
     def _behind_array(self, state: dict[str, object], after: int) -> int:
         size = dtypes.of_stub(state.get("dtype"))
         shape = state.get("shape")
         if size is None or not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise malformed("an array whose shape or type is not plain")
+            raise malformed("an array whose shape or dtype cannot be read")
         if size == dtypes.OBJECTS:
             return Machine(self.part.view, self, self.part.meter, after).run()
         if state.get("numpy_array_alignment_bytes") is not None:
@@ -238,7 +239,7 @@ def _name(maker: object) -> tuple[str, str] | None:
 
 
 def preview(arguments: object) -> str:
-    """The arguments of a call as a reader wants to see them: plain values, shortened, and dots for the rest."""
+    """The arguments of a call for a reader: plain values are shortened, other values become dots."""
     if not isinstance(arguments, tuple):
         return "(...)"
     plain = (str, bytes, int, float, type(None), Global)
@@ -252,7 +253,7 @@ def preview(arguments: object) -> str:
 
 
 def run(collector: Collector, start: int = 0) -> tuple[int, object]:
-    """Run one stream: where it ends and what it stands for; -1 if it breaks, which is then a finding."""
+    """Execute one stream; returns the offset of its end and its value. If it is broken, adds a finding; returns -1."""
     if collector.stopped:
         return -1, None
     machine = Machine(collector.part.view, collector, collector.part.meter, start)
@@ -266,7 +267,7 @@ def run(collector: Collector, start: int = 0) -> tuple[int, object]:
 
 
 def findings_of(collector: Collector) -> Iterator[Finding]:
-    """What a collector has found, with what lies in the bytes that would be unpickled in turn. Raises LimitReached."""
+    """The findings of a collector, and those in bytes that would be unpickled in turn. Raises LimitReached."""
     yield from collector.findings
     if collector.stopped:
         raise collector.stopped
@@ -275,7 +276,7 @@ def findings_of(collector: Collector) -> Iterator[Finding]:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings of a file that begins as a pickle stream: of plain pickle, of joblib or of older PyTorch."""
+    """The findings of a file that begins with a pickle stream: plain pickle, joblib or older PyTorch."""
     from antivenom.scan.formats import torch_files
 
     collector = JoblibCollector(part)
@@ -293,10 +294,11 @@ def check(part: Part) -> Iterator[Finding]:
 
 
 def _as_plain(part: Part, words: set[str]) -> list[Finding]:
-    """What `pickle.load` would do with a joblib file, whose arrays it takes for opcodes, beyond breaking off.
+    """Findings from loading a joblib file with `pickle.load`, which would execute the bytes of its arrays as opcodes.
 
-    It breaks off in most, over names that are no modules; those are left out, as nothing tells them from unreviewed ones.
-    So are modules and names of the file itself, `words`, that only the memo has mixed up.
+    With most files this fails at a random name. Names without a rule of their own are left out, because they cannot be
+    distinguished from unreviewed modules. Combinations of the file's own modules and names, `words`, are left out too:
+    the memo, whose order is then wrong, produces them.
     """
     collector = Collector(part)
     run(collector)
@@ -305,21 +307,23 @@ def _as_plain(part: Part, words: set[str]) -> list[Finding]:
 
 
 def is_binary(view: View) -> bool:
-    """Whether the content begins as a pickle of protocol 2 or later does."""
+    """Whether the content begins with the header of protocol 2 or later."""
     head = view.read(0, 2)
     return len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5
 
 
 def is_old(view: View) -> bool:
-    """Whether a stream without a header, as protocols 0 and 1 write it, runs to STOP or acts before it breaks."""
+    """Whether the content is a stream of protocol 0 or 1, which have no header: it reaches STOP, or acts before."""
     if view.read(0, 1) not in _FIRST or is_binary(view):
         return False
     collector = JoblibCollector(Part(view, "", Meter(Limits(opcodes=100_000)), allow_list(), lambda part: iter(())))
     end, _ = run(collector)
     begins = end == len(view) or (end > 1 and collector.imports > 0)
-    for _ in range(_STREAMS):  # a loader that reads on finds a second stream behind a harmless first
+    for _ in range(_STREAMS):  # a loader can read a second stream behind a harmless first one
         if not 0 <= end < len(view):
             break
         end, _ = run(collector, end)
-    known = any(finding.rule == UNLISTED_GLOBAL.id for finding in collector.findings)  # not a word on a line after "c"
+    known = any(
+        finding.rule == UNLISTED_GLOBAL.id for finding in collector.findings
+    )  # rules out prose, whose lines can begin with the opcode "c"
     return bool(begins or known or collector.stopped or collector.acted)

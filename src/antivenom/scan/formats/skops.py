@@ -1,4 +1,4 @@
-"""skops: a tree of typed nodes in JSON. Each type it names is imported, so each is judged."""
+"""skops: a tree of typed nodes in JSON. Loading imports each type, so that each is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from antivenom.scan.formats import names
 from antivenom.scan.part import Part
 from antivenom.scan.rules import MALFORMED, UNTRUSTED_TYPE
 
-# Loaders that make plain values and ignore the class, or check it themselves.
+# Loaders of plain values, which ignore the class or check it themselves.
 _VALUES = frozenset(
     [
         "DictNode",
@@ -51,7 +51,7 @@ _GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 
 
 def check_object(part: Part, node: dict[str, object]) -> Iterator[Finding]:
-    """The findings of one object, if it is such a node."""
+    """The findings in one JSON object, if it is a node of skops."""
     loader, module, name = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
     if not isinstance(loader, str):
         return
@@ -63,7 +63,7 @@ def check_object(part: Part, node: dict[str, object]) -> Iterator[Finding]:
         return
     rule = names.broken_rule(part, module, name)
     if (module, name) in (("operator", "attrgetter"), ("operator", "itemgetter")):
-        rule = UNTRUSTED_TYPE  # they call nothing, but whoever calls them reads what the file names
+        rule = UNTRUSTED_TYPE  # harmless to create, but calling one reads an attribute that the file chooses
     if rule is not None and not (loader == "JsonNode" or (loader == "PartialNode" and name == "partial")):
         yield part.finding(rule, f"a {loader} of {module}.{name}", name=f"{module}.{name}")
     content = node.get("content")

@@ -1,4 +1,4 @@
-"""Writing pickle streams by hand, and the one thing that all payloads do: make the marker."""
+"""Writes pickle streams opcode by opcode. Every payload creates the marker and does nothing else."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Sample:
     """One bypass, as an inert file.
 
     Fields:
-        name: family/what.
-        reference: the advisory, issue or paper that published it, or the section of the language that allows it.
-        make: writes the file into a folder, with a payload that makes the marker and does nothing else.
-        loader: what fires it: pickle, pickle.py (CPython's Python unpickler), pickle-file (from an open file), joblib,
-            numpy, torch, dill, cloudpickle, or "" for formats whose loader is not run in our tests.
-        fires: True, or what refuses it today.
-        packages: what `make` and the loader import.
+        name: its name, as family/variant.
+        reference: the advisory, issue or paper that published it, or the section of the format that allows it.
+        make: writes the file into a folder, with a payload that creates the marker and does nothing else.
+        loader: the loader that executes it: pickle, pickle.py (CPython's Python unpickler), pickle-file (from an open
+            file), joblib, numpy, torch, dill, cloudpickle, or "" for formats whose loader the tests do not run.
+        fires: True if loading creates the marker, otherwise the reason why it does not.
+        packages: the packages that `make` and the loader import.
     """
 
     name: str
@@ -39,7 +39,7 @@ def sample(
     fires: bool | str = True,
     packages: tuple[str, ...] = (),
 ) -> Sample:
-    """A sample whose whole content is what `build` makes of the marker's path."""
+    """A sample whose content is the return value of `build` for the path of the marker."""
 
     def make(folder: Path, marker: Path) -> Path:
         path = folder / f"{name.replace('/', '-')}{suffix}"
@@ -54,7 +54,7 @@ class Op(bytes):
 
 
 def put(value: object) -> Op:
-    """The opcodes that push a plain value; nested Ops are values, too."""
+    """The opcodes that push a plain value, which can contain Ops."""
     match value:
         case Op():
             return value
@@ -96,25 +96,25 @@ def call(callee: str | Op, *arguments: object) -> Op:
 
 
 def pickled(value: object, protocol: int = 4) -> bytes:
-    """A whole stream for a value."""
+    """A complete stream for a value."""
     return (b"\x80" + bytes((protocol,)) if protocol >= 2 else b"") + put(value) + b"."
 
 
 def payload(marker: str) -> Op:
-    """The call that makes the marker."""
+    """The call that creates the marker."""
     return call("os:mkdir", marker)
 
 
 def old_payload(marker: str) -> Op:
-    """The same in opcodes of protocol 0."""
+    """The call that creates the marker, in opcodes of protocol 0."""
     return Op(b"cposix\nmkdir\n(V" + marker.encode() + b"\ntR")
 
 
 def code(marker: str) -> str:
-    """An expression that makes the marker."""
+    """A Python expression that creates the marker."""
     return f"open({marker!r}, 'w').close()"
 
 
 def shell(marker: str) -> str:
-    """A command that makes the marker."""
+    """A shell command that creates the marker."""
     return f"touch {marker}"

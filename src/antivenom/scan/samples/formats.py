@@ -1,4 +1,4 @@
-"""Model formats that are no pickles: code in graphs, templates and configurations, and headers that lie."""
+"""Model formats other than pickle: code in graphs, templates and configurations, and false headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing but names that allow lists hold: the unpickler itself, or joblib, is led to what was not looked at."""
+"""Streams with listed names only, which lead the unpickler or joblib to bytes that a scanner does not read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from antivenom.scan.samples.assembly import Op, Sample, call, named, payload, pi
 
 _METHODS = "own finding: the unpickler looks __setstate__, append, extend and add up on the instance"
 _ARRAYS = "own finding: joblib reads raw bytes after an object that the stream describes in two ways"
-_RAW = 64  # bytes that joblib takes for an array
+_RAW = 64  # bytes that joblib reads as an array
 
 
 def _with(state: Op) -> Callable[[str], bytes]:
-    """An instance whose `__setstate__` is an unpickling function that lists hold, then BUILD with a pickle for it."""
+    """An instance whose `__setstate__` is a listed function that unpickles, then BUILD with a pickle as its state."""
     return lambda m: b"\x80\x04" + call("collections:OrderedDict") + state + b"b" + put(pickled(payload(m), 2)) + b"b."
 
 
@@ -47,7 +47,7 @@ _OLD = call("copyreg:_reconstructor", named("joblib.numpy_pickle:NumpyArrayWrapp
 
 
 def _dtype(code: str, width: int = -1, flags: int = 0) -> Op:
-    """A dtype of its own, with a state that overrides what its code says."""
+    """A new dtype whose state overrides its type code."""
     return Op(call("numpy:dtype", code, False, True) + put((3, "|", None, None, None, width, 1, flags)) + b"b")
 
 
@@ -61,7 +61,7 @@ def _mapping(pairs: list[tuple[object, object]]) -> Op:
 
 
 def _two_readings(wrapper: Op, state: Op, taken: int) -> Callable[[str], bytes]:
-    """joblib takes 64 raw bytes and runs what follows; a scan that takes fewer sees one long bytes object instead."""
+    """joblib skips 64 raw bytes and executes the rest; a scan that skips fewer sees one long bytes object instead."""
 
     def build(marker: str) -> bytes:
         tail = payload(marker) + b"0"
