@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 
-from antivenom import Streams, ThreatModel, certify, load
+from antivenom import Streams, ThreatModel, load
 from antivenom.attacks import MinMax
+from antivenom.certify import certify
 from antivenom.core.protocols import AttackContext
 from antivenom.models.hinge import BoundedSVC
 from antivenom.scenarios.splits import only_classes

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-import antivenom
 from antivenom.certify.bounds import certify, play
 from antivenom.certify.feasible import feasible_sets
 from antivenom.core.errors import DataError, PluginError
@@ -153,7 +152,7 @@ def test_sparse_rows_play_the_same_game() -> None:
 
 def test_a_real_table() -> None:
     data = load("breast-cancer").train
-    few, many = (antivenom.certify(data, rate, rho_squared=4.0, steps=800) for rate in (0.03, 0.3))
+    few, many = (certify(data, rate, rho_squared=4.0, steps=800) for rate in (0.03, 0.3))
     assert few.upper < many.upper
     assert few.attack_loss <= few.upper * 1.01
     assert abs(few.gap) < 0.1

@@ -2,7 +2,8 @@
 
 from antivenom.certify.aggregation import DPA, FiniteAggregation
 from antivenom.certify.bases import Base
+from antivenom.certify.bounds import Bound, certify
 from antivenom.certify.certificate import Certificate
-from antivenom.certify.smoothing import Bound, RandomizedSmoothing
+from antivenom.certify.smoothing import Proof, RandomizedSmoothing
 
-__all__ = ["DPA", "Base", "Bound", "Certificate", "FiniteAggregation", "RandomizedSmoothing"]
+__all__ = ["DPA", "Base", "Bound", "Certificate", "FiniteAggregation", "Proof", "RandomizedSmoothing", "certify"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -111,7 +110,7 @@ def written(data: Dataset) -> Callable[[np.ndarray], Rows]:
 
 def _fast(x: Rows) -> tuple[Rows, Rows]:
     """The rows and their transpose in the form with the faster products: CSR if three quarters of the cells are zero."""
-    rows: Any = x if sp.issparse(x) or np.count_nonzero(x) > x.size / 4 else sp.csr_array(x)
+    rows = x if sp.issparse(x) or np.count_nonzero(x) > x.size / 4 else sp.csr_array(x)
     return rows, rows.T if isinstance(rows, np.ndarray) else rows.T.tocsr()
 
 
@@ -160,8 +159,8 @@ def certify(
     >>> y = np.arange(200) % 2
     >>> x = (rng.standard_normal((200, 2)) + 3 * y[:, None]).astype(np.float32)
     >>> bound = certify(Dataset(x, y, ("a", "b")), poisoned_rate=0.05, steps=300)
-    >>> bool(0 < bound.attack_loss <= bound.upper < 1)
-    True
+    >>> round(bound.upper, 3)
+    0.215
 
     Args:
         data: clean rows of two classes.

@@ -22,7 +22,7 @@ CELLS = 1 << 17  # influences that are processed at a time, few enough for the c
 STEPS = 6  # iterations towards the best bound, which is valid after any number of them
 
 
-class Bound(enum.StrEnum):
+class Proof(enum.StrEnum):
     """The proof of a radius.
 
     SMOOTHING is the method of the paper: the probability that random flips change the prediction bounds the effect of
@@ -51,7 +51,7 @@ class RandomizedSmoothing:
         noise: q, probability that a label changes, above 0 and below (c - 1) / c.
         penalty: ridge penalty relative to the sum of squared row lengths, above 0; larger values give larger radii.
         features: a map of single rows, such as HOG; None for the rows themselves.
-        bound: smoothing or exact.
+        proof: smoothing or exact.
 
     Reference: Rosenfeld, Winston, Ravikumar and Kolter 2020, arXiv:2002.03018, Theorem 1 and section 4.
     """
@@ -59,13 +59,13 @@ class RandomizedSmoothing:
     noise: float = 0.1
     penalty: float = 0.001
     features: FeatureMap | None = None
-    bound: Bound = Bound.SMOOTHING
+    proof: Proof = Proof.SMOOTHING
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1 or not self.penalty > 0:
             got = f"{self.noise} and {self.penalty}"
             raise PluginError("RandomizedSmoothing with 0 < noise < 1 and penalty > 0", got)
-        object.__setattr__(self, "bound", Bound(self.bound))
+        object.__setattr__(self, "proof", Proof(self.proof))
         one_row_at_a_time(self.features, "RandomizedSmoothing")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> SmoothedRidge:
@@ -76,7 +76,7 @@ class RandomizedSmoothing:
         gram = x.T @ x
         level = self.penalty * np.trace(gram)
         influence = np.linalg.solve(gram + level * np.eye(len(gram)), x.T)  # (f, n)
-        return SmoothedRidge(influence, influence @ np.eye(c)[data.y], data.y, self.features, self.noise, self.bound)
+        return SmoothedRidge(influence, influence @ np.eye(c)[data.y], data.y, self.features, self.noise, self.proof)
 
 
 def _with_one(x: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ class SmoothedRidge:
         y: (n,) training labels.
         features: the map of rows to inputs.
         noise: q.
-        bound: the proof that `certified` uses.
+        proof: the proof that `certified` uses.
     """
 
     influence: np.ndarray
@@ -105,7 +105,7 @@ class SmoothedRidge:
     y: np.ndarray
     features: FeatureMap | None
     noise: float
-    bound: Bound
+    proof: Proof
 
     @property
     def num_classes(self) -> int:
@@ -113,7 +113,7 @@ class SmoothedRidge:
 
     @property
     def certificate(self) -> Certificate:
-        smoothing = self.bound is Bound.SMOOTHING
+        smoothing = self.proof is Proof.SMOOTHING
         return Certificate(
             "labels flipped",
             "Rosenfeld et al. 2020, Theorem 1" if smoothing else "exact count of flips for a linear model",
@@ -136,7 +136,7 @@ class SmoothedRidge:
 
     def certified(self, x: Rows) -> np.ndarray:
         """Certified radius (m,): the number of flipped training labels that cannot change a prediction."""
-        prove = self._smoothed if self.bound is Bound.SMOOTHING else self._counted
+        prove = self._smoothed if self.proof is Proof.SMOOTHING else self._counted
         step = max(1, CELLS // max(1, len(self.y)))
         radii = [np.zeros(0, dtype=np.int64)]
         for start in range(0, len(x), BLOCK):

@@ -34,7 +34,7 @@ def epsilon(rate: float, noise: float, steps: int, delta: float) -> float:
     """The smallest provable epsilon at `delta`, after the given number of steps.
 
     >>> round(epsilon(rate=0.01, noise=1.1, steps=10_000, delta=1e-5), 2)
-    5.43
+    5.65
 
     Args:
         rate: q, probability that a step samples a given row.
