@@ -23,6 +23,7 @@ from antivenom.core.protocols.central import (
     Sanitizer,
     Trigger,
 )
+from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -48,6 +49,7 @@ __all__ = [
     "DataAttack",
     "DefenceContext",
     "Evasion",
+    "Fingerprinted",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -58,6 +60,7 @@ __all__ = [
     "RobustLearner",
     "Sanitizer",
     "ServerView",
+    "Source",
     "Targets",
     "Trigger",
 ]

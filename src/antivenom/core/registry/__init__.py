@@ -26,6 +26,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    source,
     trigger,
 )
 from antivenom.core.registry.entry import (
@@ -41,7 +42,17 @@ from antivenom.core.registry.entry import (
     load_file,
     register,
 )
-from antivenom.core.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.core.registry.fields import (
+    LATER,
+    build,
+    coerce,
+    converts,
+    describe,
+    fields_of,
+    fill,
+    holds_plugin,
+    kinds_of,
+)
 
 __all__ = [
     "ATTACKS",
@@ -55,6 +66,7 @@ __all__ = [
     "build",
     "client_detector",
     "coerce",
+    "converts",
     "describe",
     "entries",
     "entry_of",
@@ -64,6 +76,7 @@ __all__ = [
     "fill",
     "find",
     "holds_plugin",
+    "kinds_of",
     "load_builtin",
     "load_file",
     "logic_attack",
@@ -75,5 +88,6 @@ __all__ = [
     "register",
     "robust_learner",
     "sanitizer",
+    "source",
     "trigger",
 ]

@@ -39,6 +39,7 @@ class Kind(enum.StrEnum):
     PARTITION = "partition"
     MODEL = "model"
     FEATURE_MAP = "feature map"
+    SOURCE = "source"
 
     @property
     def is_attack(self) -> bool:
@@ -88,6 +89,7 @@ _ENTRIES: dict[str, Entry] = {}
 _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
+    "antivenom.data",
     "antivenom.defences",
     "antivenom.federated",
     "antivenom.leakage.dpsgd",
