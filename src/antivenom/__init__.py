@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.certify import Bound
+    from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.registry import (
         agent,
         attack,
@@ -82,6 +82,7 @@ __all__ = [
     "agent",
     "aggregator",
     "attack",
+    "certified_bound",
     "client_detector",
     "convert",
     "detonate",
@@ -106,7 +107,7 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "certify": ("Bound",),
+    "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (

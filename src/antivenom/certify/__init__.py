@@ -2,8 +2,17 @@
 
 from antivenom.certify.aggregation import DPA, FiniteAggregation
 from antivenom.certify.bases import Base
-from antivenom.certify.bounds import Bound, certify
+from antivenom.certify.bounds import Bound, certified_bound
 from antivenom.certify.certificate import Certificate
 from antivenom.certify.smoothing import Proof, RandomizedSmoothing
 
-__all__ = ["DPA", "Base", "Bound", "Certificate", "FiniteAggregation", "Proof", "RandomizedSmoothing", "certify"]
+__all__ = [
+    "DPA",
+    "Base",
+    "Bound",
+    "Certificate",
+    "FiniteAggregation",
+    "Proof",
+    "RandomizedSmoothing",
+    "certified_bound",
+]

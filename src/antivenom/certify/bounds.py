@@ -139,7 +139,7 @@ class Bound:
         return 1 - self.attack_loss / self.upper if self.upper else 0.0
 
 
-def certify(
+def certified_bound(
     data: Dataset,
     poisoned_rate: float,
     *,
@@ -158,7 +158,7 @@ def certify(
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(200) % 2
     >>> x = (rng.standard_normal((200, 2)) + 3 * y[:, None]).astype(np.float32)
-    >>> bound = certify(Dataset(x, y, ("a", "b")), poisoned_rate=0.05, steps=300)
+    >>> bound = certified_bound(Dataset(x, y, ("a", "b")), poisoned_rate=0.05, steps=300)
     >>> round(bound.upper, 3)
     0.215
 
