@@ -48,7 +48,9 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "Fingerprinted",
     "LinearAggregator",
@@ -78,6 +81,7 @@ __all__ = [
     "Remembers",
     "RobustLearner",
     "Sanitizer",
+    "ScikitLearn",
     "Sent",
     "ServerView",
     "Shard",
