@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom import registry
 from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
+from antivenom.core import registry
 from antivenom.core.errors import PluginError
 from antivenom.core.registry import (
     Kind,

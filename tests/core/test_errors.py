@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antivenom import errors
+from antivenom.core import errors
 from antivenom.core.errors import AntivenomError, DataError, DataNotFound, did_you_mean
 
 EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AntivenomError)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from antivenom import registry
+from antivenom.core import registry
 from antivenom.core.errors import AntivenomError, PluginError
 from antivenom.core.protocols import Aggregator, Sanitizer, Trigger
 from antivenom.core.registry import (
@@ -104,7 +104,7 @@ class TestEveryPlugin:
         assert entry_of(example(entry)) == entry
 
     def test_refuses_a_field_that_it_does_not_have(self, entry):
-        refused(f"a field of {entry.name}, got 'colour'", {"name": entry.name, "colour": 1})
+        refused(f"a field of {entry.cls.__name__}, got 'colour'", {"name": entry.name, "colour": 1})
 
 
 def test_entries_come_by_kind_and_name():

@@ -37,6 +37,7 @@ from antivenom.core.protocols.models import (
     Architecture,
     Model,
 )
+from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -48,6 +49,8 @@ __all__ = [
     "DataAttack",
     "DefenceContext",
     "Evasion",
+    "Known",
+    "Limits",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -57,7 +60,9 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "Scenario",
     "ServerView",
     "Targets",
+    "Tells",
     "Trigger",
 ]

@@ -18,6 +18,7 @@ from antivenom.core.registry.decorators import (
     client_detector,
     evasion,
     feature_map,
+    goal,
     logic_attack,
     mitigation,
     model,
@@ -26,6 +27,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    scenario,
     trigger,
 )
 from antivenom.core.registry.entry import (
@@ -34,22 +36,39 @@ from antivenom.core.registry.entry import (
     ENTRY_POINTS,
     Entry,
     Kind,
+    Traits,
     entries,
     entry_of,
     find,
     load_builtin,
     load_file,
     register,
+    registered,
 )
-from antivenom.core.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.core.registry.fields import (
+    LATER,
+    RESERVED,
+    build,
+    coerce,
+    describe,
+    fields_of,
+    fill,
+    holds_plugin,
+    join_fields,
+    split_fields,
+)
+from antivenom.core.registry.ladder import Step, ladder
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
     "LATER",
+    "RESERVED",
     "Entry",
     "Kind",
+    "Step",
+    "Traits",
     "agent",
     "attack",
     "build",
@@ -63,7 +82,10 @@ __all__ = [
     "fields_of",
     "fill",
     "find",
+    "goal",
     "holds_plugin",
+    "join_fields",
+    "ladder",
     "load_builtin",
     "load_file",
     "logic_attack",
@@ -73,7 +95,10 @@ __all__ = [
     "model_detector",
     "partition",
     "register",
+    "registered",
     "robust_learner",
     "sanitizer",
+    "scenario",
+    "split_fields",
     "trigger",
 ]
