@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antivenom.core.errors import AntivenomError
 from antivenom.core.streams import Streams
 
 NAMES = st.lists(st.text(max_size=3), max_size=3).map(tuple)
@@ -86,3 +91,37 @@ def test_what_the_attacker_draws_leaves_the_split_as_it_was():
 @pytest.mark.usefixtures("global_randomness_unchanged")
 def test_nothing_global_is_seeded():
     drawn(Streams(0), "a")
+
+
+@given(PATHS, NAMES, NAMES)
+def test_sealed_streams_give_the_same_numbers_as_open_ones(start, above, below):
+    whole = Streams(*start)
+    assert whole.sealed(*above).child(*below).key == whole.child(*above, *below).key
+    assert whole.sealed(*above).sealed(*below).key == whole.child(*above, *below).key
+    assert drawn(whole.sealed(*above), "x") == drawn(whole.child(*above), "x")
+
+
+def test_sealed_streams_tell_neither_seed_nor_path():
+    sealed = Streams(41, ("judge",)).sealed("attack")
+    assert not hasattr(sealed, "seed")
+    assert sealed.path == ()
+    assert "41" not in repr(sealed)
+    assert "judge" not in repr(sealed)
+    assert not hasattr(sealed, "__dict__") or not vars(sealed).keys() - {"_state"}
+    with pytest.raises(TypeError):
+        dataclasses.replace(sealed, seed=3)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(sealed)
+
+
+def test_sealed_streams_are_values():
+    assert Streams(1).sealed("a") == Streams(1).sealed("a")
+    assert Streams(1).sealed("a") != Streams(1).sealed("b")
+    assert copy.deepcopy(Streams(1).sealed("a")) == Streams(1).sealed("a")
+
+
+@pytest.mark.parametrize("seed", ["a", 0.5, None, True])
+def test_a_seed_that_is_no_whole_number_is_one_line(seed):
+    with pytest.raises(AntivenomError, match="a whole number as seed") as caught:
+        Streams(seed)
+    assert "\n" not in str(caught.value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from antivenom.fast import products
 from antivenom.fast.products import COLUMNS, ROWS, add_product
-from antivenom.models import products
 
 EXACT = {np.float32: 2e-6, np.float64: 4e-15}
 

@@ -7,7 +7,7 @@ import torch
 
 from antivenom.core.lockstep import in_step
 from antivenom.core.streams import Streams
-from antivenom.federated import judging
+from antivenom.federated import answers
 from antivenom.federated.answers import accuracies, accuracy
 from antivenom.models.architectures import MLP, SmallCNN
 from antivenom.models.network import build
@@ -29,13 +29,13 @@ def measured(architecture, seed: int, device: str):
 @pytest.mark.parametrize("architecture", [MLP((6,)), SmallCNN(dense=8)], ids=repr)
 def test_stacked_equals_one_by_one(architecture, device, monkeypatch):
     network, vectors, x, y = measured(architecture, 1, device)
-    apart = judging._one_by_one([(network, vector, x, y) for vector in vectors])
+    apart = answers._one_by_one([(network, vector, x, y) for vector in vectors])
     assert apart[:2] == [0.5, 0.0]
     assert apart == [accuracy(network, vector, x, y) for vector in vectors]
     assert accuracies(network, vectors, x, y) == apart
-    assert judging._stacked([(network, vector, x, y) for vector in vectors]) == apart
-    monkeypatch.setattr(judging, "ROOM", 5000)  # a few rows at a time
-    assert judging._stacked([(network, vector, x, y) for vector in vectors]) == apart
+    assert answers._stacked([(network, vector, x, y) for vector in vectors]) == apart
+    monkeypatch.setattr(answers, "ROOM", 5000)  # a few rows at a time
+    assert answers._stacked([(network, vector, x, y) for vector in vectors]) == apart
 
 
 @pytest.mark.parametrize("way", ["_one_by_one", "_stacked"])
@@ -46,8 +46,8 @@ def test_trials_in_step_are_measured_together(way, monkeypatch, device):
 
     def counted(some):
         found.append(len(some))
-        return getattr(judging, way)(some)
+        return getattr(answers, way)(some)
 
-    monkeypatch.setattr(judging, "_way", lambda network, x: counted)
+    monkeypatch.setattr(answers, "_way", lambda network, x: counted)
     assert list(in_step([lambda trial=trial: accuracies(*trial) for trial in trials], 4)) == expected
     assert found == [12]

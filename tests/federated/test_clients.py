@@ -17,7 +17,7 @@ from antivenom.core.registry import Kind, entries
 from antivenom.core.registry import build as plugin
 from antivenom.core.streams import Streams
 from antivenom.data import IID, Dataset, Dirichlet
-from antivenom.federated import together as stacking
+from antivenom.federated import batched
 from antivenom.federated.batched import together
 from antivenom.federated.clients import Client, Shards, loop_note, one_by_one, side_by_side, train_agents, trained
 from antivenom.models.architectures import MLP, FashionCNN, learner
@@ -162,13 +162,13 @@ def test_a_stack_that_does_not_fit_is_cut(monkeypatch):
     own, start = shards(RAGGED), network.initial.double()
     whole = updates(together, network, start, own, range(5), TRAININGS[0])
     stacks = []
-    stack = stacking._stacked
-    monkeypatch.setattr(stacking, "_stacked", lambda clients: stacks.append(len(clients)) or stack(clients))
-    monkeypatch.setattr(stacking, "ROOM", 60_000)
+    stack = batched._stacked
+    monkeypatch.setattr(batched, "_stacked", lambda clients: stacks.append(len(clients)) or stack(clients))
+    monkeypatch.setattr(batched, "ROOM", 60_000)
     assert torch.allclose(updates(together, network, start, own, range(5), TRAININGS[0]), whole, rtol=0, atol=1e-12)
     assert sum(stacks) == 5
     assert max(stacks) < 5
-    monkeypatch.setattr(stacking, "ROOM", 1)  # there is always room for one
+    monkeypatch.setattr(batched, "ROOM", 1)  # there is always room for one
     assert torch.allclose(updates(together, network, start, own, [0, 1], TRAININGS[0]), whole[:2], rtol=0, atol=1e-12)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
+from antivenom.fast import kernels
 from antivenom.federated import (
     ARC,
     CGE,
@@ -26,7 +27,6 @@ from antivenom.federated import (
     MultiKrum,
     TrimmedMean,
     WeakDP,
-    kernels,
 )
 from antivenom.federated.distances import Gram
 

@@ -11,6 +11,7 @@ from sklearn.cluster import MeanShift, estimate_bandwidth
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
+from antivenom.fast import kernels
 from antivenom.federated import (
     CAF,
     CGE,
@@ -22,7 +23,6 @@ from antivenom.federated import (
     GeometricMedian,
     Krum,
     MultiKrum,
-    kernels,
 )
 from antivenom.federated.aggregators import subsets
 from antivenom.federated.aggregators.signs import mean_shift

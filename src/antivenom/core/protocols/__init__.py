@@ -23,6 +23,7 @@ from antivenom.core.protocols.central import (
     Sanitizer,
     Trigger,
 )
+from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -49,6 +50,7 @@ __all__ = [
     "DataAttack",
     "DefenceContext",
     "Evasion",
+    "Fingerprinted",
     "Known",
     "Limits",
     "LogicAttack",
@@ -62,6 +64,7 @@ __all__ = [
     "Sanitizer",
     "Scenario",
     "ServerView",
+    "Source",
     "Targets",
     "Tells",
     "Trigger",

@@ -28,6 +28,7 @@ from antivenom.core.registry.decorators import (
     robust_learner,
     sanitizer,
     scenario,
+    source,
     trigger,
 )
 from antivenom.core.registry.entry import (
@@ -50,11 +51,13 @@ from antivenom.core.registry.fields import (
     RESERVED,
     build,
     coerce,
+    converts,
     describe,
     fields_of,
     fill,
     holds_plugin,
     join_fields,
+    kinds_of,
     split_fields,
 )
 from antivenom.core.registry.ladder import Step, ladder
@@ -74,6 +77,7 @@ __all__ = [
     "build",
     "client_detector",
     "coerce",
+    "converts",
     "describe",
     "entries",
     "entry_of",
@@ -85,6 +89,7 @@ __all__ = [
     "goal",
     "holds_plugin",
     "join_fields",
+    "kinds_of",
     "ladder",
     "load_builtin",
     "load_file",
@@ -99,6 +104,7 @@ __all__ = [
     "robust_learner",
     "sanitizer",
     "scenario",
+    "source",
     "split_fields",
     "trigger",
 ]

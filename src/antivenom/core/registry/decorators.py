@@ -101,6 +101,12 @@ def partition(*, cite: str) -> Callable[[C], C]:
 
 
 @typing.dataclass_transform(frozen_default=True)
+def source(*, cite: str) -> Callable[[C], C]:
+    """Register a source of rows: Streams -> Split."""
+    return register(Kind.SOURCE, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
 def goal(
     *,
     name: str,

@@ -42,6 +42,7 @@ class Kind(enum.StrEnum):
     FEATURE_MAP = "feature map"
     GOAL = "goal"
     SCENARIO = "scenario"
+    SOURCE = "source"
 
     @property
     def is_attack(self) -> bool:
@@ -112,6 +113,7 @@ _ENTRIES: dict[str, Entry] = {}
 _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
+    "antivenom.data",
     "antivenom.defences",
     "antivenom.federated",
     "antivenom.leakage.dpsgd",
