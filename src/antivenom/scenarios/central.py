@@ -40,6 +40,7 @@ from antivenom.triggers import Patch
         *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
     ),
     levels=(Access.LOGIC_CORRUPTION, Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
 )
 class Central:
     """One model fitted on rows that an attacker may have touched.

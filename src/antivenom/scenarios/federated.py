@@ -61,6 +61,7 @@ TABLE = (
     name="federated",
     arrows=(Kind.AGENT, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR),
     levels=(LEVEL,),
+    cite="Bhagoji et al. 2019, arXiv:1811.12470",
     in_step=True,
     charts=CHARTS,
     table=TABLE,

@@ -31,6 +31,7 @@ from antivenom.scenarios.guarded import granted, poison_of
     name="membership",
     arrows=(Kind.DATA_ATTACK, Kind.ROBUST_LEARNER),
     levels=(Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    cite="Tramer et al. 2022, CCS, arXiv:2204.00032",
 )
 class Membership:
     """Was this record in the training set? Asked of each of many models in turn, the others being the attacker's shadows.

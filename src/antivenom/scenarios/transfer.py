@@ -26,6 +26,7 @@ from antivenom.triggers import Patch
     name="transfer",
     arrows=(Kind.MODEL_ATTACK, Kind.MODEL_DETECTOR, Kind.MITIGATION),
     levels=(Access.TRANSFER_LEARNING,),
+    cite="Kurita et al. 2020, arXiv:2004.06660",
 )
 class Transfer:
     """A pretrained model from a provider who may be the attacker, trained further on rows that nobody touched.

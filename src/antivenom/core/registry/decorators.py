@@ -144,7 +144,7 @@ def scenario(
     name: str,
     arrows: Iterable[Kind],
     levels: Iterable[Level | Access],
-    cite: str = "",
+    cite: str,
     in_step: bool = False,
     charts: tuple[Chart, ...] = (),
     table: tuple[Curve, ...] = (),

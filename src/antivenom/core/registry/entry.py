@@ -40,9 +40,9 @@ class Kind(enum.StrEnum):
     PARTITION = "partition"
     MODEL = "model"
     FEATURE_MAP = "feature map"
+    SOURCE = "source"
     GOAL = "goal"
     SCENARIO = "scenario"
-    SOURCE = "source"
 
     @property
     def is_attack(self) -> bool:
@@ -282,5 +282,6 @@ def registered(cls: type) -> Entry | None:
 
 
 def entry_of(plugin: object) -> Entry:
-    """The entry of a plugin object."""
-    return registered(type(plugin)) or find(type(plugin).__name__)
+    """The entry of a plugin, or of its class."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    return registered(cls) or find(cls.__name__)
