@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.certify.bounds import Bound, certify
+    from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.registry import (
         agent,
         attack,
@@ -82,7 +82,7 @@ __all__ = [
     "agent",
     "aggregator",
     "attack",
-    "certify",
+    "certified_bound",
     "client_detector",
     "convert",
     "detonate",
@@ -107,7 +107,7 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "certify.bounds": ("Bound", "certify"),
+    "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (

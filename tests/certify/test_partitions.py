@@ -333,9 +333,7 @@ def test_shares_of_votes_and_no_rows() -> None:
 def test_what_breaks_a_certificate_is_refused() -> None:
     from sklearn.decomposition import PCA
 
-    says = (
-        "looks at one row at a time for DPA.features, got PCA, which is fitted to rows: one inserted row would change"
-    )
+    says = "single rows for DPA.features, got PCA, which is fitted to rows: use HOG or None, because one inserted row"
     with pytest.raises(PluginError, match=says):
         DPA(features=PCA(5))  # type: ignore[arg-type]
     for make in (
