@@ -74,6 +74,6 @@ def scenario_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
                 f"no {sorted(missing)[0]}",
                 "measure it in every trial",
             )
-        return np.nan_to_num(np.array([*outcome.metrics.values()]))
+        return np.array([-1.0 if math.isnan(value) else value for value in outcome.metrics.values()])
 
     yield partial(ran)
