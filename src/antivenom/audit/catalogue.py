@@ -15,7 +15,7 @@ from antivenom.data import DATASETS
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "attacks": ATTACKS,
     "defences": DEFENCES,
-    "models": (Kind.MODEL,),
+    "models": (Kind.ARCHITECTURE, Kind.ESTIMATOR),
     "scenarios": (Kind.SCENARIO,),
     "goals": (Kind.GOAL,),
     "data": (),

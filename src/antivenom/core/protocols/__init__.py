@@ -36,7 +36,9 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
 from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
@@ -49,6 +51,7 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "Fingerprinted",
     "Known",
@@ -63,6 +66,7 @@ __all__ = [
     "RobustLearner",
     "Sanitizer",
     "Scenario",
+    "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",

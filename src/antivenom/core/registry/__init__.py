@@ -14,14 +14,15 @@ so a plugin file needs nothing but the decorator:
 
 from antivenom.core.registry.decorators import (
     agent,
+    architecture,
     attack,
     client_detector,
+    estimator,
     evasion,
     feature_map,
     goal,
     logic_attack,
     mitigation,
-    model,
     model_attack,
     model_detector,
     partition,
@@ -47,7 +48,6 @@ from antivenom.core.registry.entry import (
     registered,
 )
 from antivenom.core.registry.fields import (
-    LATER,
     RESERVED,
     build,
     coerce,
@@ -61,18 +61,20 @@ from antivenom.core.registry.fields import (
     split_fields,
 )
 from antivenom.core.registry.ladder import Step, ladder
+from antivenom.core.registry.memory import all_kept, keep, kept
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
-    "LATER",
     "RESERVED",
     "Entry",
     "Kind",
     "Step",
     "Traits",
     "agent",
+    "all_kept",
+    "architecture",
     "attack",
     "build",
     "client_detector",
@@ -81,6 +83,7 @@ __all__ = [
     "describe",
     "entries",
     "entry_of",
+    "estimator",
     "evasion",
     "feature_map",
     "fields_of",
@@ -89,13 +92,14 @@ __all__ = [
     "goal",
     "holds_plugin",
     "join_fields",
+    "keep",
+    "kept",
     "kinds_of",
     "ladder",
     "load_builtin",
     "load_file",
     "logic_attack",
     "mitigation",
-    "model",
     "model_attack",
     "model_detector",
     "partition",

@@ -38,7 +38,8 @@ class Kind(enum.StrEnum):
     REDUCER = "reducer"
     TRIGGER = "trigger"
     PARTITION = "partition"
-    MODEL = "model"
+    ARCHITECTURE = "architecture"
+    ESTIMATOR = "estimator"
     FEATURE_MAP = "feature map"
     SOURCE = "source"
     GOAL = "goal"
@@ -120,7 +121,9 @@ _BUILTIN = (
     "antivenom.leakage.truth_serum",
     "antivenom.models.features",
     "antivenom.models.hinge",
+    "antivenom.models.own",
     "antivenom.models.architectures",
+    "antivenom.models.estimators",
     "antivenom.models.spambayes",
     "antivenom.scenarios.central",
     "antivenom.scenarios.federated",

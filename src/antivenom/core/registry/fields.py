@@ -14,7 +14,7 @@ from antivenom.core.registry.entry import Kind, entries, find, load_builtin, reg
 from antivenom.core.threat import Goal
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
-_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
+_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
 
 # Keys of a mapping that say which plugin is meant. A plugin's own fields of these names stand below `fields`.
 RESERVED = ("name", "fields")
@@ -163,22 +163,14 @@ def kinds_of(hint: Any) -> tuple[Kind, ...]:
     return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
 
 
-LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
-
-
 def describe(value: Any) -> dict[str, Any]:
     """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
 
     A value may have a short form of its own, which its method `described()` gives (a data set's name, for one).
-    A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
     """
     if hasattr(value, "described") and isinstance(short := value.described(), dict):
         return short
-    fields = {
-        field.name: _plain(getattr(value, field.name))
-        for field in dataclasses.fields(value)
-        if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
-    }
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     entry = registered(type(value))
     return {"name": entry.name, **join_fields(fields)} if entry is not None and entry.cls is type(value) else fields
 
