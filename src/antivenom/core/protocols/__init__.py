@@ -52,6 +52,7 @@ from antivenom.core.protocols.models import (
     Model,
     ScikitLearn,
 )
+from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -66,6 +67,8 @@ __all__ = [
     "Estimator",
     "Evasion",
     "Fingerprinted",
+    "Known",
+    "Limits",
     "LinearAggregator",
     "LinearReducer",
     "LogicAttack",
@@ -81,6 +84,7 @@ __all__ = [
     "Remembers",
     "RobustLearner",
     "Sanitizer",
+    "Scenario",
     "ScikitLearn",
     "Sent",
     "ServerView",
@@ -89,6 +93,7 @@ __all__ = [
     "StatefulAgent",
     "StatefulAggregator",
     "Targets",
+    "Tells",
     "Trainer",
     "Trigger",
 ]
