@@ -117,7 +117,10 @@ class Federated:
         targets, test = self._targets(split.test, train, network, shards, streams, device)
         del split  # of a large set, each trial in step would hold its own
         judge = Judge(network, targets, test, device, self.source)
-        notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
+        notes = [
+            missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
+            loop_note(network, self.federation.training, device),
+        ]
         held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
         rounds = self.federation.rounds_of(
             network, shards, held, streams, agent, rule, detector, validation if len(validation) else None
