@@ -18,7 +18,7 @@ from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import build
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Split, load
-from antivenom.models.architectures import RandomForest, Sklearn
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.features import HOG
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central

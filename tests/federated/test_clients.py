@@ -21,11 +21,11 @@ from antivenom.fast import dense
 from antivenom.federated import batched
 from antivenom.federated.batched import together
 from antivenom.federated.clients import Client, Shards, loop_note, one_by_one, side_by_side, train_agents, trained
-from antivenom.models.architectures import MLP, FashionCNN, SmallCNN, learner
+from antivenom.models.architectures import MLP, FashionCNN, SmallCNN
 from antivenom.models.network import Network, build
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
-from antivenom.models.wrappers import TorchLearner
+from antivenom.models.wrappers import TorchLearner, learner
 
 STREAMS = Streams(5)
 SHAPE = (1, 16, 16)  # the smallest images that every reference network takes
@@ -43,7 +43,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-5}
 
 def networks() -> list[Any]:
     """Every registered torch architecture, and an MLP with dropout."""
-    named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in entries(Kind.MODEL)]
+    named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in entries(Kind.ARCHITECTURE)]
     return [made for made in named if isinstance(learner(made, Training()), TorchLearner)] + [MLP((12, 8), dropout=0.3)]
 
 

@@ -12,6 +12,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, Named, source_of
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios.grants import enforce
 from antivenom.scenarios.guarded import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
@@ -31,7 +32,7 @@ class Transfer:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture.
+        model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         training: how the provider trains, and the user but for the two fields of fine-tuning.
         access: transfer-learning.
         goal: availability or backdoor.
@@ -62,6 +63,7 @@ class Transfer:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         measured_goal(threat)
         if self.access is not Access.TRANSFER_LEARNING:
             raise ScenarioError("access: transfer-learning", f"{self.access}", "use kind: central")

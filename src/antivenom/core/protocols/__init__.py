@@ -36,7 +36,9 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "Fingerprinted",
     "LogicAttack",
@@ -59,6 +62,7 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",

@@ -37,7 +37,8 @@ class Kind(enum.StrEnum):
     REDUCER = "reducer"
     TRIGGER = "trigger"
     PARTITION = "partition"
-    MODEL = "model"
+    ARCHITECTURE = "architecture"
+    ESTIMATOR = "estimator"
     FEATURE_MAP = "feature map"
     SOURCE = "source"
 
@@ -96,7 +97,9 @@ _BUILTIN = (
     "antivenom.leakage.truth_serum",
     "antivenom.models.features",
     "antivenom.models.hinge",
+    "antivenom.models.own",
     "antivenom.models.architectures",
+    "antivenom.models.estimators",
     "antivenom.models.spambayes",
     "antivenom.triggers",
 )
