@@ -51,6 +51,7 @@ from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.grants import enforce
 from antivenom.scenarios.guarded import evaded, model_of, poison_of, verdict_of, with_trigger
 from antivenom.scenarios.pipeline import Pipeline
+from antivenom.testing.wholes import goal_calls, scenario_calls
 from antivenom.triggers import Patch
 
 SEED = 7
@@ -412,5 +413,7 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.ARCHITECTURE: _architecture,
     Kind.ESTIMATOR: _estimator,
     Kind.FEATURE_MAP: _feature_map,
+    Kind.GOAL: goal_calls,
+    Kind.SCENARIO: scenario_calls,
     Kind.SOURCE: _source,
 }

@@ -40,6 +40,7 @@ from antivenom.core.protocols.models import (
     Model,
     ScikitLearn,
 )
+from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -53,6 +54,8 @@ __all__ = [
     "Estimator",
     "Evasion",
     "Fingerprinted",
+    "Known",
+    "Limits",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -62,9 +65,11 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "Scenario",
     "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",
+    "Tells",
     "Trigger",
 ]
