@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import re
+
 import pytest
 
 import antivenom.scan
@@ -91,6 +93,16 @@ def _each(condition: Callable[[Sample], bool]) -> pytest.MarkDecorator:
 
 
 @_each(lambda sample: bool(sample.loader))
+DOCUMENTS = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/guide/safe-use.md"])
+def test_documents_state_the_number_of_samples(page: str) -> None:
+    found = re.findall(r"(\d+) inert\s+(?:samples|files)", (DOCUMENTS / page).read_text("utf-8"))
+    assert found
+    assert {int(number) for number in found} == {len(SAMPLES)}
+
+
 def test_its_real_loader_fires_it(sample: Sample, fired: dict[str, tuple[bool, str]]) -> None:
     if sample.name not in fired:
         pytest.skip(f"needs {' '.join(sample.packages)}")
