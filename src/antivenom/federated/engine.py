@@ -16,6 +16,7 @@ from torch import Tensor
 
 from antivenom.core.errors import ScenarioError
 from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Targets, Trigger
+from antivenom.core.registry import check_fields
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.core.verdict import Verdict
@@ -93,11 +94,10 @@ class Federation:
     knowledge: Knowledge = Knowledge.OWN
 
     def __post_init__(self) -> None:
+        check_fields(self)
         chosen = self.agents_per_round
         if self.num_agents < 1 or self.rounds < 1:
-            raise ScenarioError(
-                "num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}", "correct them"
-            )
+            raise ScenarioError("num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}")
         if not 0 <= self.num_malicious <= self.num_agents:
             raise ScenarioError(
                 f"num_malicious from 0 to num_agents = {self.num_agents}",
@@ -105,9 +105,7 @@ class Federation:
                 "lower num_malicious",
             )
         if chosen is not None and not 1 <= chosen <= self.num_agents:
-            raise ScenarioError(
-                f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}", "correct agents_per_round"
-            )
+            raise ScenarioError(f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}")
 
     def shards(self, data: Dataset, streams: Streams, device: torch.device | str = "cpu") -> Shards:
         """The agents' rows, by the stream "shards"."""

@@ -43,7 +43,6 @@ class PoisonedFL:
             raise PluginError(
                 "window >= 1, decay from above 0 to 1 and chance between 0 and 1",
                 f"{self.window}, {self.decay} and {self.chance}",
-                "correct PoisonedFL",
             )
 
     @property

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.answers import probabilities
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
@@ -45,8 +46,8 @@ class LASA:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS})
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "sparsity")
-        within(self, 0, math.inf, "norm_bound", "sign_bound")
+        require_range(self, 0, 1, "sparsity")
+        require_range(self, 0, math.inf, "norm_bound", "sign_bound")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         d = updates.shape[1]
@@ -103,8 +104,8 @@ class DeepSight:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS, Need.NETWORK})
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "tau")
-        within(self, 1, math.inf, "samples", "repeats")
+        require_range(self, 0, 1, "tau")
+        require_range(self, 1, math.inf, "samples", "repeats")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
