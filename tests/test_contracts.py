@@ -35,9 +35,14 @@ from antivenom.core.registry import (
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Memory, Poison, PythonSource
 from antivenom.defences import RONI
-from antivenom.federated import ExplicitBoosting, ImplicitBoosting
+from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
+from antivenom.models.training import Training
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.membership import Membership
+from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
 
 
@@ -45,12 +50,17 @@ def ten_rows() -> Dataset:
     return Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))
 
 
+ONCE = Training(epochs=1)
 QUICK = {
     "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
+    "central": Central(training=ONCE),
+    "federated": Federated(federation=Federation(rounds=1, training=ONCE)),
+    "membership": Membership(training=ONCE, models=8, pool_rows=200, targets=10, group=10),
+    "transfer": Transfer(training=ONCE, fine_tune_epochs=1),
     "RONI": RONI(repeats=1, batch=10),
     "Memory": Memory(ten_rows()),
     "PythonSource": PythonSource(f"{__name__}:ten_rows"),
@@ -181,10 +191,10 @@ def warns(self: Any, data: Dataset, context: Any) -> Poison:
     ("call", "message"),
     [
         (returns_an_array, "expected a Poison from Rogue"),
-        (writes_into_the_rows, "inputs are read-only: work on a copy"),
-        (draws_globally, "to leave global randomness alone"),
-        (draws_from_numpy, "to leave global randomness alone"),
-        (never_twice_the_same, "to repeat itself"),
+        (writes_into_the_rows, "work on a copy, because inputs are read-only"),
+        (draws_globally, "no global randomness"),
+        (draws_from_numpy, "no global randomness"),
+        (never_twice_the_same, "equal results of"),
         (warns, "RuntimeWarning"),
     ],
 )
@@ -267,7 +277,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.ARCHITECTURE, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
         (Kind.SOURCE, lambda self, streams: None, "a Split from Rogue"),
         (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
-        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),
+        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "compute them from one row at a time"),
     ],
 )
 def test_every_other_kind(plugins: None, kind: Kind, call: Any, message: str) -> None:

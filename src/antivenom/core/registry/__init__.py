@@ -13,6 +13,7 @@ so a plugin file needs nothing but the decorator:
 """
 
 from antivenom.core.registry.decorators import (
+    Derived,
     agent,
     architecture,
     attack,
@@ -20,6 +21,7 @@ from antivenom.core.registry.decorators import (
     estimator,
     evasion,
     feature_map,
+    goal,
     logic_attack,
     mitigation,
     model_attack,
@@ -27,6 +29,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    scenario,
     source,
     trigger,
 )
@@ -36,14 +39,17 @@ from antivenom.core.registry.entry import (
     ENTRY_POINTS,
     Entry,
     Kind,
+    Traits,
     entries,
     entry_of,
     find,
     load_builtin,
     load_file,
     register,
+    registered,
 )
 from antivenom.core.registry.fields import (
+    RESERVED,
     build,
     coerce,
     converts,
@@ -51,16 +57,23 @@ from antivenom.core.registry.fields import (
     fields_of,
     fill,
     holds_plugin,
+    join_fields,
     kinds_of,
+    split_fields,
 )
+from antivenom.core.registry.ladder import Step, ladder
 from antivenom.core.registry.memory import all_kept, keep, kept
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
+    "RESERVED",
+    "Derived",
     "Entry",
     "Kind",
+    "Step",
+    "Traits",
     "agent",
     "all_kept",
     "architecture",
@@ -78,10 +91,13 @@ __all__ = [
     "fields_of",
     "fill",
     "find",
+    "goal",
     "holds_plugin",
+    "join_fields",
     "keep",
     "kept",
     "kinds_of",
+    "ladder",
     "load_builtin",
     "load_file",
     "logic_attack",
@@ -90,8 +106,11 @@ __all__ = [
     "model_detector",
     "partition",
     "register",
+    "registered",
     "robust_learner",
     "sanitizer",
+    "scenario",
     "source",
+    "split_fields",
     "trigger",
 ]
