@@ -6,7 +6,6 @@ it likes. The engine knows which agents are malicious; the server's side (detect
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from antivenom.core.threat import Knowledge
 from antivenom.core.verdict import Verdict
 from antivenom.data import IID, Dataset, Partition
 from antivenom.federated.aggregators import Mean
-from antivenom.federated.attackers import Attackers
+from antivenom.federated.attackers import Attackers, copy_of
 from antivenom.federated.clients import Shards, train_agents
 from antivenom.federated.server import Decision, Server, by_claims
 from antivenom.models.network import Network
@@ -143,7 +142,7 @@ class Federation:
         server = Server(
             rule,
             () if detector is None else (detector,),
-            network=copy.deepcopy(network),
+            network=copy_of(network),
             validation=validation,
             training=self.training,
             shares=lambda clients, _: weights[list(clients)],

@@ -22,6 +22,7 @@ from antivenom.core.protocols import AgentView, Aggregator, ClientDetector, Sent
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregation import step_of
+from antivenom.federated.needs import name_of
 
 
 def guarded_agent(agent: Any, view: AgentView, state: Any) -> Sent:
@@ -30,7 +31,7 @@ def guarded_agent(agent: Any, view: AgentView, state: Any) -> Sent:
     Raises:
         PluginError: it fails, writes into what it was sent, or returns no updates of shape (k, d).
     """
-    name, start, targets = type(agent).__name__, view.start.clone(), view.targets.x.clone()
+    name, start, targets = name_of(agent), view.start.clone(), view.targets.x.clone()
     with failures(name):
         sent = stepped(agent, view, state)
     k, d = len(view.shards), start.numel()
@@ -60,7 +61,7 @@ def guarded_detector(detector: ClientDetector, view: ServerView, state: Any) -> 
     Raises:
         PluginError: it fails, writes into what it sees, or returns something else.
     """
-    name, n = type(detector).__name__, len(view.updates)
+    name, n = name_of(detector), len(view.updates)
     with failures(name), untouched(name, view):
         found = detector(view, state)
     if not isinstance(found, tuple) or len(found) != 2:
@@ -79,7 +80,7 @@ def guarded_rule(rule: Aggregator, view: ServerView, state: Any) -> tuple[Tensor
     Raises:
         PluginError: it fails, writes into what it sees, or returns no aggregate of shape (d,).
     """
-    name, d = type(rule).__name__, view.updates.shape[1]
+    name, d = name_of(rule), view.updates.shape[1]
     with failures(name), untouched(name, view):
         found = step_of(rule)(view.updates, view.weights, view, state)
     if not isinstance(found, tuple) or len(found) != 2:

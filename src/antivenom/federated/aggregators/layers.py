@@ -18,7 +18,7 @@ from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.answers import probabilities
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
-from antivenom.federated.needs import layer_sizes, network_of
+from antivenom.federated.needs import layers_of, network_of
 from antivenom.models.network import Network
 
 
@@ -54,7 +54,7 @@ class LASA:
         norms = kernels.norms(updates)
         factors = clip_factors(norms, middle_norm(norms)).to(updates)
         sparse = torch.stack([_largest_values(row, d - int(self.sparsity * d)) for row in updates * factors[:, None]])
-        sizes = [d] if view is None else layer_sizes(view, d, self)
+        sizes = [d] if view is None else [shape.numel() for shape in layers_of(view, d, self)]
         return torch.cat([self._averaged(layer) for layer in sparse.split(sizes, dim=1)])
 
     def _averaged(self, layer: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class DeepSight:
             raise NotApplicable(
                 "a ServerView for DeepSight", "a bare matrix", "it looks into the network: use a federation"
             )
-        layer_sizes(view, updates.shape[1], self)  # refuses updates with more in them than parameters
+        layers_of(view, updates.shape[1], self)  # refuses updates with more in them than parameters
         network = network_of(view, self)
         kernel, bias = output_layer(network, updates)
         energies = _energies(kernel, bias)

@@ -16,7 +16,7 @@ from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.distances import Gram
-from antivenom.federated.needs import network_of
+from antivenom.federated.needs import layers_of
 
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
@@ -241,7 +241,9 @@ def compared(updates: Tensor, kernels_only: bool, view: ServerView | None) -> Te
             "a ServerView for kernels_only", "a bare matrix", "use kernels_only=False outside a federation"
         )
     kernels.refuse(updates)  # the other columns are not looked at
-    return updates[:, network_of(view, compared).kernels.to(updates.device)]
+    shapes = layers_of(view, updates.shape[1], compared)
+    columns = torch.cat([torch.full((shape.numel(),), len(shape) > 1) for shape in shapes])
+    return updates[:, columns.to(updates.device)]
 
 
 def selected(updates: Tensor, aggregate: Tensor) -> Tensor:
