@@ -144,7 +144,7 @@ def read(path: Path) -> Table:
         raise DataError(f"different names of columns in {path}", f"{twice[0]!r} twice", "rename one")
     for row, line in zip(cells[1:], lines[1:], strict=True):
         if len(row) != len(header):
-            raise DataError(f"{len(header)} fields in every row of {path}", f"{len(row)} in line {line}", "mend it")
+            raise DataError(f"{len(header)} fields in every row of {path}", f"{len(row)} in line {line}")
     if text.startswith("\ufeff"):
         raw[0] = "\ufeff" + raw[0]
     return Table(header, cells[1:], raw, lines[1:], delimiter)

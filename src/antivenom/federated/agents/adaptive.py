@@ -135,9 +135,8 @@ class LineSearch:
     def __post_init__(self) -> None:
         if self.evaluations < 1 or self.start < 0 or self.step <= 0 or not 0.5 < self.ratio < 1:
             raise PluginError(
-                "evaluations >= 1, start >= 0, step > 0 and ratio between 0.5 and 1",
+                "LineSearch with evaluations >= 1, start >= 0, step > 0 and ratio between 0.5 and 1",
                 f"{self.evaluations}, {self.start}, {self.step} and {self.ratio}",
-                "correct LineSearch",
             )
 
     @property

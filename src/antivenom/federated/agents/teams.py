@@ -76,7 +76,7 @@ class Every:
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.first < 1:
-            raise PluginError("rounds and first >= 1", f"{self.rounds} and {self.first}", "correct Every")
+            raise PluginError("Every with rounds and first >= 1", f"{self.rounds} and {self.first}")
 
     def __call__(self, view: AgentView) -> Tensor:
         over = self.last is not None and view.round > self.last
