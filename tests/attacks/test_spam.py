@@ -126,7 +126,7 @@ def test_bad_input() -> None:
     for attack in ATTACKS:
         with pytest.raises(DataError, match="two classes"):
             attack()(Dataset(np.ones((6, 2)), np.arange(6) % 3, ("a", "b", "c")), context())
-    with pytest.raises(DataError, match="DictionaryAttack.columns below 12, got 12"):
+    with pytest.raises(DataError, match="columns below 12, got 12"):
         DictionaryAttack(words="list", columns=(3, 12))(corpus(), context())
 
 
