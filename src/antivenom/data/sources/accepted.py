@@ -78,4 +78,5 @@ def in_memory(value: Any, test_share: float = 0.3) -> Memory | None:
         return None
     if all(isinstance(part, Dataset) for part in value) and len(value) == 2:
         return Memory(Split(*value), test_share)
-    return Memory(Dataset.from_arrays(*value[:2]), test_share)
+    schema = value[2] if len(value) == 3 else None
+    return Memory(Dataset.from_arrays(value[0], value[1], schema=schema), test_share)
