@@ -37,7 +37,17 @@ def test_kinds_and_ranges_are_inferred_from_the_values() -> None:
     real, unit = (ColumnKind.REAL, -inf, inf), (ColumnKind.REAL, 0, 1)
     # The last column never varies and the others disagree about what they are.
     assert kinds == [(ColumnKind.BINARY, 0, 1), (ColumnKind.WHOLE, 0, inf), unit, real, unit]
-    assert kinds == [(c.kind, c.low, c.high) for c in Schema.of(sp.csr_array(x)).columns]
+
+
+def test_a_sparse_table_is_of_one_kind() -> None:
+    # The second word occurs once at most in these texts, and is counted all the same.
+    for x, kind, low in (
+        ([[0, 1], [1, 1]], ColumnKind.BINARY, 0),
+        ([[3, 1], [0, 0]], ColumnKind.WHOLE, 0),
+        ([[0.5, 1], [0, 0]], ColumnKind.REAL, -np.inf),
+    ):
+        (column,) = Schema.of(sp.csr_array(np.array(x, dtype=float))).columns
+        assert (column.kind, column.low, column.width) == (kind, low, 2)
 
 
 def test_a_constant_column_is_as_the_others_agree() -> None:

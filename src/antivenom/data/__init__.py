@@ -7,7 +7,16 @@ from antivenom.data.forms import Rows
 from antivenom.data.named import DATASETS, load
 from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.shards import IID, Dirichlet, Partition, missing_classes
-from antivenom.data.sources import Memory, Named, PythonSource, source_of
+from antivenom.data.sources import (
+    ImageFolder,
+    Memory,
+    Named,
+    NpzFile,
+    PythonSource,
+    TableFile,
+    TextFile,
+    source_of,
+)
 
 __all__ = [
     "DATASETS",
@@ -16,14 +25,18 @@ __all__ = [
     "ColumnKind",
     "Dataset",
     "Dirichlet",
+    "ImageFolder",
     "Memory",
     "Named",
+    "NpzFile",
     "Partition",
     "Poison",
     "PythonSource",
     "Rows",
     "Schema",
     "Split",
+    "TableFile",
+    "TextFile",
     "check_allowed",
     "check_rows",
     "fingerprint",

@@ -153,9 +153,10 @@ class Dataset:
         Raises:
             NotApplicable: token rows, whose numbers are names.
         """
-        return (
-            self.x if self.is_sparse else self._numbers.reshape(len(self), -1 if len(self) else math.prod(self.shape))
-        )
+        if self.is_sparse:
+            return self.x
+        numbers = self._numbers
+        return numbers.reshape(len(self), math.prod(numbers.shape[1:]))
 
     @property
     def _numbers(self) -> np.ndarray:
@@ -188,7 +189,7 @@ class Dataset:
             return found if is_sparse(found) else sp.csr_array(found)
         if self.is_frame:
             return found
-        return (found.toarray() if is_sparse(found) else found).reshape(-1, *self.shape)
+        return (found.toarray() if is_sparse(found) else found).reshape(x.shape[0], *self.shape)
 
     def with_encoded(self, x: Rows, rows: np.ndarray | None = None) -> Dataset:
         """This data with new rows: the nearest to the encoded rows `x` that the schema allows.

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from antivenom.core.errors import DataError
+from antivenom.core.errors import DataError, NotApplicable
 from antivenom.data.schema import TOLERANCE, Column, ColumnKind, Schema
 
-MOST_CATEGORIES = 1000
+MOST_CATEGORIES = 1000  # more different words are free text; so are more than 30 if half of the cells differ
 
 
 def schema_of(rows: pd.DataFrame) -> Schema:
     """The schema of these rows: kinds, ranges and categories are those that occur; missing words are a category "".
 
     Raises:
-        DataError: a column of dates, of nothing, or of more than 1000 different words.
+        DataError: a column of dates, or of nothing.
     """
     return Schema(tuple(_column(str(name), rows[name]) for name in rows.columns), frame=True)
 
@@ -41,12 +41,8 @@ def _column(name: str, values: pd.Series[Any]) -> Column:
     if pd.api.types.is_datetime64_any_dtype(values):
         raise DataError(f"numbers or words in column {name}", "dates", "turn them into numbers, or ignore the column")
     words = sorted({*_words(values)})
-    if len(words) > MOST_CATEGORIES:
-        raise DataError(
-            f"at most {MOST_CATEGORIES} categories in column {name}",
-            f"{len(words)} different words",
-            "ignore the column, or read it as text",
-        )
+    if len(words) > MOST_CATEGORIES or len(words) > max(30, len(values) // 2):
+        return Column(name, ColumnKind.TEXT)
     return Column(name, ColumnKind.CATEGORY, categories=tuple(words))
 
 
@@ -74,6 +70,12 @@ def encoded(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
     out = np.zeros((len(rows), schema.size), dtype=np.float32)
     for column, start in schema._placed:
         values = rows[column.name]
+        if column.kind is ColumnKind.TEXT:
+            raise NotApplicable(
+                "columns of numbers or categories",
+                f"free text in column {column.name}",
+                "ignore the column, or use word counts of the text",
+            )
         if column.categories:
             place = {word: i for i, word in enumerate(column.categories)}
             words = _words(values)
@@ -137,6 +139,8 @@ def allowed(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
 
 
 def _allowed(column: Column, values: pd.Series[Any]) -> np.ndarray:
+    if column.kind is ColumnKind.TEXT:
+        return np.ones(len(values), dtype=bool)
     if column.categories:
         return np.array([word in column.categories for word in _words(values)], dtype=bool)
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -164,7 +168,7 @@ def in_form_of(schema: Schema, rows: pd.DataFrame) -> pd.DataFrame:
     made: dict[str, Any] = {}
     for column in schema.columns:
         values = rows[column.name]
-        if column.categories:
+        if column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT):
             made[column.name] = np.array(_words(values), dtype=object)
         elif values.isna().any() or not isinstance(values.dtype, np.dtype):
             made[column.name] = values.to_numpy(dtype=np.float64, na_value=np.nan)

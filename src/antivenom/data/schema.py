@@ -31,6 +31,7 @@ class ColumnKind(enum.StrEnum):
     BINARY = "binary"  # 0 or 1
     CATEGORY = "category"  # one of the categories; encoded, one column each, exactly one of which is 1
     PIXEL = "pixel"  # a number in the range, one of a grid
+    TEXT = "text"  # any text, in a DataFrame; it has no encoding
     TOKEN = "token"  # the number of a word in the vocabulary
 
 
@@ -171,7 +172,7 @@ class Schema:
             return sp.csr_array(self.decode(x.toarray(), None if base is None else base.toarray()))
         if is_sparse(x):
             return self._decoded_sparse(x, base)
-        flat = np.array(x, dtype=np.float64).reshape(len(x), -1)
+        flat = np.array(x, dtype=np.float64).reshape(len(x), math.prod(np.shape(x)[1:]))
         self._check_width(flat.shape[1])
         if base is not None and not self.editable.all():
             kept = np.asarray(self.encode(base)).reshape(flat.shape)
@@ -204,7 +205,7 @@ class Schema:
             found = np.ones(rows.shape[0], dtype=bool)
             found[np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))[wrong]] = False
             return found
-        flat = np.asarray(rows.toarray() if is_sparse(rows) else rows).reshape(rows.shape[0], -1)
+        flat = np.asarray(rows.toarray() if is_sparse(rows) else rows).reshape(rows.shape[0], math.prod(rows.shape[1:]))
         self._check_width(flat.shape[1])
         fine = ((flat >= low - slack) & (flat <= high + slack)).all(axis=1)
         whole = flat[:, self._rounded]
@@ -233,11 +234,14 @@ class Schema:
 
         Images whose pixels lie in [0, 1] keep that range. A table's column is binary if it holds both 0 and 1 and nothing
         else, whole if it holds whole numbers, else real; one that never varies is of the kind that all others agree on,
-        else real. Only what is safe to say of unseen values becomes a range: [0, 1] for real columns that lie in it, >= 0
+        else real. A sparse table is of one kind, for in a short one many words occur once at most. Only what is safe to say of unseen values becomes a range: [0, 1] for real columns that lie in it, >= 0
         for whole ones that are.
         """
         if is_sparse(x):
-            return cls(_blocks(_kinds(x.tocsc())))
+            binary, whole = bool((x.data == 1).all()), bool((x.data == np.floor(x.data)).all())
+            kind = ColumnKind.BINARY if binary else ColumnKind.WHOLE if whole else ColumnKind.REAL
+            low = 0.0 if whole and x.data.min(initial=0) >= 0 else -math.inf
+            return cls((Column("x0", kind, low, width=x.shape[1]),))
         if type(x).__module__.partition(".")[0] == "pandas":
             from antivenom.data.frames import schema_of
 
@@ -313,23 +317,13 @@ class Schema:
         return rows
 
 
-def _kinds(x: Any) -> list[tuple[ColumnKind, float, float]]:
-    """Kind and range of each column of a dense or CSC table."""
-    if is_sparse(x):
-        stored = np.diff(x.indptr)
-        lowest, highest = (np.asarray(end(axis=0).toarray()).ravel() for end in (x.min, x.max))
-        broken = np.zeros(x.shape[1])
-        np.add.at(broken, np.repeat(np.arange(x.shape[1]), stored), x.data != np.floor(x.data))
-        whole = broken == 0
-        ones = np.zeros(x.shape[1])
-        np.add.at(ones, np.repeat(np.arange(x.shape[1]), stored), (x.data == 0) | (x.data == 1))
-        binary = ones == stored
-    elif not len(x):
+def _kinds(x: np.ndarray) -> list[tuple[ColumnKind, float, float]]:
+    """Kind and range of each column of a dense table."""
+    if not len(x):
         return [(ColumnKind.REAL, -math.inf, math.inf)] * x.shape[1]
-    else:
-        lowest, highest = x.min(axis=0), x.max(axis=0)
-        whole = (x == np.floor(x)).all(axis=0)
-        binary = ((x == 0) | (x == 1)).all(axis=0)
+    lowest, highest = x.min(axis=0), x.max(axis=0)
+    whole = (x == np.floor(x)).all(axis=0)
+    binary = ((x == 0) | (x == 1)).all(axis=0)
     varies = highest > lowest
     kinds = np.where(binary, ColumnKind.BINARY, np.where(whole, ColumnKind.WHOLE, ColumnKind.REAL)).astype(object)
     seen = {*kinds[varies].tolist()}

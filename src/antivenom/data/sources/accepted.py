@@ -67,6 +67,10 @@ def _by_name(name: str) -> Source | None:
     sources = {entry.name for entry in entries(Kind.SOURCE)}
     if name in sources:
         return None
+    if any(name.endswith(suffix) for suffix in (".csv", ".tsv", ".parquet", ".npz", ".jsonl")):
+        raise DataError(
+            "a source for a file", repr(name), "write TableFile(path, label), NpzFile(path) or TextFile(path)"
+        )
     raise DataError("the name of a data set", repr(name), did_you_mean(name, {*DATASETS, *sources}))
 
 
