@@ -104,7 +104,7 @@ def test_a_test_file_is_read_by_the_schema_of_the_training_file(tmp_path: Path) 
     assert split.test.y.tolist() == [1]
     unseen = written(tmp_path, "w,x,y\nc,1,2\n", "unseen.csv")
     with pytest.raises(
-        DataError, match=r"2 categories of column w that training has seen, got 'c' in row 1 of .*unseen"
+        DataError, match=r"2 categories of column w that training has seen, got 'c' in line 2 of .*unseen"
     ):
         TableFile(train, "y", test=unseen)(Streams(0))
 
@@ -119,13 +119,16 @@ def test_a_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fields", "says"),
     [
-        ("x,y\n1,a\n2\n", {}, "2 cells in every row of .*, got fewer in row 2: mend that row, or set `delimiter`"),
+        ("x,y\n1,a\n2\n", {}, "2 cells in every row of .*, got fewer in line 3: mend that line, or set the delimiter"),
         ("x,y\n1,a\n2,b,c\n", {}, "a table in .*Expected 2 fields in line 3, saw 3"),
-        ('x,y\n1,a\n"2,b\n', {}, "a table in .*EOF inside string"),
+        ('x,y\n1,a\n"2,b\n', {}, "a table in .*unexpected end of data"),
         ("x,x,y\n1,2,a\n", {}, "different names of columns .*'x' twice"),
         ("x,y\n", {}, "a header and rows"),
         ("", {}, "a table in .*No columns"),
-        ("x,y\n1,a\n2,\n", {}, "a label in every row of column y .*none in row 2"),
+        ("x,y\n1,a\n\n\n2\n", {}, "fewer in line 5"),
+        ('x,y\n1,a\n"1\n2",b\n3\n', {}, "fewer in line 5"),
+        ("x\0,y\n1,a\n", {}, "binary content"),
+        ("x,y\n1,a\n2,\n", {}, "a label in every row of column y .*none in line 3"),
         ("x,y\n1,a\n2,b\n3,c\n4,d\n5,e\n6,f\n", {}, "classes in column y .*6 values in 6 rows: .*`regression`"),
         ("x,y\n1,a\n2,b\n", {"label": "Y"}, "name of a column of .*'Y': did you mean 'y'"),
         ("x,y\n1,a\n2,b\n", {"ignore": ("x",)}, "columns besides the label"),
@@ -142,7 +145,7 @@ def test_broken_tables_are_told_so_in_one_line(tmp_path: Path, text: str, fields
 
 def test_other_bytes_and_absent_files_are_told_so(tmp_path: Path) -> None:
     path = written(tmp_path, "x,y\né,a\nü,b\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"text in utf-8 in .*: set `encoding`, for instance latin-1"):
+    with pytest.raises(DataError, match=r"text in utf-8 in .*: set the encoding, for instance latin-1"):
         TableFile(path, "y")(Streams(0))
     with pytest.raises(DataError, match=r"a readable file .*absent.csv, got No such file"):
         TableFile(tmp_path / "absent.csv", "y")(Streams(0))

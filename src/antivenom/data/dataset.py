@@ -188,7 +188,7 @@ class Dataset:
         if self.is_sparse:
             return found if is_sparse(found) else sp.csr_array(found)
         if self.is_frame:
-            return found
+            return found.astype(self.x.dtypes.to_dict())
         return (found.toarray() if is_sparse(found) else found).reshape(x.shape[0], *self.shape)
 
     def with_encoded(self, x: Rows, rows: np.ndarray | None = None) -> Dataset:

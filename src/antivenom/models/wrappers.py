@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
 from antivenom.core.protocols import Architecture, Model
 from antivenom.core.streams import Streams
-from antivenom.data import Dataset, Rows
+from antivenom.data import Dataset, Rows, Schema
+from antivenom.data.forms import is_frame
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.own import BlackBox, is_estimator, maker_of
 from antivenom.models.training import Loss, Training, cross_entropy, train
@@ -35,18 +36,22 @@ class TorchModel:
         network: the architecture.
         vector: (d,) parameters.
         buffers: running statistics and the like.
+        schema: how the rows of a DataFrame become numbers; None for arrays.
     """
 
     network: Network
     vector: Tensor
     buffers: Buffers = field(default_factory=dict)
+    schema: Schema | None = None
 
     @property
     def num_classes(self) -> int:
         return self.network.num_classes
 
-    def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
+    def logits(self, x: Rows, batch: int = 1024) -> Tensor:
         """(m, c), dropout off."""
+        if self.schema is not None and is_frame(x):
+            x = self.schema.encode(x)
         rows = torch.tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.vector.device)
         with torch.no_grad():
             parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
@@ -172,7 +177,7 @@ class TorchLearner:
     device: str = "cpu"
 
     def network(self, data: Dataset, streams: Streams) -> Network:
-        return build(self.architecture, data.shape, data.num_classes, streams).to(self.device)
+        return build(self.architecture, data.encoded.shape, data.num_classes, streams).to(self.device)
 
     def fit(
         self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
@@ -181,7 +186,7 @@ class TorchLearner:
             raise NotApplicable(
                 "a torch model to train further", type(start).__name__, "only torch models can be fine-tuned"
             )
-        if start is not None and (start.network.row_shape, start.num_classes) != (data.shape, data.num_classes):
+        if start is not None and (start.network.row_shape, start.num_classes) != (data.encoded.shape, data.num_classes):
             raise ModelError(
                 f"rows of shape {start.network.row_shape} and {start.num_classes} classes, as the model was built for",
                 f"{data.shape} and {data.num_classes}",
@@ -197,7 +202,7 @@ class TorchLearner:
         vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers)
         if not torch.isfinite(vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
-        return TorchModel(network, vector, buffers)
+        return TorchModel(network, vector, buffers, data.schema if data.is_frame else None)
 
 
 def _regresses(estimator: Any, unknown: bool) -> bool:

@@ -65,7 +65,7 @@ class SubpopulationAttack:
             raise DataError("rows of the subpopulation to copy", "none", "choose another rank or more attacker_rows")
         copied = context.streams.numpy("copies").permutation(matching)
         copied = np.resize(copied, count(self.alpha, int(inside.sum())))  # one twice only after all were copied
-        poison = injected(data, own.x[copied], np.full(len(copied), wrong))
+        poison = injected(data, own[copied].x, np.full(len(copied), wrong))
         return replace(poison, subpopulation=members)
 
     def _members(self, data: Dataset, streams: Streams) -> Callable[[Rows], np.ndarray]:

@@ -82,7 +82,7 @@ def _parts(table: TableFile, _: str) -> tuple[Dataset, Dataset | None]:
 
 def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
     """One file's rows; a test file's by the schema and the classes of the training rows."""
-    from antivenom.data.reading import MISSING, read_cells, typed
+    from antivenom.data.reading import is_missing, read_cells, typed
 
     cells = read_cells(Path(path), table.delimiter, table.encoding)
     names = [str(name) for name in cells.columns]
@@ -92,11 +92,11 @@ def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
         if name not in names:
             raise DataError(f"the name of a column of {path}", repr(name), did_you_mean(name, names))
     labels = cells[table.label]
-    empty = np.flatnonzero(labels.isna() | labels.astype(str).str.lower().isin(MISSING))
+    empty = labels.index[is_missing(labels)]
     if len(empty):
         raise DataError(
             f"a label in every row of column {table.label} of {path}",
-            f"none in row {empty[0] + 1}",
+            f"none in line {empty[0]}",
             "label or remove those rows",
         )
     rows = cells.drop(columns=[*{table.label, *table.ignore, *([table.group] if table.group else [])}])
@@ -109,17 +109,16 @@ def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
     rows = typed(rows, table.decimal, table.words)
     if not len(rows.columns):
         raise DataError(f"columns besides the label in {path}", "none", "name fewer in `ignore`")
-    groups = None if not table.group else np.unique(cells[table.group].astype(str), return_inverse=True)[1]
+    groups = None if not table.group else np.unique(cells[table.group].astype(str).str.strip(), return_inverse=True)[1]
     if table.missing == "drop":
         kept = np.flatnonzero(~(rows.isna() | (rows == "")).any(axis=1))
-        rows, labels = rows.iloc[kept].reset_index(drop=True), labels.iloc[kept]
+        rows, labels = rows.iloc[kept], labels.iloc[kept]
         groups = None if groups is None else groups[kept]
     schema = _closed(Schema.of(rows), table.closed) if train is None else train.schema
     y, classes = _labelled(table, path, labels, train)
-    data = Dataset(_in_types_of(schema, rows, path), y, classes, Path(path).stem, groups, schema)
     if train is not None:
-        _known_categories(data, path)
-    return data
+        _known_categories(schema, rows, path)
+    return Dataset(_in_types_of(schema, rows, path), y, classes, Path(path).stem, groups, schema)
 
 
 def _closed(schema: Schema, names: tuple[str, ...]) -> Schema:
@@ -129,7 +128,7 @@ def _closed(schema: Schema, names: tuple[str, ...]) -> Schema:
 
 def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels and class names: those of the training rows where there are any."""
-    words = labels.astype(str).to_numpy()
+    words = labels.astype(str).str.strip().to_numpy()
     if table.regression:
         from antivenom.data.reading import typed
 
@@ -168,15 +167,15 @@ def _in_types_of(schema: Schema | None, rows: Any, path: str) -> Any:
     return rows
 
 
-def _known_categories(data: Dataset, path: str) -> None:
+def _known_categories(schema: Schema | None, rows: Any, path: str) -> None:
     """Refuse words in test rows that training has never seen."""
-    for column in data.columns.columns:
+    for column in schema.columns if schema is not None else ():
         if column.kind is ColumnKind.CATEGORY:
-            known = data.x[column.name].isin(column.categories).to_numpy()
-            if not known.all():
-                row = int(np.flatnonzero(~known)[0])
+            words = rows[column.name].astype(str)
+            unknown = words.index[~words.isin(column.categories)]
+            if len(unknown):
                 raise DataError(
                     f"one of the {len(column.categories)} categories of column {column.name} that training has seen",
-                    f"{data.x[column.name][row]!r} in row {row + 1} of {path}",
+                    f"{words[unknown[0]]!r} in line {unknown[0]} of {path}",
                     "drop that row, or give both files as one",
                 )

@@ -120,7 +120,7 @@ def _read(file: TextFile) -> tuple[list[str], list[str]]:
             raise DataError(
                 f"a column {name!r} in {path}", ", ".join(map(str, cells.columns)), "set `text` and `label`"
             )
-    return cells[file.text].astype(str).tolist(), cells[file.label].astype(str).tolist()
+    return cells[file.text].astype(str).tolist(), cells[file.label].astype(str).str.strip().tolist()
 
 
 def _folder(path: Path) -> list[Path]:
