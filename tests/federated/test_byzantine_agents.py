@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError, ThreatError
 from antivenom.core.protocols import AgentView, Participation
+from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.federated import (
     ALIE,
@@ -97,7 +98,7 @@ def test_a_lone_agent_estimates_a_spread_from_resamples(digits: View) -> None:
 
 def test_a_round_without_benign_agents_is_estimated(digits: View) -> None:
     nobody = digits(k=2, knowledge=Knowledge.OMNISCIENT)
-    nobody = dataclasses.replace(nobody, benign=lambda: nobody.start.new_zeros(0, nobody.start.numel()))
+    nobody = dataclasses.replace(nobody, benign=nobody.start.new_zeros(0, nobody.start.numel()))
     assert torch.equal(benign(nobody), estimated(nobody))
 
 
@@ -301,7 +302,7 @@ def test_poisoned_fl_reads_off_its_scale_and_lowers_it_where_nothing_gets_throug
 def test_directions_differ_by_seed_and_not_by_round(bare: View) -> None:
     seen = bare([[0.0] * 64])
     later = dataclasses.replace(seen, round=9, streams=seen.streams.child("another"))
-    other = dataclasses.replace(seen, streams=type(seen.streams)(12))
+    other = dataclasses.replace(seen, lasting=Streams(12).child("lasting"))
     assert torch.equal(PoisonedFL.direction(seen), PoisonedFL.direction(later))
     assert not torch.equal(PoisonedFL.direction(seen), PoisonedFL.direction(other))
 
