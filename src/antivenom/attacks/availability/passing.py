@@ -190,9 +190,10 @@ def copies(
 
 
 def box(data: Dataset, whole: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest values (d,) of a row: those of the clean rows, or 0 to infinity for counts."""
+    """Smallest and largest values (d,) of a row: those of the clean rows, or for counts those of the schema from 0."""
     if whole:
-        return np.zeros(data.flat.shape[1]), np.full(data.flat.shape[1], np.inf)
+        least, largest = data.encoded.columns.ranges
+        return np.maximum(least, 0.0), largest.copy()
     ends = data.flat.min(axis=0), data.flat.max(axis=0)
     low, high = ((end.toarray() if data.is_sparse else end).astype(np.float64) for end in ends)
     return low.ravel(), high.ravel()
