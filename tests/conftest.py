@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core import threat
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Split, load
@@ -66,12 +67,13 @@ def global_randomness_unchanged() -> Iterator[None]:
 
 @pytest.fixture
 def plugins() -> Iterator[None]:
-    """Plugins registered in the test are forgotten after it."""
+    """Plugins and goals registered in the test are forgotten after it."""
     entry.load_builtin()  # once, so that none of ours is taken for the test's
-    before = dict(entry._ENTRIES)
+    kept = [(known, dict(known)) for known in (entry._ENTRIES, threat._GOALS)]
     yield
-    entry._ENTRIES.clear()
-    entry._ENTRIES.update(before)
+    for known, before in kept:
+        known.clear()  # type: ignore[attr-defined]
+        known.update(before)  # type: ignore[attr-defined]
 
 
 _NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
