@@ -38,7 +38,15 @@ def of_rows(value: Dataset | Split) -> str:
 
 
 def _arrays(data: Dataset) -> Iterable[np.ndarray]:
-    yield from (data.x.data, data.x.indices, data.x.indptr) if data.is_sparse else (data.x,)
+    if data.is_sparse:
+        yield from (data.x.data, data.x.indices, data.x.indptr)
+    elif data.is_frame:
+        for name in data.x.columns:
+            cells = data.x[name].to_numpy()
+            words = cells.dtype == object
+            yield np.frombuffer(repr((name, cells.tolist())).encode(), dtype=np.uint8) if words else cells
+    else:
+        yield data.x
     yield data.y
     if data.groups is not None:
         yield data.groups
