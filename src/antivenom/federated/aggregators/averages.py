@@ -57,7 +57,7 @@ class CappedMean:
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
         if not 0 < self.share <= 1:
-            raise PluginError("share above 0 and at most 1", f"{self.share}")
+            raise PluginError("CappedMean.share above 0 and at most 1", f"{self.share}")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         require_min_updates(self, len(updates), self.f, 1, 1)
