@@ -31,17 +31,18 @@ def guarded_agent(agent: Any, view: AgentView, state: Any) -> Sent:
     Raises:
         PluginError: it fails, writes into what it was sent, or returns no updates of shape (k, d).
     """
-    name, start, targets = name_of(agent), view.start.clone(), view.targets.x.clone()
+    name, sent_to_them = name_of(agent), (view.start, view.targets.x)
+    before = [fingerprint(each) for each in sent_to_them]
     with failures(name):
         sent = stepped(agent, view, state)
-    k, d = len(view.shards), start.numel()
+    k, d = len(view.shards), view.start.numel()
     if not isinstance(sent, Sent):
         raise PluginError(f"a Sent from {name}.step", type(sent).__name__, "return Sent(updates, state)")
     updates = sent.updates
     if not isinstance(updates, Tensor) or updates.shape != (k, d) or not updates.is_floating_point():
         got = tuple(updates.shape) if isinstance(updates, Tensor) else type(updates).__name__
         raise PluginError(f"updates of shape ({k}, {d}) from {name}", f"{got}", "return one row per agent")
-    if not _equal(start, view.start) or not _equal(targets, view.targets.x):
+    if not all(map(_same, before, map(fingerprint, sent_to_them))):
         raise _written(name, "the parameters or targets that it was sent")
     if sent.trigger is not None and view.targets.trigger is None:
         raise ThreatError(f"no trigger from {name} without a backdoor goal", "one of its own", "change `goal`")
@@ -111,36 +112,33 @@ def untouched(name: str, view: ServerView) -> Iterator[None]:
     Raises:
         PluginError: the start, the updates or the weights are not what they were.
     """
-    start, weights, rows = view.start.clone(), view.weights.clone(), fingerprint(view.updates)
+    seen = (view.start, view.weights, view.updates)
+    before = [fingerprint(each) for each in seen]
     yield
-    if not (
-        _equal(start, view.start) and _equal(weights, view.weights) and _same_rows(rows, fingerprint(view.updates))
-    ):
+    if not all(map(_same, before, map(fingerprint, seen))):
         raise _written(name, "the server's start, updates or weights")
 
 
-def fingerprint(updates: Tensor) -> tuple[int, Tensor]:
-    """What changes when the rows (n, d) do: torch's count of writes into them, and a copy of columns spread over them.
+def fingerprint(numbers: Tensor) -> tuple[int, Tensor]:
+    """What changes when (n, d) or (d,) numbers do: torch's count of writes into them, and a copy of columns spread over them.
 
     A write that avoids torch (through numpy, or `data`) is seen if it reaches any of the columns. All of them would take
     as long as a median.
     """
-    d = updates.shape[1]
-    columns = torch.arange(d, device=updates.device)
+    d = numbers.shape[-1]
     if d > _RUNS * _RUN:
-        first = torch.arange(_RUNS, device=updates.device) * ((d - _RUN) // (_RUNS - 1))
-        columns = (first[:, None] + torch.arange(_RUN, device=updates.device)).flatten()
-    writes = 0 if updates.is_inference() else updates._version
-    return writes, updates[:, columns]
+        first = torch.arange(_RUNS) * ((d - _RUN) // (_RUNS - 1))
+        columns = (first[:, None] + torch.arange(_RUN)).flatten()
+    else:
+        columns = torch.arange(d)
+    writes = 0 if numbers.is_inference() else numbers._version
+    return writes, numbers.detach()[..., columns.to(numbers.device)]
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
+def _same(before: tuple[int, Tensor], after: tuple[int, Tensor]) -> bool:
     """Equality in which NaN equals NaN."""
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def _same_rows(before: tuple[int, Tensor], after: tuple[int, Tensor]) -> bool:
-    return before[0] == after[0] and _equal(before[1], after[1])
+    kept, now = before[1].nan_to_num(), after[1].nan_to_num()
+    return before[0] == after[0] and kept.shape == now.shape and torch.equal(kept, now)
 
 
 def _written(name: str, what: str) -> PluginError:
