@@ -8,8 +8,8 @@ from typing import Any
 
 from antivenom.audit.formatting import headline, interval, percent, points, stealth
 from antivenom.audit.report.replay import replay
+from antivenom.audit.results import CellResult, LevelResult, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import CellResult, LevelResult, Summary
 from antivenom.core.registry import split_fields
 
 
