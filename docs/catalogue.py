@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "catalogue"
 KEY = {
     Kind.ARCHITECTURE: "model",
     Kind.ESTIMATOR: "model",
+    Kind.SCHEDULE: "training",
+    Kind.AUGMENTATION: "training",
     Kind.TRIGGER: "trigger",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",

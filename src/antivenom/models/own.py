@@ -64,7 +64,7 @@ class OwnEstimator:
         """A fresh estimator. Every parameter called `random_state`, also one inside a pipeline, is set from the seed."""
         if not _is_estimator(self.make):
             assert callable(self.make)
-            return _estimator(self.make(seed), self.make)
+            return checked_estimator(self.make(seed), self.make)
         from sklearn.base import clone
 
         made: Any = clone(self.make) if hasattr(self.make, "get_params") else copy.deepcopy(self.make)
@@ -140,7 +140,7 @@ def maker_of(value: Any) -> Any:
     if _is_module(value):
         return OwnArchitecture(value)
     if hasattr(value, "fit"):
-        return OwnEstimator(_estimator(value, value))
+        return OwnEstimator(checked_estimator(value, value))
     if hasattr(value, "predict_proba"):
         return BlackBox(value)
     if callable(value):
@@ -240,7 +240,7 @@ def _state(value: Any) -> str:
         return digest(repr(value))
 
 
-def _estimator(value: Any, source: Any) -> ScikitLearn:
+def checked_estimator(value: Any, source: Any) -> ScikitLearn:
     if not _is_estimator(value):
         lacks = " and ".join(name for name in ("fit", "predict") if not callable(getattr(value, name, None)))
         got = f"{_shown(value)} without {lacks}" + ("" if value is source else f" from {_shown(source)}")
