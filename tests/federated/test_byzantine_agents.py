@@ -82,7 +82,9 @@ def test_who_may_not_see_the_benign_updates_estimates_them(digits: View) -> None
             dataclasses.replace(agent, knowledge=Knowledge.OMNISCIENT)(digits())
     seen = digits(k=2)
     own = torch.stack([honest(seen, 0), honest(seen, 1)])
-    assert torch.equal(benign(seen), own)
+    torch.testing.assert_close(
+        benign(seen), own
+    )  # to rounding: both are trained in one stack where training is not compiled
     torch.testing.assert_close(IPM(tau=0.5)(seen)[0], -0.5 * own.mean(dim=0))
 
 
@@ -114,7 +116,7 @@ def test_a_crowd_has_as_many_as_the_round(digits: View, bare: View, cloud: Tenso
 def test_sign_flip_of_its_own_update(digits: View) -> None:
     seen = digits(k=2)
     sent = SignFlip(scale=3.0)(seen)
-    assert torch.equal(sent, -3 * torch.stack([honest(seen, 0), honest(seen, 1)]))
+    torch.testing.assert_close(sent, -3 * torch.stack([honest(seen, 0), honest(seen, 1)]))
 
 
 def test_noise_has_its_moments_and_differs_among_agents(digits: View) -> None:

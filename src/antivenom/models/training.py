@@ -75,14 +75,11 @@ class Training:
             got = f"optimizer {self.optimizer} with momentum {self.momentum}"
             raise ScenarioError("sgd with momentum for nesterov", got, "set momentum: 0.9")
         if self.epochs < 0 or self.batch_size < 1:
-            raise ScenarioError(
-                "epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}", "correct them"
-            )
+            raise ScenarioError("epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}")
         if not 0 < self.learning_rate < math.inf or not 0 <= self.momentum < 1:
             raise ScenarioError(
                 "learning_rate > 0 and momentum from 0 to below 1",
                 f"{self.learning_rate} and {self.momentum}",
-                "correct them",
             )
 
     def optimizer_for(self, leaf: Tensor) -> torch.optim.Optimizer:
