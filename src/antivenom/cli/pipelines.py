@@ -52,7 +52,7 @@ def audit_command(
     plan = plan if seeds is None else plan.with_seeds(seeds)
     if dry_run:
         exists = (out / "records.jsonl").exists()
-        todo = len(missing(plan, Store(out))) if exists else sum(1 for _ in plan.trials())
+        todo = len(missing(plan, Store(out))) if exists else len(plan.jobs)
         terminal.print_plan(plan, todo)
         raise typer.Exit(OK)
     with Store(out, write=True) as store:
@@ -73,10 +73,10 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     from antivenom.audit import terminal
     from antivenom.audit.records import Store
     from antivenom.audit.report import write_report
-    from antivenom.audit.summary import summarise
+    from antivenom.audit.summary import summary_of
 
     store = Store(folder)
-    summary = summarise(store.plan(), store.trials())
+    summary = summary_of(store)
     files = [str(store.path), str(write_report(folder))]
     if as_json:
         terminal.print_json(summary, files)

@@ -61,6 +61,11 @@ def of_files(paths: Iterable[Path], names: Iterable[str] | None = None) -> str:
     return PREFIX + digest.hexdigest()
 
 
+def digest_of(*parts: str) -> str:
+    """Of several fingerprints together."""
+    return PREFIX + hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def _of_file(path: Path) -> str:
     try:
         state = path.stat()

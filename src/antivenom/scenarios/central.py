@@ -98,7 +98,6 @@ class Central:
             raise ScenarioError(
                 "test_known from 0 to 1, sources and attacker_sources >= 1",
                 f"{self.test_known}, {self.sources} and {self.attacker_sources}",
-                "correct them",
             )
 
     @property

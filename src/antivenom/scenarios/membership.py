@@ -86,10 +86,9 @@ class Membership:
             raise ScenarioError(
                 "pooling, group and targets from 1, an even number of models from 8",
                 f"{self.pooling}, {self.group}, {self.targets} and {self.models}",
-                "correct them",
             )
         if len({*self.attribute}) != len(self.attribute) or len(self.attribute) == 1:
-            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}", "correct it")
+            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}")
 
     @property
     def threat(self) -> ThreatModel:

@@ -76,7 +76,6 @@ class Transfer:
             raise ScenarioError(
                 "pretrain_share above 0 and below 1, and fine_tune_epochs >= 0",
                 f"{self.pretrain_share} and {self.fine_tune_epochs}",
-                "correct them",
             )
 
     @property
