@@ -14,7 +14,7 @@ __all__ = ["BlackBox", "Learner", "Training", "learner", "maker_of"]
 _HOME = {"BlackBox": "own", "Learner": "wrappers", "Training": "training", "learner": "wrappers", "maker_of": "own"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'antivenom.models' has no attribute {name!r}")
     return getattr(importlib.import_module(f"antivenom.models.{_HOME[name]}"), name)
