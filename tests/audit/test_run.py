@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.executors import executor, processes, serial
+from antivenom.audit import executors
+from antivenom.audit.executors import executor, processes, runner, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
@@ -52,6 +53,13 @@ class Crashes:
 class Sleeps:
     """Never ends."""
     def __call__(self, view):
+        time.sleep(60)
+
+@agent(goal="targeted", cite="none")
+class Hangs:
+    """Never ends, and no signal reaches it, as in a loop in C."""
+    def __call__(self, view):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
         time.sleep(60)
 
 @agent(goal="targeted", cite="none")
@@ -121,6 +129,21 @@ def test_a_dead_process_costs_its_own_trial_only(tmp_path: Path, rogues: Path) -
     assert records["Dies"]["status"] == "error"
     assert "dead process" in records["Dies"]["error"]
     assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
+
+
+def test_a_trial_that_no_signal_reaches_is_killed_with_its_process(
+    tmp_path: Path, rogues: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "GRACE", 0.5)
+    text = TEXT.replace("ExplicitBoosting", "Hangs").replace("seeds: 2", "seeds: 1").replace("[Krum]", "[]")
+    specs = [trial.spec for trial in plan_of(text, "x.yaml").trials()]
+    execute = processes(2, (str(rogues),), timeout=20.0)
+    started = time.monotonic()
+    records = {record["spec"]["attack"] is not None: record for record in execute(runner("cpu", 20.0), specs)}
+    assert time.monotonic() - started < 55
+    assert records[False]["status"] == "ok"
+    assert records[True]["status"] == "timeout"
+    assert "expected an end within 20 s" in records[True]["error"]
 
 
 def test_processes_give_the_same_numbers_as_one(tmp_path: Path) -> None:
@@ -199,10 +222,9 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     )
     children: list[int] = []
     deadline = time.monotonic() + 60
-    while len(children) < 3 and time.monotonic() < deadline:  # two workers and the resource tracker
+    while len(children) < 4 and time.monotonic() < deadline:  # resource tracker, fork server, its two workers
         time.sleep(0.1)
-        listing = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        children = [int(pid) for pid in listing.read_text().split()] if listing.exists() else []
+        children = below(process.pid)
     time.sleep(3.0)
     process.kill()
     process.wait()
@@ -211,6 +233,13 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert children
     assert not [pid for pid in children if alive(pid)]
+
+
+def below(pid: int) -> list[int]:
+    """Its child processes, and theirs."""
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    own = [int(child) for child in listing.read_text().split()] if listing.exists() else []
+    return own + [grandchild for child in own for grandchild in below(child)]
 
 
 def alive(pid: int) -> bool:

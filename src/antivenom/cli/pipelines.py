@@ -56,7 +56,7 @@ def audit_command(
         terminal.print_plan(plan, todo)
         raise typer.Exit(OK)
     with Store(out, write=True) as store:
-        execute = executor(jobs, [str(path) for path in plugin], device)
+        execute = executor(jobs, [str(path) for path in plugin], device, plan.timeout)
         todo = len(missing(plan, store))
         records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
         try:
