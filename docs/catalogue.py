@@ -15,11 +15,14 @@ from antivenom.data import DATASETS
 
 FOLDER = Path(__file__).parent / "catalogue"
 KEY = {
-    Kind.MODEL: "model",
+    Kind.ARCHITECTURE: "model",
+    Kind.ESTIMATOR: "model",
     Kind.TRIGGER: "trigger",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",
     Kind.SOURCE: "data",
+    Kind.GOAL: "goal",
+    Kind.SCENARIO: "kind",
 }
 
 

@@ -15,14 +15,15 @@ from antivenom.core.errors import PluginError
 from antivenom.core.registry import (
     Kind,
     agent,
+    architecture,
     attack,
     client_detector,
     entries,
+    estimator,
     evasion,
     feature_map,
     logic_attack,
     mitigation,
-    model,
     model_attack,
     model_detector,
     partition,
@@ -34,9 +35,14 @@ from antivenom.core.registry import (
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Memory, Poison, PythonSource
 from antivenom.defences import RONI
-from antivenom.federated import ExplicitBoosting, ImplicitBoosting
+from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
+from antivenom.models.training import Training
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.membership import Membership
+from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
 
 
@@ -44,12 +50,17 @@ def ten_rows() -> Dataset:
     return Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))
 
 
+ONCE = Training(epochs=1)
 QUICK = {
     "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
+    "central": Central(training=ONCE),
+    "federated": Federated(federation=Federation(rounds=1, training=ONCE)),
+    "membership": Membership(training=ONCE, models=8, pool_rows=200, targets=10, group=10),
+    "transfer": Transfer(training=ONCE, fine_tune_epochs=1),
     "RONI": RONI(repeats=1, batch=10),
     "Memory": Memory(ten_rows()),
     "PythonSource": PythonSource(f"{__name__}:ten_rows"),
@@ -216,7 +227,8 @@ def rogue(kind: Kind, call: Any) -> type:
         Kind.REDUCER: reducer(goal="targeted", cite="none"),
         Kind.TRIGGER: trigger(cite="none"),
         Kind.PARTITION: partition(cite="none"),
-        Kind.MODEL: model(cite="none"),
+        Kind.ARCHITECTURE: architecture(cite="none"),
+        Kind.ESTIMATOR: estimator(cite="none"),
         Kind.FEATURE_MAP: feature_map(cite="none"),
         Kind.SOURCE: source(cite="none"),
     }
@@ -262,7 +274,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.REDUCER, lambda self, u, w, view: (u[:3], None), "with weights if it was given any"),
         (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
         (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
-        (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
+        (Kind.ARCHITECTURE, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
         (Kind.SOURCE, lambda self, streams: None, "a Split from Rogue"),
         (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
         (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),

@@ -32,7 +32,8 @@ from antivenom.core.registry import entry as known
 from antivenom.core.registry.fields import _SHAPES
 from antivenom.core.threat import Access, Goal
 from antivenom.data import IID, Dataset, Dirichlet, Memory, PythonSource
-from antivenom.models.architectures import MLP, Sklearn, SmallCNN
+from antivenom.models.architectures import MLP, SmallCNN
+from antivenom.models.estimators import Sklearn
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ class TestEveryPlugin:
         assert one == same
         assert hash(one) == hash(same)
         assert type(one) is entry.cls
-        assert callable(one)
+        assert callable(one.run if entry.kind is Kind.SCENARIO else one)
         for field in dataclasses.fields(one):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(one, field.name, None)
@@ -110,19 +111,21 @@ class TestEveryPlugin:
         assert entry_of(example(entry)) == entry
 
     def test_refuses_a_field_that_it_does_not_have(self, entry):
-        refused(f"a field of {entry.name}, got 'colour'", {"name": entry.name, "colour": 1})
+        refused(f"a field of {entry.cls.__name__}, got 'colour'", {"name": entry.name, "colour": 1})
 
 
 def test_entries_come_by_kind_and_name():
     found = entries()
     assert found == sorted(found, key=lambda entry: (list(Kind).index(entry.kind), entry.name))
     assert [entry.name for entry in entries(Kind.PARTITION)] == ["Dirichlet", "IID"]
-    assert {entry.kind for entry in entries(Kind.MODEL, Kind.PARTITION)} == {Kind.MODEL, Kind.PARTITION}
+    assert {entry.kind for entry in entries(Kind.ARCHITECTURE, Kind.PARTITION)} == {Kind.ARCHITECTURE, Kind.PARTITION}
 
 
 def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
-    assert parts == [Kind.TRIGGER, Kind.PARTITION, Kind.MODEL, Kind.FEATURE_MAP, Kind.SOURCE]
+    models = [Kind.ARCHITECTURE, Kind.ESTIMATOR]
+    wholes = [Kind.GOAL, Kind.SCENARIO]
+    assert parts == [Kind.TRIGGER, Kind.PARTITION, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
 
 
@@ -166,7 +169,8 @@ def test_every_decorator_registers_its_kind():
         "mitigation": ({"goal": "backdoor"}, Kind.MITIGATION, ()),
         "client_detector": ({"goal": "backdoor"}, Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,)),
         "trigger": ({}, Kind.TRIGGER, ()),
-        "model": ({}, Kind.MODEL, ()),
+        "architecture": ({}, Kind.ARCHITECTURE, ()),
+        "estimator": ({}, Kind.ESTIMATOR, ()),
         "partition": ({}, Kind.PARTITION, ()),
         "feature_map": ({}, Kind.FEATURE_MAP, ()),
         "source": ({}, Kind.SOURCE, ()),
@@ -176,7 +180,9 @@ def test_every_decorator_registers_its_kind():
         getattr(registry, name)(**fields, cite="x")(made)
         assert (find(f"Made{name}").kind, find(f"Made{name}").access) == (kind, access)
     # Aggregators and reducers have decorators of their own in antivenom.federated: they take arrays of any library.
-    assert {kind for _, kind, _ in decorators.values()} == set(Kind) - {Kind.AGGREGATOR, Kind.REDUCER}
+    # Goals and scenarios say more of themselves: see test_goals.
+    others = {Kind.AGGREGATOR, Kind.REDUCER, Kind.GOAL, Kind.SCENARIO}
+    assert {kind for _, kind, _ in decorators.values()} == set(Kind) - others
 
 
 def callable_class(name: str, qualname: str = "", **fields: Any) -> type:
@@ -271,13 +277,17 @@ def test_what_cannot_be_built_is_one_line(spec, says):
 
 
 def test_the_kind_must_fit():
-    assert build("MLP", Kind.MODEL, Kind.PARTITION) == MLP()
+    assert build("MLP", Kind.ARCHITECTURE, Kind.PARTITION) == MLP()
     refused(
-        "the name of a partition, got 'MLP', which is of kind model: choose from Dirichlet, IID", "MLP", Kind.PARTITION
+        "the name of a partition, got 'MLP', which is of kind architecture: choose from Dirichlet, IID",
+        "MLP",
+        Kind.PARTITION,
     )
     refused("the name of an agent, got 'IID', which is of kind partition", "IID", Kind.AGENT)
-    refused("the name of a partition, got 'MLP', which is of kind model", MLP(), Kind.PARTITION)
-    refused("the name of a partition or model, got 'ID': did you mean 'IID'", "ID", Kind.PARTITION, Kind.MODEL)
+    refused("the name of a partition, got 'MLP', which is of kind architecture", MLP(), Kind.PARTITION)
+    refused(
+        "the name of a partition or architecture, got 'ID': did you mean 'IID'", "ID", Kind.PARTITION, Kind.ARCHITECTURE
+    )
 
 
 @pytest.fixture
@@ -338,7 +348,7 @@ def test_plugins_are_built_inside_plugins(nesting):
 
 def test_faults_inside_say_where(nesting):
     assert refused(
-        "the name of a trigger, got 'MLP', which is of kind model", {"name": "Wrapped", "trigger": "MLP"}
+        "the name of a trigger, got 'MLP', which is of kind architecture", {"name": "Wrapped", "trigger": "MLP"}
     ).startswith("Wrapped.trigger: ")
     refused("the name of a trigger, got 'Dott': did you mean 'Dot'", {"name": "Wrapped", "trigger": "Dott"})
     refused(

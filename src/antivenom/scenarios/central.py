@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError, ScenarioError
-from antivenom.core.protocols import Architecture, AttackContext, Model, Source, Trigger
-from antivenom.core.registry import Kind
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Architecture, AttackContext, Estimator, Known, Model, Source, Trigger
+from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Named, Poison, source_of
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios.grants import enforce
 from antivenom.scenarios.guarded import (
@@ -28,13 +29,20 @@ from antivenom.scenarios.guarded import (
     view_of,
 )
 from antivenom.scenarios.metrics import Judge, class_detection, detection
-from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
 from antivenom.triggers import Patch
 
 
-@dataclass(frozen=True)
+@scenario(
+    name="central",
+    arrows=(
+        *(Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION),
+        *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    ),
+    levels=(Access.LOGIC_CORRUPTION, Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
+)
 class Central:
     """One model fitted on rows that an attacker may have touched.
 
@@ -44,7 +52,8 @@ class Central:
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         classes: use only these classes, renumbered in this order; None is all.
-        model: a torch architecture or a scikit-learn estimator.
+        model: an architecture or estimator by name, a torch module or a function that makes one, an object with fit and
+            predict, one with predict_proba alone (never fitted), or `module:name` of one of these.
         training: how a torch architecture is trained.
         access: logic-corruption, data-manipulation or data-injection.
         goal: availability or backdoor.
@@ -62,7 +71,7 @@ class Central:
 
     data: Source = Named("digits")
     classes: tuple[int, ...] | None = None
-    model: Architecture = MLP()
+    model: Architecture | Estimator = MLP()
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.DATA_INJECTION
     goal: Goal = Goal.BACKDOOR
@@ -81,6 +90,7 @@ class Central:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         measured_goal(threat)
         if self.access is Access.TRANSFER_LEARNING:
             raise ScenarioError("another access level", "transfer-learning", "use kind: transfer")
@@ -95,6 +105,23 @@ class Central:
     def threat(self) -> ThreatModel:
         """Who the attacker is."""
         return ThreatModel(self.access, self.goal, max_poisoned_rate=self.max_poisoned_rate)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder: the access level."""
+        return str(self.access)
+
+    def known_to(self, attack: Any) -> Known:
+        """What the attack is shown."""
+        shown, withheld = {
+            Kind.LOGIC_ATTACK: (["the batch in hand while it is trained on"], ["the other rows"]),
+            Kind.EVASION: (["the finished model", "the test rows that it changes"], ["the training rows"]),
+        }.get(entry_of(attack).kind, (["the training rows"], ["the model"]))
+        if self.attacker_rows:
+            shown.append(f"{self.attacker_rows} rows of its own")
+        if self.test_known:
+            shown.append(f"{self.test_known:.0%} of the test rows with their labels")
+        return Known(tuple(shown), tuple(withheld))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Attack, sanitize, fit, mend, judge.
@@ -123,7 +150,9 @@ class Central:
             verdict = verdict_of(defence(rows, pipeline.context(trusted)), defence, len(rows), "rows")
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        model = self._fitted(rows, loss, defence if kind is Kind.ROBUST_LEARNER else None, pipeline, trusted)
+        touched = attack_kind is Kind.DATA_ATTACK or kind is Kind.SANITIZER
+        robust = defence if kind is Kind.ROBUST_LEARNER else None
+        model = self._fitted(rows, loss, robust, pipeline, trusted, touched)
         if kind is Kind.MODEL_DETECTOR:
             verdict = defence(model, trusted, pipeline.context(trusted))
             backdoor = self.target if attack is not None and self.goal is Goal.BACKDOOR else None
@@ -156,10 +185,10 @@ class Central:
         return poison, loss
 
     @staticmethod
-    def _fitted(rows: Dataset, loss: Loss, robust: Any, pipeline: Pipeline, trusted: Dataset) -> Model:
+    def _fitted(rows: Dataset, loss: Loss, robust: Any, pipeline: Pipeline, trusted: Dataset, touched: bool) -> Model:
         """The model, by the pipeline's own training or by a robust learner in its place."""
         if robust is None:
-            return pipeline.fit(rows, "model", loss)
+            return pipeline.deployed(rows, loss, touched)
         name = type(robust).__name__
         if loss is not cross_entropy:
             raise NotApplicable(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from antivenom.attacks import NoAttack
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, Source, Targets, Trigger
-from antivenom.core.registry import LATER, Kind, entry_of
+from antivenom.core.outcome import Chart, Curve, Outcome
+from antivenom.core.protocols import Architecture, Known, Source, Targets, Trigger
+from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
-from antivenom.core.threat import HARMS, Goal
+from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
 from antivenom.core.verdict import Verdict, quality
 from antivenom.data import Dataset, Named, missing_classes, source_of
 from antivenom.federated.aggregators import Mean, selected
@@ -28,15 +28,44 @@ from antivenom.federated.clients import Client, Shards, loop_note, trained
 from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
-from antivenom.models.architectures import MLP, learner
+from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
-from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.models.own import maker_of
+from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 from antivenom.scenarios.guarded import with_trigger
-from antivenom.scenarios.outcome import Outcome
 from antivenom.triggers import Patch
 
+LEVEL = Level("federated", "controls agents of a federation and the updates they send", (Access.LOGIC_CORRUPTION,))
+CHARTS = (
+    Chart(
+        "test accuracy",
+        (Curve("accuracy", "global model"), Curve("malicious_accuracy", "malicious model alone")),
+    ),
+    Chart(
+        "L2 distance of updates",
+        (
+            Curve("benign_distance", "between benign updates", share=False, band=True),
+            Curve("malicious_distance", "malicious to benign", share=False, band=True),
+        ),
+    ),
+)
+TABLE = (
+    Curve("accuracy", "global accuracy"),
+    Curve("malicious_accuracy", "malicious model alone"),
+    Curve("range_statistic", "range statistic of the malicious update", share=False),
+    Curve("benign_range_statistic", "greatest range statistic of a benign update", share=False),
+)
 
-@dataclass(frozen=True)
+
+@scenario(
+    name="federated",
+    arrows=(Kind.AGENT, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR),
+    levels=(LEVEL,),
+    cite="Bhagoji et al. 2019, arXiv:1811.12470",
+    in_step=True,
+    charts=CHARTS,
+    table=TABLE,
+)
 class Federated:
     """A federation with malicious agents, who want it useless, chosen test inputs misclassified, or a trigger obeyed.
 
@@ -46,7 +75,7 @@ class Federated:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture.
+        model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         federation: the protocol.
         goal: availability, targeted or backdoor.
         num_targets: r; one target goes from `source` to `target`, several get random points and random wrong classes.
@@ -74,14 +103,15 @@ class Federated:
     train_rows: int | None = None
     test_rows: int | None = None
     validation_rows: int = 100
-    trigger: Trigger = field(default=Patch(), metadata=LATER)
-    edge_cases: int = field(default=0, metadata=LATER)
+    trigger: Trigger = Patch()
+    edge_cases: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", source_of(self.data))
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
         object.__setattr__(self, "goal", Goal(self.goal))
+        object.__setattr__(self, "model", maker_of(self.model))
         if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
             raise ScenarioError(
                 "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"
@@ -93,6 +123,29 @@ class Federated:
             )
         if self.num_targets < 1:
             raise ScenarioError("num_targets >= 1", f"{self.num_targets}", "ask for at least one target")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Who the attacker is: agents that send what they like, and see what the federation shows them."""
+        return ThreatModel(Access.LOGIC_CORRUPTION, self.goal, self.federation.knowledge)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder."""
+        return LEVEL.name
+
+    @property
+    def budget(self) -> str:
+        """The attacker's means, in words."""
+        one = self.federation
+        return f"{one.num_malicious} of {one.num_agents} agents, in {one.rounds} rounds"
+
+    def known_to(self, attack: Any) -> Known:
+        """What the malicious agents are shown."""
+        shown = ["its own rows", "the global model of each round it takes part in", "the aggregation weights"]
+        withheld = ["the others' rows"]
+        (shown if self.threat.knowledge is Knowledge.OMNISCIENT else withheld).append("the others' current updates")
+        return Known(tuple(shown), tuple(withheld))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""
@@ -117,7 +170,10 @@ class Federated:
         targets, test = self._targets(split.test, train, network, shards, streams, device)
         del split  # of a large set, each trial in step would hold its own
         judge = Judge(network, targets, test, device, self.source)
-        notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
+        notes = [
+            missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
+            loop_note(network, self.federation.training, device),
+        ]
         held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
         rounds = self.federation.rounds_of(
             network, shards, held, streams, agent, rule, detector, validation if len(validation) else None

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from antivenom.core.errors import DataError, PluginError, ScenarioError
-from antivenom.core.protocols import Architecture, Model, Source, Trigger
-from antivenom.core.registry import Kind
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Architecture, Known, Model, Source, Trigger
+from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, Named, source_of
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios.grants import enforce
 from antivenom.scenarios.guarded import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
 from antivenom.scenarios.metrics import Judge, class_detection
-from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import hold_out
 from antivenom.triggers import Patch
 
 
-@dataclass(frozen=True)
+@scenario(
+    name="transfer",
+    arrows=(Kind.MODEL_ATTACK, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    levels=(Access.TRANSFER_LEARNING,),
+    cite="Kurita et al. 2020, arXiv:2004.06660",
+)
 class Transfer:
     """A pretrained model from a provider who may be the attacker, trained further on rows that nobody touched.
 
@@ -31,7 +37,7 @@ class Transfer:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture.
+        model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         training: how the provider trains, and the user but for the two fields of fine-tuning.
         access: transfer-learning.
         goal: availability or backdoor.
@@ -62,6 +68,7 @@ class Transfer:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         measured_goal(threat)
         if self.access is not Access.TRANSFER_LEARNING:
             raise ScenarioError("access: transfer-learning", f"{self.access}", "use kind: central")
@@ -76,6 +83,15 @@ class Transfer:
     def threat(self) -> ThreatModel:
         """Who the attacker is."""
         return ThreatModel(self.access, self.goal)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder: the access level."""
+        return str(self.access)
+
+    def known_to(self, attack: Any) -> Known:
+        """What the attack is shown."""
+        return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Pretrain, attack, fine-tune, mend, judge. `attack` is a model attack or None; `defence` may be None."""

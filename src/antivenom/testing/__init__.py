@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError
-from antivenom.core.registry import ATTACKS, DEFENCES, Entry, build, describe, find
+from antivenom.core.registry import ATTACKS, DEFENCES, Entry, build, describe, entry_of, find
 from antivenom.testing.calls import CALLS, Check
 
 
@@ -34,7 +34,7 @@ def check_plugin(plugin: Any) -> None:
     Raises:
         PluginError: the first rule that is broken, in one line.
     """
-    entry = find(plugin if isinstance(plugin, str) else (plugin if isinstance(plugin, type) else type(plugin)).__name__)
+    entry = find(plugin) if isinstance(plugin, str) else entry_of(plugin)
     try:
         instance = entry.cls() if isinstance(plugin, (str, type)) else plugin
     except TypeError as error:

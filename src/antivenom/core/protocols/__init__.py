@@ -36,8 +36,11 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
+from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -48,8 +51,11 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "Fingerprinted",
+    "Known",
+    "Limits",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -59,8 +65,11 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "Scenario",
+    "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",
+    "Tells",
     "Trigger",
 ]
