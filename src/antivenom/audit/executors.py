@@ -10,27 +10,19 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-<<<<<<< HEAD
 from pebble import ProcessExpired
 
-from antivenom.audit.trial import SCHEMA, Record, key_of, overran, run_trial, versions
+from antivenom.audit.trial import SCHEMA, Record, key_of, overran, run_trial, scenario_entry, versions
 from antivenom.core.errors import PluginError
-=======
-from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, scenario_entry, versions
->>>>>>> main
 from antivenom.core.lockstep import in_step
 from antivenom.core.processes import worker_pool
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
-<<<<<<< HEAD
 PRELOAD = ("antivenom.audit.preload",)  # what workers share
 GRACE = 10.0  # seconds that a trial has, after its time limit, to end by itself
 _DIED = "expected a record, got a dead process: killed from outside or out of memory"
-IN_STEP = 32  # federations that share an accelerator
-=======
 IN_STEP = 32  # trials that share an accelerator
->>>>>>> main
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
@@ -52,19 +44,14 @@ def together(seats: int) -> Executor:
     return execute
 
 
-<<<<<<< HEAD
-def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = None) -> Executor:
-    """In `jobs` processes that share the cores; `plugins` are plugin files that each process loads.
-=======
 def _in_step(spec: Spec) -> bool:
     """Whether trials of this kind of scenario may run concurrently in one process."""
     traits = scenario_entry(spec["scenario"]["kind"]).traits
     return traits is not None and traits.in_step
 
 
-def processes(jobs: int, plugins: Sequence[str] = ()) -> Executor:
-    """In `jobs` processes of one thread each; `plugins` are plugin files that each process loads.
->>>>>>> main
+def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = None) -> Executor:
+    """In `jobs` processes that share the cores; `plugins` are plugin files that each process loads.
 
     A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record. A trial that
     is still running GRACE seconds after its `timeout`, in code that no signal interrupts, is killed with its process.
