@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -79,6 +80,12 @@ class Plan:
                 if trial.key not in seen:
                     seen.add(trial.key)
                     yield trial
+
+    @property
+    def size(self) -> int:
+        """How many distinct trials there are."""
+        specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
+        return len(specs) * len(self.seeds)
 
     def record(self, command: str) -> Record:
         """The plan as a line of records.jsonl; a report needs nothing else."""
