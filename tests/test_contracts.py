@@ -191,10 +191,10 @@ def warns(self: Any, data: Dataset, context: Any) -> Poison:
     ("call", "message"),
     [
         (returns_an_array, "expected a Poison from Rogue"),
-        (writes_into_the_rows, "inputs are read-only: work on a copy"),
-        (draws_globally, "to leave global randomness alone"),
-        (draws_from_numpy, "to leave global randomness alone"),
-        (never_twice_the_same, "to repeat itself"),
+        (writes_into_the_rows, "work on a copy, because inputs are read-only"),
+        (draws_globally, "no global randomness"),
+        (draws_from_numpy, "no global randomness"),
+        (never_twice_the_same, "equal results of"),
         (warns, "RuntimeWarning"),
     ],
 )
@@ -277,7 +277,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.ARCHITECTURE, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
         (Kind.SOURCE, lambda self, streams: None, "a Split from Rogue"),
         (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
-        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),
+        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "compute them from one row at a time"),
     ],
 )
 def test_every_other_kind(plugins: None, kind: Kind, call: Any, message: str) -> None:

@@ -1,11 +1,11 @@
-"""How each kind is called in the contract: on small real data, through the engine's own checks of what comes back."""
+"""The calls of the contract for each kind of plugin: on small real data, with the checks that the engine applies."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,15 +13,40 @@ import torch
 from torch import Tensor, nn
 
 from antivenom.core.errors import PluginError, ThreatError
-from antivenom.core.protocols import AgentView, AttackContext, DefenceContext, Model, Participation, ServerView, Targets
+from antivenom.core.protocols import (
+    Agent,
+    AgentView,
+    AttackContext,
+    ClientDetector,
+    DataAttack,
+    DefenceContext,
+    Evasion,
+    LogicAttack,
+    Mitigation,
+    Model,
+    ModelAttack,
+    ModelDetector,
+    Participation,
+    Reducer,
+    RobustLearner,
+    Sanitizer,
+    ServerView,
+    Source,
+    Targets,
+    Trigger,
+)
 from antivenom.core.registry import Entry, Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
+from antivenom.data.shards import Partition
+from antivenom.federated.agents.objectives import train_honest
 from antivenom.federated.clients import Shards
+from antivenom.federated.guarded import guarded_agent, guarded_detector, shares_memory
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
+from antivenom.models.features import FeatureMap
 from antivenom.models.network import Network, build
 from antivenom.models.training import Training, cross_entropy
 from antivenom.models.wrappers import TorchModel, learner
@@ -33,19 +58,20 @@ from antivenom.triggers import Patch
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
-Check = Callable[[], Any]
+Check = Callable[[], object]
+_T = TypeVar("_T")
 
 
-def _unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], Any]) -> Any:
-    """What the call returns; its input tensors must be as before."""
+def _unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], _T]) -> _T:
+    """The result of the call, after a check that it left its input tensors unchanged."""
     before = [tensor.clone() for tensor in inputs]
     result = call()
     if not all(map(torch.equal, before, inputs)):
-        raise PluginError(f"{entry.name} to leave its inputs alone", "an input that it wrote into", "work on a copy")
+        raise PluginError(f"{entry.name} to leave its inputs alone", "a changed input", "work on a copy")
     return result
 
 
-# --- one generator of calls per kind; each call returns what must repeat ---------------------------------------------
+# --- one generator of calls per kind; a repeated call must return an equal result ---------------------------------------------
 
 
 def _data() -> Iterator[Dataset]:
@@ -55,7 +81,7 @@ def _data() -> Iterator[Dataset]:
 
 
 def _any_rows() -> Iterator[Dataset]:
-    """The same, a sparse table of which words a text has, and a regression: a plugin serves each or refuses it clearly."""
+    """These two, a sparse table of words in texts, and a regression. A plugin works on each or refuses it with an error."""
     yield from _data()
     table = load("breast-cancer", Streams(SEED)).train[:120]
     frequent = table.dense > np.median(table.dense, axis=0)
@@ -76,7 +102,7 @@ def _context(threat: ThreatModel, rows: Dataset | None = None) -> AttackContext:
 
 
 def _defence(data: Dataset, trusted: bool = True) -> DefenceContext:
-    """With a network on dense rows with classes, else with what scikit-learn has; the last 40 rows are the trusted ones."""
+    """A context whose last 40 rows are trusted. The model is a network for dense classes, and otherwise from scikit-learn."""
     estimator = "Ridge" if data.is_regression else "LogisticRegression"
     torch_fits = not data.is_sparse and not data.is_regression
     model = MLP(hidden=(16,)) if torch_fits else Sklearn(f"sklearn.linear_model.{estimator}")
@@ -89,8 +115,8 @@ def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
             yield ThreatModel(access, goal)
 
 
-def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> Any:
+def _data_attack(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
+    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> object:
         context = _context(threat, data[80:] if own_rows else None)
         poison = poison_of(plugin(data[:80], context), plugin, None)
         enforce(threat, data[:80], poison)
@@ -102,8 +128,8 @@ def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
             yield from (partial(attacked, data, threat, own) for threat in _threats(entry))
 
 
-def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> Any:
+def _model_attack(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:
+    def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> object:
         found = _unchanged(entry, (model.vector,), lambda: plugin(model, data, _context(threat)))
         if not isinstance(found, tuple) or len(found) != 2:
             raise PluginError(f"a model and a Poison from {entry.name}", type(found).__name__, "return both")
@@ -115,8 +141,8 @@ def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
             yield partial(attacked, data, _model(data), threat)
 
 
-def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def corrupted(data: Dataset, threat: ThreatModel) -> Any:
+def _logic_attack(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
+    def corrupted(data: Dataset, threat: ThreatModel) -> object:
         loss = plugin(cross_entropy, _context(threat))
         if not callable(loss):
             raise PluginError(f"a loss from {entry.name}", type(loss).__name__, "return (forward, x, y) -> number")
@@ -132,8 +158,8 @@ def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(corrupted, data, threat) for threat in _threats(entry))
 
 
-def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset, trusted: bool) -> Any:
+def _sanitizer(plugin: Sanitizer, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset, trusted: bool) -> object:
         verdict = verdict_of(plugin(data[:80], _defence(data, trusted)), plugin, 80, "rows")
         return verdict.scores, verdict.flags
 
@@ -142,22 +168,20 @@ def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(judged, rows, trusted) for rows in (data, sourced) for trusted in (False, True))
 
 
-def _robust_learner(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def learnt(data: Dataset, trusted: bool) -> Any:
+def _robust_learner(plugin: RobustLearner, entry: Entry) -> Iterator[Check]:
+    def learnt(data: Dataset, trusted: bool) -> object:
         found = plugin(data[:80], _defence(data, trusted))
         model = model_of(found, plugin, len(data.classes))
         radii = np.asarray(model.certified(data.x)) if hasattr(model, "certified") else np.zeros(len(data), dtype=int)
         if radii.shape != (len(data),) or radii.dtype.kind not in "iu":
-            raise PluginError(
-                f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}", "mend it"
-            )
+            raise PluginError(f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}")
         return (np.asarray(model.predict(data.x)) if data.is_regression else _answers(model, data)), radii
 
     yield from (partial(learnt, data, trusted) for data in _any_rows() for trusted in (False, True))
 
 
-def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def sent(data: Dataset, threat: ThreatModel) -> Any:
+def _evasion(plugin: Evasion, entry: Entry) -> Iterator[Check]:
+    def sent(data: Dataset, threat: ThreatModel) -> object:
         model = _defence(data).fit(data[:80])
         found = evaded(plugin(model, data[80:], _context(threat, data[:80])), data[80:], plugin)
         return found.x.toarray() if found.is_sparse else found.x
@@ -166,8 +190,8 @@ def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(sent, data, threat) for threat in _threats(entry, Access.DATA_INJECTION))
 
 
-def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> Any:
+def _model_detector(plugin: ModelDetector, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset) -> object:
         model = _model(data)
         found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
         verdict = verdict_of(found, plugin, model.num_classes, "classes")
@@ -176,8 +200,8 @@ def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(judged, data) for data in _data())
 
 
-def _mitigation(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def mended(data: Dataset) -> Any:
+def _mitigation(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
+    def mended(data: Dataset) -> object:
         model = _model(data)
         found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
         return _answers(model_of(found, plugin, model.num_classes), data)
@@ -189,20 +213,18 @@ def _answers(model: Model, data: Dataset) -> np.ndarray:
     return np.asarray(model.predict_proba(data.x))
 
 
-def _agent(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def sent(k: int, past: bool) -> Any:
+def _agent(plugin: Agent, entry: Entry) -> Iterator[Check]:
+    def sent(k: int, past: bool) -> object:
         view = _agent_view(k, past, Goal.BACKDOOR in entry.goals)
         inputs = (view.start, view.targets.x, *(tensor for shard in view.shards for tensor in shard))
         try:
-            updates = _unchanged(entry, inputs, lambda: plugin(view))
-        except ThreatError:  # it looks at the others' updates, which only an omniscient attacker may
-            view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT)
-            updates = _unchanged(entry, inputs, lambda: plugin(view))
-        shape = (k, view.network.dimension)
-        if not isinstance(updates, Tensor) or updates.shape != shape or not updates.is_floating_point():
-            got = tuple(updates.shape) if isinstance(updates, Tensor) else type(updates).__name__
-            raise PluginError(f"updates of shape {shape} from {entry.name}", str(got), "return one row per agent")
-        return updates.detach()
+            sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))
+        except ThreatError:  # it reads the updates of others, for which it must be omniscient
+            others = _federation()[3][k:].clone()
+            view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT, benign=others)
+            sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))
+        again = guarded_agent(plugin, dataclasses.replace(view, round=view.round + 1), sent.state)
+        return sent.updates, again.updates
 
     yield from (partial(sent, k, past) for k, past in ((1, False), (2, True)))
 
@@ -230,7 +252,8 @@ def _agent_view(k: int, past: bool, backdoor: bool) -> AgentView:
         weight=0.1,
         past=before,
         streams=Streams(SEED).child("attack"),
-        benign=updates[k:].clone,
+        trainer=train_honest,
+        lasting=Streams(SEED).child("lasting"),
     )
 
 
@@ -241,15 +264,12 @@ def _server_view(updates: Tensor, number: int) -> ServerView:
     return ServerView(number, network.initial, updates, tuple(range(n)), weights, network, data[:60], TRAINING, streams)
 
 
-def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged() -> Any:
+def _client_detector(plugin: ClientDetector, entry: Entry) -> Iterator[Check]:
+    def judged() -> object:
         updates, state, seen = _federation()[3], None, []
         for number in (1, 2):
             view = _server_view(updates, number)
-            found = _unchanged(entry, (updates, view.start), partial(plugin, view, state))
-            if not isinstance(found, tuple) or len(found) != 2:
-                raise PluginError(f"a Verdict and a state from {entry.name}", type(found).__name__, "return both")
-            verdict, state = verdict_of(found[0], plugin, len(updates), "agents"), found[1]
+            verdict, state = _unchanged(entry, (updates, view.start), partial(guarded_detector, plugin, view, state))
             seen.append((verdict.scores, verdict.flags))
         return seen
 
@@ -257,15 +277,13 @@ def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def combined() -> Any:
+    def combined() -> object:
         updates = _federation()[3]
         view, weights = _server_view(updates, 1), torch.full((10,), 0.1)
         one = _unchanged(entry, (updates, weights), lambda: plugin(updates, weights, view))
         if not isinstance(one, Tensor) or one.shape != updates.shape[1:] or not one.isfinite().all():
             got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-            raise PluginError(
-                f"a finite update of shape {tuple(updates.shape[1:])} from {entry.name}", str(got), "mend it"
-            )
+            raise PluginError(f"a finite update of shape {tuple(updates.shape[1:])} from {entry.name}", str(got))
         for name, other in (
             ("without weights", plugin(updates, None, view)),
             ("of an array", torch.as_tensor(np.asarray(plugin(updates.numpy(), None, view)))),
@@ -281,16 +299,20 @@ def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
         for number in (1, 2, 3):
             rows, view = updates * number, _server_view(updates * number, number)
             aggregate, state = _unchanged(entry, (rows,), partial(plugin.step, rows, view.weights, view, state))
+            if shares_memory(state, aggregate):
+                raise PluginError(f"a state apart from the aggregate of {entry.name}", "one tensor", "return a clone")
             seen.append(aggregate)
         if not torch.equal(seen[0], plugin(updates, torch.full((10,), 0.1), _server_view(updates, 1))):
-            raise PluginError(f"{entry.name} to start without memory", "another first step", "treat state None as none")
+            raise PluginError(
+                f"{entry.name} to start without memory", "another first step", "treat the state None as an empty memory"
+            )
         return seen
 
     yield from (combined, remembered)
 
 
-def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def reduced(weighted: bool) -> Any:
+def _reducer(plugin: Reducer, entry: Entry) -> Iterator[Check]:
+    def reduced(weighted: bool) -> object:
         updates = _federation()[3]
         weights, view = (torch.full((10,), 0.1) if weighted else None), _server_view(updates, 1)
         rows, shares = _unchanged(entry, (updates,), lambda: plugin(updates, weights, view))
@@ -298,46 +320,49 @@ def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
             raise PluginError(
                 f"at most {len(updates)} finite rows from {entry.name}, with weights if it was given any",
                 f"{tuple(rows.shape)} and {shares}",
-                "mend it",
             )
         return rows, shares if weighted else rows
 
     yield from (partial(reduced, weighted) for weighted in (False, True))
 
 
-def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _trigger(plugin: Trigger, entry: Entry) -> Iterator[Check]:
     yield from (partial(with_trigger, plugin, data.x) for data in _data())
 
 
-def _feature_map(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _feature_map(plugin: FeatureMap, entry: Entry) -> Iterator[Check]:
     def seen(data: Dataset) -> np.ndarray:
         found = np.asarray(plugin(data.x))
         if found.shape[:1] != (len(data),) or found.ndim != 2 or not np.isfinite(found).all():
-            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}", "mend it")
+            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}")
         if not all(np.array_equal(found[i : i + 1], plugin(data.x[i : i + 1])) for i in (0, 7)):
             raise PluginError(
-                f"the same features from {entry.name} for a row alone", "others", "look at one row at a time"
+                f"the same features from {entry.name} for a row alone",
+                "other features",
+                "compute them from one row at a time",
             )
         return found
 
     yield from (partial(seen, data) for data in _data())
 
 
-def _partition(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def shared(data: Dataset, agents: int) -> Any:
+def _partition(plugin: Partition, entry: Entry) -> Iterator[Check]:
+    def shared(data: Dataset, agents: int) -> object:
         shards = plugin(data, agents, Streams(SEED).numpy("shards"))
         rows = np.concatenate([np.asarray(shard) for shard in shards]) if len(shards) else np.zeros(0, int)
         if len(shards) != agents or not np.array_equal(np.sort(rows), np.arange(len(data))):
             raise PluginError(
-                f"every row in one of {agents} shards from {entry.name}", "some not", "share each row once"
+                f"every row in one of {agents} shards from {entry.name}",
+                "rows that are missing or repeated",
+                "assign each row once",
             )
         return [np.asarray(shard) for shard in shards]
 
     yield from (partial(shared, data, agents) for data in _data() for agents in (1, 7))
 
 
-def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def read() -> tuple[Any, ...]:
+def _source(plugin: Source, entry: Entry) -> Iterator[Check]:
+    def read() -> tuple[str, ...]:
         split = plugin(Streams(SEED))
         if not isinstance(split, Split):
             raise PluginError(f"a Split from {entry.name}", type(split).__name__, "return Split(train, test)")
@@ -354,7 +379,7 @@ def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def made(shape: tuple[int, ...], classes: int) -> Any:
+    def made(shape: tuple[int, ...], classes: int) -> object:
         network = build(plugin, shape, classes, Streams(SEED))
         if not isinstance(network.module, nn.Module):
             raise PluginError(f"a torch module from {entry.name}", type(network.module).__name__, "return one")
