@@ -59,7 +59,7 @@ import sys
 from antivenom.cli import run
 folder = sys.argv[1]
 for command in ["init {}/new.yaml", "list", "show Krum", "show digits", "audit --dry-run --out {}/none",
-                "audit {}/new.yaml --dry-run --out {}/none", "list --kind aggregator"]:
+                "audit {}/new.yaml --dry-run --out {}/none", "list --kind aggregator", "recommend --agents 12 --malicious 3 --json"]:
     assert run([part.replace("{}", folder) for part in command.split()]) == 0, command
     heavy = {name for name in %r if name in sys.modules}
     assert not heavy, (command, heavy)

@@ -42,13 +42,14 @@ def stored() -> dict[str, Any]:
 
 def current() -> dict[str, Any]:
     """What catalogue.json should hold."""
+    from antivenom.audit.recommend import asked
     from antivenom.data import DATASETS
 
     data = [
         {"name": each.name, "about": each.about, "files": [[file.filename, file.url] for file in each.files]}
         for each in DATASETS.values()
     ]
-    return {"registry": written(), "data": data}
+    return {"registry": written(), "data": data, "needs": asked()}
 
 
 @contextlib.contextmanager

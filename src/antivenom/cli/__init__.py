@@ -14,7 +14,7 @@ from antivenom.cli import files, pipelines, recommend, use  # noqa: F401 - they 
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
 from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
 
-_AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "pydantic", "jinja2", "matplotlib", "pooch", "safetensors")
+_AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
 EXTRAS = {**dict.fromkeys(_AUDIT, "audit"), "cryptography": "sign", "numba": "fast", "pyarrow": "parquet"}
 
 
