@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
     from antivenom.certify.bounds import Bound, certified_bound
+    from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
         agent,
         architecture,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         estimator,
         evasion,
         feature_map,
+        goal,
         logic_attack,
         mitigation,
         model_attack,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         partition,
         robust_learner,
         sanitizer,
+        scenario,
         trigger,
     )
     from antivenom.core.streams import Streams
@@ -72,6 +75,7 @@ __all__ = [
     "Mean",
     "Median",
     "Membership",
+    "Outcome",
     "Poison",
     "StealthyPoisoning",
     "Streams",
@@ -91,6 +95,7 @@ __all__ = [
     "estimator",
     "evasion",
     "feature_map",
+    "goal",
     "guard",
     "load",
     "logic_attack",
@@ -102,6 +107,7 @@ __all__ = [
     "robust_learner",
     "safe_load",
     "sanitizer",
+    "scenario",
     "sign",
     "trigger",
     "verify",
@@ -113,9 +119,11 @@ _ROOMS = {
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
-        *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "logic_attack"),
-        *("mitigation", "model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger"),
+        *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "goal"),
+        *("logic_attack", "mitigation", "model_attack", "model_detector", "partition", "robust_learner", "sanitizer"),
+        *("scenario", "trigger"),
     ),
+    "core.outcome": ("Outcome",),
     "core.streams": ("Streams",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.sparse as sp
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext, Trigger
 from antivenom.data import Dataset, Poison, Rows
+from antivenom.data.forms import is_frame
 
 
 def check_share(value: float, name: str) -> None:
@@ -75,12 +75,17 @@ def mislabelled(
 
 
 def injected(data: Dataset, x: Rows, y: np.ndarray) -> Poison:
-    """`data` with these rows appended, all of them poison; flat ones (k, features) take the data's own form."""
-    poisoned = data.extend(_in_form_of(data, x), y)
+    """`data` with rows appended, all of them poison.
+
+    Rows of a DataFrame are appended as they are. Others (k, features) or (k, ...), or CSR, are numbers that an attack
+    found: what is appended are the nearest rows that the schema allows, in the data's own form. Columns that nobody can
+    write take the values of clean rows, in turn.
+    """
+    if not is_frame(x):
+        base = None
+        if not data.columns.editable.all():
+            turns = np.arange(x.shape[0]) % max(len(data), 1)
+            base = data[turns].x
+        x = data.decoded(x, base)
+    poisoned = data.extend(x, y)
     return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
-
-
-def _in_form_of(data: Dataset, x: Rows) -> Rows:
-    if data.is_sparse:
-        return sp.csr_array(x)
-    return (x if isinstance(x, np.ndarray) else x.toarray()).reshape(-1, *data.shape)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pebble import ProcessExpired
 
-from antivenom.audit.trial import SCHEMA, Record, key_of, overran, run_trial, scenario_entry, versions
+from antivenom.audit.trial import Record, blank, overran, run_trial, scenario_entry
 from antivenom.core.errors import PluginError
 from antivenom.core.lockstep import in_step
 from antivenom.core.processes import worker_pool
@@ -101,19 +101,7 @@ def _prepare(plugins: tuple[str, ...], threads: int) -> None:
 
 def _failed(spec: Spec, status: str, error: str) -> Record:
     """The record of a trial that could not write its own."""
-    return {
-        "schema": SCHEMA,
-        "type": "trial",
-        "key": key_of(spec),
-        "spec": dict(spec),
-        "status": status,
-        "error": error,
-        "metrics": {},
-        "curves": {},
-        "notes": [],
-        "versions": versions(),
-        "seconds": 0.0,
-    }
+    return blank(spec) | {"status": status, "error": error}
 
 
 def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:

@@ -187,4 +187,4 @@ def shrunk(data: Dataset, side: int) -> Dataset:
         return data
     if not data.is_image or data.shape[1] % side or data.shape[2] % side:
         raise DataError(f"images whose sides are multiples of {side}", f"rows of shape {data.shape}", "pooling: 1")
-    return replace(data, x=F.avg_pool2d(torch.tensor(data.dense), side).numpy())
+    return replace(data, x=F.avg_pool2d(torch.tensor(data.dense), side).numpy(), schema=None)

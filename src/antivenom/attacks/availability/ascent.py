@@ -111,7 +111,7 @@ class Ascent:
             ends = [(*self.climb(without, x, label, low, high), label) for x, label in begun]
             _, x, label = max(ends, key=lambda end: end[0])
             added[point : point + 1] = [(x, label)]
-        x = np.array([x for x, _ in added]).reshape(len(added), *data.shape)
+        x = np.array([x for x, _ in added]).reshape(len(added), data.flat.shape[1])
         return injected(data, x, np.array([label for _, label in added]))
 
     def draws(self, points: int) -> int:

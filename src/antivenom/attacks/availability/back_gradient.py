@@ -73,7 +73,7 @@ class BackGradient:
         c = data.num_classes
         if self.wanted is not None and (len(self.wanted) != c or not set(self.wanted) <= set(range(c))):
             raise DataError(f"{c} wanted classes from 0 to {c - 1}", f"{self.wanted}", "name one for each class")
-        known, rows = attacker_rows(data, context)
+        known, rows = (part.encoded for part in attacker_rows(data, context))
         points = count(self.poisoned_rate, len(data))
         starts = mislabelled(rows, self.ascent.draws(points), context, self.label, self.wanted)
         return self.ascent(self._problem(known, rows, context), data, starts, points)

@@ -71,8 +71,8 @@ class LabelFlipping:
         order, shift = rng.permutation(len(data)), rng.integers(1, c, size=len(data))
         wrong = (data.y + shift) % c
         if self.choice != "random":
-            model = learner(self.surrogate, Training()).fit(data, context.streams.child("surrogate"))
-            score, wrong = ranked(self.choice, model.predict_proba(data.x), data.y)
+            model = learner(self.surrogate, Training()).fit(data.encoded, context.streams.child("surrogate"))
+            score, wrong = ranked(self.choice, model.predict_proba(data.encoded.x), data.y)
             order = order[np.argsort(score[order], kind="stable")]  # equal scores stay in random order
         eligible = order if self.source is None else order[data.y[order] == self.source]
         rows = eligible[: count(self.poisoned_rate, len(eligible))]

@@ -183,9 +183,10 @@ def copies(
 
 
 def box(data: Dataset, whole: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(d,) least and largest values of a row: those of the clean rows, or for counts anything from 0."""
+    """(d,) least and largest values of a row: those of the clean rows, or for counts what the schema allows from 0 on."""
     if whole:
-        return np.zeros(data.flat.shape[1]), np.full(data.flat.shape[1], np.inf)
+        least, largest = data.encoded.columns.ranges
+        return np.maximum(least, 0.0), largest.copy()
     ends = data.flat.min(axis=0), data.flat.max(axis=0)
     low, high = ((end.toarray() if data.is_sparse else end).astype(np.float64) for end in ends)
     return low.ravel(), high.ravel()

@@ -65,18 +65,19 @@ class SubpopulationAttack:
             raise DataError("rows of the subpopulation to copy", "none", "choose another rank or more attacker_rows")
         copied = context.streams.numpy("copies").permutation(matching)
         copied = np.resize(copied, count(self.alpha, int(inside.sum())))  # one twice only after all were copied
-        poison = injected(data, own.x[copied], np.full(len(copied), wrong))
+        poison = injected(data, own[copied].x, np.full(len(copied), wrong))
         return replace(poison, subpopulation=members)
 
     def _members(self, data: Dataset, streams: Streams) -> Callable[[Rows], np.ndarray]:
         """Which rows belong to the subpopulation of that rank."""
+        encode = data.columns.encode
         if self.features:
-            if max(self.features) >= math.prod(data.shape):
-                last = math.prod(data.shape) - 1
+            if max(self.features) >= data.flat.shape[1]:
+                last = data.flat.shape[1] - 1
                 raise DataError(f"features from 0 to {last}", f"{self.features}", "correct `features`")
-            values, sizes = np.unique(self._columns(data.x), axis=0, return_counts=True)
+            values, sizes = np.unique(self._columns(data.flat), axis=0, return_counts=True)
             shared = values[self._nth(sizes)]
-            return lambda x: np.asarray((self._columns(x) == shared).all(axis=1))
+            return lambda x: np.asarray((self._columns(encode(x)) == shared).all(axis=1))
         if self.clusters > len(data):
             raise DataError(f"clusters from 1 to {len(data)}, the rows", f"{self.clusters}", "lower `clusters`")
         from sklearn.cluster import KMeans
@@ -85,12 +86,12 @@ class SubpopulationAttack:
 
         seed = streams.sklearn("clusters")
         steps: list[Any] = [KMeans(self.clusters, n_init=1, random_state=seed)]
-        if min(len(data), math.prod(data.shape)) > COMPONENTS:
+        if min(len(data), data.flat.shape[1]) > COMPONENTS:
             solver = "arpack" if data.is_sparse else "auto"
             steps.insert(0, PCA(COMPONENTS, svd_solver=solver, random_state=seed))
         groups = make_pipeline(*steps)
         cluster = self._nth(np.bincount(groups.fit_predict(data.flat), minlength=self.clusters))
-        return lambda x: np.asarray(groups.predict(_table(x)) == cluster)
+        return lambda x: np.asarray(groups.predict(_table(encode(x))) == cluster)
 
     def _columns(self, x: Rows) -> np.ndarray:
         chosen: Rows = _table(x)[:, list(self.features)]

@@ -241,7 +241,7 @@ class SVMPoisoning:
                 f"{data.num_classes}",
                 "its gradient is that of one machine, not of many",
             )
-        known, rows = attacker_rows(data, context)
+        known, rows = (part.encoded for part in attacker_rows(data, context))
         variance = float(known.dense.var()) or 1.0
         gamma = 1 / (known.dense[0].size * variance) if self.gamma is None else self.gamma
         machine = Machine.of(Kernel(self.kernel, gamma, self.degree, self.coef0), self.c, known, rows)

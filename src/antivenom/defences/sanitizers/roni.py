@@ -200,7 +200,7 @@ class Trial:
         parts = [train, suspects, validation, named]
         if suspects.is_sparse:
             used = np.unique(np.concatenate([part.x.indices for part in (train, validation, named)]))
-            parts = [replace(part, x=sp.csr_array(part.x[:, used])) for part in parts]
+            parts = [replace(part, x=sp.csr_array(part.x[:, used]), schema=None) for part in parts]
         train, suspects, validation, named = (replace(part, groups=None) for part in parts)
         return cls(train.extend(suspects.x, suspects.y), len(train), validation.extend(named.x, named.y))
 

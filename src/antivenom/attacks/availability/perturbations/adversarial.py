@@ -70,7 +70,7 @@ class AdversarialPoison:
             return Poison.none(data)
         wanted = targets(x, data.y, data.num_classes, self.targets)
         start, labels = torch.tensor(x[rows]), torch.tensor(wanted[data.y[rows]])
-        model = TorchLearner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
+        model = TorchLearner(self.surrogate, self.training).fit(data.encoded, context.streams.child("surrogate"))
         now = start
         for _ in range(self.steps):
             step = self.step_size * self.epsilon * gradient(model, now, labels).sign()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -95,11 +93,10 @@ def chosen(rate: float, n: int, streams: Streams) -> np.ndarray:
 
 
 def perturbed(data: Dataset, rows: np.ndarray, delta: np.ndarray) -> Poison:
-    """The data with delta (m, ...) added to those m rows and clipped to [0, 1]; labels stay."""
-    x, mask = data.dense.copy(), np.zeros(len(data), dtype=bool)
-    x[rows] = np.clip(x[rows] + delta.reshape(x[rows].shape), 0, 1)
+    """The data with delta (m, ...) added to those m rows and clipped to [0, 1], then to what the schema allows; labels stay."""
+    x, mask = data.dense[rows], np.zeros(len(data), dtype=bool)
     mask[rows] = True
-    return Poison(replace(data, x=x), mask)
+    return Poison(data.with_encoded(np.clip(x + delta.reshape(x.shape), 0, 1), rows), mask)
 
 
 def within(moved: Tensor, x: Tensor, epsilon: float) -> Tensor:
