@@ -175,7 +175,9 @@ class _StandIns:
             else (field["name"], self._hint(field["type"]))
             for field in row["fields"]
         ]
-        body = {"__call__": _absent, "__doc__": row["doc"]}
+        body: dict[str, Any] = {"__call__": _absent, "__doc__": row["doc"]}
+        if name == "Named":  # a data set is called by its name alone
+            body["described"] = lambda self: self.dataset
         made = dataclasses.make_dataclass(name, fields, frozen=True, namespace=body)
         made.__module__ = module
         return made
@@ -227,6 +229,9 @@ class Reference:
     """Something of the user's, as `module:name`, that was not imported."""
 
     path: str
+
+    def described(self) -> str:
+        return self.path
 
 
 def _absent(self: object, *_: object) -> typing.NoReturn:
