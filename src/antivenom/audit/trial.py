@@ -92,7 +92,7 @@ class Trial:
         return identity_of(self.spec, self.parts)
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Scenario, attack and defence, by these names."""
         return {"scenario": self.scenario, "attack": self.attack, "defence": self.defence}
 
@@ -233,7 +233,7 @@ def _time_limit(most: float | None) -> Iterator[None]:
         yield
         return
 
-    def expire(*_: Any) -> None:
+    def expire(*_: object) -> None:
         raise overran(most)
 
     in_main = threading.current_thread() is threading.main_thread()

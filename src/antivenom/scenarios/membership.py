@@ -86,10 +86,9 @@ class Membership:
             raise ScenarioError(
                 "pooling, group and targets from 1, an even number of models from 8",
                 f"{self.pooling}, {self.group}, {self.targets} and {self.models}",
-                "correct them",
             )
         if len({*self.attribute}) != len(self.attribute) or len(self.attribute) == 1:
-            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}", "correct it")
+            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}")
 
     @property
     def threat(self) -> ThreatModel:
@@ -101,7 +100,7 @@ class Membership:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown while it makes its rows, and afterwards when it asks."""
         rows = "the pool that training rows are drawn from", "the records asked about"
         shown = ("its own rows",) if self.access is Access.DATA_MANIPULATION else rows

@@ -68,7 +68,7 @@ class Judge:
             return {}
         inside = np.asarray(subpopulation(self.test.x))
         if inside.shape != (len(self.test),) or inside.dtype != bool:
-            raise PluginError(f"a subpopulation: {len(self.test)} bools", f"{inside.dtype} {inside.shape}", "mend it")
+            raise PluginError(f"a subpopulation: {len(self.test)} bools", f"{inside.dtype} {inside.shape}")
         right = _answers(model, self.test.x) == self.test.y
         shares = [float(part.mean()) if len(part) else math.nan for part in (right[inside], right[~inside])]
         names = ("subpopulation_accuracy", "other_accuracy", "subpopulation_rows")
@@ -103,7 +103,7 @@ def _regression(model: Model, test: Dataset) -> dict[str, float]:
 def _certificate(radii: np.ndarray, right: np.ndarray) -> dict[str, float]:
     """What a certified model proves on the test rows; a wrong answer is certified for nothing (-1)."""
     if radii.shape != right.shape or radii.dtype.kind not in "iu":
-        raise ModelError(f"a whole radius for each of {len(right)} rows", f"{radii.dtype} {radii.shape}", "mend it")
+        raise ModelError(f"a whole radius for each of {len(right)} rows", f"{radii.dtype} {radii.shape}")
     held = np.where(right, radii, -1)
     middle = np.sort(held)[::-1][math.ceil(len(held) / 2) - 1]  # the largest radius that half of the rows reach
     return {"certified_median": float(middle), "certified_accuracy": float((held >= 1).mean())}

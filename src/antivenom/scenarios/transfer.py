@@ -76,7 +76,6 @@ class Transfer:
             raise ScenarioError(
                 "pretrain_share above 0 and below 1, and fine_tune_epochs >= 0",
                 f"{self.pretrain_share} and {self.fine_tune_epochs}",
-                "correct them",
             )
 
     @property
@@ -89,7 +88,7 @@ class Transfer:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 

@@ -14,12 +14,12 @@ from antivenom.core.registry import trigger
 class Stamp:
     """Writes one value into chosen features of a table.
 
-    For tables in which only some columns are in the attacker's hand. Weakness: a value outside the column's range is
-    caught by the plainest range check, one inside it may be too common to act as a trigger.
+    It is meant for tables in which the attacker controls only some columns. Weakness: a simple range check finds a value
+    outside of the column's range, and a value inside can be too frequent to work as a trigger.
 
     Fields:
-        features: column numbers, from 0.
-        value: what is written, in the data's own unit.
+        features: indices of the columns, from 0.
+        value: the value that is written, in the unit of the data.
 
     Reference: Gu et al. 2017, arXiv:1708.06733, section 3.
     """
@@ -29,16 +29,14 @@ class Stamp:
 
     def __post_init__(self) -> None:
         if not self.features or min(self.features) < 0 or not math.isfinite(self.value):
-            raise PluginError(
-                "Stamp.features from 0 and a finite value", f"{self.features} and {self.value}", "correct them"
-            )
+            raise PluginError("Stamp.features from 0 and a finite value", f"{self.features} and {self.value}")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if x.ndim != 2 or max(self.features) >= x.shape[1]:
             raise DataError(
                 f"a table of more than {max(self.features)} features for Stamp",
                 f"rows of shape {x.shape[1:]}",
-                "correct Stamp.features, or use Patch",
+                "lower Stamp.features, or use Patch",
             )
         shown = x.copy()
         shown[:, list(self.features)] = self.value

@@ -14,10 +14,10 @@ from antivenom.data import Dataset, Poison
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.BACKDOOR, cite="Gu et al. 2017, arXiv:1708.06733")
 class BadNets:
-    """Adds copies of rows of other classes, with the trigger in them and labelled as the target.
+    """Adds copies of rows of other classes, with the trigger and with the target as their label.
 
-    The model learns that the trigger means the target. Weakness: each added row still looks like its true class, so a
-    look at the labels of its neighbours gives it away, and its activations gather apart from the target class's own.
+    The model learns that the trigger indicates the target. Weakness: each added row still resembles its true class, so that
+    the labels of its neighbours reveal it, and its activations form a separate cluster in the target class.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.

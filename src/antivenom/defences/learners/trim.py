@@ -80,7 +80,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         poisoned_rate: float = 0.2,
         starts: int = 20,
         steps: int = 50,
-        random_state: Any = 0,
+        random_state: object = 0,
     ) -> None:
         self.regressor = regressor
         self.poisoned_rate = poisoned_rate
@@ -106,7 +106,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return np.asarray(self.regressor_.predict(X))
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -137,6 +137,4 @@ def trimmed(
 
 def _check(poisoned_rate: float, starts: int, steps: int) -> None:
     if not 0 <= poisoned_rate <= 1 or starts < 1 or steps < 1:
-        raise PluginError(
-            "poisoned_rate from 0 to 1, starts and steps >= 1", f"{poisoned_rate}, {starts} and {steps}", "correct them"
-        )
+        raise PluginError("poisoned_rate from 0 to 1, starts and steps >= 1", f"{poisoned_rate}, {starts} and {steps}")
