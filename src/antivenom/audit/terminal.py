@@ -17,8 +17,8 @@ from rich.text import Text
 from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, shown, stealth
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
+from antivenom.audit.results import CellResult, LevelResult, State, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
 from antivenom.core.terminal import COLUMNS, console
 
@@ -187,7 +187,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
     print(json.dumps(plain(document), indent=1))
 
 
-def _cell_json(cell: CellResult | None) -> dict[str, Any] | None:
+def _cell_json(cell: CellResult | None) -> dict[str, object] | None:
     if cell is None:
         return None
     named = (

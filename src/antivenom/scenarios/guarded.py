@@ -18,7 +18,7 @@ from antivenom.data import Dataset, Poison
 from antivenom.models.wrappers import TorchModel
 
 
-def granted(attack: Any, threat: ThreatModel, *kinds: Kind) -> tuple[Any, Kind | None]:
+def granted(attack: object, threat: ThreatModel, *kinds: Kind) -> tuple[object, Kind | None]:
     """The attack and its kind; None twice for no attack.
 
     Raises:
@@ -42,7 +42,7 @@ def granted(attack: Any, threat: ThreatModel, *kinds: Kind) -> tuple[Any, Kind |
     return attack, entry.kind
 
 
-def deployed(defence: Any, trusted: Dataset, *kinds: Kind) -> Kind | None:
+def deployed(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
     """The defence's kind, or None for no defence.
 
     Raises:
@@ -79,7 +79,7 @@ def measured_goal(threat: ThreatModel) -> None:
         )
 
 
-def poison_of(found: Any, attack: Any, target: int | None) -> Poison:
+def poison_of(found: object, attack: object, target: int | None) -> Poison:
     """What a data or model attack returned, looked at."""
     if not isinstance(found, Poison):
         raise PluginError(f"a Poison from {type(attack).__name__}", type(found).__name__, "return antivenom's Poison")
@@ -88,7 +88,7 @@ def poison_of(found: Any, attack: Any, target: int | None) -> Poison:
     return found
 
 
-def verdict_of(found: Any, defence: Any, items: int, what: str) -> Verdict:
+def verdict_of(found: object, defence: object, items: int, what: str) -> Verdict:
     """What a sanitizer or detector returned, looked at. A Verdict has checked its own numbers."""
     name = type(defence).__name__
     if not isinstance(found, Verdict):

@@ -48,8 +48,10 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Augmentation,
     Estimator,
     Model,
+    Schedule,
     ScikitLearn,
 )
 from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
@@ -60,6 +62,7 @@ __all__ = [
     "Aggregator",
     "Architecture",
     "AttackContext",
+    "Augmentation",
     "Claims",
     "ClientDetector",
     "DataAttack",
@@ -85,6 +88,7 @@ __all__ = [
     "RobustLearner",
     "Sanitizer",
     "Scenario",
+    "Schedule",
     "ScikitLearn",
     "Sent",
     "ServerView",

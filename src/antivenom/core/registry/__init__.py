@@ -12,11 +12,13 @@ so a plugin file needs nothing but the decorator:
         def __call__(self, data, context): ...
 """
 
+from antivenom.core.registry.checks import check_fields, require_range
 from antivenom.core.registry.decorators import (
     Derived,
     agent,
     architecture,
     attack,
+    augmentation,
     client_detector,
     estimator,
     evasion,
@@ -30,6 +32,7 @@ from antivenom.core.registry.decorators import (
     robust_learner,
     sanitizer,
     scenario,
+    schedule,
     source,
     trigger,
 )
@@ -78,7 +81,9 @@ __all__ = [
     "all_kept",
     "architecture",
     "attack",
+    "augmentation",
     "build",
+    "check_fields",
     "client_detector",
     "coerce",
     "converts",
@@ -107,9 +112,11 @@ __all__ = [
     "partition",
     "register",
     "registered",
+    "require_range",
     "robust_learner",
     "sanitizer",
     "scenario",
+    "schedule",
     "source",
     "split_fields",
     "trigger",
