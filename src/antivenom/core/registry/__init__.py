@@ -12,6 +12,7 @@ so a plugin file needs nothing but the decorator:
         def __call__(self, data, context): ...
 """
 
+from antivenom.core.registry.checks import check_fields, require_range
 from antivenom.core.registry.decorators import (
     Derived,
     agent,
@@ -82,6 +83,7 @@ __all__ = [
     "attack",
     "augmentation",
     "build",
+    "check_fields",
     "client_detector",
     "coerce",
     "converts",
@@ -110,6 +112,7 @@ __all__ = [
     "partition",
     "register",
     "registered",
+    "require_range",
     "robust_learner",
     "sanitizer",
     "scenario",
