@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         client_detector,
         evasion,
         feature_map,
+        gate,
         logic_attack,
         mitigation,
         model,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         robust_learner,
         sanitizer,
         trigger,
+        wanted,
     )
     from antivenom.core.streams import Streams
     from antivenom.core.threat import Access, Goal, ThreatModel
@@ -88,6 +90,7 @@ __all__ = [
     "detonate",
     "evasion",
     "feature_map",
+    "gate",
     "guard",
     "load",
     "logic_attack",
@@ -103,6 +106,7 @@ __all__ = [
     "sign",
     "trigger",
     "verify",
+    "wanted",
 ]
 
 _ROOMS = {
@@ -111,8 +115,8 @@ _ROOMS = {
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
-        *("agent", "attack", "client_detector", "evasion", "feature_map", "logic_attack", "mitigation", "model"),
-        *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger"),
+        *("agent", "attack", "client_detector", "evasion", "feature_map", "gate", "logic_attack", "mitigation", "model"),
+        *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger", "wanted"),
     ),
     "core.streams": ("Streams",),
     "scenarios.central": ("Central",),

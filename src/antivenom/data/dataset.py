@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from antivenom.core.errors import DataError
+
+if TYPE_CHECKING:
+    from antivenom.core.protocols.central import Trigger, Wanted
 
 Rows: TypeAlias = Any  # (n, ...) float32: a numpy array, or a scipy.sparse.csr_array for tables that are mostly zeros
 
@@ -202,15 +205,15 @@ class Poison:
     Fields:
         data: the rows that training will get.
         mask: (n,) bool over `data`: rows that were changed or added.
-        trigger: maps (m, ...) inputs to triggered inputs, or None.
-        target: the class the attacker wants, or None.
+        trigger: the trigger that the attack learned, or None; only for attacks registered with `learns_trigger`.
+        wanted: the classes that the attacker wants, or None.
         subpopulation: maps (m, ...) inputs to (m,) bool, the part of the population that is meant, or None for all.
     """
 
     data: Dataset
     mask: np.ndarray
-    trigger: Callable[[np.ndarray], np.ndarray] | None = None
-    target: int | None = None
+    trigger: Trigger | None = None
+    wanted: Wanted | None = None
     subpopulation: Callable[[Rows], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
@@ -220,10 +223,6 @@ class Poison:
                 f"a mask of shape ({len(self.data)},) and type bool",
                 f"{mask.shape} and {mask.dtype}",
                 "one flag per row of the poisoned data",
-            )
-        if self.target is not None and self.target not in range(self.data.num_classes):
-            raise DataError(
-                f"a target class from 0 to {self.data.num_classes - 1}", f"{self.target}", "choose a class of the data"
             )
         object.__setattr__(self, "mask", _frozen(mask, bool))
 

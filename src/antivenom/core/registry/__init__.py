@@ -18,6 +18,7 @@ from antivenom.core.registry.decorators import (
     client_detector,
     evasion,
     feature_map,
+    gate,
     logic_attack,
     mitigation,
     model,
@@ -27,6 +28,7 @@ from antivenom.core.registry.decorators import (
     robust_learner,
     sanitizer,
     trigger,
+    wanted,
 )
 from antivenom.core.registry.entry import (
     ATTACKS,
@@ -63,6 +65,7 @@ __all__ = [
     "fields_of",
     "fill",
     "find",
+    "gate",
     "holds_plugin",
     "load_builtin",
     "load_file",
@@ -76,4 +79,5 @@ __all__ = [
     "robust_learner",
     "sanitizer",
     "trigger",
+    "wanted",
 ]

@@ -32,10 +32,12 @@ class Kind(enum.StrEnum):
     ROBUST_LEARNER = "robust learner"
     MODEL_DETECTOR = "model detector"
     MITIGATION = "mitigation"
+    GATE = "gate"
     CLIENT_DETECTOR = "client detector"
     AGGREGATOR = "aggregator"
     REDUCER = "reducer"
     TRIGGER = "trigger"
+    WANTED = "wanted"
     PARTITION = "partition"
     MODEL = "model"
     FEATURE_MAP = "feature map"
@@ -51,7 +53,7 @@ class Kind(enum.StrEnum):
 
 ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION, Kind.AGENT)
 DEFENCES = (
-    *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE),
     *(Kind.CLIENT_DETECTOR, Kind.AGGREGATOR, Kind.REDUCER),
 )
 
@@ -68,6 +70,7 @@ class Entry:
         goals: what it serves (attacks) or is meant against (defences).
         cite: authors, year, arXiv id or venue.
         origin: "antivenom", or the distribution or file it came from.
+        learns_trigger: whether an attack returns a trigger of its own, on which it is then judged.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Entry:
     goals: tuple[Goal, ...]
     cite: str
     origin: str
+    learns_trigger: bool = False
 
     @property
     def about(self) -> str:
@@ -88,6 +92,7 @@ _ENTRIES: dict[str, Entry] = {}
 _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
+    "antivenom.core.wanted",
     "antivenom.defences",
     "antivenom.federated",
     "antivenom.leakage.dpsgd",
@@ -101,7 +106,9 @@ _BUILTIN = (
 _loaded = False
 
 
-def register(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+def register(
+    kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str, learns_trigger: bool = False
+) -> Callable[[C], C]:
     """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
     goals, levels = _words(goal, Goal), _words(access, Access)
 
@@ -118,7 +125,7 @@ def register(kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite:
         if known is not None and _address(known.cls) != _address(cls):
             raise PluginError("a new plugin name", f"{cls.__name__}, taken by {known.origin}", "rename the class")
         origin = "antivenom" if cls.__module__.startswith("antivenom.") else cls.__module__
-        _ENTRIES[cls.__name__] = Entry(cls.__name__, kind, plugin, levels, goals, cite, origin)
+        _ENTRIES[cls.__name__] = Entry(cls.__name__, kind, plugin, levels, goals, cite, origin, learns_trigger)
         return plugin
 
     return decorate

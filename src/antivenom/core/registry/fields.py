@@ -74,6 +74,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         if value is None and type(None) in typing.get_args(hint):
             return None
         shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+        if shapes == ["Wanted"] and isinstance(value, int) and not isinstance(value, bool):
+            value = {"name": "AllToOne", "target": value}
         try:
             return build(value, *(_SHAPES[shape] for shape in shapes if shape in _SHAPES))
         except PluginError as error:
