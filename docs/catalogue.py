@@ -14,7 +14,13 @@ from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fie
 from antivenom.data import DATASETS
 
 FOLDER = Path(__file__).parent / "catalogue"
-KEY = {Kind.MODEL: "model", Kind.TRIGGER: "trigger", Kind.PARTITION: "partition", Kind.FEATURE_MAP: "features"}
+KEY = {
+    Kind.MODEL: "model",
+    Kind.TRIGGER: "trigger",
+    Kind.PARTITION: "partition",
+    Kind.FEATURE_MAP: "features",
+    Kind.SOURCE: "data",
+}
 
 
 def main() -> None:
@@ -38,7 +44,7 @@ def main() -> None:
             (FOLDER / f"{entry.name}.md").write_text(page(entry), encoding="utf-8")
     index += ["", "## Data", "", "| name | what it is | files |", "| --- | --- | --- |"]
     for data in DATASETS.values():
-        files = ", ".join(f"`{source.filename}`" for source in data.sources) or "none: comes with scikit-learn"
+        files = ", ".join(f"`{source.filename}`" for source in data.files) or "none: comes with scikit-learn"
         index.append(f"| `{data.name}` | {data.about} | {files} |")
     (FOLDER / "index.md").write_text("\n".join(index) + "\n", encoding="utf-8")
 

@@ -12,7 +12,7 @@ import torch
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Split, load
-from antivenom.data.sources import OFFLINE, candidates
+from antivenom.data.files import OFFLINE, candidates
 
 torch.set_num_threads(1)
 
@@ -27,7 +27,7 @@ def named_data() -> Callable[[str], Split]:
     """Loads a named data set from the files at hand; skips, naming the missing file, where there are none."""
 
     def get(name: str) -> Split:
-        for source in DATASETS[name].sources:
+        for source in DATASETS[name].files:
             if not any(place.is_file() for place in candidates(source)):
                 pytest.skip(f"{name}: no {source.filename} in $ANTIVENOM_DATA, a system package or the user cache")
         return _loaded(name)

@@ -28,15 +28,21 @@ from antivenom.core.registry import (
     partition,
     robust_learner,
     sanitizer,
+    source,
     trigger,
 )
 from antivenom.core.verdict import Verdict
-from antivenom.data import Dataset, Poison
+from antivenom.data import Dataset, Memory, Poison, PythonSource
 from antivenom.defences import RONI
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
 from antivenom.testing import check_plugin
+
+
+def ten_rows() -> Dataset:
+    return Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))
+
 
 QUICK = {
     "DeepConfuse": DeepConfuse(trials=3),
@@ -45,6 +51,8 @@ QUICK = {
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
     "RONI": RONI(repeats=1, batch=10),
+    "Memory": Memory(ten_rows()),
+    "PythonSource": PythonSource(f"{__name__}:ten_rows"),
 }
 
 
@@ -210,6 +218,7 @@ def rogue(kind: Kind, call: Any) -> type:
         Kind.PARTITION: partition(cite="none"),
         Kind.MODEL: model(cite="none"),
         Kind.FEATURE_MAP: feature_map(cite="none"),
+        Kind.SOURCE: source(cite="none"),
     }
     return decorators[kind](cls)  # type: ignore[no-any-return]
 
@@ -254,6 +263,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
         (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
         (Kind.MODEL, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
+        (Kind.SOURCE, lambda self, streams: None, "a Split from Rogue"),
         (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
         (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),
     ],

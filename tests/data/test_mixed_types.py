@@ -14,7 +14,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import DATASETS, Dataset, Split
 from antivenom.data.adult import rows
-from antivenom.data.sources import locate, parse
+from antivenom.data.files import locate, parse
 from antivenom.scenarios.grants import enforce
 
 NUMBERS, CATEGORIES = [0, 2, 4, 10, 11, 12], [1, 3, 5, 6, 7, 8, 9, 13]
@@ -22,7 +22,7 @@ NUMBERS, CATEGORIES = [0, 2, 4, 10, 11, 12], [1, 3, 5, 6, 7, 8, 9, 13]
 
 def test_raw_columns_become_the_rows_of_the_named_set_and_are_attacked(named_data: Callable[[str], Split]) -> None:
     known = named_data("adult").train
-    raw = parse(locate(DATASETS["adult"].sources[0]), rows)
+    raw = parse(locate(DATASETS["adult"].files[0]), rows)
     for threshold, is_sparse in ((0, False), (1, True)):
         encoder = ColumnTransformer(
             [("categories", OneHotEncoder(), CATEGORIES), ("numbers", MinMaxScaler(), NUMBERS)],

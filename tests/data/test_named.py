@@ -14,8 +14,8 @@ from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.adult import rows
 from antivenom.data.named import _scaled
 
-BUNDLED = [name for name, data in DATASETS.items() if not data.sources]
-FETCHED = [name for name, data in DATASETS.items() if data.sources]
+BUNDLED = [name for name, data in DATASETS.items() if not data.files]
+FETCHED = [name for name, data in DATASETS.items() if data.files]
 
 
 def forms(split: Split) -> tuple:
@@ -133,7 +133,7 @@ def test_every_set_says_what_it_is():
     for name, data in DATASETS.items():
         assert name == data.name
         assert data.about
-        for source in data.sources:
+        for source in data.files:
             assert source.checksum.partition(":")[0] in ("sha256", "md5") if source.url else source.how
 
 
@@ -147,8 +147,8 @@ def test_a_wrong_name_gets_the_nearest_right_one():
 
 @pytest.mark.parametrize("name", FETCHED)
 def test_absent_and_offline_is_one_line(name, folder, monkeypatch):
-    first = DATASETS[name].sources[0]
-    monkeypatch.setattr("antivenom.data.sources.candidates", lambda source: [folder / source.filename])
+    first = DATASETS[name].files[0]
+    monkeypatch.setattr("antivenom.data.files.candidates", lambda source: [folder / source.filename])
     with pytest.raises(DataNotFound, match=first.filename) as caught:
         load(name)
     line = str(caught.value)

@@ -1,223 +1,186 @@
-"""Where files are looked for, what a checked download accepts, and what broken files say."""
+"""Whatever a user gives as data becomes a source, with a fingerprint that follows the bytes."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import threading
-from dataclasses import replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
-from antivenom.core.errors import DataError, DataNotFound
-from antivenom.data.sources import OFFLINE, Source, cache_folder, candidates, locate, parse, read_bytes
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.registry import describe, source
+from antivenom.core.streams import Streams
+from antivenom.data import DATASETS, Dataset, Memory, Named, PythonSource, Split, fingerprint, load, source_of
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.membership import Membership
+from antivenom.scenarios.transfer import Transfer
 
-CONTENT = b"published bytes\n" * 5000
-SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-
-
-def source(url: str = "http://127.0.0.1:9/table.csv", checksum: str = SHA256, **fields: str) -> Source:
-    return Source("table.csv", url, checksum, **fields)
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        if self.path == "/absent":
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT[: 100 if self.path == "/cut" else None])
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
+X, Y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20) % 2
+ROWS = Dataset(X, Y, ("even", "odd"), "mine")
 
 
-@pytest.fixture
-def publisher(bare_machine, monkeypatch):
-    """A web server on this machine, and permission to download; `asked` lists the requests."""
-    monkeypatch.delenv(OFFLINE)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        server.url = partial("http://127.0.0.1:{}/{}".format, server.server_port)  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    return X, Y
 
 
-def test_places_in_order(bare_machine, monkeypatch, tmp_path):
-    monkeypatch.setenv("ANTIVENOM_DATA", str(tmp_path / "own"))
-    packaged = source(package_path=str(tmp_path / "package" / "other-name.csv"))
-    assert [str(place.relative_to(tmp_path)) for place in candidates(packaged)] == [
-        "own/table.csv",
-        "own/table.csv.gz",
-        "package/other-name.csv",
-        "cache/antivenom/table.csv",
-        "cache/antivenom/table.csv.gz",
-    ]
+def rows_by_seed(streams: Streams) -> Split:
+    order = streams.numpy("own").permutation(20)
+    return Split(ROWS[order[:15]], ROWS[order[15:]])
 
 
-def test_a_published_gz_may_lie_unpacked(bare_machine):
-    packed = replace(source(), filename="images.gz")
-    assert [place.name for place in candidates(packed)] == ["images.gz", "images"]
+def nothing_useful() -> list[int]:
+    return [1]
 
 
-def test_the_first_place_that_has_the_file_wins(bare_machine, monkeypatch, tmp_path):
-    """Files are put into the places from the last to the first; each one hides those before it."""
-    monkeypatch.setenv("ANTIVENOM_DATA", str(tmp_path / "own"))
-    packaged = source(package_path=str(tmp_path / "package.csv"))
-    for place in reversed(candidates(packaged)):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(b"x")
-        assert locate(packaged) == place
+def breaks() -> None:
+    raise KeyError("column")
 
 
-def test_the_home_sign_is_understood(bare_machine, monkeypatch, tmp_path):
-    monkeypatch.setenv("ANTIVENOM_DATA", "~/data")
-    assert candidates(source())[0] == tmp_path / "data" / "table.csv"
+def test_a_name_is_the_named_set_and_stays_a_name_in_records() -> None:
+    assert source_of("digits") == Named("digits") == source_of({"name": "Named", "dataset": "digits"})
+    assert describe(Central())["data"] == "digits"
+    assert np.array_equal(source_of("digits")(Streams(3)).test.x, load("digits", Streams(3)).test.x)
 
 
-def test_absent_and_offline_says_file_places_and_how(bare_machine, monkeypatch, tmp_path):
-    monkeypatch.setenv("ANTIVENOM_DATA", "/nowhere")
-    with pytest.raises(DataNotFound) as caught:
-        locate(source(package_path="/usr/share/some-package/table.csv"))
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
-    for part in ("table.csv", "/nowhere", "/usr/share/some-package", str(tmp_path / "cache"), OFFLINE):
-        assert part in line
-    assert line.endswith("fetch http://127.0.0.1:9/table.csv into $ANTIVENOM_DATA")
+@pytest.mark.parametrize(
+    "value",
+    [ROWS, (X, Y), f"{__name__}:rows", rows, {"name": "PythonSource", "function": f"{__name__}:rows"}],
+    ids=["dataset", "arrays", "address", "function", "mapping"],
+)
+def test_rows_are_split_by_the_seed_class_by_class(value: object) -> None:
+    split = source_of(value)(Streams(5))
+    assert (len(split.train), len(split.test)) == (14, 6)  # 0.3 of 10 rows, in each of two classes
+    assert np.bincount(split.test.y).tolist() == [3, 3]
+    together = np.concatenate([split.train.x, split.test.x])
+    assert np.array_equal(together[np.argsort(together[:, 0])], X)
+    again, other = source_of(value)(Streams(5)), source_of(value)(Streams(6))
+    assert np.array_equal(split.test.x, again.test.x)
+    assert not np.array_equal(split.test.x, other.test.x)
 
 
-def test_the_sources_own_advice_replaces_the_url(bare_machine):
-    with pytest.raises(DataNotFound, match=r"ANTIVENOM_DATA \(not set\).*: apt install it$"):
-        locate(source(how="apt install it"))
+def test_a_split_stays_as_it_is() -> None:
+    split = Split(ROWS[:15], ROWS[15:])
+    for value in (split, (split.train, split.test)):
+        found = source_of(value)(Streams(5))
+        assert np.array_equal(found.train.x, X[:15])
+        assert np.array_equal(found.test.x, X[15:])
 
 
-def test_a_download_with_the_right_checksum_is_kept(publisher):
-    wanted = source(publisher.url("table.csv"))
-    path = locate(wanted)
-    assert path == cache_folder() / "table.csv"
-    assert path.read_bytes() == CONTENT
-    assert locate(wanted) == path
-    assert publisher.asked == ["/table.csv"]
+def test_a_function_may_split_by_the_seed_itself() -> None:
+    found = PythonSource(f"{__name__}:rows_by_seed")(Streams(1))
+    assert len(found.test) == 5
 
 
-def test_a_download_shows_its_progress_on_a_terminal(publisher, monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
-    locate(source(publisher.url("table.csv")))
-    shown = capsys.readouterr().err
-    assert "table.csv" in shown
-    assert "100%" in shown
+def test_classes_of_one_row_still_leave_test_rows() -> None:
+    split = source_of((X[:4], np.arange(4)))(Streams(0))
+    assert (len(split.train), len(split.test)) == (3, 1)
 
 
-def test_md5_is_a_checksum_too(publisher):
-    md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
-    assert locate(source(publisher.url("table.csv"), f"md5:{md5}")).read_bytes() == CONTENT
+@pytest.mark.parametrize("scenario", [Central, Transfer, Federated, Membership])
+def test_scenarios_take_data_in_any_form(scenario: type) -> None:
+    assert scenario(data="adult").data == Named("adult")
+    assert scenario(data=ROWS).data == Memory(ROWS)
 
 
-def nothing_kept() -> bool:
-    return not cache_folder().exists() or list(cache_folder().iterdir()) == []
+def test_a_scenario_runs_on_rows_in_memory() -> None:
+    digits = load("digits", Streams(0))
+    by_name = Central(data="digits", goal="availability").run(None, None, 0)
+    by_value = Central(data=digits, goal="availability").run(None, None, 0)
+    assert by_value.metrics == by_name.metrics
 
 
-@pytest.mark.parametrize("checksum", ["sha256:" + "0" * 64, "md5:" + "0" * 32])
-def test_a_download_with_another_checksum_is_refused_and_not_kept(publisher, checksum):
-    wanted = source(publisher.url("table.csv"), checksum)
-    for _ in range(2):
-        with pytest.raises(DataNotFound, match="does not have the published checksum and was refused") as caught:
-            locate(wanted)
-        assert len(str(caught.value).splitlines()) == 1
-        assert nothing_kept()
-    assert publisher.asked == ["/table.csv"] * 2
+def test_a_record_names_rows_in_memory_by_their_fingerprint() -> None:
+    memory = Memory(ROWS)
+    described = json.loads(json.dumps(describe(memory)))
+    assert described == {
+        "name": "Memory",
+        "data": "mine",
+        "test_share": 0.3,
+        "fingerprint": memory.fingerprint(),
+    }
+    assert source_of(described) is memory
+    assert pickle.loads(pickle.dumps(memory)) == memory  # noqa: S301 - our own bytes
+    with pytest.raises(DataError, match="pass the same rows again"):
+        source_of(described | {"fingerprint": "sha256:0"})
 
 
-@pytest.mark.parametrize(("page", "says"), [("absent", "HTTPError"), ("cut", "ChunkedEncodingError|checksum")])
-def test_a_download_that_fails_is_one_line_and_leaves_nothing(publisher, page, says):
-    with pytest.raises(DataNotFound, match=f"no download .*({says})") as caught:
-        locate(source(publisher.url(page)))
-    assert len(str(caught.value).splitlines()) == 1
-    assert nothing_kept()
+@pytest.mark.parametrize(
+    "other",
+    [
+        Dataset(X + np.eye(20, 2, dtype=np.float32), Y, ("even", "odd"), "mine"),
+        Dataset(X, 1 - Y, ("even", "odd"), "mine"),
+        Dataset(X, Y, ("a", "b"), "mine"),
+        Dataset(X.reshape(20, 1, 1, 2), Y, ("even", "odd"), "mine"),
+        Dataset(X, Y, ("even", "odd"), "mine", np.zeros(20, dtype=int)),
+    ],
+    ids=["a cell", "labels", "classes", "shape", "groups"],
+)
+def test_a_fingerprint_follows_rows_labels_classes_and_groups(other: Dataset) -> None:
+    assert fingerprint(Memory(other)) != fingerprint(Memory(ROWS))
+    assert fingerprint(Memory(dataclasses.replace(ROWS))) == fingerprint(Memory(ROWS))
 
 
-def test_a_server_that_is_not_there_is_one_line(publisher):
-    publisher.shutdown()
-    publisher.socket.close()
-    with pytest.raises(DataNotFound, match=r"ConnectionError from 127\.0\.0\.1:"):
-        locate(source(publisher.url("table.csv")))
+@pytest.mark.parametrize("name", [name for name, data in DATASETS.items() if not data.files])
+def test_sets_of_scikit_learn_are_hashed_without_importing_it(name: str) -> None:
+    code = (
+        f"import sys; from antivenom.data import Named; print(Named({name!r}).fingerprint(), 'sklearn' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert answer[0].startswith("sha256:")
+    assert answer[1] == "False"
 
 
-def test_offline_asks_nobody(publisher, monkeypatch):
-    monkeypatch.setenv(OFFLINE, "1")
-    with pytest.raises(DataNotFound, match=OFFLINE):
-        locate(source(publisher.url("table.csv")))
-    assert publisher.asked == []
+def test_a_source_without_a_fingerprint_is_hashed_by_its_rows(plugins: None) -> None:
+    @source(cite="none")
+    class Mine:
+        """Twenty rows."""
+
+        def __call__(self, streams: Streams) -> Split:
+            return rows_by_seed(streams)
+
+    assert fingerprint(Mine()) == fingerprint(Memory(rows_by_seed(Streams(0))))
+    assert source_of("Mine") == Mine()
+    assert Central(data="Mine").data == Mine()
 
 
-def test_gz_is_unpacked_by_name(tmp_path):
-    (tmp_path / "a.csv").write_bytes(CONTENT)
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(CONTENT))
-    assert read_bytes(tmp_path / "a.csv") == read_bytes(tmp_path / "a.csv.gz") == CONTENT
+def test_data_imports_neither_torch_nor_scikit_learn_nor_pandas() -> None:
+    code = "import sys, antivenom.data; print(*(m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
 
 
-def broken_gz(kind: str) -> bytes:
-    whole = gzip.compress(CONTENT)
-    return {
-        "cut": whole[:-20],
-        "cut in the header": whole[:5],
-        "not gzip": b"<html>not found</html>",
-        "damaged": whole[:20] + bytes(255 - b for b in whole[20:40]) + whole[40:],
-        "garbage behind": whole + b"garbage",
-    }[kind]
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("digist", "expected the name of a data set, got 'digist': did you mean 'digits'"),
+        (17, "expected a data set's name, a source, a Dataset, a Split, .*, got int"),
+        ({"name": "Krum"}, "kind aggregator"),
+        (lambda: None, "module:function.*function at the top of a module"),
+        ((X, Y[:3]), "one label per row"),
+    ],
+)
+def test_what_is_no_data_is_told_so_in_one_line(value: object, says: str) -> None:
+    with pytest.raises((DataError, PluginError), match=says) as caught:
+        source_of(value)
+    assert "\n" not in str(caught.value)
 
 
-def refused_by_name(path: Path, read) -> None:
-    with pytest.raises(DataError, match="delete the file and fetch it again") as caught:
-        read(path)
-    assert str(path) in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("kind", ["cut", "cut in the header", "not gzip", "damaged", "garbage behind"])
-def test_a_broken_gz_is_named(tmp_path, kind):
-    path = tmp_path / "rows.gz"
-    path.write_bytes(broken_gz(kind))
-    refused_by_name(path, read_bytes)
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    refused_by_name(tmp_path, read_bytes)  # a folder: unreadable for every user, root included
-
-
-def test_a_place_that_cannot_be_looked_into_is_named(bare_machine, monkeypatch, tmp_path):
-    monkeypatch.setenv("ANTIVENOM_DATA", str(tmp_path / ("x" * 300)))  # longer than any file system's names
-    with pytest.raises(DataError, match=r"complete, readable table\.csv"):
-        locate(source())
-
-
-def test_whatever_a_parser_trips_over_is_one_line_with_the_file(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"x")
-
-    def parser(content: bytes) -> None:
-        raise KeyError("many\nlines" + "x" * 500)
-
-    refused_by_name(path, partial(parse, parser=parser))
-    assert parse(path, bytes.decode) == "x"
-
-
-def test_a_parsers_own_complaint_names_the_file_too(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"x")
-
-    def parser(content: bytes) -> None:
-        raise DataError("labels from 0 to 9", "11", "name every class")
-
-    refused_by_name(path, partial(parse, parser=parser))
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("no_such_package_here:load", "no_such_package_here:load to import, got ModuleNotFoundError"),
+        (f"{__name__}:absent", "to import, got AttributeError"),
+        (f"{__name__}:X", "a function at .*, got ndarray"),
+        (f"{__name__}:nothing_useful", r"a Dataset, a Split or a pair \(X, y\) from .*, got list"),
+        (f"{__name__}:breaks", "rows from .*, got KeyError: 'column'"),
+    ],
+)
+def test_a_function_that_gives_no_rows_is_told_so_in_one_line(address: str, says: str) -> None:
+    with pytest.raises((DataError, PluginError), match=says) as caught:
+        source_of(address)(Streams(0))
+    assert "\n" not in str(caught.value)

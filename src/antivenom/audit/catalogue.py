@@ -68,7 +68,7 @@ def page(name: str) -> str:
     """Everything known of one plugin, data set or kind of scenario, as text."""
     if name in DATASETS:
         data = DATASETS[name]
-        places = [f"  {source.filename}: {source.url}" for source in data.sources] or [
+        places = [f"  {source.filename}: {source.url}" for source in data.files] or [
             "  no file: comes with scikit-learn"
         ]
         return "\n".join([f"{data.name} (data)", "", data.about, "", *places])

@@ -10,7 +10,7 @@ from typing import Any
 
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.registry import Kind, build, coerce, fields_of, find, holds_plugin
+from antivenom.core.registry import Kind, build, coerce, fields_of, find, holds_plugin, kinds_of
 
 Axes = tuple[str, ...]
 Choice = tuple[Any, Axes]
@@ -59,7 +59,7 @@ def plugins(node: Any, document: Located, path: Path, *kinds: Kind) -> list[Choi
 def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
     """The values of one field."""
     if holds_plugin(hint):
-        return plugins(node, document, path)
+        return plugins(node, document, path, *kinds_of(hint))
     if dataclasses.is_dataclass(hint) and isinstance(node, Mapping):
         return variants(typing.cast(type, hint), node, document, path)
     is_axis = isinstance(node, list) and (not _holds_sequence(hint) or any(isinstance(item, list) for item in node))
@@ -78,6 +78,9 @@ def label(value: Any) -> str:
         return " + ".join(label(item) for item in value)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return str(value)
+    if hasattr(value, "described"):
+        short = value.described()
+        return short if isinstance(short, str) else f"{short['name']}({short.get('data', short.get('path', ''))})"
     parts = []
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)

@@ -8,10 +8,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from antivenom.core.errors import ScenarioError
 from antivenom.core.registry.decorators import wanted
+from antivenom.core.registry.entry import Kind
+from antivenom.core.registry.fields import converts
 
 GU = "Gu et al. 2017, arXiv:1708.06733"
 
@@ -100,6 +104,12 @@ class Rows:
                 raise ScenarioError(f"a label other than row {index}'s own", f"{label}", "want another class")
             found[index] = label
         return found
+
+
+@converts(Kind.WANTED)
+def wanted_of(value: Any) -> Any:
+    """A target class as AllToOne; None for another value."""
+    return AllToOne(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _check(num_classes: int, **classes: int) -> None:

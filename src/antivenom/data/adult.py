@@ -8,7 +8,6 @@ columns have 7+16+7+14+6+5+2+41 values among the complete training rows, which a
 from __future__ import annotations
 
 import numpy as np
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from antivenom.data.dataset import Dataset, Split
 
@@ -29,6 +28,8 @@ def rows(content: bytes) -> np.ndarray:
 
 def preprocess(train: np.ndarray, test: np.ndarray) -> Split:
     """104 features in [0, 1], fitted on the training rows; values not seen there become all zeros."""
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder  # slow to import
+
     encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=np.float32)
     scaler = MinMaxScaler()
     encoder.fit(train[:, _CATEGORICAL])

@@ -12,16 +12,17 @@ from antivenom.core.errors import DataError, did_you_mean
 from antivenom.core.streams import Streams
 from antivenom.data import adult, text
 from antivenom.data.dataset import Dataset, Split
-from antivenom.data.sources import Source, locate, parse
+from antivenom.data.files import PublishedFile, locate, parse
+from antivenom.data.splitting import split_by_seed
 
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _FASHION_PACKAGE = "/usr/share/datasets/fashion-mnist/"
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
 
 
-def _fashion(filename: str, md5: str) -> Source:
+def _fashion(filename: str, md5: str) -> PublishedFile:
     how = "apt install dataset-fashion-mnist, or put the four idx files into $ANTIVENOM_DATA"
-    return Source(filename, _FASHION + filename, f"md5:{md5}", _FASHION_PACKAGE + filename, how)
+    return PublishedFile(filename, _FASHION + filename, f"md5:{md5}", _FASHION_PACKAGE + filename, how)
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class NamedData:
     Fields:
         name: as in scenario files.
         about: one line: rows, features, classes, terms.
-        sources: the files it needs; none for sets that come with scikit-learn.
+        files: the files it needs; none for sets that come with scikit-learn.
         read: builds the split; its test part is fixed where the publisher fixed one.
     """
 
     name: str
     about: str
-    sources: tuple[Source, ...]
+    files: tuple[PublishedFile, ...]
     read: Callable[[Streams], Split]
 
 
@@ -56,23 +57,12 @@ def load(name: str, streams: Streams | None = None) -> Split:
     return DATASETS[name].read(streams or Streams(0))
 
 
-def _split(data: Dataset, streams: Streams, test_share: float = 0.3) -> Split:
-    """A stratified random split."""
-    rng = streams.numpy("split")
-    test = np.zeros(len(data), dtype=bool)
-    for c in range(data.num_classes):
-        rows = rng.permutation(np.flatnonzero(data.y == c))
-        test[rows[: round(test_share * len(rows))]] = True
-    order = rng.permutation(len(data))
-    return Split(data[order[~test[order]]], data[order[test[order]]])
-
-
 def _digits(streams: Streams) -> Split:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = bunch.images[:, None, :, :] / 16.0
-    return _split(Dataset.from_arrays(images, bunch.target, tuple(str(c) for c in range(10)), "digits"), streams)
+    return split_by_seed(Dataset.from_arrays(images, bunch.target, tuple(str(c) for c in range(10)), "digits"), streams)
 
 
 def _breast_cancer(streams: Streams) -> Split:
@@ -80,7 +70,7 @@ def _breast_cancer(streams: Streams) -> Split:
 
     bunch = load_breast_cancer()
     data = Dataset.from_arrays(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer")
-    return _scaled(_split(data, streams))
+    return _scaled(split_by_seed(data, streams))
 
 
 def _scaled(split: Split) -> Split:
@@ -131,28 +121,28 @@ _FASHION_CLASSES = (
     "bag",
     "ankle boot",
 )
-_MNIST_SOURCE = Source(
+_MNIST_SOURCE = PublishedFile(
     "mnist.npz",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
     "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
 )
 _ADULT_SOURCES = (
-    Source(
+    PublishedFile(
         "adult.data",
         _UCI + "adult/adult.data",
         "sha256:5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
     ),
-    Source(
+    PublishedFile(
         "adult.test",
         _UCI + "adult/adult.test",
         "sha256:a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
     ),
 )
-_MNIST_1_7_SOURCE = Source(
+_MNIST_1_7_SOURCE = PublishedFile(
     "mnist_1_7.mat",
     how="take it from the repository of the back-gradient authors (Munoz-Gonzalez et al. 2017)",
 )
-_SPAMBASE_SOURCE = Source(
+_SPAMBASE_SOURCE = PublishedFile(
     "spambase.csv",
     _UCI + "spambase/spambase.data",
     "sha256:b1ef93de71f97714d3d7d4f58fc9f718da7bbc8ac8a150eff2778616a8097b12",
@@ -188,17 +178,14 @@ def _mnist_1_7(streams: Streams) -> Split:
         return file["x"], np.asarray(file["y"]).ravel()
 
     x, y = parse(locate(_MNIST_1_7_SOURCE), table)
-    return _split(Dataset.from_arrays(x, y, ("1", "7"), "mnist-1-7"), streams)
+    return split_by_seed(Dataset.from_arrays(x, y, ("1", "7"), "mnist-1-7"), streams)
 
 
 def _diabetes(streams: Streams) -> Split:
     from sklearn.datasets import load_diabetes
 
     bunch = load_diabetes()
-    order = streams.numpy("split").permutation(len(bunch.target))
-    data = Dataset(bunch.data, bunch.target, (), "diabetes")[order]
-    test = round(0.3 * len(data))
-    return _scaled(Split(data[test:], data[:test]))
+    return _scaled(split_by_seed(Dataset(bunch.data, bunch.target, (), "diabetes"), streams))
 
 
 def _spambase(streams: Streams) -> Split:
@@ -213,7 +200,7 @@ def _spambase(streams: Streams) -> Split:
         return x, np.array([row[57] in ("spam", "1") for row in cells], dtype=np.int64)
 
     x, y = parse(locate(_SPAMBASE_SOURCE), table)
-    return _scaled(_split(Dataset.from_arrays(np.log1p(x), y, ("ham", "spam"), "spambase"), streams))
+    return _scaled(split_by_seed(Dataset.from_arrays(np.log1p(x), y, ("ham", "spam"), "spambase"), streams))
 
 
 DATASETS: dict[str, NamedData] = {
@@ -232,13 +219,13 @@ DATASETS: dict[str, NamedData] = {
             "enron-spam",
             "33,715 mails, which tokens each has (sparse), 2 classes; public research corpus",
             text.ENRON,
-            lambda streams: _split(text.token_presence("enron-spam"), streams),
+            lambda streams: split_by_seed(text.token_presence("enron-spam"), streams),
         ),
         NamedData(
             "spamassassin",
             "6,046 mails with headers, which tokens each has (sparse), 2 classes; CC0",
             text.SPAMASSASSIN,
-            lambda streams: _split(text.token_presence("spamassassin"), streams),
+            lambda streams: split_by_seed(text.token_presence("spamassassin"), streams),
         ),
         NamedData(
             "enron1",

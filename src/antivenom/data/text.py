@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from antivenom.data.dataset import Dataset, Split
-from antivenom.data.sources import Source, locate, parse
+from antivenom.data.files import PublishedFile, locate, parse
 
 TOKEN = r"[a-z0-9'$!-]{3,12}"  # after lower-casing
 MAIL, REVIEWS = ("ham", "spam"), ("neg", "pos")
 _BY_HAND = "fetch it into $ANTIVENOM_DATA from {}, whose publisher gives no checksum"
 
 ENRON = tuple(
-    Source(
+    PublishedFile(
         f"enron{i}.tar.gz",
         how=_BY_HAND.format("www2.aueb.gr/users/ion/data/enron-spam"),
         other="enron-spam.jsonl.xz",
@@ -33,13 +33,13 @@ ENRON = tuple(
     for i in range(1, 7)
 )
 SPAMASSASSIN = (
-    Source(
+    PublishedFile(
         "spamassassin.jsonl.xz",
         how="write it as lines of JSON (id, label, text), packed by xz, from spamassassin.apache.org/old/publiccorpus",
     ),
 )
 IMDB_TRAIN, IMDB_TEST = (
-    Source(
+    PublishedFile(
         "aclImdb_v1.tar.gz",
         "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
         "md5:7c2ac02c03563afcf9b574c7e56c153a",
@@ -50,7 +50,7 @@ IMDB_TRAIN, IMDB_TEST = (
 Text = tuple[str, int, str]  # its id, its class, what it says
 
 
-def texts(source: Source, classes: tuple[str, ...], under: str = "") -> list[Text]:
+def texts(source: PublishedFile, classes: tuple[str, ...], under: str = "") -> list[Text]:
     """The texts of a corpus, those below the folder `under` only: in the order of their lines, or of their names."""
 
     def read(content: bytes) -> list[Text]:

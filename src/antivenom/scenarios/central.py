@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError, ScenarioError
-from antivenom.core.protocols import Architecture, AttackContext, Model, Trigger
+from antivenom.core.protocols import Architecture, AttackContext, Model, Source, Trigger
 from antivenom.core.registry import Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
-from antivenom.data import Dataset, Poison, load
+from antivenom.data import Dataset, Named, Poison, source_of
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios.grants import enforce
@@ -42,7 +42,7 @@ class Central:
     seed are paired.
 
     Fields:
-        data: name of the data set.
+        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         classes: use only these classes, renumbered in this order; None is all.
         model: a torch architecture or a scikit-learn estimator.
         training: how a torch architecture is trained.
@@ -60,7 +60,7 @@ class Central:
         attacker_sources: how many further sources the poison comes from, where sources are known.
     """
 
-    data: str = "digits"
+    data: Source = Named("digits")
     classes: tuple[int, ...] | None = None
     model: Architecture = MLP()
     training: Training = Training(epochs=30, learning_rate=0.01)
@@ -77,6 +77,7 @@ class Central:
     attacker_sources: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", source_of(self.data))
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
@@ -103,7 +104,7 @@ class Central:
         """
         streams = Streams(seed)
         attack, attack_kind = granted(attack, self.threat, Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION)
-        split = load(self.data, streams)
+        split = self.data(streams)
         split = split if self.classes is None else only_classes(split, self.classes)
         seen = known_test_rows(split.test, self.test_known, streams)
         judge = Judge(split.test, self.goal, self.target, self.trigger, seen)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from antivenom.attacks import NoAttack
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, Targets, Trigger
+from antivenom.core.protocols import Architecture, Source, Targets, Trigger
 from antivenom.core.registry import LATER, Kind, entry_of
 from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Goal
 from antivenom.core.verdict import Verdict, quality
-from antivenom.data import Dataset, load, missing_classes
+from antivenom.data import Dataset, Named, missing_classes, source_of
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.answers import accuracies, probabilities
 from antivenom.federated.chain import Chain
@@ -45,7 +45,7 @@ class Federated:
     rows come from the training rows. All of it depends on the seed alone, so trials with one seed are paired.
 
     Fields:
-        data: name of the data set.
+        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         model: a torch architecture.
         federation: the protocol.
         goal: availability, targeted or backdoor.
@@ -62,7 +62,7 @@ class Federated:
             targets are then the tail of the test rows (targeted). 0: the attacker holds the targets themselves.
     """
 
-    data: str = "digits"
+    data: Source = Named("digits")
     model: Architecture = MLP()
     federation: Federation = Federation()
     goal: Goal = Goal.TARGETED
@@ -78,6 +78,7 @@ class Federated:
     edge_cases: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", source_of(self.data))
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
         object.__setattr__(self, "goal", Goal(self.goal))
@@ -98,7 +99,7 @@ class Federated:
         streams = Streams(seed)
         rule, detector = _server_side(defence)
         agent = _agent(attack, self.goal)
-        split = load(self.data, streams)
+        split = self.data(streams)
         train = _some(split.train, self.train_rows, streams, "train rows", self.validation_rows)
         validation, train = train[: self.validation_rows], train[self.validation_rows :]
         train, tail = self._tail_of(train)

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, AttackContext
+from antivenom.core.protocols import Architecture, AttackContext, Source
 from antivenom.core.registry import Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, Poison, load
+from antivenom.data import Dataset, Named, Poison, source_of
 from antivenom.leakage.cohort import Cohort, draw
 from antivenom.leakage.dpsgd import DPSGD
 from antivenom.leakage.likelihood_ratio import lira
@@ -36,7 +36,7 @@ class Membership:
     weights depend on the seed alone, so trials with one seed are paired.
 
     Fields:
-        data: name of the data set.
+        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         model: a torch architecture of layers that can be stacked.
         training: how every model is trained; the same for victim and shadows.
         access: data-injection or data-manipulation.
@@ -51,7 +51,7 @@ class Membership:
         annealed: the step size falls to 0; without it, the noise of the last steps hides what was memorised.
     """
 
-    data: str = "digits"
+    data: Source = Named("digits")
     model: Architecture = MLP()
     training: Training = Training(epochs=30, batch_size=128, optimizer="sgd", learning_rate=0.3, momentum=0.9)
     access: Access = Access.DATA_INJECTION
@@ -66,6 +66,7 @@ class Membership:
     annealed: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", source_of(self.data))
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
@@ -93,7 +94,7 @@ class Membership:
         attack, _ = granted(attack, self.threat, Kind.DATA_ATTACK)
         if defence is not None and not isinstance(defence, DPSGD):
             raise NotApplicable("DPSGD or no defence", type(defence).__name__, "others are not trained many at once")
-        split = load(self.data, streams)
+        split = self.data(streams)
         train, test = (shrunk(part, self.pooling) for part in (split.train, split.test))
         sizes = (self.models, self.pool_rows, self.targets, self.attacker_rows)
         cohort = draw(train, *sizes, self.attribute, streams)

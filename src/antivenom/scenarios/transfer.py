@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from antivenom.core.errors import DataError, PluginError, ScenarioError
-from antivenom.core.protocols import Architecture, Model, Trigger
+from antivenom.core.protocols import Architecture, Model, Source, Trigger
 from antivenom.core.registry import Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, load
+from antivenom.data import Dataset, Named, source_of
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.grants import enforce
@@ -30,7 +30,7 @@ class Transfer:
     seed are paired.
 
     Fields:
-        data: name of the data set.
+        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         model: a torch architecture.
         training: how the provider trains, and the user but for the two fields of fine-tuning.
         access: transfer-learning.
@@ -44,7 +44,7 @@ class Transfer:
         clean_rows: trusted rows, held out of the training rows before; for mitigations and model detectors.
     """
 
-    data: str = "digits"
+    data: Source = Named("digits")
     model: Architecture = MLP()
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.TRANSFER_LEARNING
@@ -58,6 +58,7 @@ class Transfer:
     clean_rows: int = 100
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", source_of(self.data))
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
@@ -80,7 +81,7 @@ class Transfer:
         """Pretrain, attack, fine-tune, mend, judge. `attack` is a model attack or None; `defence` may be None."""
         streams = Streams(seed)
         attack, _ = granted(attack, self.threat, Kind.MODEL_ATTACK)
-        split = load(self.data, streams)
+        split = self.data(streams)
         judge = Judge(split.test, self.goal, self.target, self.trigger)
         train, trusted, _ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
         kind = deployed(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION)

@@ -62,7 +62,7 @@ def _is_a_value(plugin: Any, entry: Entry) -> None:
     """A record and a pickle must bring it back, and it must have a hash."""
     broken = None
     try:
-        if build(json.loads(json.dumps(describe(plugin)))) != plugin:
+        if build(json.loads(json.dumps(describe(plugin))), entry.kind) != plugin:
             broken = "one that its own record does not bring back"
         elif pickle.loads(pickle.dumps(plugin)) != plugin:  # noqa: S301 - our own bytes
             broken = "one that a pickle does not bring back"

@@ -17,7 +17,8 @@ from antivenom.core.protocols import AgentView, AttackContext, DefenceContext, M
 from antivenom.core.registry import Entry, Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
-from antivenom.data import Dataset, load
+from antivenom.data import Dataset, Split, fingerprint, load
+from antivenom.data.fingerprints import of_rows
 from antivenom.federated.clients import Shards
 from antivenom.models.architectures import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.network import Network, build
@@ -333,6 +334,23 @@ def _partition(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(shared, data, agents) for data in _data() for agents in (1, 7))
 
 
+def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def read() -> tuple[Any, ...]:
+        split = plugin(Streams(SEED))
+        if not isinstance(split, Split):
+            raise PluginError(f"a Split from {entry.name}", type(split).__name__, "return Split(train, test)")
+        if (split.train.classes, split.train.shape) != (split.test.classes, split.test.shape):
+            raise PluginError(
+                f"equal classes and rows of one shape in both parts from {entry.name}",
+                f"{split.train.shape} and {split.test.shape}",
+                "encode both parts alike",
+            )
+        fingerprint(plugin)
+        return (of_rows(split),)
+
+    yield read
+
+
 def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
     def fitted(data: Dataset) -> np.ndarray:
         return _answers(learner(plugin, TRAINING).fit(data, Streams(SEED)), data)
@@ -367,4 +385,5 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.PARTITION: _partition,
     Kind.MODEL: _architecture,
     Kind.FEATURE_MAP: _feature_map,
+    Kind.SOURCE: _source,
 }

@@ -26,6 +26,7 @@ from antivenom.core.protocols.central import (
     Trigger,
     Wanted,
 )
+from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -53,6 +54,7 @@ __all__ = [
     "Evasion",
     "Gate",
     "InputFilter",
+    "Fingerprinted",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -63,6 +65,7 @@ __all__ = [
     "RobustLearner",
     "Sanitizer",
     "ServerView",
+    "Source",
     "Targets",
     "Trigger",
     "Wanted",

@@ -27,6 +27,7 @@ from antivenom.core.registry.decorators import (
     partition,
     robust_learner,
     sanitizer,
+    source,
     trigger,
     wanted,
 )
@@ -43,7 +44,17 @@ from antivenom.core.registry.entry import (
     load_file,
     register,
 )
-from antivenom.core.registry.fields import LATER, build, coerce, describe, fields_of, fill, holds_plugin
+from antivenom.core.registry.fields import (
+    LATER,
+    build,
+    coerce,
+    converts,
+    describe,
+    fields_of,
+    fill,
+    holds_plugin,
+    kinds_of,
+)
 
 __all__ = [
     "ATTACKS",
@@ -57,6 +68,7 @@ __all__ = [
     "build",
     "client_detector",
     "coerce",
+    "converts",
     "describe",
     "entries",
     "entry_of",
@@ -67,6 +79,7 @@ __all__ = [
     "find",
     "gate",
     "holds_plugin",
+    "kinds_of",
     "load_builtin",
     "load_file",
     "logic_attack",
@@ -78,6 +91,7 @@ __all__ = [
     "register",
     "robust_learner",
     "sanitizer",
+    "source",
     "trigger",
     "wanted",
 ]

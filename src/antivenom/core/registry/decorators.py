@@ -108,3 +108,9 @@ def feature_map(*, cite: str) -> Callable[[C], C]:
 def partition(*, cite: str) -> Callable[[C], C]:
     """Register a partition: (Dataset, number of agents, rng) -> row numbers per agent."""
     return register(Kind.PARTITION, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def source(*, cite: str) -> Callable[[C], C]:
+    """Register a source of rows: Streams -> Split."""
+    return register(Kind.SOURCE, (), (), cite)

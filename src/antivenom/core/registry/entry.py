@@ -41,6 +41,7 @@ class Kind(enum.StrEnum):
     PARTITION = "partition"
     MODEL = "model"
     FEATURE_MAP = "feature map"
+    SOURCE = "source"
 
     @property
     def is_attack(self) -> bool:
@@ -93,6 +94,7 @@ _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
     "antivenom.core.wanted",
+    "antivenom.data",
     "antivenom.defences",
     "antivenom.federated",
     "antivenom.leakage.dpsgd",

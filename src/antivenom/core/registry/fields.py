@@ -6,22 +6,45 @@ import dataclasses
 import enum
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.registry.entry import Kind, find, registered
+from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
+from antivenom.core.registry.entry import Kind, find, load_builtin, registered
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
 _SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
 
 
+_CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
+
+
+def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Register the function that makes a plugin of this kind from a value that is neither a plugin nor names one.
+
+    `build` asks it first. It returns None for a value that `build` understands by itself.
+    """
+
+    def decorate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        _CONVERTERS[kind] = function
+        return function
+
+    return decorate
+
+
 def build(spec: Any, *kinds: Kind) -> Any:
     """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
+
+    A kind may accept other values too: data is also given as the name of a data set, or as a Dataset (see `converts`).
 
     Raises:
         PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
     """
+    for kind in kinds:
+        load_builtin()  # which registers the converters
+        converted = _CONVERTERS[kind](spec) if kind in _CONVERTERS else None
+        if converted is not None:
+            return converted
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
@@ -73,12 +96,9 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if holds_plugin(hint):
         if value is None and type(None) in typing.get_args(hint):
             return None
-        shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
-        if shapes == ["Wanted"] and isinstance(value, int) and not isinstance(value, bool):
-            value = {"name": "AllToOne", "target": value}
         try:
-            return build(value, *(_SHAPES[shape] for shape in shapes if shape in _SHAPES))
-        except PluginError as error:
+            return build(value, *kinds_of(hint))
+        except AntivenomError as error:
             error.at(where)
             raise
     if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple and holds_plugin(typing.get_args(hint)[0]):
@@ -100,14 +120,23 @@ def holds_plugin(hint: Any) -> bool:
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
+def kinds_of(hint: Any) -> tuple[Kind, ...]:
+    """The kinds of plugin that a field of this type holds; empty if the annotation is not a registered call shape."""
+    shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+    return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
+
+
 LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
 
 
 def describe(value: Any) -> dict[str, Any]:
     """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
 
+    A value may have a short form of its own, which its method `described()` gives (a data set's name, for one).
     A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
     """
+    if hasattr(value, "described") and isinstance(short := value.described(), dict):
+        return short
     fields = {
         field.name: _plain(getattr(value, field.name))
         for field in dataclasses.fields(value)
@@ -120,7 +149,7 @@ def describe(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return describe(value)
+        return value.described() if hasattr(value, "described") else describe(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, enum.Enum):

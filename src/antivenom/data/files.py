@@ -19,7 +19,7 @@ OFFLINE = "ANTIVENOM_OFFLINE"
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedFile:
     """One file of a data set.
 
     Fields:
@@ -45,7 +45,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("antivenom"))
 
 
-def candidates(source: Source) -> list[Path]:
+def candidates(source: PublishedFile) -> list[Path]:
     """Every place where the file is looked for, in order."""
     plain = source.filename.removesuffix(".gz")
     packed = plain if plain != source.filename else plain + ".gz"
@@ -58,7 +58,7 @@ def candidates(source: Source) -> list[Path]:
     ]
 
 
-def locate(source: Source) -> Path:
+def locate(source: PublishedFile) -> Path:
     """The file's path, downloading it if it is nowhere.
 
     Raises:
@@ -117,7 +117,7 @@ class _Progress:
         self._bar.stop()
 
 
-def _download(source: Source) -> str | None:
+def _download(source: PublishedFile) -> str | None:
     """Fetch into the cache with a progress bar; None when it is there, else why not."""
     import pooch
 

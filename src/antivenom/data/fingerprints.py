@@ -1,0 +1,67 @@
+"""Hashes of the data's bytes, by which a record says what it was measured on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from antivenom.core.errors import DataError
+from antivenom.core.protocols import Fingerprinted, Source
+from antivenom.core.streams import Streams
+from antivenom.data.dataset import Dataset, Split
+
+PREFIX = "sha256:"
+
+
+def fingerprint(source: Source) -> str:
+    """The sha256 of the source's bytes; of the rows that it makes with seed 0 if it does not say it itself.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    return source.fingerprint() if isinstance(source, Fingerprinted) else of_rows(source(Streams(0)))
+
+
+def of_rows(value: Dataset | Split) -> str:
+    """Of rows and labels, their types and shapes, the class names and the groups."""
+    digest = hashlib.sha256()
+    for data in (value.train, value.test) if isinstance(value, Split) else (value,):
+        digest.update(repr((data.classes, data.x.shape, str(getattr(data.x, "dtype", "")))).encode())
+        for part in _arrays(data):
+            digest.update(repr((part.shape, part.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return PREFIX + digest.hexdigest()
+
+
+def _arrays(data: Dataset) -> Iterable[np.ndarray]:
+    yield from (data.x.data, data.x.indices, data.x.indptr) if data.is_sparse else (data.x,)
+    yield data.y
+    if data.groups is not None:
+        yield data.groups
+
+
+def of_files(paths: Iterable[Path], names: Iterable[str] | None = None) -> str:
+    """Of the bytes of several files and their names, in the order given."""
+    digest = hashlib.sha256()
+    given = list(paths)
+    for path, name in zip(given, names or (path.name for path in given), strict=True):
+        digest.update(repr((name, _of_file(path))).encode())
+    return PREFIX + digest.hexdigest()
+
+
+def _of_file(path: Path) -> str:
+    try:
+        state = path.stat()
+        return _hashed(path, state.st_size, state.st_mtime_ns, state.st_ino)
+    except OSError as error:
+        raise DataError(f"a readable file {path}", error.strerror or str(error), "check the path") from error
+
+
+@functools.lru_cache(maxsize=4096)  # a folder of images is asked about once per trial
+def _hashed(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

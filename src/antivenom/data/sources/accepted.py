@@ -1,0 +1,81 @@
+"""Everything that a user may give as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from antivenom.core.errors import DataError, did_you_mean
+from antivenom.core.protocols import Source
+from antivenom.core.registry import Kind, build, converts, entries
+from antivenom.data.dataset import Dataset, Split
+from antivenom.data.named import DATASETS
+from antivenom.data.sources.memory import Memory, held
+from antivenom.data.sources.named import Named
+from antivenom.data.sources.python import PythonSource
+
+
+def source_of(value: Any) -> Source:
+    """A source from whatever a user has.
+
+    Args:
+        value: the name of a data set, a source, a Dataset, a Split, a pair of arrays (X, y) or a triple (X, y, schema),
+            a pair of Datasets (train, test), "module:function", or a mapping with the `name` of a source and its fields.
+
+    Raises:
+        DataError: none of these, or rows that cannot be used.
+
+    Example:
+        >>> source_of("digits")
+        Named(dataset='digits')
+        >>> source_of({"name": "Named", "dataset": "adult"})
+        Named(dataset='adult')
+    """
+    found: Source = build(value, Kind.SOURCE)
+    return found
+
+
+@converts(Kind.SOURCE)
+def _converted(value: Any) -> Source | None:
+    """A source from a value that is neither a source nor names one; None for what the registry understands."""
+    if isinstance(value, str):
+        return _by_name(value)
+    if isinstance(value, Mapping):
+        if value.get("name") in DATASETS and len(value) == 1:
+            return Named(value["name"])
+        return held(value) if "fingerprint" in value else None
+    if isinstance(value, (Dataset, Split, tuple)):
+        return in_memory(value)
+    if inspect.isfunction(value):
+        return PythonSource(f"{value.__module__}:{value.__qualname__}")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and callable(value):
+        return None
+    raise DataError(
+        "a data set's name, a source, a Dataset, a Split, (X, y) or module:function",
+        type(value).__name__,
+        "see the guide on data sets",
+    )
+
+
+def _by_name(name: str) -> Source | None:
+    if name in DATASETS:
+        return Named(name)
+    if ":" in name:
+        return PythonSource(name)
+    sources = {entry.name for entry in entries(Kind.SOURCE)}
+    if name in sources:
+        return None
+    raise DataError("the name of a data set", repr(name), did_you_mean(name, {*DATASETS, *sources}))
+
+
+def in_memory(value: Any, test_share: float = 0.3) -> Memory | None:
+    """The value as a source, or None if it holds no rows."""
+    if isinstance(value, (Dataset, Split)):
+        return Memory(value, test_share)
+    if not isinstance(value, tuple) or len(value) not in (2, 3):
+        return None
+    if all(isinstance(part, Dataset) for part in value) and len(value) == 2:
+        return Memory(Split(*value), test_share)
+    return Memory(Dataset.from_arrays(*value[:2]), test_share)

@@ -1,0 +1,89 @@
+"""Rows from a function of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from antivenom.core.errors import AntivenomError, DataError, PluginError
+from antivenom.core.registry import source
+from antivenom.core.streams import Streams
+from antivenom.data.dataset import Split
+
+
+@source(cite="the user's own function")
+class PythonSource:
+    """A Python function that gives the rows. It is code of the user's choice and is run as such.
+
+    The function takes no argument, or the random streams, and returns what `antivenom.data.source_of` accepts: a Dataset,
+    a Split, or a pair (X, y).
+
+    Fields:
+        function: where it is, as "module:function".
+        test_share: share of the rows that become test rows, above 0 and below 1, where the function does not split them.
+    """
+
+    function: str
+    test_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        module, _, name = self.function.partition(":")
+        if not module or not name or "<" in name:  # <locals> and <lambda> cannot be imported
+            raise PluginError(
+                'a function as "module:function"',
+                repr(self.function),
+                "write my_package.rows:load, a function at the top of a module",
+            )
+
+    def __call__(self, streams: Streams) -> Split:
+        from antivenom.data.sources.accepted import in_memory
+
+        function = imported(self.function)
+        try:
+            value = function(streams) if _takes_streams(function) else function()
+        except AntivenomError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            raise DataError(
+                f"rows from {self.function}",
+                f"{type(error).__name__}: {error}",
+                "run it by itself to see the traceback",
+            ) from error
+        found = in_memory(value, self.test_share)
+        if found is None:
+            raise DataError(
+                f"a Dataset, a Split or a pair (X, y) from {self.function}", type(value).__name__, "return one of them"
+            )
+        return found(streams)
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """The function at "module:function".
+
+    Raises:
+        PluginError: the module does not import, or has no such function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # importing runs the user's own code
+        raise PluginError(
+            f"{path} to import",
+            f"{type(error).__name__}: {error}",
+            "check the name and that the module is on PYTHONPATH",
+        ) from error
+    if not callable(found):
+        raise PluginError(f"a function at {path}", type(found).__name__, "name a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _takes_streams(function: Callable[..., Any]) -> bool:
+    required = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(
+        parameter.kind in required and parameter.default is parameter.empty
+        for parameter in inspect.signature(function).parameters.values()
+    )
