@@ -115,7 +115,17 @@ _ROOMS = {
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
-        *("agent", "attack", "client_detector", "evasion", "feature_map", "gate", "logic_attack", "mitigation", "model"),
+        *(
+            "agent",
+            "attack",
+            "client_detector",
+            "evasion",
+            "feature_map",
+            "gate",
+            "logic_attack",
+            "mitigation",
+            "model",
+        ),
         *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger", "wanted"),
     ),
     "core.streams": ("Streams",),

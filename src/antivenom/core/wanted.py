@@ -1,9 +1,9 @@
 """Which class an attacker of integrity wants for an input: of a trigger (backdoor) or of chosen inputs (targeted).
 
-    AllToOne(target=3)            every other class should become class 3
-    AllToAll(shift=1)             every class should become the next one
-    FromTo(source=7, target=1)    only class 7 should become class 1
-    Rows((12, 40), (3, 3))        test rows 12 and 40 should become class 3 (targeted only)
+AllToOne(target=3)            every other class should become class 3
+AllToAll(shift=1)             every class should become the next one
+FromTo(source=7, target=1)    only class 7 should become class 1
+Rows((12, 40), (3, 3))        test rows 12 and 40 should become class 3 (targeted only)
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from antivenom.federated.engine import Federation, Round
 from antivenom.models.architectures import MLP, learner
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchLearner, TorchModel
-from antivenom.scenarios.guarded import with_trigger
+from antivenom.scenarios.guarded import shown
 from antivenom.scenarios.outcome import Outcome
 from antivenom.triggers import Patch
 
@@ -258,7 +258,7 @@ class Judge:
         self.shown: Tensor | None = None
         if targets.trigger is not None:
             others = test.y != targets.target if source is None else test.y == source
-            self.shown = torch.tensor(with_trigger(targets.trigger, test.dense[others]), device=device)
+            self.shown = torch.tensor(shown(targets.trigger, test.dense[others]), device=device)
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self._flags: list[np.ndarray] = []

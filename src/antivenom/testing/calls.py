@@ -17,15 +17,15 @@ from antivenom.core.protocols import AgentView, AttackContext, DefenceContext, M
 from antivenom.core.registry import Entry, Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
+from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
 from antivenom.federated.clients import Shards
 from antivenom.models.architectures import MLP, Sklearn, learner, makes_estimator
 from antivenom.models.network import Network, build
-from antivenom.models.training import Training, cross_entropy
+from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
-from antivenom.scenarios.grants import enforce
-from antivenom.scenarios.guarded import evaded, model_of, poison_of, verdict_of, with_trigger
+from antivenom.scenarios import guarded
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.triggers import Patch
 
@@ -67,10 +67,14 @@ def _model(data: Dataset) -> TorchModel:
     return fitted
 
 
-def _context(threat: ThreatModel, rows: Dataset | None = None) -> AttackContext:
-    backdoor = threat.goal is Goal.BACKDOOR
-    streams = Streams(SEED).child("attack")
-    return AttackContext(streams, threat, 0 if backdoor else None, Patch() if backdoor else None, rows)
+def _context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None) -> AttackContext:
+    """With every other of ten rows of the second class as a target, where targets are wanted."""
+    streams = Streams(SEED).sealed("attack")
+    if threat.goal is Goal.BACKDOOR:
+        return AttackContext(streams, threat, AllToOne(), Patch(), rows=rows)
+    if threat.goal is Goal.TARGETED and data is not None:
+        return AttackContext(streams, threat, AllToOne(), targets=data[data.y == 1][:3], rows=rows)
+    return AttackContext(streams, threat, rows=rows)
 
 
 def _defence(data: Dataset, trusted: bool = True) -> DefenceContext:
@@ -89,9 +93,7 @@ def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
 
 def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
     def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> Any:
-        context = _context(threat, data[80:] if own_rows else None)
-        poison = poison_of(plugin(data[:80], context), plugin, None)
-        enforce(threat, data[:80], poison)
+        poison = guarded.data_attack(plugin, data[:80], _context(threat, data[80:] if own_rows else None, data))
         x = poison.data.x
         return (x.toarray() if poison.data.is_sparse else x), poison.data.y, poison.mask
 
@@ -102,11 +104,7 @@ def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
     def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> Any:
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data, _context(threat)))
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise PluginError(f"a model and a Poison from {entry.name}", type(found).__name__, "return both")
-        poison_of(found[1], plugin, None)
-        return _answers(model_of(found[0], plugin, model.num_classes), data)
+        return _answers(guarded.model_attack(plugin, model, data, _context(threat, data=data))[0], data)
 
     for data in _data():
         for threat in _threats(entry):
@@ -115,14 +113,12 @@ def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
     def corrupted(data: Dataset, threat: ThreatModel) -> Any:
-        loss = plugin(cross_entropy, _context(threat))
-        if not callable(loss):
-            raise PluginError(f"a loss from {entry.name}", type(loss).__name__, "return (forward, x, y) -> number")
+        loss = guarded.logic_attack(plugin, _context(threat))
         model = _model(data)
         vector = model.vector.clone().requires_grad_()
         x, y = torch.tensor(data.x[:20]), torch.tensor(data.y[:20])
         value = _unchanged(entry, (x, y), lambda: loss(lambda inputs: model.network.logits(vector, inputs), x, y))
-        if not isinstance(value, Tensor) or value.shape != () or not value.isfinite():
+        if not value.isfinite():
             raise PluginError(f"one finite number from the loss of {entry.name}", str(value), "return a scalar tensor")
         return value.detach(), torch.autograd.grad(value, vector)[0]
 
@@ -132,7 +128,7 @@ def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
     def judged(data: Dataset, trusted: bool) -> Any:
-        verdict = verdict_of(plugin(data[:80], _defence(data, trusted)), plugin, 80, "rows")
+        verdict = guarded.sanitizer(plugin, data[:80], _defence(data, trusted))
         return verdict.scores, verdict.flags
 
     for data in _any_rows():
@@ -142,8 +138,7 @@ def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 def _robust_learner(plugin: Any, entry: Entry) -> Iterator[Check]:
     def learnt(data: Dataset, trusted: bool) -> Any:
-        found = plugin(data[:80], _defence(data, trusted))
-        model = model_of(found, plugin, len(data.classes))
+        model = guarded.robust_learner(plugin, data[:80], _defence(data, trusted))
         radii = np.asarray(model.certified(data.x)) if hasattr(model, "certified") else np.zeros(len(data), dtype=int)
         if radii.shape != (len(data),) or radii.dtype.kind not in "iu":
             raise PluginError(
@@ -157,7 +152,7 @@ def _robust_learner(plugin: Any, entry: Entry) -> Iterator[Check]:
 def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
     def sent(data: Dataset, threat: ThreatModel) -> Any:
         model = _defence(data).fit(data[:80])
-        found = evaded(plugin(model, data[80:], _context(threat, data[:80])), data[80:], plugin)
+        found = guarded.evasion(plugin, model, data[80:], _context(threat, data[:80]))
         return found.x.toarray() if found.is_sparse else found.x
 
     for data in _any_rows():
@@ -166,21 +161,26 @@ def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
     def judged(data: Dataset) -> Any:
-        model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
-        verdict = verdict_of(found, plugin, model.num_classes, "classes")
-        return verdict.scores, verdict.flags
+        verdict = guarded.model_detector(plugin, _model(data), data[:60], _defence(data))
+        classes = (verdict.classes.scores, verdict.classes.flags) if verdict.classes is not None else ()
+        return (verdict.score, verdict.flag, *classes)
 
     yield from (partial(judged, data) for data in _data())
 
 
 def _mitigation(plugin: Any, entry: Entry) -> Iterator[Check]:
     def mended(data: Dataset) -> Any:
-        model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
-        return _answers(model_of(found, plugin, model.num_classes), data)
+        return _answers(guarded.mitigation(plugin, _model(data), data[:60], _defence(data)), data)
 
     yield from (partial(mended, data) for data in _data())
+
+
+def _gate(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset) -> Any:
+        verdict = guarded.gate(plugin, _model(data), data[:60], _defence(data))(data.x[60:])
+        return verdict.scores, verdict.flags
+
+    yield from (partial(judged, data) for data in _data())
 
 
 def _answers(model: Model, data: Dataset) -> np.ndarray:
@@ -247,7 +247,7 @@ def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
             found = _unchanged(entry, (updates, view.start), partial(plugin, view, state))
             if not isinstance(found, tuple) or len(found) != 2:
                 raise PluginError(f"a Verdict and a state from {entry.name}", type(found).__name__, "return both")
-            verdict, state = verdict_of(found[0], plugin, len(updates), "agents"), found[1]
+            verdict, state = guarded.verdict(found[0], plugin, len(updates), "agents"), found[1]
             seen.append((verdict.scores, verdict.flags))
         return seen
 
@@ -304,7 +304,21 @@ def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
-    yield from (partial(with_trigger, plugin, data.x) for data in _data())
+    yield from (partial(guarded.shown, plugin, data.x) for data in _any_rows())
+
+
+def _wanted(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def classes(data: Dataset) -> np.ndarray:
+        found = np.asarray(plugin(data.y, data.num_classes))
+        if (
+            found.shape != data.y.shape
+            or found.dtype.kind not in "iu"
+            or not -1 <= found.min() <= found.max() < data.num_classes
+        ):
+            raise PluginError(f"a class, or -1, for each row from {entry.name}", f"{found.dtype} {found.shape}")
+        return found
+
+    yield from (partial(classes, data) for data in _data())
 
 
 def _feature_map(plugin: Any, entry: Entry) -> Iterator[Check]:
@@ -378,10 +392,12 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.ROBUST_LEARNER: _robust_learner,
     Kind.MODEL_DETECTOR: _model_detector,
     Kind.MITIGATION: _mitigation,
+    Kind.GATE: _gate,
     Kind.CLIENT_DETECTOR: _client_detector,
     Kind.AGGREGATOR: _aggregator,
     Kind.REDUCER: _reducer,
     Kind.TRIGGER: _trigger,
+    Kind.WANTED: _wanted,
     Kind.PARTITION: _partition,
     Kind.MODEL: _architecture,
     Kind.FEATURE_MAP: _feature_map,
