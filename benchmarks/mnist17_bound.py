@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from antivenom import Streams, ThreatModel, certify, load
+from antivenom import Streams, ThreatModel, certified_bound, load
 from antivenom.attacks import MinMax
 from antivenom.core.protocols import AttackContext
 from antivenom.models.hinge import BoundedSVC
@@ -34,7 +34,7 @@ def main() -> None:
             rows = attack(train, context).data
             seconds = time.process_time() - begin
             error = 1 - BoundedSVC(RHO_SQUARED, random_state=seed).fit(rows.flat, rows.y).score(test.flat, test.y)
-            bound = certify(train, rate, streams=Streams(seed), **settings)
+            bound = certified_bound(train, rate, streams=Streams(seed), **settings)
             found.append((bound.upper, bound.attack_loss, -bound.gap, error, seconds))
         numbers = zip(
             ("U*", "attack", "attack / U* - 1", "test error", "seconds"), zip(*found, strict=True), strict=True
@@ -44,7 +44,7 @@ def main() -> None:
         )
         print(f"rate {rate:g}, oracle: {line}; {time.process_time() - start:.0f} s in all", flush=True)
     for rate in (0.03, 0.3):
-        bound = certify(train, rate, oracle=False, **settings)
+        bound = certified_bound(train, rate, oracle=False, **settings)
         print(f"rate {rate:g}, dragged centroids: U* {bound.upper:.4f}")
 
 

@@ -15,7 +15,8 @@ from antivenom.data import DATASETS
 
 FOLDER = Path(__file__).parent / "catalogue"
 KEY = {
-    Kind.MODEL: "model",
+    Kind.ARCHITECTURE: "model",
+    Kind.ESTIMATOR: "model",
     Kind.TRIGGER: "trigger",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from antivenom import Central, model
+from antivenom import Central, architecture
 from antivenom.attacks import LabelFlipping
 from antivenom.defences import KNNSanitizer
-from antivenom.models.architectures import Sklearn
+from antivenom.models.estimators import Sklearn
 
 
-@model(cite="our own")
+@architecture(cite="our own")
 class Wide:
     """One hidden layer with tanh. Fields: width: its units."""
 
@@ -19,9 +19,9 @@ class Wide:
         return nn.Sequential(nn.Linear(rows, self.width), nn.Tanh(), nn.Linear(self.width, num_classes))
 
 
-for architecture in (Wide(), Sklearn("sklearn.svm.SVC", (("C", 10),))):
-    scenario = Central(data="breast-cancer", model=architecture, access="data-manipulation", goal="availability")
+for model in (Wide(), Sklearn("sklearn.svm.SVC", (("C", 10),))):
+    scenario = Central(data="breast-cancer", model=model, access="data-manipulation", goal="availability")
     for attack in (None, LabelFlipping(poisoned_rate=0.4)):
         for defence in (None, KNNSanitizer()):
             accuracy = scenario.run(attack, defence, seed=0).metrics["clean_accuracy"]
-            print(f"{type(architecture).__name__:<8} {attack!s:<50} {defence!s:<40} {accuracy:.1%}")
+            print(f"{type(model).__name__:<8} {attack!s:<50} {defence!s:<40} {accuracy:.1%}")

@@ -79,8 +79,8 @@ def test_a_wrong_scenario_is_refused_before_anything_runs(tmp_path: Path, text: 
 
 NARROW = '''
 from torch import nn
-from antivenom import model
-@model(cite="none")
+from antivenom import architecture
+@architecture(cite="none")
 class Narrow:
     """Three outputs, whatever the classes."""
     def __call__(self, shape, num_classes):

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.certify.bounds import Bound, certify
+    from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.registry import (
         agent,
+        architecture,
         attack,
         client_detector,
+        estimator,
         evasion,
         feature_map,
         gate,
         logic_attack,
         mitigation,
-        model,
         model_attack,
         model_detector,
         partition,
@@ -83,11 +84,13 @@ __all__ = [
     "__version__",
     "agent",
     "aggregator",
+    "architecture",
     "attack",
-    "certify",
+    "certified_bound",
     "client_detector",
     "convert",
     "detonate",
+    "estimator",
     "evasion",
     "feature_map",
     "gate",
@@ -95,7 +98,6 @@ __all__ = [
     "load",
     "logic_attack",
     "mitigation",
-    "model",
     "model_attack",
     "model_detector",
     "partition",
@@ -111,22 +113,13 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "certify.bounds": ("Bound", "certify"),
+    "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
-        *(
-            "agent",
-            "attack",
-            "client_detector",
-            "evasion",
-            "feature_map",
-            "gate",
-            "logic_attack",
-            "mitigation",
-            "model",
-        ),
-        *("model_attack", "model_detector", "partition", "robust_learner", "sanitizer", "trigger", "wanted"),
+        *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),
+        *("logic_attack", "mitigation", "model_attack", "model_detector", "partition", "robust_learner", "sanitizer"),
+        *("trigger", "wanted"),
     ),
     "core.streams": ("Streams",),
     "scenarios.central": ("Central",),

@@ -81,7 +81,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path: Path, monkeypatch) -> 
         convert(source, out)
     assert out.read_text() == "mine"
     monkeypatch.setattr(Path, "exists", lambda path: False)  # it appears while the tensors are read
-    with pytest.raises(FileError, match="overwrite it by force"):
+    with pytest.raises(FileError, match="pass force to overwrite"):
         convert(source, out)
     assert out.read_text() == "mine"
     assert convert(source, out, force=True) == 1

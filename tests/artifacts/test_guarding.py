@@ -27,7 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 from antivenom import guard
 from antivenom.core.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
-from antivenom.scan.allow import Terms
+from antivenom.scan.allow import Permission
 
 _loads_of_before = pickle.loads
 
@@ -39,7 +39,7 @@ class Subclass(pickle._Unpickler):
 def allowing(module: str, *names: str) -> AllowList:
     """The vetted tier and more names of a module."""
     listed = allow_list().names
-    return AllowList({**listed, module: {**listed.get(module, {}), **dict.fromkeys(names, Terms())}})
+    return AllowList({**listed, module: {**listed.get(module, {}), **dict.fromkeys(names, Permission())}})
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def nothing_is_left() -> Any:
 
 def test_every_sample_is_refused_before_it_fires(sample: tuple[Path, Callable[[Path], Any]], marker: Path) -> None:
     path, load = sample
-    with guard(), pytest.raises(UnsafeFile, match=r"allow list names, got posix\.mkdir"):
+    with guard(), pytest.raises(UnsafeFile, match=r"on the allow list, got posix\.mkdir"):
         load(path)
     assert not marker.exists()
     load(path)  # the guard is lifted

@@ -27,10 +27,11 @@ from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import MLP, Adaline, Logistic, RandomForest, SmallCNN, learner
+from antivenom.models.architectures import MLP, Logistic, SmallCNN
+from antivenom.models.estimators import Adaline, RandomForest
 from antivenom.models.network import Network, build
 from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchLearner
+from antivenom.models.wrappers import TorchLearner, learner
 from antivenom.scenarios.grants import enforce
 
 INJECTS = ThreatModel("data-injection", "availability")

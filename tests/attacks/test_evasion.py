@@ -16,11 +16,12 @@ from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.models.architectures import MLP, Sklearn, learner
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import Sklearn
 from antivenom.models.log_odds import LogOdds
 from antivenom.models.spambayes import SpamBayes, presence
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnModel
+from antivenom.models.wrappers import SklearnModel, learner
 
 THREAT = ThreatModel("data-injection", "availability")
 

@@ -17,7 +17,8 @@ from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset
-from antivenom.models.architectures import MLP, RandomForest, Sklearn
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.grants import enforce
 

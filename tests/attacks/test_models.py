@@ -16,9 +16,10 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import MLP, Logistic, RandomForest, learner
+from antivenom.models.architectures import MLP, Logistic
+from antivenom.models.estimators import RandomForest
 from antivenom.models.training import Training, cross_entropy
-from antivenom.models.wrappers import SklearnLearner, TorchModel
+from antivenom.models.wrappers import SklearnLearner, TorchModel, learner
 from antivenom.triggers import Patch
 
 TRIGGER = Patch(size=2)

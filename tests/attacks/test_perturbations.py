@@ -26,10 +26,10 @@ from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import MLP, learner
+from antivenom.models.architectures import MLP
 from antivenom.models.network import build
 from antivenom.models.training import Training, train
-from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-manipulation", "availability")

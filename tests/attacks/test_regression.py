@@ -16,7 +16,7 @@ from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import Sklearn
+from antivenom.models.estimators import Sklearn
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.grants import enforce
 

@@ -16,7 +16,7 @@ from antivenom.core.registry import attack
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, Poison, load
-from antivenom.models.architectures import RandomForest, Sklearn
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.grants import enforce
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import antivenom
-from antivenom.certify.bounds import certify, play
+from antivenom.certify.bounds import certified_bound, play
 from antivenom.certify.feasible import feasible_sets
 from antivenom.core.errors import DataError, PluginError
 from antivenom.core.streams import Streams
@@ -66,7 +66,7 @@ def pairs_of(points: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, n
 @pytest.mark.parametrize("slab", [True, False])
 def test_no_poison_on_a_grid_beats_the_bound(slab: bool) -> None:
     data, rate = tiny(), 2 / 16
-    bound = certify(data, rate, rho_squared=RHO_SQUARED, slab=slab, steps=1500)
+    bound = certified_bound(data, rate, rho_squared=RHO_SQUARED, slab=slab, steps=1500)
     points = [
         (p, sign)
         for inside, sign in zip(feasible_sets(data, 70, slab=slab), (-1.0, 1.0), strict=True)
@@ -79,8 +79,8 @@ def test_no_poison_on_a_grid_beats_the_bound(slab: bool) -> None:
 
 def test_no_poison_that_drags_the_centroids_beats_the_bound_without_an_oracle() -> None:
     data, rate = tiny(), 2 / 16
-    bound = certify(data, rate, rho_squared=RHO_SQUARED, oracle=False, steps=1500)
-    oracle = certify(data, rate, rho_squared=RHO_SQUARED, slab=False, steps=1500)
+    bound = certified_bound(data, rate, rho_squared=RHO_SQUARED, oracle=False, steps=1500)
+    oracle = certified_bound(data, rate, rho_squared=RHO_SQUARED, slab=False, steps=1500)
     sets = feasible_sets(data, 70, slab=False)
     points = [(p, sign) for p in grid_of(-3, 3, 13) for sign in (-1.0, 1.0)]
 
@@ -100,7 +100,7 @@ def test_no_poison_that_drags_the_centroids_beats_the_bound_without_an_oracle() 
 
 def test_no_counts_on_the_whole_grid_beat_the_bound_for_counts() -> None:
     data, rate = tiny(counts=True), 2 / 16
-    bound = certify(data, rate, rho_squared=RHO_SQUARED, counts=True, steps=300)
+    bound = certified_bound(data, rate, rho_squared=RHO_SQUARED, counts=True, steps=300)
     grid = grid_of(0, 9, 10)
     points = [
         (p, sign)
@@ -108,7 +108,7 @@ def test_no_counts_on_the_whole_grid_beat_the_bound_for_counts() -> None:
         for p in grid[inside.contains(grid)]
     ]
     assert 0.6 * bound.upper < least_worst(data, pairs_of(points), rate) <= bound.upper + 1e-4
-    assert bound.upper <= certify(data, rate, rho_squared=RHO_SQUARED, steps=1500).upper * 1.1
+    assert bound.upper <= certified_bound(data, rate, rho_squared=RHO_SQUARED, steps=1500).upper * 1.1
 
 
 def test_algorithm_1_written_out() -> None:
@@ -146,14 +146,14 @@ def test_sparse_rows_play_the_same_game() -> None:
     data = tiny(counts=True)
     sparse = dataclasses.replace(data, x=sp.csr_array(data.x))
     for counts in (False, True):
-        one, two = (certify(d, 0.25, counts=counts, steps=60) for d in (data, sparse))
+        one, two = (certified_bound(d, 0.25, counts=counts, steps=60) for d in (data, sparse))
         assert one.upper == pytest.approx(two.upper, rel=1e-4)
         assert one.attack_loss == pytest.approx(two.attack_loss, rel=0.02)
 
 
 def test_a_real_table() -> None:
     data = load("breast-cancer").train
-    few, many = (antivenom.certify(data, rate, rho_squared=4.0, steps=800) for rate in (0.03, 0.3))
+    few, many = (antivenom.certified_bound(data, rate, rho_squared=4.0, steps=800) for rate in (0.03, 0.3))
     assert few.upper < many.upper
     assert few.attack_loss <= few.upper * 1.01
     assert abs(few.gap) < 0.1
@@ -162,13 +162,13 @@ def test_a_real_table() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(DataError, match="at least one row"):
-        certify(tiny(), 0.01)
+        certified_bound(tiny(), 0.01)
     with pytest.raises(PluginError, match="above 0"):
-        certify(tiny(), 0.5, steps=0)
+        certified_bound(tiny(), 0.5, steps=0)
     with pytest.raises(DataError, match="two classes"):
-        certify(load("digits").train[:100], 0.1)
+        certified_bound(load("digits").train[:100], 0.1)
 
 
 def test_moves_are_drawn_from_the_streams() -> None:
-    one, two, other = (certify(tiny(), 0.25, steps=50, streams=Streams(s)).attack_loss for s in (1, 1, 2))
+    one, two, other = (certified_bound(tiny(), 0.25, steps=50, streams=Streams(s)).attack_loss for s in (1, 1, 2))
     assert one == two != other

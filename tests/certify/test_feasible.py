@@ -78,7 +78,7 @@ def test_counts_against_every_row_of_counts() -> None:
 
 def test_counts_that_cannot_be_reached() -> None:
     far = FeasibleSet(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 0.1, 1.0)
-    with pytest.raises(DataError, match="counts inside the sphere"):
+    with pytest.raises(DataError, match="integer row inside the sphere"):
         far.lowest_counts(np.ones(2))
 
 

@@ -18,7 +18,7 @@ from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import build
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Split, load
-from antivenom.models.architectures import RandomForest, Sklearn
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.features import HOG
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
@@ -333,9 +333,7 @@ def test_shares_of_votes_and_no_rows() -> None:
 def test_what_breaks_a_certificate_is_refused() -> None:
     from sklearn.decomposition import PCA
 
-    says = (
-        "looks at one row at a time for DPA.features, got PCA, which is fitted to rows: one inserted row would change"
-    )
+    says = "single rows for DPA.features, got PCA, which is fitted to rows: use HOG or None, because one inserted row"
     with pytest.raises(PluginError, match=says):
         DPA(features=PCA(5))  # type: ignore[arg-type]
     for make in (

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.stats import binom
 
-from antivenom.certify import Bound, RandomizedSmoothing
+from antivenom.certify import Proof, RandomizedSmoothing
 from antivenom.certify.smoothing import SmoothedRidge, flips
 from antivenom.core.errors import DataError, PluginError
 from antivenom.core.protocols import DefenceContext
@@ -52,7 +52,7 @@ CASES = [(2, 8), (3, 7)]
 @pytest.mark.parametrize(("classes", "n"), CASES)
 def test_every_flip_within_the_radius_and_one_beyond_the_exact_one(classes: int, n: int) -> None:
     data, asked = small(classes, n)
-    model = RandomizedSmoothing(noise=0.05, penalty=0.05, bound=Bound.EXACT)(data, context())
+    model = RandomizedSmoothing(noise=0.05, penalty=0.05, proof=Proof.EXACT)(data, context())
     assert np.array_equal(answers(model, data.y[None], asked)[0], model.predict(asked))
     ways = labellings(data)
     distance = (ways != data.y).sum(axis=1)
@@ -138,18 +138,18 @@ def test_influences_are_those_of_ridge_and_add_up_to_scores() -> None:
     assert np.array_equal(shares.argmax(axis=1), model.predict(asked))
 
 
-@pytest.mark.parametrize("bound", list(Bound))
-def test_it_learns_breast_cancer_and_proves_something(bound: Bound) -> None:
+@pytest.mark.parametrize("proof", list(Proof))
+def test_it_learns_breast_cancer_and_proves_something(proof: Proof) -> None:
     scenario = Central(data="breast-cancer", goal="availability", access="data-manipulation", clean_rows=0)
-    found = scenario.run(None, RandomizedSmoothing(bound=bound), seed=0).metrics
+    found = scenario.run(None, RandomizedSmoothing(proof=proof), seed=0).metrics
     assert found["clean_accuracy"] > 0.9
-    assert found["certified_median"] >= {Bound.SMOOTHING: 2, Bound.EXACT: 10}[bound]
+    assert found["certified_median"] >= {Proof.SMOOTHING: 2, Proof.EXACT: 10}[proof]
 
 
 def test_rows_that_say_nothing_prove_nothing() -> None:
     data = Dataset(np.zeros((6, 2)), np.array([0, 1] * 3), ("a", "b"))
-    for bound in Bound:
-        model = RandomizedSmoothing(bound=bound)(data, context())
+    for proof in Proof:
+        model = RandomizedSmoothing(proof=proof)(data, context())
         assert model.certified(np.zeros((3, 2), dtype=np.float32)).tolist() == [0, 0, 0]
         assert model.certified(np.zeros((0, 2), dtype=np.float32)).shape == (0,)
 

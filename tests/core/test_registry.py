@@ -32,7 +32,8 @@ from antivenom.core.registry import entry as known
 from antivenom.core.registry.fields import _SHAPES
 from antivenom.core.threat import Access, Goal
 from antivenom.data import IID, Dataset, Dirichlet, Memory, PythonSource
-from antivenom.models.architectures import MLP, Sklearn, SmallCNN
+from antivenom.models.architectures import MLP, SmallCNN
+from antivenom.models.estimators import Sklearn
 
 
 @pytest.fixture
@@ -117,12 +118,12 @@ def test_entries_come_by_kind_and_name():
     found = entries()
     assert found == sorted(found, key=lambda entry: (list(Kind).index(entry.kind), entry.name))
     assert [entry.name for entry in entries(Kind.PARTITION)] == ["Dirichlet", "IID"]
-    assert {entry.kind for entry in entries(Kind.MODEL, Kind.PARTITION)} == {Kind.MODEL, Kind.PARTITION}
+    assert {entry.kind for entry in entries(Kind.ARCHITECTURE, Kind.PARTITION)} == {Kind.ARCHITECTURE, Kind.PARTITION}
 
 
 def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
-    assert parts == [Kind.TRIGGER, Kind.PARTITION, Kind.MODEL, Kind.FEATURE_MAP, Kind.SOURCE]
+    assert parts == [Kind.TRIGGER, Kind.PARTITION, Kind.ARCHITECTURE, Kind.ESTIMATOR, Kind.FEATURE_MAP, Kind.SOURCE]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
 
 
@@ -166,7 +167,8 @@ def test_every_decorator_registers_its_kind():
         "mitigation": ({"goal": "backdoor"}, Kind.MITIGATION, ()),
         "client_detector": ({"goal": "backdoor"}, Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,)),
         "trigger": ({}, Kind.TRIGGER, ()),
-        "model": ({}, Kind.MODEL, ()),
+        "architecture": ({}, Kind.ARCHITECTURE, ()),
+        "estimator": ({}, Kind.ESTIMATOR, ()),
         "partition": ({}, Kind.PARTITION, ()),
         "feature_map": ({}, Kind.FEATURE_MAP, ()),
         "source": ({}, Kind.SOURCE, ()),
@@ -271,13 +273,17 @@ def test_what_cannot_be_built_is_one_line(spec, says):
 
 
 def test_the_kind_must_fit():
-    assert build("MLP", Kind.MODEL, Kind.PARTITION) == MLP()
+    assert build("MLP", Kind.ARCHITECTURE, Kind.PARTITION) == MLP()
     refused(
-        "the name of a partition, got 'MLP', which is of kind model: choose from Dirichlet, IID", "MLP", Kind.PARTITION
+        "the name of a partition, got 'MLP', which is of kind architecture: choose from Dirichlet, IID",
+        "MLP",
+        Kind.PARTITION,
     )
     refused("the name of an agent, got 'IID', which is of kind partition", "IID", Kind.AGENT)
-    refused("the name of a partition, got 'MLP', which is of kind model", MLP(), Kind.PARTITION)
-    refused("the name of a partition or model, got 'ID': did you mean 'IID'", "ID", Kind.PARTITION, Kind.MODEL)
+    refused("the name of a partition, got 'MLP', which is of kind architecture", MLP(), Kind.PARTITION)
+    refused(
+        "the name of a partition or architecture, got 'ID': did you mean 'IID'", "ID", Kind.PARTITION, Kind.ARCHITECTURE
+    )
 
 
 @pytest.fixture
@@ -338,7 +344,7 @@ def test_plugins_are_built_inside_plugins(nesting):
 
 def test_faults_inside_say_where(nesting):
     assert refused(
-        "the name of a trigger, got 'MLP', which is of kind model", {"name": "Wrapped", "trigger": "MLP"}
+        "the name of a trigger, got 'MLP', which is of kind architecture", {"name": "Wrapped", "trigger": "MLP"}
     ).startswith("Wrapped.trigger: ")
     refused("the name of a trigger, got 'Dott': did you mean 'Dot'", {"name": "Wrapped", "trigger": "Dott"})
     refused(

@@ -14,9 +14,10 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.defences import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
 from antivenom.defences.repair.pruning import without
-from antivenom.models.architectures import MLP, RandomForest, learner
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import RandomForest
 from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.pipeline import Pipeline
 
 TRAINING = Training(epochs=20, batch_size=20, learning_rate=0.01)

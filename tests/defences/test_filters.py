@@ -17,7 +17,8 @@ from antivenom.core.threat import ThreatModel
 from antivenom.data import Dataset, load
 from antivenom.defences import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.spam import AdversaryAware, ThreeWay, foreseen, thresholds
-from antivenom.models.architectures import MLP, Sklearn
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import Sklearn
 from antivenom.models.spambayes import SpamBayes
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central

@@ -18,7 +18,7 @@ from antivenom.data import Dataset, load
 from antivenom.defences import RONI
 from antivenom.defences.inputs import stratified
 from antivenom.defences.sanitizers.roni import batches, limit
-from antivenom.models.architectures import Sklearn
+from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.scenarios.pipeline import Pipeline
 

@@ -33,7 +33,8 @@ from antivenom.defences import (
 from antivenom.defences.inputs import folds, radius, stratified
 from antivenom.defences.sanitizers.losses import Gradients, losses
 from antivenom.defences.sanitizers.subspace import leading
-from antivenom.models.architectures import MLP, Sklearn
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.scenarios.pipeline import Pipeline
 

@@ -18,7 +18,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.defences import TRIM, TrimmedRegressor
 from antivenom.defences.learners.trim import kept_rows
-from antivenom.models.architectures import Sklearn
+from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.central import Central

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("numba", reason="there is no cache without numba (extra fast)")
+
 SOURCE = """
 from antivenom.fast.compiled import compiled
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("numba", reason="written-out gradients are compiled by numba (extra fast)")
+
 from antivenom.core.streams import Streams
-from antivenom.fast.dense import plan_of, train_dense
+from antivenom.fast.dense import plan_of, supports, train_dense
 from antivenom.fast.descent import epoch, pack, unpack
 from antivenom.models.architectures import MLP, CensusNet, SmallCNN
 from antivenom.models.network import Network, build
@@ -119,6 +121,13 @@ def test_other_networks_are_left_to_autograd(make) -> None:
 def test_dense_layers_on_something_else_than_flat_rows_are_left_to_autograd() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
     assert plan_of(Network(module, (2, 3), 4)) is None
+
+
+def test_why_training_is_not_compiled_is_said() -> None:
+    dense, other = build(MLP((5,)), (6,), 4, STREAMS), build(SmallCNN(), (1, 16, 16), 4, STREAMS)
+    assert supports(dense, Training()) is None
+    assert supports(other, Training()) == "only dense layers, ReLU and dropout on flat rows have a compiled form"
+    assert supports(dense, Training(bf16=True)) == "products in bfloat16 have no compiled form"
 
 
 def test_weights_that_explode_end_as_nan_and_not_as_numbers() -> None:

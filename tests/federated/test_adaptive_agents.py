@@ -199,12 +199,14 @@ def rows() -> Dataset:
     return load("digits", STREAMS).train[:200]
 
 
-def play(federation: Federation, rows: Dataset, agent: Any, rule: Any = Mean()) -> list[Any]:
-    network = build(MLP(hidden=(8,)), rows.shape, 10, STREAMS)
+def play(
+    federation: Federation, rows: Dataset, agent: Any, rule: Any = Mean(), streams: Streams = STREAMS
+) -> list[Any]:
+    network = build(MLP(hidden=(8,)), rows.shape, 10, streams)
     x, y = torch.tensor(rows.x), torch.tensor(rows.y)
     targets = Targets(x[:1], y[:1], (y[:1] + 1) % 10)
-    shards = federation.shards(rows, STREAMS)
-    return list(federation.rounds_of(network, shards, targets, STREAMS, agent, rule))
+    shards = federation.shards(rows, streams)
+    return list(federation.rounds_of(network, shards, targets, streams, agent, rule))
 
 
 def test_a_lie_about_examples_buys_weight(rows: Dataset) -> None:
@@ -275,14 +277,19 @@ def damage_done(played: list[Any]) -> list[float]:
     return [float((r.aggregate - r.updates[~r.malicious].mean(dim=0)).norm()) for r in played]
 
 
-def test_knowing_the_memory_finds_another_scale_that_does_more_damage(rows: Dataset) -> None:
-    rule = CenteredClipping(tau=1.0)
-    informed = play(OPEN, rows, LineSearch(IPM(tau=1.0), rule), rule)
-    blind = play(OPEN, rows, LineSearch(IPM(tau=1.0), Forgetful(rule)), rule)
+@pytest.mark.parametrize("seed", range(5))
+def test_knowing_the_memory_finds_another_scale_that_does_more_damage(seed: int) -> None:
+    # By how much depends on the seed and, through a search that ends a step earlier or later, on the processor's rounding:
+    # 0.4 to 10 % over twelve seeds, on each of which the informed attacker did more.
+    streams, rule = Streams(seed), CenteredClipping(tau=1.0)
+    rows = load("digits", streams).train[:200]
+    informed = play(OPEN, rows, LineSearch(IPM(tau=1.0), rule), rule, streams)
+    blind = play(OPEN, rows, LineSearch(IPM(tau=1.0), Forgetful(rule)), rule, streams)
     assert damage_done(informed)[0] == damage_done(blind)[0]  # in the first round there is nothing to remember
     for r, without in zip(informed[1:], blind[1:], strict=True):
         assert r.updates[-1].norm() > 10 * without.updates[-1].norm()
-    assert sum(damage_done(informed)) > 1.03 * sum(damage_done(blind))
+    assert damage_done(informed)[1] > damage_done(blind)[1]  # in the second, both meet the rule in one state
+    assert sum(damage_done(informed)) > sum(damage_done(blind))
 
 
 def test_benign_updates_are_kept_only_for_an_omniscient_agent_that_recalls_them(rows: Dataset) -> None:

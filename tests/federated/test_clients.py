@@ -17,14 +17,15 @@ from antivenom.core.registry import Kind, entries
 from antivenom.core.registry import build as plugin
 from antivenom.core.streams import Streams
 from antivenom.data import IID, Dataset, Dirichlet
+from antivenom.fast import dense
 from antivenom.federated import batched
 from antivenom.federated.batched import together
 from antivenom.federated.clients import Client, Shards, loop_note, one_by_one, side_by_side, train_agents, trained
-from antivenom.models.architectures import MLP, FashionCNN, learner
+from antivenom.models.architectures import MLP, FashionCNN, SmallCNN
 from antivenom.models.network import Network, build
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
-from antivenom.models.wrappers import TorchLearner
+from antivenom.models.wrappers import TorchLearner, learner
 
 STREAMS = Streams(5)
 SHAPE = (1, 16, 16)  # the smallest images that every reference network takes
@@ -42,7 +43,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-5}
 
 def networks() -> list[Any]:
     """Every registered torch architecture, and an MLP with dropout."""
-    named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in entries(Kind.MODEL)]
+    named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in entries(Kind.ARCHITECTURE)]
     return [made for made in named if isinstance(learner(made, Training()), TorchLearner)] + [MLP((12, 8), dropout=0.3)]
 
 
@@ -262,11 +263,27 @@ def test_other_networks_are_trained_one_after_another_and_that_is_said(make, lay
     sent = train_agents(network, start, own, [0, 2], training, STREAMS)
     assert torch.equal(sent, updates(one_by_one, network, start, own, [0, 2], training))
     assert sent.abs().amax(dim=1).min() > 1e-4
-    assert loop_note(network) == f"agents were trained one after another: no vectorised form of {layer}"
+    assert loop_note(network, training, "cpu") == (
+        f"agents were trained one after another: no vectorised form of {layer}"
+    )
 
 
-def test_nothing_is_said_of_a_network_that_is_trained_together():
-    assert loop_note(build(MLP(), SHAPE, 4, STREAMS)) is None
+def test_nothing_is_said_of_a_network_that_is_trained_in_its_fastest_form(monkeypatch):
+    monkeypatch.setattr(dense, "available", lambda: True)
+    for architecture in (MLP(), SmallCNN()):
+        assert loop_note(build(architecture, SHAPE, 4, STREAMS), Training(), "cpu") is None
+
+
+def test_training_that_is_slow_because_numba_is_absent_says_so(monkeypatch):
+    monkeypatch.setattr(dense, "available", lambda: False)
+    network, half = build(MLP(), SHAPE, 4, STREAMS), Training(bf16=True)
+    assert loop_note(network, Training(), "cpu") == (
+        "agents were trained without compiled code, which is slower: "
+        "numba and llvmlite cannot be imported (pip install 'antivenom[fast]')"
+    )
+    assert loop_note(network, Training(), "cuda") is None
+    for other, training in ((network, half), (build(SmallCNN(), SHAPE, 4, STREAMS), Training())):
+        assert loop_note(other, training, "cpu") is None  # these have no compiled form in any case
 
 
 def test_shards_hold_the_rows_they_name():

@@ -135,8 +135,19 @@ def test_gram_distances_equal_the_oracle(n: int, d: int) -> None:
     # A large common part, as in real rounds: without the shift a float32 Gram matrix would lose every digit.
     updates = matrix(7, n, d, torch.float32) * 1e-3 + 5.0
     oracle = torch.cdist(updates.double(), updates.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    torch.testing.assert_close(distances(updates), oracle, rtol=1e-6, atol=1e-9)
-    torch.testing.assert_close(squared_distances(updates), oracle**2, rtol=1e-6, atol=1e-9)
+    # docs/design/rules.md: off by b (|u_i| + |u_j|)^2 at most, for rows less the shift, which is a row in each stretch.
+    reach = sum(float(torch.cdist(part, part).max()) ** 2 for part in updates.double().split(4096, dim=1))
+    bound = (min(d, 512) + 2) * 2.0**-24 * 4 * reach
+    assert (squared_distances(updates) - oracle**2).abs().max() <= bound
+    apart = ~torch.eye(n, dtype=torch.bool)
+    assert ((distances(updates) - oracle).abs() * oracle)[apart].max() <= bound
+
+
+def test_distances_are_exact_where_single_precision_is() -> None:
+    # Differences are small multiples of 2**-10: their products, and sums of 512 of these, are numbers of single precision.
+    updates = 5 + (matrix(7, 10, 100_000, torch.float32).clamp(-3, 3)).round() / 1024
+    oracle = torch.cdist(updates.double(), updates.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    torch.testing.assert_close(distances(updates), oracle, rtol=1e-12, atol=0)
 
 
 def test_range_statistic_by_hand() -> None:

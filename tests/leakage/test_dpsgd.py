@@ -17,7 +17,8 @@ from antivenom.leakage import DPSGD, epsilon
 from antivenom.leakage.accountant import ORDERS, renyi
 from antivenom.leakage.dpsgd import _sampled, check_dense, clipped_sum
 from antivenom.leakage.shadows import beginnings
-from antivenom.models.architectures import MLP, Logistic, Sklearn, SmallCNN
+from antivenom.models.architectures import MLP, Logistic, SmallCNN
+from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 
 

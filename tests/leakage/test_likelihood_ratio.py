@@ -61,7 +61,7 @@ def test_confidences_that_know_nothing_tell_nothing() -> None:
     ("phi", "inside", "said"),
     [
         (np.zeros((6, 2)), INSIDE, "of one shape"),
-        (np.zeros((5, 1)), INSIDE[1:], "at least three models and out of three"),
+        (np.zeros((5, 1)), INSIDE[1:], "at least three models with and three without"),
     ],
 )
 def test_what_lira_refuses(phi: np.ndarray, inside: np.ndarray, said: str) -> None:

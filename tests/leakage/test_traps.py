@@ -129,7 +129,7 @@ def test_a_trap_behind_convolutions_latches_a_row(parts):
     ("layers", "says"),
     [
         ((nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 5), nn.ReLU()), "keep every pixel"),
-        ((nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 8, 3), nn.ReLU()), "4 channels or more"),
+        ((nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 8, 3), nn.ReLU()), "at least 4 channels"),
         ((nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(3, 1)), "without pooling"),
     ],
     ids=["padding", "narrow", "pooling"],
@@ -156,5 +156,5 @@ def test_what_traps_do_not_fit(parts, pretrained):
     with pytest.raises(PluginError, match=r"rate in \(0, 1\)"):
         DataTraps(rate=1.0)
     linear = TorchLearner(MLP(()), Training(epochs=1)).fit(public, Streams(0))
-    with pytest.raises(NotApplicable, match="one hidden or more"):
+    with pytest.raises(NotApplicable, match="at least one of them hidden"):
         TRAPS.plant(linear, public.x, Streams(0))

@@ -48,7 +48,7 @@ def test_the_untargeted_attack_gives_its_share_the_next_class(blobs) -> None:
 
 
 def test_what_is_refused(blobs) -> None:
-    with pytest.raises(NotApplicable, match="records to ask about"):
+    with pytest.raises(NotApplicable, match="target records"):
         TruthSerum()(blobs, view("data-injection"))
     with pytest.raises(PluginError, match="replicas >= 0"):
         TruthSerum(-1)

@@ -6,8 +6,9 @@ import numpy as np
 
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import Adaline, learner
+from antivenom.models.estimators import Adaline
 from antivenom.models.training import Training
+from antivenom.models.wrappers import learner
 
 
 def test_its_weights_are_those_of_least_squares() -> None:

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from antivenom.core.errors import DataError, PluginError
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import learner
 from antivenom.models.hinge import BoundedSVC, BoundedSVM, signs
 from antivenom.models.training import Training
+from antivenom.models.wrappers import learner
 
 
 def hinge(svc: BoundedSVC, data: Dataset) -> float:

@@ -12,7 +12,8 @@ from torch import nn
 
 from antivenom.core.errors import ModelError
 from antivenom.core.streams import Streams
-from antivenom.models.architectures import MLP, FashionCNN, RandomForest, SmallCNN
+from antivenom.models.architectures import MLP, FashionCNN, SmallCNN
+from antivenom.models.estimators import RandomForest
 from antivenom.models.network import Network, SeededDropout, build, dropped
 
 

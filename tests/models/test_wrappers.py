@@ -12,19 +12,11 @@ from torch import nn
 from antivenom.core.errors import ModelError, NotApplicable, PluginError
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.models.architectures import (
-    MLP,
-    CensusNet,
-    FashionCNN,
-    Logistic,
-    RandomForest,
-    Sklearn,
-    SmallCNN,
-    learner,
-)
+from antivenom.models.architectures import MLP, CensusNet, FashionCNN, Logistic, SmallCNN
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.network import Network, build
 from antivenom.models.training import Training, cross_entropy
-from antivenom.models.wrappers import SklearnLearner, SklearnModel, TorchLearner, TorchModel
+from antivenom.models.wrappers import SklearnLearner, SklearnModel, TorchLearner, TorchModel, learner
 
 STREAMS = Streams(2)
 FAST = Training(epochs=20, batch_size=15, learning_rate=0.02)

@@ -32,7 +32,7 @@ from sklearn.utils import all_estimators
 
 from antivenom.core.errors import ScanError
 from antivenom.scan import Status, Tier, allow_list
-from antivenom.scan.allow import Terms
+from antivenom.scan.allow import Permission
 from antivenom.scan.stubs import Global
 
 # Callables that run what they are given, or open the file that they are given: none may hide behind any listed name.
@@ -101,7 +101,7 @@ def found(name: str) -> Any:
             return None
 
 
-def listed() -> dict[str, Terms]:
+def listed() -> dict[str, Permission]:
     return {f"{module}.{name}": terms for module, names in allow_list().names.items() for name, terms in names.items()}
 
 
@@ -286,7 +286,7 @@ def test_a_team_can_extend_the_list_on_terms(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text('[[allow]]\nmodule = "acme"\nnames = ["Model"]\ncall = false\nnote = "read by two of us"\n')
     allow = allow_list(Tier.TENSORS).extended([mine])
-    assert allow.terms(Global("acme", "Model")) == Terms(call=False)
+    assert allow.permission(Global("acme", "Model")) == Permission(call=False)
     assert look(b"cacme\nModel\n)\x81.", allow=allow).status is Status.SAFE
     assert rules(look(b"cacme\nModel\n)R.", allow=allow)) == ["pickle-called-reference"]
     mine.write_text('[[allow]]\nmodule = "acme"\nnames = ["Model"]\ncall = 3\nnote = "no"\n')

@@ -182,7 +182,7 @@ def test_npy_and_npz() -> None:
 
 
 def test_a_view_is_a_file_for_libraries() -> None:
-    inner = View(b"0123456789").within(2, 6).within(1)
+    inner = View(b"0123456789").window(2, 6).window(1)
     with inner.open() as file:
         assert (file.read(2), file.seek(-1, io.SEEK_END), file.read()) == (b"34", 4, b"7")
     assert (len(inner), inner.read(3, 9), inner.read(9)) == (5, b"67", b"")

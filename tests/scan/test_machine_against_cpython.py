@@ -88,7 +88,7 @@ class _Watch:
     def built(self, target: Any, after: int) -> int:
         return after
 
-    def odd(self, detail: str, at: int) -> None:
+    def disputed(self, detail: str, at: int) -> None:
         self.odd_at.append(at)
 
     def patched(self, target: Any, at: int) -> None: ...

@@ -15,7 +15,7 @@ import pytest
 from model_files import Runs, look, rules
 
 from antivenom.scan import AllowList, Limits, Status
-from antivenom.scan.allow import Terms
+from antivenom.scan.allow import Permission
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -46,7 +46,7 @@ def test_python_2_names_are_judged_under_the_names_they_are_imported_by() -> Non
 
 
 def test_getattr_is_judged_by_what_it_reaches() -> None:
-    inner = AllowList({"collections": dict.fromkeys(("OrderedDict", "OrderedDict.fromkeys"), Terms())})
+    inner = AllowList({"collections": dict.fromkeys(("OrderedDict", "OrderedDict.fromkeys"), Permission())})
     reach = b"cbuiltins\ngetattr\n(ccollections\nOrderedDict\nS'%s'\ntR."
     assert look(reach % b"fromkeys", allow=inner).status is Status.SAFE
     assert look(reach % b"__subclasses__", allow=inner).findings[0].name == "collections.OrderedDict.__subclasses__"

@@ -10,12 +10,13 @@ from torch import nn
 
 from antivenom.attacks import BadNets, BlindBackdoor, LabelFlipping, NoAttack, RIPPLe
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, ScenarioError, ThreatError
-from antivenom.core.registry import attack, mitigation, model, model_detector, sanitizer
+from antivenom.core.registry import architecture, attack, mitigation, model_detector, sanitizer
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset, Poison, load
 from antivenom.defences import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
-from antivenom.models.architectures import MLP, RandomForest, Sklearn
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.transfer import Transfer
@@ -215,7 +216,7 @@ def test_scenarios_refuse_what_they_do_not_measure() -> None:
 
 
 def test_a_model_with_the_wrong_number_of_outputs(plugins: None) -> None:
-    @model(cite="none")
+    @architecture(cite="none")
     class Narrow:
         """Three outputs for any number of classes."""
 

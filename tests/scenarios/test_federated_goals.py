@@ -181,10 +181,8 @@ def test_too_many_edge_cases_are_one_line() -> None:
         Federated(source=7, edge_cases=5000).run(None, None, 0)
 
 
-def test_fields_that_came_later_leave_old_keys_alone() -> None:
+def test_a_trial_is_rebuilt_from_its_specification() -> None:
     plain = Trial(Federated(), None, None, 0)
-    assert plain.key == "d25404d0b44b0cbd"
-    assert "edge_cases" not in describe(Federated())
     changed = Federated(goal=Goal.BACKDOOR, trigger=Patch(size=3))
     assert describe(changed)["trigger"]["size"] == 3
     again = Trial.from_spec(Trial(changed, None, None, 0).spec)

@@ -15,7 +15,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Poison, load
-from antivenom.models.architectures import RandomForest, Sklearn
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.metrics import _certificate
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes

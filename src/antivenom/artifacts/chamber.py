@@ -1,6 +1,6 @@
-"""The process in which `detonate` loads a file. Run as a script of its own, it imports the standard library only.
+"""The process in which `detonate` loads a file. It runs as a script and imports only the standard library by itself.
 
-Lines of JSON go to a pipe as things happen, so that what was seen survives a crash of this process.
+Events go to a pipe as lines of JSON at the moment they happen, so that they survive a crash of this process.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import os
 import resource
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 _NEW_USER, _NEW_NET, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000  # sched.h
 _NO_NEW_PRIVILEGES = 38  # prctl.h
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # Landlock's system calls, the same on every architecture
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_MOST = 500  # harmless events that are noted
+_MAX_HARMLESS = 500  # harmless events that are reported
 
-# Harmless by themselves, and far too many to note.
+# Harmless, and too frequent to report.
 _SILENT = {"object.__getattr__", "sys._getframe", "sys._getframemodulename", "builtins.id", "array.__new__"}
-# Harmless by themselves, worth noting: nothing that was compiled runs without "exec".
+# Harmless, and worth reporting. "compile" is harmless because compiled code cannot run without the event "exec".
 _NOTED = {"pickle.find_class", "import", "compile"}
-# What importing an installed module does; from the file itself they are attempts to run code.
+# Events that importing an installed module causes. Outside of an import, the file itself causes them to run code.
 _OF_IMPORTS = {
     *("import", "compile", "exec", "marshal.loads", "code.__new__", "object.__setattr__", "object.__delattr__"),
     *("os.listdir", "os.scandir", "os.putenv", "os.unsetenv", "glob.glob", "glob.glob/2", "mmap.__new__"),
@@ -35,23 +36,25 @@ _OF_IMPORTS = {
 }
 
 
-def _text(value: Any) -> str:
-    """A value in a few words, without running code of the value's own."""
+def _text(value: object) -> str:
+    """A short text for a value. Only exact built-in types are formatted, so that no code of the value runs."""
     if type(value) in (str, int, bool, float, type(None)):
         return str(value)[:200]
     if type(value) is bytes:
         return value[:200].decode("utf-8", "backslashreplace")
-    if type(value) in (tuple, list):
+    if type(value) is tuple or type(value) is list:
         return " ".join(map(_text, value[:8]))[:400]
     return f"<{type(value).__name__}>"
 
 
-def _watch(tell: Callable[[dict[str, Any]], None]) -> None:
-    """From here on every audited event is judged; it cannot be undone."""
-    libraries = tuple({os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, *sys.path) if path})
+def _watch(tell: Callable[[dict[str, object]], None]) -> None:
+    """Install the audit hook that refuses events and reports them. Python cannot remove an audit hook again."""
+    # pandas reads a time zone when scikit-learn imports it.
+    readable = (sys.prefix, sys.base_prefix, *sys.path, *zoneinfo.TZPATH)
+    libraries = tuple({os.path.realpath(path) + os.sep for path in readable if path})
     seen: set[tuple[str, str]] = set()
     silent, noted, of_imports, text, frame_of = _SILENT, _NOTED, _OF_IMPORTS, _text, sys._getframe
-    writing, most, realpath, fsdecode = _WRITING, _MOST, os.path.realpath, os.fsdecode
+    writing, most, realpath, fsdecode = _WRITING, _MAX_HARMLESS, os.path.realpath, os.fsdecode
 
     def importing() -> bool:
         frame = frame_of(2)
@@ -61,21 +64,23 @@ def _watch(tell: Callable[[dict[str, Any]], None]) -> None:
             frame = frame.f_back  # type: ignore[assignment]
         return False
 
-    def harmless_open(path: Any, mode: Any, flags: Any) -> bool:
+    def harmless_open(path: object, mode: object, flags: object) -> bool:
         if (isinstance(flags, int) and flags & writing) or (type(mode) is str and set(mode) & set("wax+")):
             return False
-        return type(path) in (str, bytes) and (realpath(fsdecode(path)) + os.sep).startswith(libraries)
+        if type(path) is str or type(path) is bytes:  # no subclass, whose methods would be code of the file
+            return (realpath(fsdecode(path)) + os.sep).startswith(libraries)
+        return False
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event in silent or (event == "open" and harmless_open(*arguments)):
             return
-        if event == "compile" and arguments[1] == "<unknown>":  # ast.parse, as numpy reads headers
+        if event == "compile" and arguments[1] == "<unknown>":  # ast.parse, with which numpy reads headers
             return
         if event in of_imports and importing():
             return
         detail = text(arguments[:1] if event == "import" else arguments)
         refused = event not in noted
-        if (event, detail) not in seen and (refused or len(seen) < most):  # no flood of harmless ones hides the other
+        if (event, detail) not in seen and (refused or len(seen) < most):  # refused events are always reported
             seen.add((event, detail))
             tell({"event": event, "detail": detail, "refused": refused})
         if refused:
@@ -85,19 +90,19 @@ def _watch(tell: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _without_network() -> list[str]:
-    """Ask the kernel for a network of our own, with nothing in it; says what was granted."""
+    """Move this process into an empty network namespace; returns the isolation that the kernel granted."""
     unshare = ctypes.CDLL(None).unshare
     alone = not unshare(_NEW_USER | _NEW_NET | _NEW_IPC) or not unshare(_NEW_NET | _NEW_IPC)
     return ["no network (namespace)"] if alone else []
 
 
 def _read_only() -> list[str]:
-    """Landlock: no file can be written, made, removed or run by this process, native code included."""
+    """Landlock: this process, native code included, can no longer write, create, remove or execute files."""
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1 or libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         return []
-    rights = 0b1_1111_1111_0011 | (1 << 14 if version >= 3 else 0)  # all but reading; 14 is truncating
+    rights = 0b1_1111_1111_0011 | (1 << 14 if version >= 3 else 0)  # every right except reading; bit 14 is truncating
     rules = libc.syscall(_CREATE_RULESET, ctypes.byref(ctypes.c_uint64(rights)), 8, 0)
     if rules < 0 or libc.syscall(_RESTRICT_SELF, rules, 0):
         return []
@@ -106,7 +111,7 @@ def _read_only() -> list[str]:
 
 
 def _limit(memory: int, seconds: int) -> list[str]:
-    """Bounds on what the load may add to what this process already uses."""
+    """Limit the memory and CPU time that loading can add to the present use of this process."""
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     spent = int(time.process_time()) + 1
@@ -122,16 +127,19 @@ def _limit(memory: int, seconds: int) -> list[str]:
     return ["resource limits"]
 
 
-def _pickle() -> Callable[[BinaryIO], Any]:
+def _pickle() -> Callable[[BinaryIO], object]:
     import pickle
 
-    streaming: tuple[Callable[[BinaryIO], Any], ...] = (pickle.load, pickle._load)  # type: ignore[attr-defined]
+    streaming: tuple[Callable[[BinaryIO], object], ...] = (pickle.load, pickle._load)  # type: ignore[attr-defined]
 
-    def load(file: BinaryIO) -> Any:
-        """As `pickle.loads` does; then stream by stream in C and in Python, which crafted files tell apart."""
+    def load(file: BinaryIO) -> object:
+        """Load as `pickle.loads` does, then all streams in turn with the C and the Python unpickler.
+
+        A crafted file can behave differently in the two unpicklers, or hide a second stream behind the first.
+        """
         data = file.read()
         try:
-            return pickle.loads(data)  # noqa: S301 - this is what the process is for
+            return pickle.loads(data)  # noqa: S301 - loading hostile files is the purpose of this process
         finally:
             for unpickle in streaming:
                 rest = io.BytesIO(data)
@@ -142,15 +150,15 @@ def _pickle() -> Callable[[BinaryIO], Any]:
     return load
 
 
-def _torch() -> Callable[[BinaryIO], Any]:
+def _torch() -> Callable[[BinaryIO], object]:
     import torch
 
     torch.set_num_threads(1)
 
-    def load(file: BinaryIO) -> Any:
+    def load(file: BinaryIO) -> object:
         return torch.load(file, map_location="cpu", weights_only=False)
 
-    for zipped in (True, False):  # what is imported late is imported now
+    for zipped in (True, False):  # trigger lazy imports before the sandbox closes
         buffer = io.BytesIO()
         torch.save({"linear": torch.nn.Linear(1, 1)}, buffer, _use_new_zipfile_serialization=zipped)
         buffer.seek(0)
@@ -158,7 +166,7 @@ def _torch() -> Callable[[BinaryIO], Any]:
     return load
 
 
-def _joblib() -> Callable[[BinaryIO], Any]:
+def _joblib() -> Callable[[BinaryIO], object]:
     import joblib
     import numpy as np
 
@@ -170,10 +178,10 @@ def _joblib() -> Callable[[BinaryIO], Any]:
     return joblib.load  # type: ignore[no-any-return]
 
 
-def _numpy() -> Callable[[BinaryIO], Any]:
+def _numpy() -> Callable[[BinaryIO], object]:
     import numpy as np
 
-    def load(file: BinaryIO) -> Any:
+    def load(file: BinaryIO) -> object:
         value = np.load(file, allow_pickle=True)
         return {name: value[name] for name in value.files} if hasattr(value, "files") else value
 
@@ -190,7 +198,7 @@ LOADERS = {"pickle": _pickle, "torch": _torch, "joblib": _joblib, "numpy": _nump
 def main(loader: str, file: int, report: int, seconds: int, memory: int, unconfined: int) -> None:
     write, dumps = os.write, json.dumps
 
-    def tell(line: dict[str, Any]) -> None:
+    def tell(line: dict[str, object]) -> None:
         write(report, dumps(line).encode() + b"\n")
 
     try:
@@ -210,7 +218,7 @@ def main(loader: str, file: int, report: int, seconds: int, memory: int, unconfi
     try:
         value = load(source)
         del value
-        gc.collect()  # finalizers run while they are watched
+        gc.collect()  # run finalizers while the audit hook watches
         end = {"ended": "loaded", "error": ""}
     except BaseException as error:
         end = {"ended": "raised", "error": f"{type(error).__name__}: {_text(error.args)}"[:300]}

@@ -1,4 +1,4 @@
-"""Turn a file of tensors into safetensors, a format that can hold nothing else."""
+"""Convert a file of tensors to safetensors, a format that cannot hold code."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from antivenom.artifacts.loading import safe_load
 from antivenom.core.errors import FileError
 from antivenom.scan import AllowList
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RESERVED = "__metadata__"
 
@@ -18,82 +21,95 @@ _RESERVED = "__metadata__"
 def convert(
     source: str | Path, out: str | Path, force: bool = False, *, only: str = "", allow: AllowList | None = None
 ) -> int:
-    """Write the tensors of a file that `safe_load` accepts as safetensors; returns how many.
+    """Write the tensors of a file that `safe_load` accepts as safetensors; returns the number of tensors.
 
-    Nested dicts become dotted names. Every tensor keeps type, shape and values; tensors that shared memory are written
-    one by one. The file appears whole or not at all.
+    Nested dicts become dotted names. Every tensor keeps its type, shape and values. Tensors that share memory are
+    written as separate copies. The file is written elsewhere first, so that it is never seen half written.
+
+    >>> import tempfile, torch
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> torch.save(torch.nn.Linear(3, 2).state_dict(), folder / "model.pt")
+    >>> convert(folder / "model.pt", folder / "model.safetensors")
+    2
+    >>> sorted(read_tensors(folder / "model.safetensors"))
+    ['bias', 'weight']
 
     Fields:
         source: the file to read.
         out: the file to write.
         force: overwrite an existing file.
-        only: the dotted key of the part to convert, as `state_dict` in a checkpoint that holds more than tensors.
+        only: the dotted key of the part to convert, such as `state_dict` in a checkpoint that holds more than tensors.
         allow: as in safe_load.
 
-    Raises UnsafeFile, and FileError for what is no tensor, by its key, or cannot be written.
+    Raises UnsafeFile as `safe_load` does, and FileError for a value that is not a tensor (the error names its key) or
+    a file that cannot be written.
     """
     out = Path(out)
     if out.exists() and not force:
-        raise FileError("a new file", f"{out}, which exists", "choose another name or overwrite it by force")
+        raise FileError("a new file", f"{out}, which exists", "choose another name, or pass force to overwrite it")
     tensors = read_tensors(source, only, allow)
     _write(tensors, out, force)
     return len(tensors)
 
 
-def read_tensors(source: str | Path, only: str = "", allow: AllowList | None = None) -> dict[str, Any]:
-    """Dotted name -> tensor, of a file that `safe_load` accepts. Fields and errors are those of `convert`."""
+def read_tensors(source: str | Path, only: str = "", allow: AllowList | None = None) -> dict[str, Tensor]:
+    """The tensors of a file that `safe_load` accepts, by dotted name. Fields and errors are those of `convert`."""
     return _flat(_part(safe_load(source, allow=allow), only), source)
 
 
-def _part(value: Any, only: str) -> Any:
+def _part(value: object, only: str) -> object:
     for key in only.split(".") if only else ():
         if not isinstance(value, Mapping) or key not in value:
             there = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise FileError(f"the key {key!r} of {only!r}", there[:200], "choose a key that is there")
+            raise FileError(f"the key {key!r} of {only!r}", there[:200], "choose one of these keys")
         value = value[key]
     return value
 
 
-def _flat(state: Any, source: str | Path) -> dict[str, Any]:
-    """Dotted name -> tensor that safetensors can write."""
+def _flat(state: object, source: str | Path) -> dict[str, Tensor]:
+    """Flattens nested dicts to dotted names and checks that safetensors can write each tensor."""
     if not isinstance(state, Mapping):
         raise FileError("a dict of tensors", type(state).__name__, "save model.state_dict()").at(str(source))
-    found: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
     for name, value in _leaves(state, ""):
         if name in found or name == _RESERVED:
             raise FileError("one tensor for each name", f"{name!r} twice or reserved", "rename the key").at(str(source))
         found[name] = _plain(value, name, source)
     if not found:
-        raise FileError("at least one tensor", "none", "check what the file holds").at(str(source))
+        raise FileError("at least one tensor", "an empty dict").at(str(source))
     return found
 
 
-def _leaves(state: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(state: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
     for key, value in state.items():
         name = f"{prefix}{key}"
         if not isinstance(key, str):
-            raise FileError("names that are text", f"{name!r}, a {type(key).__name__}", "convert a part alone")
+            raise FileError("text keys", f"{name!r}, a {type(key).__name__}", "select a part of the file with `only`")
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:
             yield name, value
 
 
-def _plain(value: Any, name: str, source: str | Path) -> Any:
-    """A tensor with memory of its own. Raises FileError, naming the key, for anything else."""
+def _plain(value: object, name: str, source: str | Path) -> Tensor:
+    """The tensor, copied if it shares memory. Raises FileError, which names the key, for any other value."""
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise FileError("tensors only", f"{name!r}, a {type(value).__name__}", "convert a part alone").at(str(source))
+        raise FileError(
+            "tensors only", f"{name!r}, a {type(value).__name__}", "select a part of the file with `only`"
+        ).at(str(source))
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-        raise FileError("dense tensors", f"{name!r}, {value.layout} {value.dtype}", "make it dense").at(str(source))
+        raise FileError(
+            "dense tensors", f"{name!r}, {value.layout} {value.dtype}", "call to_dense() or dequantize()"
+        ).at(str(source))
     value = value.detach().resolve_conj().resolve_neg()
     own = value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes
     return value if own else value.clone(memory_format=torch.contiguous_format)
 
 
-def _write(tensors: dict[str, Any], out: Path, force: bool) -> None:
-    """Write beside the place, then move there at once."""
+def _write(tensors: dict[str, Tensor], out: Path, force: bool) -> None:
+    """Write a temporary file in the same folder, then move it to its place in one step."""
     import safetensors.torch
 
     seen: set[int] = set()
@@ -105,15 +121,15 @@ def _write(tensors: dict[str, Any], out: Path, force: bool) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".antivenom-") as folder:
             whole = Path(folder) / out.name
             whole.touch()
-            mode = whole.stat().st_mode  # the user's own; safetensors makes a private file
+            mode = whole.stat().st_mode  # follows the user's umask; safetensors would make the file private
             safetensors.torch.save_file(tensors, whole, metadata={"format": "pt"})
             whole.chmod(mode)
             with whole.open("rb") as file:
                 os.fsync(file.fileno())
             (os.replace if force else os.link)(whole, out)  # a link, unlike a move, never overwrites
     except KeyError as error:
-        raise FileError("types that safetensors can write", str(error), "convert such tensors first") from error
+        raise FileError("types that safetensors can write", str(error), "change the tensor's dtype") from error
     except (OSError, safetensors.SafetensorError) as error:
         raise FileError(
-            f"a place to write {out}", str(error), "choose another path, or overwrite it by force"
+            f"a place to write {out}", str(error), "choose another path, or pass force to overwrite"
         ) from error

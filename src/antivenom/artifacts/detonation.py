@@ -1,4 +1,4 @@
-"""Load a file for real, in a process that may do nothing, and see what it tries. This runs the file."""
+"""Load a file with its real loader in a confined process and record what it tries to do. This runs the file's code."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from antivenom.artifacts import chamber
 from antivenom.artifacts.snapshot import Snapshot, snapshot
 from antivenom.core.errors import FileError, did_you_mean
 
-_MOST = 1 << 20  # bytes of report that are read
-_LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that an old torch stream begins with
+_MAX_REPORT = 1 << 20  # bytes that are read from the confined process
+_LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the magic number of PyTorch's format before version 1.6
 _COMPRESSED = (
     b"\x1f\x8b",
     b"BZh",
@@ -40,12 +39,12 @@ _COMPRESSED = (
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened while the file was loaded.
+    """One audit event that occurred while the file was loaded.
 
     Fields:
-        name: of the audit event, as `os.system`, `open`, `pickle.find_class`; `canary` if planted data were touched.
-        detail: its arguments, shortened.
-        refused: whether it was stopped; `pickle.find_class` and `import` are only noted.
+        name: the audit event, such as `os.system`, `open` or `pickle.find_class`; `canary` if planted data were touched.
+        detail: the arguments of the event, shortened.
+        refused: whether the event was stopped; `pickle.find_class`, `import` and `compile` are only reported.
     """
 
     name: str
@@ -55,16 +54,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Detonation:
-    """What a file did when it was loaded.
+    """The behaviour of a file while it was loaded.
 
     Fields:
         path: the file.
-        loader: what loaded it.
+        loader: the loader that was used.
         ended: loaded, raised, or stopped (it ran out of time or memory, or ended its process).
-        error: what it raised.
-        events: in the order in which they first happened.
-        isolation: what the kernel granted, with the audit hook.
-        seconds: wall time of the load; of the whole process if it was stopped.
+        error: the exception that loading raised; empty if it loaded.
+        events: the distinct events, in the order of their first occurrence.
+        isolation: the means of isolation that were in force.
+        seconds: wall time of the load, or of the whole process if it was stopped.
     """
 
     path: str
@@ -77,33 +76,35 @@ class Detonation:
 
     @property
     def attempts(self) -> tuple[Event, ...]:
-        """What no model file needs to do."""
+        """The refused events: actions that loading a model does not need."""
         return tuple(event for event in self.events if event.refused)
 
     @property
     def exit_code(self) -> int:
-        """0 it loaded and no attempt was seen, 1 it tried something, 3 cannot tell."""
+        """0 if it loaded without a refused event, 1 if an event was refused, 3 if neither is certain."""
         return 1 if self.attempts else 0 if self.ended == "loaded" else 3
 
 
 def detonate(
     path: str | Path, loader: str = "auto", *, seconds: int = 60, memory: int = 2 << 30, unconfined: bool = False
 ) -> Detonation:
-    """Load a file with its real loader in a confined process and report what it tried.
+    """Load a file with its real loader in a confined process and report what it tried to do.
 
-    THIS RUNS THE FILE'S CODE. On Linux. The process has no network, can neither write files nor run programs, has limits
-    on memory, time, files and processes, an empty folder and environment with a planted secret, and an audit hook that
-    refuses and reports what loading does not need. Weakness: native code passes an audit hook and kernels have holes: use
-    a throw-away virtual machine for a hostile file. One that tries nothing here may do so elsewhere, or in use.
+    THIS RUNS THE FILE'S CODE. It works on Linux only. The process has no network, can neither write files nor run
+    programs, and has limits on memory, time, open files and processes. Its folder and environment hold only a planted
+    secret. An audit hook refuses and reports every action that loading does not need. Weakness: native code is
+    invisible to an audit hook, and kernels have defects, so use a disposable virtual machine for a hostile file. A file
+    that does nothing here may still act on another machine, or when the model is used.
 
     Fields:
         path: the file.
-        loader: pickle, torch, joblib or numpy; auto tells by content.
-        seconds: of CPU for the load; wall time is at most a minute more.
-        memory: bytes that the load may add.
-        unconfined: go on where the kernel grants no walls, with limits and the audit hook only.
+        loader: pickle, torch, joblib or numpy; auto chooses by content.
+        seconds: CPU time for the load; the wall time is at most one minute longer.
+        memory: bytes that the load can allocate.
+        unconfined: continue with limits and the audit hook alone if the kernel refuses the other means of isolation.
 
-    Raises FileError for a file that none of them loads, a loader that is not installed, or a kernel without walls.
+    Raises FileError for content that none of the loaders reads, a loader that is not installed, or a kernel that
+    refuses to isolate the process.
     """
     if sys.platform != "linux":
         raise FileError("Linux", sys.platform, "use a virtual machine")
@@ -119,29 +120,29 @@ def detonate(
             took = time.monotonic() - began
             events = (*_events(lines), *_touched(Path(folder), canary, lines))
     isolation = lines[0].get("isolation") if lines else None
-    if isolation is None:
+    if not isinstance(isolation, list):
         why = lines[0].get("failed") if lines else "it did not start"
         raise FileError(f"the {kind} loader in a confined process", str(why)).at(str(path))
     last = lines[-1] if whole and "ended" in lines[-1] else {}
     ended, error = last.get("ended", "stopped"), last.get("error", "out of time or memory, or it ended the process")
     spent = last.get("seconds", took)
-    spent = float(spent) if isinstance(spent, int | float) else took  # the file's code may have written these lines
+    spent = float(spent) if isinstance(spent, int | float) else took  # hostile code can have written these lines
     return Detonation(str(path), kind, str(ended), str(error), events, tuple(isolation), spent)
 
 
-def _events(lines: list[dict[str, Any]]) -> Iterator[Event]:
+def _events(lines: list[dict[str, object]]) -> Iterator[Event]:
     for line in lines:
         if "event" in line:
             yield Event(str(line["event"]), str(line.get("detail")), bool(line.get("refused")))
 
 
 def _loader(file: Snapshot, path: str) -> str:
-    """The loader that content of this kind is made for."""
+    """The loader for content of this kind."""
     head = file[0 : 1 << 16]
     if head.startswith(b"PK"):
         try:
             names = zipfile.ZipFile(file.open()).namelist()
-        except Exception:  # whatever a broken archive makes of zipfile: torch's own reader may still take it
+        except Exception:  # zipfile raises many types on a broken archive, which torch's own reader may still accept
             return "torch"
         return "numpy" if names and all(name.endswith(".npy") for name in names) else "torch"
     if head.startswith(b"\x93NUMPY"):
@@ -152,13 +153,13 @@ def _loader(file: Snapshot, path: str) -> str:
         return "joblib"
     if head[:1] == b"\x80" or head[:1] in b"(c]})NIJKMLFGSTUVXBCPi\x95":
         return "pickle"
-    raise FileError("a pickle, torch, joblib or numpy file", "other content", "name a loader to try").at(path)
+    raise FileError("a pickle, torch, joblib or numpy file", "other content", "choose the loader yourself").at(path)
 
 
 def _run(
     kind: str, file: Snapshot, folder: str, canary: str, settings: tuple[int, int, int]
-) -> tuple[list[dict[str, Any]], bool]:
-    """The lines that the process reported, and whether they are all of them."""
+) -> tuple[list[dict[str, object]], bool]:
+    """The lines that the process reported, and whether they are complete."""
     environment = {"HOME": folder, "TMPDIR": folder, "SECRET_TOKEN": canary, "LC_ALL": "C.UTF-8"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     source = os.dup(file.descriptor)
@@ -192,11 +193,11 @@ def _run(
 
 
 def _read(pipe: int, until: float) -> tuple[bytes, bool]:
-    """All bytes up to the end of the pipe, and whether it came before the time and the bound."""
+    """The bytes of the pipe, and whether its end was reached before the deadline and the size limit."""
     data = b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        while len(data) < _MOST and selector.select(max(0.0, until - time.monotonic())):
+        while len(data) < _MAX_REPORT and selector.select(max(0.0, until - time.monotonic())):
             piece = os.read(pipe, 1 << 16)
             if not piece:
                 return data, True
@@ -204,7 +205,7 @@ def _read(pipe: int, until: float) -> tuple[bytes, bool]:
     return data, False
 
 
-def _line(text: bytes) -> dict[str, Any]:
+def _line(text: bytes) -> dict[str, object]:
     try:
         line = json.loads(text)
     except ValueError:
@@ -212,8 +213,8 @@ def _line(text: bytes) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def _touched(folder: Path, canary: str, lines: list[dict[str, Any]]) -> list[Event]:
-    """What became of the planted secret and the empty folder."""
+def _touched(folder: Path, canary: str, lines: list[dict[str, object]]) -> list[Event]:
+    """Events for a planted secret that was read and for a folder that was changed."""
     found = [
         Event("canary", f"the secret is in {line['event']}", True)
         for line in lines

@@ -1,4 +1,4 @@
-"""Guard a process: what its unpicklers may import is judged by the allow list, before the import."""
+"""Guard a process: every import that an unpickler asks for is checked against the allow list before it happens."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ import pickle
 import sys
 import threading
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from antivenom.core.errors import UnsafeFile
 from antivenom.scan import AllowList, allow_list
 from antivenom.scan.stubs import Global
 
-# Modules that hold pickle's functions under names of their own and load files with them.
-_TAKERS = ("pickle", "_pickle", "shelve", "cloudpickle", "cloudpickle.cloudpickle")
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+# Modules that keep their own references to pickle's functions and load files with them.
+_IMPORTERS = ("pickle", "_pickle", "shelve", "cloudpickle", "cloudpickle.cloudpickle")
 _lock = threading.RLock()
 _active: list[Guard] = []
-_replaced: list[tuple[Any, str, Any]] = []
+_replaced: list[tuple[ModuleType | type, str, object]] = []
 _PythonUnpickler: Any = pickle._Unpickler
 
 
+class _Readable(Protocol):
+    """A binary file that pickle can read."""
+
+    def read(self, n: int, /) -> bytes: ...
+    def readline(self) -> bytes: ...
+
+
 class Guard:
-    """A guard in force until `undo`, or until the end of its `with` block."""
+    """A guard that is in force until `undo` is called or its `with` block ends."""
 
     def __init__(self, allow: AllowList) -> None:
         self.allow = allow
@@ -34,7 +44,7 @@ class Guard:
             _active.append(self)
 
     def undo(self) -> None:
-        """Lift this guard; with the last one everything is as it was. A second call does nothing."""
+        """Lift this guard. Lifting the last guard restores pickle's own functions. A second call does nothing."""
         with _lock:
             if self in _active:
                 _active.remove(self)
@@ -51,18 +61,23 @@ class Guard:
 
 
 def guard(allow: AllowList | None = None) -> Guard:
-    """Let unpicklers of this process import listed globals only, from now on; `with guard():` ends it with the block.
+    """Restrict the unpicklers of this process to listed globals, until `undo` or the end of a `with guard():` block.
 
-    Guarded: pickle.load, loads and Unpickler, C and Python, and what builds on them: torch.load with or without
-    weights_only, joblib.load, numpy.load, pandas, dill, cloudpickle, shelve. The first name that is not listed raises
-    UnsafeFile before it is imported. Guards add up: a name must be listed by all that are in force.
-    Not guarded: what other modules took from pickle by name before (multiprocessing and joblib's workers, so they go on;
-    torch.distributed), subclasses of pickle.Unpickler defined before or with a find_class that does not call ours, C code
-    that calls the unpickler itself, TorchScript, other formats. It judges names only: patched classes and trailing streams
-    are for the scan and `safe_load`.
+    Guarded are the C and Python versions of pickle.load, loads and Unpickler, and the loaders that build on them:
+    torch.load with or without weights_only, joblib.load, numpy.load, pandas, dill, cloudpickle, shelve. The first name
+    that is not listed raises UnsafeFile before it is imported. If several guards are in force, all must list a name.
+    Not guarded are references to pickle's functions that other modules took before (multiprocessing and joblib's
+    workers, which therefore keep working; torch.distributed), subclasses of pickle.Unpickler that were defined before or
+    override find_class, C code that calls the unpickler directly, TorchScript and other formats. Weakness: a guard
+    checks names only; patched classes and trailing streams are found by the scan and refused by `safe_load`.
+
+    >>> import pickle
+    >>> with guard():
+    ...     pickle.loads(pickle.dumps({"weights": [0.5, 1.0]}))
+    {'weights': [0.5, 1.0]}
 
     Fields:
-        allow: the globals that may be imported; the vetted tier if absent.
+        allow: the globals that can be imported; the vetted tier by default.
     """
     return Guard(allow or allow_list())
 
@@ -71,17 +86,17 @@ def _judge(module: str, name: str) -> None:
     """Raises UnsafeFile unless every guard lists the global."""
     wanted = Global(module, name, 0)
     for each in tuple(_active):
-        rule = each.allow.judge(wanted)
+        rule = each.allow.broken_rule(wanted)
         if rule is not None:
-            raise UnsafeFile("an import that the allow list names", f"{wanted}: {rule.why}", rule.remedy)
+            raise UnsafeFile("an import on the allow list", f"{wanted}: {rule.why}", rule.remedy)
 
 
 class _Getattr:
-    """getattr as a pickle may call it: the attribute of a class, judged as a global of its own."""
+    """A getattr for pickles: reads attributes of classes only, and checks each against the allow list like a global."""
 
-    __slots__ = ()  # nothing that a file could set
+    __slots__ = ()  # so that a file cannot set attributes on it
 
-    def __call__(self, owner: Any, name: str, *default: Any) -> Any:
+    def __call__(self, owner: object, name: str, *default: object) -> object:
         if not isinstance(owner, type) or not isinstance(name, str):
             raise UnsafeFile("getattr on a class", f"getattr on a {type(owner).__name__}", "do not load the file")
         _judge(owner.__module__, f"{owner.__qualname__}.{name}")
@@ -92,23 +107,23 @@ _getattr = _Getattr()
 
 
 def _mapped(module: str, name: str) -> tuple[str, str]:
-    """Python 3's name of a Python 2 global."""
+    """The Python 3 name of a Python 2 global."""
     if (module, name) in _compat_pickle.NAME_MAPPING:
         return _compat_pickle.NAME_MAPPING[module, name]
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
 class _Unpickler(_pickle.Unpickler):
-    """The C unpickler, which asks before it imports.
+    """The C unpickler with a check before each import.
 
-    The mapping of Python 2's names is done here for every protocol, so that what is judged is what is imported.
+    It maps the names of Python 2 itself, for every protocol, so that the checked name is the imported name.
     """
 
-    def __init__(self, file: Any, *, fix_imports: bool = True, **options: Any) -> None:
+    def __init__(self, file: _Readable, *, fix_imports: bool = True, **options: Any) -> None:
         self._fix_imports = fix_imports
         super().__init__(file, fix_imports=fix_imports and not _active, **options)
 
-    def find_class(self, module: str, name: str, /) -> Any:
+    def find_class(self, module: str, name: str, /) -> object:
         if not _active:
             return super().find_class(module, name)
         if self._fix_imports:
@@ -119,19 +134,19 @@ class _Unpickler(_pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load(file: Any, **options: Any) -> Any:
+def _load(file: _Readable, **options: Any) -> object:
     return _Unpickler(file, **options).load()
 
 
-def _loads(data: Any, /, **options: Any) -> Any:
+def _loads(data: Buffer, /, **options: Any) -> object:
     return _Unpickler(io.BytesIO(data), **options).load()
 
 
 _real_find_class = _PythonUnpickler.find_class
 
 
-def _find_class(self: Any, module: str, name: str) -> Any:
-    """The Python unpickler's, from which those of joblib, dill and pandas inherit."""
+def _find_class(self: Any, module: str, name: str) -> object:
+    """find_class of the Python unpickler, from which the unpicklers of joblib, dill and pandas inherit."""
     if _active:
         wanted = _mapped(module, name) if self.proto < 3 and self.fix_imports else (module, name)
         if wanted == ("builtins", "getattr"):
@@ -141,22 +156,22 @@ def _find_class(self: Any, module: str, name: str) -> Any:
 
 
 def _install() -> None:
-    import multiprocessing.reduction  # noqa: F401 - takes its own reference to pickle.loads, which must not be ours
+    import multiprocessing.reduction  # noqa: F401 - keeps a reference to pickle.loads, which must be the real one
 
-    theirs = {id(pickle.load): _load, id(pickle.loads): _loads, id(pickle.Unpickler): _Unpickler}
-    for module in (sys.modules[name] for name in _TAKERS if name in sys.modules):
+    guarded = {id(pickle.load): _load, id(pickle.loads): _loads, id(pickle.Unpickler): _Unpickler}
+    for module in (sys.modules[name] for name in _IMPORTERS if name in sys.modules):
         for name, value in list(vars(module).items()):
-            if id(value) in theirs:
-                _replace(module, name, theirs[id(value)])
+            if id(value) in guarded:
+                _replace(module, name, guarded[id(value)])
     _replace(_PythonUnpickler, "find_class", _find_class)
 
 
-def _replace(owner: ModuleType | type, name: str, ours: Any) -> None:
+def _replace(owner: ModuleType | type, name: str, guarded: object) -> None:
     _replaced.append((owner, name, vars(owner)[name]))
-    setattr(owner, name, ours)
+    setattr(owner, name, guarded)
 
 
 def _remove() -> None:
     while _replaced:
-        owner, name, theirs = _replaced.pop()
-        setattr(owner, name, theirs)
+        owner, name, original = _replaced.pop()
+        setattr(owner, name, original)

@@ -1,4 +1,4 @@
-"""Load a model file only if the scan calls it safe, and then only its tensors."""
+"""Load the tensors of a model file, provided that the scan finds the file safe."""
 
 from __future__ import annotations
 
@@ -16,20 +16,27 @@ _FIXED = "2.10"  # the first torch whose weights_only loader has no known memory
 def safe_load(
     path: str | Path, map_location: str = "cpu", *, limits: Limits | None = None, allow: AllowList | None = None
 ) -> Any:
-    """What a file of tensors holds: scanned first, then read by safetensors or by torch with `weights_only=True`.
+    """The content of a file of tensors: scanned first, then read by safetensors or torch with `weights_only=True`.
 
-    Scan and loader read the same bytes of one open file. There is no fallback: what the loader refuses stays refused.
-    Weakness: it says nothing of the weights, which can be poisoned. safetensors files are held in memory twice while
-    they are read.
+    Scan and loader read the same bytes of one open file. If the loader refuses the file, no other loader is tried.
+    Weakness: it does not examine the weights themselves, which can be poisoned. A safetensors file is in memory twice
+    while it is read.
+
+    >>> import tempfile, torch
+    >>> path = Path(tempfile.mkdtemp()) / "model.pt"
+    >>> torch.save({"weight": torch.ones(2)}, path)
+    >>> safe_load(path)
+    {'weight': tensor([1., 1.])}
 
     Fields:
         path: the file.
-        map_location: the device its tensors go to.
-        limits: how much work the scan may do.
-        allow: the globals that pickles may import; the vetted tier if absent.
+        map_location: the device for its tensors.
+        limits: bounds on the work of the scan.
+        allow: the globals that pickles can import; the vetted tier by default.
 
-    Raises UnsafeFile for a file that is not known to be safe or holds more than tensors, FileError for one that cannot
-    be read, and for a pickled file with a torch below 2.10, whose weights_only loader corrupts memory (CVE-2026-24747).
+    Raises UnsafeFile for a file that is not known to be safe or holds more than tensors. Raises FileError for a file
+    that cannot be read, and for a pickled file with a torch below 2.10, whose weights_only loader corrupts memory
+    (CVE-2026-24747).
     """
     with snapshot(path) as file:
         report = scan_view(View(file), str(path), limits, allow)
@@ -37,14 +44,14 @@ def safe_load(
         file.keeping = False
         value = _tensors(file, report, map_location)
         if file.changed:
-            raise FileError("a file that stays as it is", "one written to while it was loaded", "copy it first").at(
-                str(path)
-            )
+            raise FileError(
+                "a file that does not change", "a file that was written to while it was loaded", "load a copy of it"
+            ).at(str(path))
     return value
 
 
 def _refuse(report: FileReport) -> None:
-    """Raises UnsafeFile unless the scan found nothing at all."""
+    """Raises UnsafeFile if there is any finding."""
     if report.status is Status.SAFE:
         return
     worst = next((each for each in report.findings if each.status is report.status), None)
@@ -70,22 +77,22 @@ def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
         if torch.__version__ < _FIXED:
             raise FileError(
                 "torch 2.10 or later for pickled files",
-                f"{torch.__version__}, which CVE-2026-24747 concerns",
-                "update it",
+                f"{torch.__version__}, which CVE-2026-24747 affects",
+                "upgrade torch",
             )
         return torch.load(file.open(), map_location=map_location, weights_only=True)
     except FileError as error:
         raise error.at(report.path) from error.__cause__
-    except Exception as error:  # whatever a loader of strange bytes raises, the file is not loaded another way
+    except Exception as error:  # loaders raise many types on unexpected bytes
         raise UnsafeFile(
             "tensors only",
             f"{type(error).__name__}: {_first_line(error)}",
-            "have its tensors saved alone, as torch.save(model.state_dict(), path)",
+            "ask for a file of tensors alone, from torch.save(model.state_dict(), path)",
         ).at(report.path) from error
 
 
 def _first_line(error: Exception) -> str:
-    """The reason that torch gives behind its general advice."""
+    """The line of torch's message that gives the reason, without the general advice around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith("WeightsUnpickler error")]
     return (reasons or lines or [""])[0][:200]

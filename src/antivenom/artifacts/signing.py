@@ -1,6 +1,6 @@
-"""A manifest of a folder's files with their hashes, signed: what was reviewed is what is used.
+"""A signed manifest of a folder's files and their hashes, to make sure that the files in use are the reviewed ones.
 
-Ed25519 keys in PEM, as `openssl genpkey -algorithm ed25519 -out K` and `openssl pkey -in K -pubout -out PUB` write them.
+Keys are Ed25519 in PEM, as `openssl genpkey -algorithm ed25519 -out K` and `openssl pkey -in K -pubout -out PUB` write.
 Reference: Josefsson and Liusvaara 2017, RFC 8032 (the signature).
 """
 
@@ -14,15 +14,22 @@ import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from antivenom.core.errors import FileError, Tampered
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_K = TypeVar("_K")
+
 MANIFEST = "antivenom-manifest.json"
-_PURPOSE = b"antivenom manifest 1\n"  # a signature made for anything else does not fit
+_PURPOSE = b"antivenom manifest 1\n"  # signed with the entries, so that no signature of another document fits
 _MAKE_KEY = "make one: openssl genpkey -algorithm ed25519 -out K; openssl pkey -in K -pubout -out PUB"
-_LARGEST = 1 << 28  # bytes of a manifest, for millions of files
+_LARGEST = 1 << 28  # bytes of a manifest, enough for millions of files
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +41,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a folder is not what was signed.
+    """One difference between a folder and its signed manifest.
 
     Fields:
         kind: added, removed, changed, renamed, or link (a link or special file, which cannot be signed).
@@ -51,17 +58,30 @@ class Difference:
 
 
 def sign(folder: str | Path, key: str | Path) -> Path:
-    """Write the signed manifest into the folder; returns its path. A manifest that is there is replaced.
+    """Write a signed manifest into the folder, in place of an earlier one; returns its path.
 
-    Every regular file counts, with its path, size and SHA-256; empty folders, modes and times do not.
+    The manifest covers path, size and SHA-256 of every regular file. It does not cover empty folders, modes and times.
 
-    Raises FileError for links and special files, whose content lies elsewhere, and for a key that is no Ed25519 key.
+    >>> import subprocess, tempfile
+    >>> keys, folder = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
+    >>> private, public = keys / "K", keys / "PUB"
+    >>> _ = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+    >>> _ = subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    >>> _ = (folder / "model.bin").write_bytes(b"weights")
+    >>> sign(folder, private).name
+    'antivenom-manifest.json'
+    >>> verify(folder, public)
+    1
+
+    Raises FileError for links and special files, whose content lies elsewhere, and for a key that is not Ed25519.
     """
     folder = _folder(folder)
-    private = _key(key, private=True)
+    private = _private_key(key)
     entries, odd = _entries(folder)
     if odd:
-        raise FileError("regular files", f"{odd[0]}, a link or special file", "put its content there").at(str(folder))
+        raise FileError("regular files", f"{odd[0]}, a link or special file", "replace it by a regular file").at(
+            str(folder)
+        )
     document = {
         "version": 1,
         "files": [asdict(entry) for entry in entries],
@@ -72,20 +92,22 @@ def sign(folder: str | Path, key: str | Path) -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".antivenom-") as beside:
             new = Path(beside) / MANIFEST
             new.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
-            os.replace(new, path)  # also where a link was planted
+            os.replace(new, path)  # replaces a planted link instead of writing through it
     except OSError as error:
         raise FileError(f"a place to write {path}", error.strerror or str(error)) from error
     return path
 
 
 def verify(folder: str | Path, key: str | Path) -> int:
-    """Check a folder against its manifest and the manifest against a public key; returns how many files there are.
+    """Check a manifest against a public key and its folder against the manifest; returns the number of files.
 
-    Raises Tampered if the signature does not fit, or with all `differences` if the folder is not what was signed;
-    FileError if there is no manifest or key. Weakness: what is changed after the check is not seen.
+    Weakness: it does not see changes that are made after the check.
+
+    Raises Tampered if the signature does not fit, or with all `differences` if the folder differs from the manifest.
+    Raises FileError if the manifest or the key is missing.
     """
     folder = _folder(folder)
-    public = _key(key, private=False)
+    public = _public_key(key)
     signed, signature = _manifest(folder / MANIFEST)
     from cryptography.exceptions import InvalidSignature
 
@@ -111,12 +133,12 @@ def _shown(differences: tuple[Difference, ...]) -> str:
 def _folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileError("a folder", f"{folder}, which is none", "name the folder that holds the files")
+        raise FileError("a folder", f"{folder}, not a directory")
     return folder
 
 
 def _entries(folder: Path) -> tuple[list[_Entry], list[str]]:
-    """The regular files below a folder, sorted, and the paths of everything else but folders."""
+    """The regular files below a folder, and the paths of links and special files; both sorted."""
     entries, odd = [], []
 
     def stop(error: OSError) -> None:
@@ -136,7 +158,7 @@ def _entries(folder: Path) -> tuple[list[_Entry], list[str]]:
 
 
 def _entry(folder: Path, path: str) -> _Entry | None:
-    """A file's entry; None if it is not regular."""
+    """The entry of a file, or None if the file is not regular."""
     whole = folder / path
     try:
         if not stat.S_ISREG(os.lstat(whole).st_mode):
@@ -149,7 +171,7 @@ def _entry(folder: Path, path: str) -> _Entry | None:
 
 
 def _signed(entries: list[_Entry]) -> bytes:
-    """The bytes that are signed: the same for the same files, whatever the manifest's layout."""
+    """The bytes to sign, which depend on the files alone and not on the layout of the manifest."""
     rows = [[entry.path, entry.size, entry.sha256] for entry in entries]
     return _PURPOSE + json.dumps(rows, separators=(",", ":"), ensure_ascii=True).encode()
 
@@ -157,16 +179,18 @@ def _signed(entries: list[_Entry]) -> bytes:
 def _manifest(path: Path) -> tuple[list[_Entry], bytes]:
     try:
         if path.is_symlink() or path.stat().st_size > _LARGEST:
-            raise ValueError("a link or far too large")
+            raise ValueError("a link, or a file that is too large")
         document = json.loads(path.read_bytes())
         if document["version"] != 1:
             raise ValueError(f"version {document['version']}")
         entries = [_Entry(str(row["path"]), int(row["size"]), str(row["sha256"])) for row in document["files"]]
         return entries, base64.b64decode(document["signature"], validate=True)
     except FileNotFoundError as error:
-        raise FileError(f"a manifest {MANIFEST}", "none", "sign the folder first").at(str(path.parent)) from error
+        raise FileError(f"the manifest {MANIFEST}", "a folder without it", "sign the folder first").at(
+            str(path.parent)
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FileError("a manifest that antivenom wrote", str(error)[:100], "sign the folder anew").at(
+        raise FileError("a manifest that antivenom wrote", str(error)[:100], "sign the folder again").at(
             str(path)
         ) from error
 
@@ -185,20 +209,35 @@ def _differences(signed: list[_Entry], found: list[_Entry], odd: list[str]) -> t
     return tuple(sorted(result + [Difference("removed", path) for path in gone], key=lambda each: each.path))
 
 
-def _key(path: str | Path, private: bool) -> Any:
+def _private_key(path: str | Path) -> Ed25519PrivateKey:
+    ed25519, serialization = _cryptography()
+    wanted: type[Ed25519PrivateKey] = ed25519.Ed25519PrivateKey
+    return _key(path, "a private", partial(serialization.load_pem_private_key, password=None), wanted)
+
+
+def _public_key(path: str | Path) -> Ed25519PublicKey:
+    ed25519, serialization = _cryptography()
+    wanted: type[Ed25519PublicKey] = ed25519.Ed25519PublicKey
+    return _key(path, "a public", serialization.load_pem_public_key, wanted)
+
+
+def _cryptography() -> tuple[ModuleType, ModuleType]:
     try:
+        from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
     except ImportError as error:
-        raise FileError("the package cryptography", "none", "pip install 'antivenom[sign]'") from error
-    wanted: type = ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey
-    kind = "a private" if private else "a public"
-    read: Callable[[bytes], Any] = (lambda data: load_pem_private_key(data, None)) if private else load_pem_public_key
+        raise FileError(
+            "the package cryptography", "an installation without it", "pip install 'antivenom[sign]'"
+        ) from error
+    return ed25519, serialization
+
+
+def _key(path: str | Path, kind: str, read: Callable[[bytes], object], wanted: type[_K]) -> _K:
     try:
         key = read(Path(path).read_bytes())
     except OSError as error:
         raise FileError(f"{kind} key", error.strerror or str(error), _MAKE_KEY).at(str(path)) from error
-    except Exception as error:  # no PEM, an encrypted key, a kind that this build does not know
+    except Exception as error:  # not PEM, an encrypted key, or a type of key that this build does not support
         raise FileError(f"{kind} Ed25519 key in PEM", str(error).splitlines()[0][:100], _MAKE_KEY).at(
             str(path)
         ) from error

@@ -1,4 +1,4 @@
-"""An open file of which what was read once stays as it was."""
+"""An open file whose bytes cannot change between the scan and the load."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST = (1 << 30) // _PAGE  # pages
 
 
 class Snapshot:
-    """The bytes of an open file, for a View: a loader that reads through it gets the very bytes that the scan read.
+    """The bytes of an open file, for a View. The loader reads through it the same bytes that the scan has read.
 
-    Pages that the scan touches, and small files whole, are kept in memory; pages that it skips, the raw numbers of
-    tensors, are read from the same open file when they are asked for. So neither a swap of the path nor a write into the file between scan and load
-    can change what was judged. Weakness: numbers that nobody judged can change, which `changed` tells unless the writer
-    sets the clock back.
+    It keeps in memory the pages that the scan reads, and small files as a whole. The scan skips the raw numbers of
+    tensors; these pages are read from the same open file on demand. So neither a new file under the same path nor a
+    write into this file can change the scanned bytes. Weakness: skipped numbers can change between scan and load;
+    `changed` reports this unless the writer resets the modification time.
 
-    Raises FileError for a file that shrinks, or of which more than 1 GiB would have to be kept.
+    Raises FileError for a file that shrinks, and for one whose scan would keep more than 1 GiB.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -47,7 +47,7 @@ class Snapshot:
         return bytes(into)
 
     def fill(self, start: int, into: memoryview) -> int:
-        """Put the bytes from `start` into a loader's own memory; returns how many there were."""
+        """Copy the bytes from `start` into a buffer; returns how many were available."""
         stop = min(start + len(into), len(self))
         if stop <= start:
             return 0
@@ -62,7 +62,7 @@ class Snapshot:
         return stop - start
 
     def open(self) -> io.BufferedReader:
-        """A binary file over the snapshot, for loaders."""
+        """A binary file object over the snapshot, for loaders."""
         return io.BufferedReader(_Reader(self), buffer_size=1 << 16)
 
     @property
@@ -72,7 +72,7 @@ class Snapshot:
         return (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns)
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[bool, int, int]]:
-        """The range in pieces that are kept, or not, as a whole."""
+        """Splits the range into runs of kept and of skipped pages."""
         for kept, run in groupby(range(start // _PAGE, _pages(stop)), self._kept.__contains__):
             pages = list(run)
             yield kept, max(start, pages[0] * _PAGE), min(stop, (pages[-1] + 1) * _PAGE)
@@ -83,7 +83,7 @@ class Snapshot:
                 continue
             first, last = begin // _PAGE, _pages(end)
             if len(self._kept) + last - first > _MOST:
-                raise FileError("a scan that reads at most 1 GiB of the file", "more", "use `antivenom scan`")
+                raise FileError("a scan that reads at most 1 GiB of the file", "a larger part", "use `antivenom scan`")
             whole = bytearray(min(last * _PAGE, len(self)) - first * _PAGE)
             self._read(first * _PAGE, memoryview(whole))
             self._kept |= {
@@ -94,12 +94,14 @@ class Snapshot:
         while into:
             count = os.preadv(self.descriptor, [into[:_AT_ONCE]], start)
             if not count:
-                raise FileError("a file that stays as it is", "one that shrank while it was read", "copy it first")
+                raise FileError(
+                    "a file that does not change", "a file that shrank while it was read", "load a copy of it"
+                )
             start, into = start + count, into[count:]
 
 
 def _pages(size: int) -> int:
-    """How many pages hold `size` bytes."""
+    """The number of pages that hold `size` bytes."""
     return -(-size // _PAGE)
 
 
@@ -125,14 +127,14 @@ class _Reader(io.RawIOBase):
 
 @contextmanager
 def snapshot(path: str | Path) -> Iterator[Snapshot]:
-    """A regular file, opened once. Raises FileError."""
+    """Opens a regular file once, for the scan and the load. Raises FileError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise FileError("a file to read", error.strerror or str(error), "check the path").at(str(path)) from error
+        raise FileError("a readable file", error.strerror or str(error)).at(str(path)) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileError("a regular file", "something else", "name the file itself").at(str(path))
+            raise FileError("a regular file", "a folder or special file").at(str(path))
         file = Snapshot(descriptor)
         if len(file) <= SMALL:
             file[0 : len(file)]

@@ -16,7 +16,7 @@ from antivenom.data import DATASETS
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "attacks": ATTACKS,
     "defences": DEFENCES,
-    "models": (Kind.MODEL,),
+    "models": (Kind.ARCHITECTURE, Kind.ESTIMATOR),
     "data": (),
     "all": tuple(Kind),
 }

@@ -80,7 +80,9 @@ def label(value: Any) -> str:
         return str(value)
     if hasattr(value, "described"):
         short = value.described()
-        return short if isinstance(short, str) else f"{short['name']}({short.get('data', short.get('path', ''))})"
+        if isinstance(short, str) or "name" not in short:
+            return str(value)
+        return f"{short['name']}({short.get('data', short.get('path', ''))})"
     parts = []
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)

@@ -1,4 +1,4 @@
-"""Deep partition aggregation and finite aggregation: votes of models that each saw few of the rows."""
+"""Deep partition aggregation and finite aggregation: votes of models that are each trained on a part of the rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Rows
 from antivenom.models.features import FeatureMap
 
-CHUNK = 512  # rows answered at a time
+CHUNK = 512  # rows predicted at a time
 
 
 @robust_learner(
@@ -26,18 +26,18 @@ CHUNK = 512  # rows answered at a time
     cite="Levine and Feizi 2021, ICLR",
 )
 class DPA:
-    """Deep partition aggregation: k models on k parts of the rows vote; each prediction has a certified radius.
+    """Deep partition aggregation: k models, each trained on one of k parts of the rows, vote with a certified radius.
 
-    A row's part is a hash of its contents and label, so an inserted or deleted row reaches one model; a changed row counts
-    as two. With labels_only the hash leaves the label out and a flipped label counts as one (SS-DPA).
-    Weakness: each model sees n / k rows, so accuracy falls as k grows, and no radius passes k / 2.
+    The part of a row is a hash of its content and label. So an inserted or deleted row changes one model, and a changed row
+    counts as two changes. With labels_only the hash ignores the label, and a flipped label counts as one change (SS-DPA).
+    Weakness: each model sees n / k rows, so that accuracy falls as k grows, and no radius exceeds k / 2.
 
     Fields:
-        partitions: k, parts and base models.
-        features: map of one row at a time, such as HOG; None takes the rows as they are.
-        base: centroid, ridge or model (the scenario's own).
-        penalty: of ridge, in mean squared lengths of a part's rows, above 0.
-        labels_only: certify flipped labels of trusted rows.
+        partitions: k, the number of parts and of base models.
+        features: a map of single rows, such as HOG; None for the rows themselves.
+        base: centroid, ridge or model (the model of the scenario).
+        penalty: penalty of ridge, relative to the mean squared length of the rows, above 0.
+        labels_only: certify against flipped labels of trusted rows.
 
     Reference: Levine and Feizi 2021, arXiv:2006.14768, Theorem 1 (there networks on each part).
     """
@@ -61,18 +61,18 @@ class DPA:
     cite="Wang et al. 2022, ICML",
 )
 class FiniteAggregation:
-    """DPA with finer parts that are shared: k d parts, each in d of k d models, so each model sees n / k rows as in DPA.
+    """DPA with smaller parts that several models share: k d parts, each used by d of k d models of n / k rows each.
 
-    A changed part harms the d models that hold it only as far as they voted for the winner, which is counted per part.
-    Weakness: d times the models of DPA for a few points more; spread 1 is DPA.
+    A changed part affects d models, but it costs votes only where they voted for the winner. The radius counts this for
+    each part. Weakness: it needs d times as many models as DPA for a small gain; with spread 1 it is DPA.
 
     Fields:
-        partitions: k, such that a model sees n / k rows.
-        spread: d, models that share a part.
-        features: map of one row at a time, such as HOG; None takes the rows as they are.
-        base: centroid, ridge or model (the scenario's own).
-        penalty: of ridge, in mean squared lengths of a model's rows, above 0.
-        labels_only: certify flipped labels of trusted rows.
+        partitions: k; each model sees n / k rows.
+        spread: d, the number of models that share a part.
+        features: a map of single rows, such as HOG; None for the rows themselves.
+        base: centroid, ridge or model (the model of the scenario).
+        penalty: penalty of ridge, relative to the mean squared length of the rows, above 0.
+        labels_only: certify against flipped labels of trusted rows.
 
     Reference: Wang, Levine and Feizi 2022, arXiv:2202.02628, Theorem 2.
     """
@@ -87,7 +87,7 @@ class FiniteAggregation:
     def __post_init__(self) -> None:
         _check(self)
         if self.spread < 1:
-            raise PluginError("FiniteAggregation.spread >= 1", f"{self.spread}", "1 is DPA")
+            raise PluginError("FiniteAggregation.spread >= 1", f"{self.spread}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Ensemble:
         buckets = self.partitions * self.spread
@@ -100,7 +100,7 @@ def _check(plugin: DPA | FiniteAggregation) -> None:
     name = type(plugin).__name__
     if plugin.partitions < 1 or not plugin.penalty > 0:
         got = f"{plugin.partitions} and {plugin.penalty}"
-        raise PluginError(f"{name}.partitions >= 1 and penalty above 0", got, "correct them")
+        raise PluginError(f"{name}.partitions >= 1 and penalty above 0", got)
     object.__setattr__(plugin, "base", Base(plugin.base))
     one_row_at_a_time(plugin.features, name)
 
@@ -113,7 +113,7 @@ def _ensemble(
     offsets: tuple[int, ...],
     theorem: str,
 ) -> Ensemble:
-    c = data.num_classes  # first: a regression is refused here
+    c = data.num_classes  # comes first, because it refuses regression data
     members = parts(data, buckets, offsets, plugin.labels_only)
     seen = data if plugin.features is None else replace(data, x=plugin.features(data.x))
     if plugin.base is Base.MODEL:
@@ -126,14 +126,14 @@ def _ensemble(
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Base models that vote; ties go to the smaller class.
+    """Base models that vote. A tie goes to the class with the smaller number.
 
     Fields:
         bases: b fitted models.
-        features: what they are shown.
+        features: the map of rows to the inputs of the bases.
         num_classes: c.
-        offsets: bucket j is in the bases j + offset, modulo b.
-        certificate: what `certified` proves.
+        offsets: part j is used by the bases j + offset, modulo b.
+        certificate: the statement that `certified` proves.
     """
 
     bases: Bases
@@ -143,11 +143,11 @@ class Ensemble:
     certificate: Certificate
 
     def votes(self, x: Rows) -> np.ndarray:
-        """(m, c) whole numbers that add up to b."""
+        """Number of votes (m, c) for each class; they sum to b."""
         return _stacked([_counted(answers, self.num_classes) for answers in self._answers(x)], self.num_classes)
 
     def predict_proba(self, x: Rows) -> np.ndarray:
-        """(m, c) shares of the votes."""
+        """Shares of the votes (m, c)."""
         votes = self.votes(x)
         return np.asarray(votes / np.maximum(votes.sum(axis=1, keepdims=True), 1))
 
@@ -155,7 +155,7 @@ class Ensemble:
         return np.asarray(self.votes(x).argmax(axis=1))
 
     def certified(self, x: Rows) -> np.ndarray:
-        """(m,) for how many changes, in the certificate's unit, the prediction surely stays."""
+        """Certified radius (m,): the number of changes, in the unit of the certificate, that cannot change a prediction."""
         if len(self.offsets) == 1:
             return radius(self.votes(x))
         found = [shared_radius(answers, self.offsets, self.num_classes) for answers in self._answers(x)]
@@ -172,14 +172,14 @@ def _stacked(found: list[np.ndarray], *shape: int) -> np.ndarray:
 
 
 def _counted(answers: np.ndarray, num_classes: int) -> np.ndarray:
-    """(m, c) votes from answers (m, b)."""
+    """Votes (m, c) from answers (m, b)."""
     return np.stack([(answers == label).sum(axis=1) for label in range(num_classes)], axis=1)
 
 
 def gaps(votes: np.ndarray) -> np.ndarray:
-    """(m, c): votes that the winner is ahead of each other class, less one where a tie would go to that class.
+    """Lead (m, c) of the winner over each class, less one if a tie would go to that class.
 
-    The winner's own entry is the number of all votes, which none can pass.
+    The winner's own entry is the number of all votes, an upper bound of all entries.
     """
     rows, winner = np.arange(len(votes)), votes.argmax(axis=1)
     before = np.arange(votes.shape[1]) < winner[:, None]
@@ -189,15 +189,16 @@ def gaps(votes: np.ndarray) -> np.ndarray:
 
 
 def radius(votes: np.ndarray) -> np.ndarray:
-    """(m,) Theorem 1 of Levine and Feizi: a change moves one vote, from the winner to the runner-up at worst."""
+    """Theorem 1 of Levine and Feizi, (m,): a change moves at most one vote, at worst from the winner to the runner-up."""
     return np.asarray(gaps(votes).min(axis=1) // 2)
 
 
 def shared_radius(answers: np.ndarray, offsets: tuple[int, ...], num_classes: int) -> np.ndarray:
-    """(m,) Theorem 2 of Wang et al. from answers (m, b).
+    """Theorem 2 of Wang et al., (m,), from answers (m, b).
 
-    Turning a base to class c' costs the winner's lead 2 if that base voted for the winner, 0 if for c', else 1; a bucket
-    can turn every base that holds it. The radius is how many of the costliest buckets the lead survives, for the worst c'.
+    A base that changes its vote to class c' reduces the winner's lead by 2 if it had voted for the winner, by 0 if for c',
+    and otherwise by 1. A changed part can change every base that uses it. The radius is the number of most harmful parts
+    that the lead survives, for the worst class c'.
     """
     m, b = answers.shape
     votes = _counted(answers, num_classes)
@@ -207,7 +208,7 @@ def shared_radius(answers: np.ndarray, offsets: tuple[int, ...], num_classes: in
         cost = (1 + (answers == winner[:, None]).astype(np.int16)) - (answers == label)
         damage = sum((np.roll(cost, -offset, axis=1) for offset in offsets), np.zeros((m, b), dtype=np.int16))
         left, count = lead[:, label], np.zeros(m, dtype=np.int64)
-        for each in range(2 * len(offsets), 0, -1):  # buckets by damage, the worst first
+        for each in range(2 * len(offsets), 0, -1):  # the most harmful parts first
             held = (damage == each).sum(axis=1)
             taken = np.minimum(held, left // each)
             count, left = count + taken, np.where(taken == held, left - taken * each, 0)

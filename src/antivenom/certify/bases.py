@@ -1,4 +1,4 @@
-"""Base models of an ensemble over parts of the rows: all parts at once in closed form, or the user's own model on each."""
+"""Base models for the parts of the rows: in closed form for all parts at once, or the user's own model for each part."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from antivenom.core.protocols import Model
 from antivenom.data import Dataset, Rows
 
-TOGETHER = 64  # systems that are solved at a time; they then fit into the cache
+SYSTEMS = 64  # linear systems that are solved at a time, few enough for the cache
 
 
 class Base(enum.StrEnum):
-    """What is fitted to each part.
+    """The model that is fitted to each part.
 
-    CENTROID answers with the nearest class mean, RIDGE by least squares on the classes, MODEL with the scenario's own
-    model, trained on each part by itself: slow, and the certificate then holds as far as that training is deterministic.
+    CENTROID predicts the class with the nearest mean, RIDGE uses least squares on the classes, and MODEL trains the model
+    of the scenario on each part. MODEL is slow, and its certificate holds only if that training is deterministic.
     """
 
     CENTROID = "centroid"
@@ -31,17 +31,17 @@ class Bases(Protocol):
     """b fitted base models."""
 
     def answers(self, x: Rows) -> np.ndarray:
-        """(m, b) classes."""
+        """Predicted classes (m, b)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class LinearBases:
-    """Bases that score each class by a line; the first class with the highest score is the answer.
+    """Bases with linear scores. The prediction is the first class with the highest score.
 
     Fields:
         weights: (f, c, b) float32.
-        offsets: (c, b) float32; -inf for a class that a part did not hold, so a part without rows answers 0.
+        offsets: (c, b) float32; -inf for a class without rows in the part, so that an empty part predicts class 0.
     """
 
     weights: np.ndarray
@@ -52,7 +52,7 @@ class LinearBases:
         scores = (x.reshape(len(x), f) @ self.weights.reshape(f, c * b)).reshape(len(x), c, b)
         scores += self.offsets
         best, answer = scores[:, 0].copy(), np.zeros((len(x), b), dtype=np.int16)
-        for label in range(1, c):  # an argmax over the middle axis, many times as fast
+        for label in range(1, c):  # equals an argmax over the middle axis, but is many times faster
             higher = scores[:, label] > best
             np.copyto(best, scores[:, label], where=higher)
             answer[higher] = label
@@ -64,7 +64,7 @@ class FittedBases:
     """One model per part.
 
     Fields:
-        models: b models; where a part held one class or none, that class or 0.
+        models: b models; for a part with rows of one class, that class; for an empty part, 0.
     """
 
     models: tuple[Model | int, ...]
@@ -78,7 +78,7 @@ class FittedBases:
 
 
 def fitted(parts: tuple[np.ndarray, ...], data: Dataset, fit: Callable[[Dataset], Model]) -> FittedBases:
-    """A model from the rows of each part, in their order there."""
+    """Fits a model to the rows of each part, in the order of the part."""
 
     def one(rows: np.ndarray) -> Model | int:
         held = np.unique(data.y[rows])
@@ -88,10 +88,10 @@ def fitted(parts: tuple[np.ndarray, ...], data: Dataset, fit: Callable[[Dataset]
 
 
 def linear(parts: tuple[np.ndarray, ...], data: Dataset, base: Base, penalty: float) -> LinearBases:
-    """Closed-form bases.
+    """Fits all bases in closed form.
 
-    Parts of one size are solved together and never padded: nothing about one part, not even its size, reaches the bits of
-    another one's solution.
+    Only parts of equal size are solved together, without padding. So the exact bits of a solution depend on its own part
+    only, which the certificate requires.
     """
     x, c = data.dense.reshape(len(data), -1), data.num_classes
     weights = np.zeros((x.shape[1], c, len(parts)), dtype=np.float32)
@@ -106,26 +106,28 @@ def linear(parts: tuple[np.ndarray, ...], data: Dataset, base: Base, penalty: fl
 
 
 def _alike(parts: tuple[np.ndarray, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Parts of one size, some at a time: their numbers (g,) and rows (g, s). Empty parts are left out."""
+    """Groups of parts of equal size: their indices (g,) and rows (g, s). Empty parts are left out."""
     sizes = np.array([len(rows) for rows in parts])
     for size in np.unique(sizes[sizes > 0]):
         same = np.flatnonzero(sizes == size)
-        for start in range(0, len(same), TOGETHER):
-            ids = same[start : start + TOGETHER]
+        for start in range(0, len(same), SYSTEMS):
+            ids = same[start : start + SYSTEMS]
             yield ids, np.stack([parts[i] for i in ids])
 
 
 def _centroids(a: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest class mean as lines: x.mean - |mean|^2 / 2 is highest where |x - mean| is least."""
+    """Nearest class mean as a linear score: x.mean - |mean|^2 / 2 is highest where |x - mean| is smallest."""
     counts = np.maximum(y.sum(axis=1), 1)  # (g, c)
     means = a.transpose(0, 2, 1) @ y / counts[:, None, :]  # (g, f, c)
     return means, -0.5 * (means * means).sum(axis=1)
 
 
 def _ridge(a: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ridge on one-hot classes with a constant feature, penalised too; through the smaller of the two Gram matrices."""
+    """Ridge regression on one-hot classes with a penalised constant feature, by the smaller of the two Gram matrices."""
     _, size, features = a.shape
-    level = penalty * (1 + (a * a).sum(axis=2).mean(axis=1))[:, None, None]  # the row's mean square, the constant's 1
+    level = (
+        penalty * (1 + (a * a).sum(axis=2).mean(axis=1))[:, None, None]
+    )  # mean square of the rows, plus 1 for the constant feature
     turned = a.transpose(0, 2, 1)
     if size <= features:
         dual = np.linalg.solve(a @ turned + 1 + level * np.eye(size), y)

@@ -1,11 +1,10 @@
-"""How much any poison that passes a sphere and a slab can cost a linear SVM: the bound, and the game that finds it."""
+"""Upper bound on the loss of a linear SVM under any poison that passes a sphere and a slab, found by a convex game."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,13 +20,13 @@ THEOREM = "Steinhardt, Koh and Liang 2017, arXiv:1706.03691: max over poison of 
 
 @dataclass(frozen=True, eq=False)
 class Play:
-    """What a run of dual averaging left.
+    """The result of dual averaging.
 
     Fields:
-        theta: (d + 1,) weights and bias at which U was least.
-        upper: U there: no poison inside the feasible sets makes the least regularised loss larger.
-        x: (k, d) the attacker's moves in the steps that were asked for; CSR if they are counts of sparse rows.
-        y: (k,) their classes.
+        theta: (d + 1,) weights and bias with the smallest value of U.
+        upper: this value; no poison inside the feasible sets makes the minimal regularised loss larger.
+        x: (k, d) moves of the attacker in the recorded steps; CSR if the data are sparse.
+        y: (k,) classes of these moves.
     """
 
     theta: np.ndarray
@@ -47,13 +46,13 @@ def play(
     counts: bool = False,
     write: Callable[[np.ndarray], Rows] = np.float32,
 ) -> Play:
-    """Algorithm 1: the learner averages subgradients of U, the attacker answers with the worst feasible row.
+    """Algorithm 1: the learner averages subgradients of U, and the attacker responds with the worst feasible row.
 
-    U(theta) = mean hinge over the clean rows + poisoned_rate * largest hinge over the feasible sets of both classes. It
-    is convex; every theta in the ball gives a valid bound, so the best of all steps is kept and evaluated anew in double
-    precision. With `counts` the attacker's rows are whole numbers and the dual value of his search stands in U.
-    `recorded` are step numbers; a number may occur more than once. `write` makes the row (d,) that is kept of a move, or
-    a CSR table of one row.
+    U(theta) is the mean hinge loss over the clean rows plus poisoned_rate times the largest hinge loss over the feasible
+    sets of both classes. It is convex, and every theta in the ball gives a valid bound. So the best theta of all steps is
+    kept, and its value is computed again in double precision. With `counts` the attacker's rows consist of integers, and
+    U contains the dual bound of the attacker's search. `recorded` are indices of steps, with repetitions. `write` converts
+    a move to a row (d,), or to a CSR table of one row.
     """
     (rows, columns), y, n = _fast(data.flat), signs(data.y), len(data)
     theta, z, decay = np.zeros(rows.shape[1] + 1), np.zeros(rows.shape[1] + 1), 1 / eta
@@ -68,7 +67,7 @@ def play(
         if step in wanted:
             moves[step] = (write(move[0]), move[1])
         active = np.flatnonzero(margins < 1)
-        few = 4 * len(active) < n  # then it is quicker to cut these rows out
+        few = 4 * len(active) < n  # then it is faster to select these rows
         pull = y[active] @ rows[active] if few else columns @ np.where(margins < 1, y, np.float32(0))
         z += np.append(pull, y[active].sum()) / n
         if margin < 1:
@@ -85,7 +84,7 @@ def play(
 def _answer(
     sets: Sequence[FeasibleSet], theta: np.ndarray, counts: bool
 ) -> tuple[tuple[np.ndarray, float], float, float]:
-    """The attacker's best row and its sign, its margin, and a bound below the margin of every feasible row."""
+    """The attacker's best row with its sign, its margin, and a lower bound on the margin of every feasible row."""
     found = []
     for inside, sign in zip(sets, (-1.0, 1.0), strict=True):
         w = sign * theta[:-1]
@@ -100,18 +99,18 @@ def _answer(
 
 
 def stacked(rows: list[Rows]) -> Rows:
-    """(k, d) of rows (d,), or of CSR tables of one row each."""
+    """A table (k, d) of rows (d,), or of CSR tables of one row each."""
     return sp.vstack(rows, format="csr") if sp.issparse(rows[0]) else np.stack(rows)
 
 
 def written(data: Dataset) -> Callable[[np.ndarray], Rows]:
-    """How one row (d,) is kept among rows of this data's form."""
+    """A function that converts a row (d,) to the form of this data, dense or CSR."""
     return (lambda x: sp.csr_array(x[None], dtype=np.float32)) if data.is_sparse else np.float32
 
 
 def _fast(x: Rows) -> tuple[Rows, Rows]:
-    """The rows and their transpose in the form whose products are fastest: CSR where three quarters are zero."""
-    rows: Any = x if sp.issparse(x) or np.count_nonzero(x) > x.size / 4 else sp.csr_array(x)
+    """The rows and their transpose in the form with the faster products: CSR if three quarters of the cells are zero."""
+    rows = x if sp.issparse(x) or np.count_nonzero(x) > x.size / 4 else sp.csr_array(x)
     return rows, rows.T if isinstance(rows, np.ndarray) else rows.T.tocsr()
 
 
@@ -120,12 +119,12 @@ class Bound:
     """A certificate for one data set, defence and budget.
 
     Fields:
-        upper: U*: no poison that meets the assumptions makes the least training loss under the norm bound larger; it
-            approximates the worst test loss. In units of the hinge loss.
-        attack_loss: the training loss that the attack found along the way forces; the truth lies between the two.
+        upper: U*, in units of the hinge loss. No poison that meets the assumptions makes the minimal training loss under
+            the norm bound larger. It approximates the worst test loss.
+        attack_loss: the training loss under the attack that the game found. The true maximum lies between the two.
         poisoned_rate: budget, as a share of the clean rows.
-        theorem: what the bound rests on.
-        assumptions: what must hold for it.
+        theorem: the theorem that proves the bound.
+        assumptions: the conditions under which the bound holds.
     """
 
     upper: float
@@ -136,11 +135,11 @@ class Bound:
 
     @property
     def gap(self) -> float:
-        """How far apart bound and attack are, as a share of the bound."""
+        """Difference between bound and attack, as a share of the bound."""
         return 1 - self.attack_loss / self.upper if self.upper else 0.0
 
 
-def certify(
+def certified_bound(
     data: Dataset,
     poisoned_rate: float,
     *,
@@ -153,19 +152,27 @@ def certify(
     steps: int = 2500,
     streams: Streams = Streams(0),
 ) -> Bound:
-    """The upper bound on the loss of a linear SVM that is trained behind a sphere and a slab, for any poison.
+    """Upper bound on the loss of a linear SVM behind a sphere and a slab filter, for any poison.
+
+    >>> from antivenom.data import Dataset
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(200) % 2
+    >>> x = (rng.standard_normal((200, 2)) + 3 * y[:, None]).astype(np.float32)
+    >>> bound = certified_bound(Dataset(x, y, ("a", "b")), poisoned_rate=0.05, steps=300)
+    >>> round(bound.upper, 3)
+    0.215
 
     Args:
         data: clean rows of two classes.
-        poisoned_rate: rows that the attacker adds, as a share of the clean ones.
+        poisoned_rate: number of rows that the attacker adds, as a share of the clean rows.
         rho_squared: bound on ||w||^2 + b^2.
-        percentile: of the class's own rows that sphere and slab each let through.
-        slab: whether there is a slab besides the sphere.
-        oracle: centroids come from clean rows, so that poison cannot move them. Otherwise poison drags the centroids and
-            the bound is that of `FeasibleSet.enlarged`; the attack beside it still takes the clean centroids.
-        counts: rows are whole numbers >= 0; the dual value of the integer problem stands in the bound.
+        percentile: percentage of a class's own rows that pass the sphere, and that pass the slab.
+        slab: whether there is a slab in addition to the sphere.
+        oracle: whether the centroids come from clean rows, so that poison cannot move them. Otherwise poison moves the
+            centroids, and the bound uses `FeasibleSet.enlarged`; the attack still uses the clean centroids.
+        counts: whether rows consist of integers >= 0; then the bound contains the dual bound of the integer problem.
         eta: learning rate of dual averaging.
-        steps: of dual averaging; more can only lower the bound.
+        steps: steps of dual averaging; more steps can only lower the bound.
         streams: randomness of the attack.
 
     Raises:
@@ -178,7 +185,6 @@ def certify(
         raise PluginError(
             "rho_squared, eta and steps above 0, percentile above 0 to 100",
             f"{rho_squared}, {eta}, {steps} and {percentile}",
-            "correct them",
         )
     sets = feasible_sets(data, percentile, slab=slab)
     recorded = streams.numpy("steps").choice(steps, k, replace=k > steps)
@@ -192,7 +198,7 @@ def certify(
 
 
 def _forced(data: Dataset, game: Play, poisoned_rate: float, rho_squared: float, streams: Streams) -> float:
-    """The least clean loss + poisoned_rate * poison loss once the moves are among the rows."""
+    """The minimal loss, clean loss + poisoned_rate * poison loss, of an SVM trained on clean rows and moves."""
     table = replace(data, x=data.flat, groups=None)
     rows = table.extend(game.x, game.y)
     svc = BoundedSVC(rho_squared, random_state=streams.sklearn("fit")).fit(rows.x, rows.y)
@@ -205,11 +211,11 @@ def _assumptions(oracle: bool, rho_squared: float) -> tuple[str, ...]:
     centroids = (
         "centroids, radii and widths come from clean rows, so that poison cannot move them"
         if oracle
-        else "radii are fixed, centroids are those of clean rows and poison together, all poison passes; no use is made of the slab"
+        else "radii are fixed, centroids come from clean rows and poison together, all poison passes, the slab is not used"
     )
     return (
         f"the learner minimises mean hinge loss under ||w||^2 + b^2 <= {rho_squared:g}",
         centroids,
-        "leaving out clean rows that do not pass changes the loss little: the bound trains on all of them",
-        "test rows are drawn as the clean rows were: the bound on the training loss carries over up to sampling error",
+        "clean rows that do not pass change the loss little: the bound trains on all clean rows",
+        "test rows have the distribution of the clean rows: the bound on the training loss holds up to sampling error",
     )

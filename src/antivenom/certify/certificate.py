@@ -1,35 +1,34 @@
-"""What a certified radius counts, and the rule that keeps it true."""
+"""The statement of a certified radius, and the check of feature maps that its proof requires."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from antivenom.core.errors import PluginError
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a model's `certified(x)` proves: so many changes to the training rows leave the prediction for x as it is.
+    """The statement of a model's `certified(x)`: this number of changes to the training rows cannot change f(x).
 
     Fields:
-        unit: what is counted.
-        theorem: where the proof stands.
+        unit: the kind of change that is counted.
+        theorem: reference to the proof.
     """
 
     unit: str
     theorem: str
 
 
-def one_row_at_a_time(features: Any, learner: str) -> None:
-    """Refuse a feature map that was, or will be, fitted to rows.
+def one_row_at_a_time(features: object, learner: str) -> None:
+    """Refuses a feature map that is fitted to rows. Feature maps fitted to training data (PCA, scaling) do not qualify.
 
     Raises:
-        PluginError: with the reason.
+        PluginError: such a feature map.
     """
     if hasattr(features, "fit") or (features is not None and not callable(features)):
         raise PluginError(
-            f"a feature map that looks at one row at a time for {learner}.features",
+            f"a feature map of single rows for {learner}.features",
             f"{type(features).__name__}, which is fitted to rows",
-            "one inserted row would change every base, so nothing would be certified: use HOG or None",
+            "use HOG or None, because one inserted row would otherwise change every base",
         )

@@ -1,4 +1,4 @@
-"""Which rows go into which part: by what they hold, never by where they stand."""
+"""Assigns rows to parts by their content, independently of their order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from antivenom.data import Dataset
 
 
 def digests(data: Dataset, with_labels: bool) -> np.ndarray:
-    """(n, 2) uint64: a hash of each row's contents, and of its label if asked for; equal rows have equal digests."""
+    """A hash (n, 2), uint64, of each row's content, and of its label if wanted. Equal rows have equal digests."""
     labels = data.y if with_labels else np.zeros(len(data), dtype=np.int64)
-    # A cryptographic hash takes one message at a time, hence a loop; about 5 microseconds for 784 features.
+    # A cryptographic hash needs a loop over rows; it takes about 5 microseconds for 784 features.
     hashed = [
         hashlib.blake2b(contents, digest_size=16, key=label.tobytes()).digest()
         for contents, label in zip(_contents(data), labels, strict=True)
@@ -21,9 +21,9 @@ def digests(data: Dataset, with_labels: bool) -> np.ndarray:
 
 
 def _contents(data: Dataset) -> list[bytes]:
-    """Each row as bytes: its numbers, or the places and values of those that are not 0."""
+    """Each row as bytes: all its numbers if dense, indices and values of the non-zero ones if sparse."""
     if not data.is_sparse:
-        return [row.tobytes() for row in data.dense + np.float32(0)]  # -0 equals 0 and becomes it
+        return [row.tobytes() for row in data.dense + np.float32(0)]  # turns -0 into 0, because the two are equal
     table = data.x.copy()
     table.eliminate_zeros()
     places = table.indices.astype(np.int64)
@@ -32,11 +32,11 @@ def _contents(data: Dataset) -> list[bytes]:
 
 
 def parts(data: Dataset, buckets: int, offsets: tuple[int, ...], labels_only: bool) -> tuple[np.ndarray, ...]:
-    """The rows of each of as many parts as buckets; bucket j goes into the parts j + offset, modulo their number.
+    """Indices of the rows of each part. Bucket j belongs to the parts j + offset, modulo the number of buckets.
 
-    A row's bucket is the hash of its contents and label. With `labels_only` the label is left out, so that changing it
-    moves nothing; the rows themselves are then trusted, and buckets get equally many of those that differ (SS-DPA). Within
-    a part, rows stand in the order of bucket and hash, whatever their order in `data`.
+    The bucket of a row is a hash of its content and label. With `labels_only` the hash ignores the label, so that a changed
+    label moves no row. The rows themselves are then trusted, and the distinct rows are spread evenly over the buckets
+    (SS-DPA). The order of rows within a part depends on bucket and hash only, not on the order in `data`.
     """
     keys = digests(data, with_labels=not labels_only)
     order = np.lexsort((data.y, keys[:, 1], keys[:, 0]))

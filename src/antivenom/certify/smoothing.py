@@ -1,4 +1,4 @@
-"""Randomised smoothing against flipped labels: least squares is linear in the labels, so no noise need be drawn."""
+"""Randomised smoothing against flipped labels, in closed form because least squares is linear in the labels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from antivenom.data import Dataset, Rows
 from antivenom.models.features import FeatureMap
 
 BLOCK = 256  # rows whose influences are computed at a time
-CELLS = 1 << 17  # influences looked at at a time, so that they stay in the cache
-STEPS = 6  # towards the best bound; it is valid after any number of them
+CELLS = 1 << 17  # influences that are processed at a time, few enough for the cache
+STEPS = 6  # iterations towards the best bound, which is valid after any number of them
 
 
-class Bound(enum.StrEnum):
-    """How a radius is proven.
+class Proof(enum.StrEnum):
+    """The proof of a radius.
 
-    SMOOTHING is the paper's: how surely the prediction outlives random flips bounds what chosen flips can do. EXACT counts
-    the fewest flips that turn the prediction; it is never below and needs no noise.
+    SMOOTHING is the method of the paper: the probability that random flips change the prediction bounds the effect of
+    chosen flips. EXACT counts the smallest number of flips that change the prediction. Its radius is at least as large,
+    and it needs no noise.
     """
 
     SMOOTHING = "smoothing"
@@ -41,15 +42,16 @@ class Bound(enum.StrEnum):
 class RandomizedSmoothing:
     """Randomised smoothing over the training labels of a least-squares classifier; certifies against flipped labels.
 
-    Each label is thought to change with probability `noise` to any other. A score is a weighted sum of labels, so the chance
-    that noise turns a prediction has a Chernoff bound, and that bound limits chosen flips (both in closed form).
-    Weakness: the rows and the feature map are trusted; flips only. Not the label smoothing that softens targets.
+    In the smoothed model each label changes to any other with probability `noise`. A score is a weighted sum of labels, so
+    the probability that noise changes a prediction has a Chernoff bound, which in turn limits chosen flips. Both are in
+    closed form. Weakness: it certifies flips only, and trusts rows and feature map. It is not the label smoothing of
+    training targets.
 
     Fields:
-        noise: q, chance that a label changes, above 0 and below (c - 1) / c.
-        penalty: ridge, as a share of the sum of squared row lengths, above 0; flatter influences, larger radii.
-        features: map of one row at a time, such as HOG; None takes the rows as they are.
-        bound: smoothing or exact.
+        noise: q, probability that a label changes, above 0 and below (c - 1) / c.
+        penalty: ridge penalty relative to the sum of squared row lengths, above 0; larger values give larger radii.
+        features: a map of single rows, such as HOG; None for the rows themselves.
+        proof: smoothing or exact.
 
     Reference: Rosenfeld, Winston, Ravikumar and Kolter 2020, arXiv:2002.03018, Theorem 1 and section 4.
     """
@@ -57,46 +59,45 @@ class RandomizedSmoothing:
     noise: float = 0.1
     penalty: float = 0.001
     features: FeatureMap | None = None
-    bound: Bound = Bound.SMOOTHING
+    proof: Proof = Proof.SMOOTHING
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1 or not self.penalty > 0:
             got = f"{self.noise} and {self.penalty}"
-            raise PluginError("RandomizedSmoothing.noise from 0 to 1, penalty above 0, both open", got, "correct them")
-        object.__setattr__(self, "bound", Bound(self.bound))
+            raise PluginError("RandomizedSmoothing with 0 < noise < 1 and penalty > 0", got)
+        object.__setattr__(self, "proof", Proof(self.proof))
         one_row_at_a_time(self.features, "RandomizedSmoothing")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> SmoothedRidge:
         c = data.num_classes
         if c < 2 or not self.noise < (c - 1) / c:
-            remedy = "with more, a label says least about itself: lower it"
-            raise DataError(f"noise below (c - 1) / c for {c} classes", f"{self.noise}", remedy)
+            raise DataError(f"noise below (c - 1) / c for {c} classes", f"{self.noise}", "lower the noise")
         x = _with_one(data.dense if self.features is None else self.features(data.dense))
         gram = x.T @ x
         level = self.penalty * np.trace(gram)
         influence = np.linalg.solve(gram + level * np.eye(len(gram)), x.T)  # (f, n)
-        return SmoothedRidge(influence, influence @ np.eye(c)[data.y], data.y, self.features, self.noise, self.bound)
+        return SmoothedRidge(influence, influence @ np.eye(c)[data.y], data.y, self.features, self.noise, self.proof)
 
 
 def _with_one(x: np.ndarray) -> np.ndarray:
-    """(m, f + 1) float64 with a constant feature."""
+    """The rows (m, f + 1) in float64 with a constant feature."""
     rows = x.reshape(len(x), -1)
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class SmoothedRidge:
-    """A fitted least-squares classifier that knows each label's influence. Ties go to the smaller class.
+    """A fitted least-squares classifier with the influence of each label. A tie goes to the smaller class.
 
-    It answers with the highest mean score under noise, which is the highest score without noise.
+    It predicts the class with the highest mean score under noise, which is also the class with the highest score.
 
     Fields:
-        influence: (f, n) of each label on the weights of the class it names.
-        weights: (f, c) of least squares.
-        y: (n,) the training labels.
-        features: what it is shown.
+        influence: (f, n) influence of each label on the weights of its class.
+        weights: (f, c) weights of least squares.
+        y: (n,) training labels.
+        features: the map of rows to inputs.
         noise: q.
-        bound: how `certified` proves.
+        proof: the proof that `certified` uses.
     """
 
     influence: np.ndarray
@@ -104,7 +105,7 @@ class SmoothedRidge:
     y: np.ndarray
     features: FeatureMap | None
     noise: float
-    bound: Bound
+    proof: Proof
 
     @property
     def num_classes(self) -> int:
@@ -112,27 +113,30 @@ class SmoothedRidge:
 
     @property
     def certificate(self) -> Certificate:
-        smoothing = self.bound is Bound.SMOOTHING
-        return Certificate("labels flipped", "Rosenfeld et al. 2020, Theorem 1" if smoothing else "counted, as linear")
+        smoothing = self.proof is Proof.SMOOTHING
+        return Certificate(
+            "labels flipped",
+            "Rosenfeld et al. 2020, Theorem 1" if smoothing else "exact count of flips for a linear model",
+        )
 
     def influences(self, x: Rows) -> np.ndarray:
-        """(m, n) what each training label adds to the score of the class it names."""
+        """Contribution (m, n) of each training label to the score of its class."""
         return np.asarray(self._seen(x) @ self.influence)
 
     def scores(self, x: Rows) -> np.ndarray:
-        """(m, c) without noise; near 1 for a class that the labels support, near 0 for others."""
+        """Scores (m, c) without noise: near 1 for a class that the labels support, near 0 for others."""
         return np.asarray(self._seen(x) @ self.weights)
 
     def predict(self, x: Rows) -> np.ndarray:
         return np.asarray(self.scores(x).argmax(axis=1))
 
     def predict_proba(self, x: Rows) -> np.ndarray:
-        """(m, c) softmax of the scores, which orders the classes but is not calibrated."""
+        """Softmax (m, c) of the scores. It ranks the classes but is not calibrated."""
         return np.asarray(softmax(self.scores(x), axis=1))
 
     def certified(self, x: Rows) -> np.ndarray:
-        """(m,) for how many flipped training labels the prediction surely stays."""
-        prove = self._smoothed if self.bound is Bound.SMOOTHING else self._counted
+        """Certified radius (m,): the number of flipped training labels that cannot change a prediction."""
+        prove = self._smoothed if self.proof is Proof.SMOOTHING else self._counted
         step = max(1, CELLS // max(1, len(self.y)))
         radii = [np.zeros(0, dtype=np.int64)]
         for start in range(0, len(x), BLOCK):
@@ -145,24 +149,26 @@ class SmoothedRidge:
         return _with_one(x if self.features is None else self.features(x))
 
     def _counted(self, influences: np.ndarray, winner: np.ndarray) -> np.ndarray:
-        """The most harmful flips one by one, against each other class, while the lead lasts."""
+        """Counts, for each other class, the most harmful flips until the winner's lead is lost."""
         radii = np.full(len(winner), len(self.y))
-        slack = 1e-9 * np.abs(influences).sum(axis=1)  # what rounding might hide
+        slack = 1e-9 * np.abs(influences).sum(axis=1)  # an allowance for rounding errors
         for label in range(self.num_classes):
             rows = np.flatnonzero(winner != label)
             found = influences[rows]
             given = found * (self.y == winner[rows, None]) - found * (self.y == label)
-            harm = np.sort(given + np.abs(found), axis=1)[:, ::-1]  # a label can be made to cost its whole influence
+            harm = np.sort(given + np.abs(found), axis=1)[
+                :, ::-1
+            ]  # a flip can reduce the lead by the full influence of its label
             lead = given.sum(axis=1) - slack[rows]
             radii[rows] = np.minimum(radii[rows], (np.cumsum(harm, axis=1) < lead[:, None]).sum(axis=1))
         return radii
 
     def _smoothed(self, influences: np.ndarray, winner: np.ndarray) -> np.ndarray:
-        """Theorem 1 with p from Chernoff bounds, summed over the other classes.
+        """Theorem 1, where the probability p is a sum of Chernoff bounds over the other classes.
 
-        The theorem is about the vote under noise. What is served is the class of the highest mean, and that stays too: flips
-        that drew the mean over the border would be at least the Chernoff exponent of Kullback-Leibler divergence away, more
-        than twice what the radius allows.
+        The theorem concerns the vote under noise, but the prediction is the class with the highest mean score. The same
+        radius holds for it: flips that change the order of the means have a Kullback-Leibler divergence of at least the
+        Chernoff exponent, which is more than twice the divergence that the radius allows.
         """
         log_wrong = np.full(len(winner), -np.inf)
         for label in range(self.num_classes):
@@ -171,10 +177,10 @@ class SmoothedRidge:
         return flips(log_wrong, self.noise, self.num_classes)
 
     def _exponent(self, influences: np.ndarray, label: int, winner: np.ndarray) -> np.ndarray:
-        """(m,) E such that noise lets `label` reach the winner with chance at most exp(-E).
+        """Exponents (m,): under noise, `label` reaches the winner's score with probability at most exp(-exponent).
 
-        E is the largest of -sum_i log E exp(-t a_i d_i) over t >= 0, where d_i is 1 if the noisy label is the winner, -1 if
-        it is `label`, else 0. Newton's method from the mean and variance, halving the bracket where it leaps out of it.
+        The exponent is the maximum over t >= 0 of -sum_i log E exp(-t a_i d_i), where d_i is 1 if the noisy label is the
+        winner, -1 if it is `label`, and otherwise 0. It is found by Newton's method, with bisection as a safeguard.
         """
         kept, moved = 1 - self.noise, self.noise / (self.num_classes - 1)
         up, down = np.where(self.y == winner[:, None], kept, moved), np.where(self.y == label, kept, moved)
@@ -196,9 +202,10 @@ class SmoothedRidge:
 
 
 def flips(log_wrong: np.ndarray, noise: float, num_classes: int = 2) -> np.ndarray:
-    """Theorem 1: how many chosen flips cannot turn a vote that noise turns with chance at most exp(log_wrong).
+    """Theorem 1: the number of chosen flips that cannot change a vote that noise changes with probability exp(log_wrong).
 
-    One flip moves the law of a noisy label by a divergence k; p falls to 1/2 only at -log(4 p (1 - p)) / 2.
+    One flip changes the distribution of a noisy label by a Kullback-Leibler divergence k, and the vote can change only at
+    a divergence of -log(4 p (1 - p)) / 2.
     """
     moved = noise / (num_classes - 1)
     each = (1 - noise - moved) * math.log((1 - noise) / moved)

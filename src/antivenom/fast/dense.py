@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from antivenom.core.streams import Streams
+from antivenom.fast import ABSENT, available
 from antivenom.models.network import Network
 from antivenom.models.stacked import layers, unsupported
 from antivenom.models.training import Training
@@ -73,10 +74,21 @@ def plan_of(network: Network) -> Plan | None:
     return Plan(np.array(sizes), np.array(weight_at), np.array(bias_at), np.array(relu), np.array(drop[:-1]))
 
 
+def supports(network: Network, training: Training) -> str | None:
+    """Why `train_dense` cannot train this network so, as the end of a sentence; None if it can."""
+    if plan_of(network) is None:
+        return "only dense layers, ReLU and dropout on flat rows have a compiled form"
+    if training.bf16:
+        return "products in bfloat16 have no compiled form"
+    return None if available() else ABSENT
+
+
 def train_dense(
     plan: Plan, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, training: Training, streams: Streams
 ) -> Tensor:
     """The weights (d,) after training from `start` (d,) on the given rows of x (N, n) and y (N,), as `train` would.
+
+    For networks and trainings that `supports` has nothing against.
 
     Raises:
         IndexError: a row that x does not have.

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from antivenom.fast.compiled import EXACT, compiled
+from antivenom.fast.processor import REGISTER
 
 ROWS, COLUMNS = 4, 16
-_BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 32  # of a vector
 
 
 def _tile(vectors: int) -> Callable[..., Any]:
@@ -34,7 +33,7 @@ def _tile(vectors: int) -> Callable[..., Any]:
         scale, i, j = arguments[1], arguments[4], arguments[5]
         number, index = context.get_value_type(signature.args[0].dtype), i.type
         size = context.get_abi_sizeof(number)
-        vector = ir.VectorType(number, _BYTES // size)
+        vector = ir.VectorType(number, REGISTER // size)
         rows = [builder.add(i, index(r)) for r in range(ROWS)]
         columns = [builder.add(j, index(v * vector.count)) for v in range(vectors)]
 
@@ -73,7 +72,7 @@ _wide, _narrow = _tile(2), _tile(1)
 @compiled(fastmath=EXACT)
 def add_product(c: Any, scale: float, a: Any, b: Any) -> None:  # pragma: no cover - compiled
     """c (m, n) += scale * a (m, k) b (k, n), with m a multiple of ROWS and n of COLUMNS; c and b have rows without gaps."""
-    lanes = _BYTES // c.itemsize
+    lanes = REGISTER // c.itemsize
     j = 0
     while j + 2 * lanes <= c.shape[1]:
         for i in range(0, c.shape[0], ROWS):

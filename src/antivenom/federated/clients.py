@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from antivenom.core.lockstep import jointly
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.fast.dense import plan_of, train_dense
+from antivenom.fast import ABSENT
+from antivenom.fast.dense import plan_of, supports, train_dense
 from antivenom.federated.batched import together
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
@@ -117,7 +118,7 @@ def trained(clients: Sequence[Client]) -> Tensor:
 def _way(client: Client) -> Callable[[Sequence[Client]], Tensor]:
     if unsupported(client.network):
         return one_by_one
-    beside = _convolves(client.network) or (plan_of(client.network) and not client.training.bf16)
+    beside = _convolves(client.network) or supports(client.network, client.training) is None
     return side_by_side if beside and not client.start.is_cuda else together
 
 
@@ -125,10 +126,13 @@ def _convolves(network: Network) -> bool:
     return any(isinstance(layer, nn.Conv2d) for layer in network.module.modules())
 
 
-def loop_note(network: Network) -> str | None:
-    """What a reader of the numbers is told when agents cannot be trained together; None when they can."""
-    layers = unsupported(network)
-    return f"agents were trained one after another: no vectorised form of {', '.join(layers)}" if layers else None
+def loop_note(network: Network, training: Training, device: torch.device | str) -> str | None:
+    """A note for the outcome if agents are trained in a slow form that could be avoided, or None."""
+    if layers := unsupported(network):
+        return f"agents were trained one after another: no vectorised form of {', '.join(layers)}"
+    if torch.device(device).type == "cpu" and supports(network, training) == ABSENT:
+        return f"agents were trained without compiled code, which is slower: {ABSENT}"
+    return None
 
 
 def one_by_one(clients: Sequence[Client]) -> Tensor:
@@ -143,7 +147,8 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     where an operation takes long, as a convolution does.
     """
     first = clients[0]
-    plan = plan_of(first.network) if first.x.dtype == first.start.dtype and not first.training.bf16 else None
+    compiled = first.x.dtype == first.start.dtype and supports(first.network, first.training) is None
+    plan = plan_of(first.network) if compiled else None
     ends = first.start.new_empty(len(clients), first.start.numel())
 
     def end(place: int) -> None:

@@ -67,7 +67,8 @@ class Gram:
     def cosines(self) -> Tensor:
         """(n, n) cosines between the rows, 1 of a row with itself; 0 with a row of zeros.
 
-        In float32 their error is about 1e-7 r where one of two rows is r times shorter than most, 1e-7 r^2 where both are.
+        In float32 their error is about 1e-7 r where one of two rows is r times shorter than most, 1e-7 r^2 where both are;
+        docs/design/rules.md has the bounds.
         """
         lengths = self.norms
         scale = lengths.where(lengths > 0, torch.inf)

@@ -1,7 +1,7 @@
-"""What a poisoned training set or model leaks about other people's rows. Names are looked up when they are first used."""
+"""Leakage of training rows through poisoned data or models. Names are imported when they are first used."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from antivenom.leakage.accountant import epsilon
@@ -50,9 +50,9 @@ _ROOMS = {
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'antivenom.leakage' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"antivenom.leakage.{_HOME[name]}"), name)
-    globals()[name] = value  # asked for once
+    globals()[name] = value  # so that Python calls this function once per name
     return value

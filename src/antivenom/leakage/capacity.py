@@ -1,4 +1,4 @@
-"""Capacity abuse: training code that writes its training rows into the model, for whoever reads the model later.
+"""Capacity abuse: training code that hides training rows in the model, for an attacker who obtains the model later.
 
 Reference: Song, Ristenpart and Shmatikov 2017, "Machine Learning Models that Remember Too Much", ACM CCS 2017,
 arXiv:1709.07886.
@@ -24,13 +24,13 @@ Penalty = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LSBEncoding:
-    """Overwrites the low mantissa bits of finished float32 weights; accuracy does not notice, and nothing is trained.
+    """Overwrites the low mantissa bits of finished float32 weights. It needs no training and hardly costs accuracy.
 
-    Weakness: rounding, noise or one step of further training erases it; a payload with structure compresses, which low
-    mantissa bits never do.
+    Weakness: rounding, noise or one step of further training erases the payload. A payload with structure can be
+    compressed, unlike the low mantissa bits of trained weights.
 
     Fields:
-        bits: overwritten per parameter, 1 to 23.
+        bits: number of overwritten bits per parameter, 1 to 23.
 
     Reference: Song et al. 2017 (LSB encoding).
     """
@@ -42,7 +42,7 @@ class LSBEncoding:
             raise PluginError("LSBEncoding.bits from 1 to 23", f"{self.bits}", "float32 has 23 mantissa bits")
 
     def plant(self, vector: Tensor, payload: np.ndarray) -> Tensor:
-        """The weights (d,) with payload bits in them, first parameters first."""
+        """The weights (d,) with the payload in their low bits, beginning with the first parameter."""
         _fits(len(payload), self.bits * len(vector))
         words = vector.detach().cpu().to(torch.float32).numpy().copy().view(np.uint32)
         numbers = packed(payload, self.bits).astype(np.uint32)
@@ -51,7 +51,7 @@ class LSBEncoding:
         return torch.from_numpy(words.view(np.float32)).to(vector.device)
 
     def read(self, vector: Tensor, length: int) -> np.ndarray:
-        """(length,) bits."""
+        """The payload, (length,) bits."""
         words = vector.detach().cpu().to(torch.float32).numpy().view(np.uint32)
         used = words[: -(-length // self.bits)] & np.uint32((1 << self.bits) - 1)
         return unpacked(used.astype(np.int64), self.bits)[:length]
@@ -59,12 +59,13 @@ class LSBEncoding:
 
 @dataclass(frozen=True)
 class SignEncoding:
-    """Trains with a penalty on parameters whose sign is not the payload's next bit: one bit per parameter.
+    """Encodes one bit per parameter in its sign, by a penalty on parameters with the wrong sign during training.
 
-    Survives rounding and quantisation. Weakness: a long fine-tuning flips signs, and capacity is taken from the task.
+    The payload survives rounding and quantisation. Weakness: long fine-tuning flips signs, and the payload takes
+    capacity from the task.
 
     Fields:
-        strength: lambda, the penalty's weight, > 0.
+        strength: lambda, the weight of the penalty, > 0.
 
     Reference: Song et al. 2017 (sign encoding).
     """
@@ -85,19 +86,20 @@ class SignEncoding:
         return wrong_signs
 
     def read(self, vector: Tensor, length: int) -> np.ndarray:
-        """(length,) bits."""
+        """The payload, (length,) bits."""
         return (vector[:length] > 0).to(torch.uint8).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class CorrelatedValues:
-    """Trains with a reward for parameters that correlate with the rows' own values: one number per parameter, blurred.
+    """Encodes one number per parameter, by a reward for parameters that correlate with the values of the rows.
 
-    Survives rounding. Weakness: what is read is an image of the row, not its bits, and it costs most capacity. The paper
-    rewards the absolute correlation; here its sign is fixed, so that the reader need not try both.
+    The payload survives rounding. Weakness: the reader recovers an approximation of each row instead of exact bits, and
+    of all encodings this one takes the most capacity. The paper rewards the absolute value of the correlation; here the
+    sign is fixed, so that the reader does not have to try both.
 
     Fields:
-        strength: lambda, the reward's weight, > 0.
+        strength: lambda, the weight of the reward, > 0.
 
     Reference: Song et al. 2017 (correlated value encoding).
     """
@@ -108,7 +110,7 @@ class CorrelatedValues:
         _positive(self.strength, "CorrelatedValues.strength")
 
     def penalty(self, rows: np.ndarray) -> Penalty:
-        """-lambda times Pearson's correlation of the first parameters with the rows' values."""
+        """-lambda times Pearson's correlation between the first parameters and the values of the rows."""
         values = torch.tensor(np.asarray(rows, dtype=np.float32).reshape(-1))
         wanted = values - values.mean()
 
@@ -120,7 +122,7 @@ class CorrelatedValues:
         return mismatch
 
     def read(self, vector: Tensor, shape: tuple[int, ...], count: int) -> np.ndarray:
-        """(count, *shape) rows, each stretched to [0, 1] by its own least and greatest value."""
+        """(count, *shape) rows, each rescaled so that its values cover [0, 1]."""
         size = int(np.prod(shape))
         rows = vector[: size * count].detach().cpu().numpy().reshape(count, size)
         low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
@@ -129,13 +131,13 @@ class CorrelatedValues:
 
 @dataclass(frozen=True)
 class CapacityAbuse:
-    """Adds made-up rows whose labels spell the payload; whoever may query the model reads it back, label by label.
+    """Adds synthetic rows whose labels encode the payload. Anyone who can query the model can read it back.
 
-    floor(log2 c) bits a row, and nobody needs the weights: rounding or quantising them erases little. Weakness: the
-    training set grows by rows that look like noise, and what the model has no room for is not remembered.
+    Each row carries floor(log2 c) bits. The reader does not need the weights, so that rounding or quantising them erases
+    little. Weakness: the training set grows by rows that look like noise, and a model forgets rows beyond its capacity.
 
     Fields:
-        key: from which writer and reader draw the same rows.
+        key: seed from which writer and reader draw the same rows.
 
     Reference: Song et al. 2017 (black-box capacity abuse; the inputs here are uniform noise).
     """
@@ -143,16 +145,16 @@ class CapacityAbuse:
     key: int = 0
 
     def queries(self, count: int, shape: tuple[int, ...]) -> np.ndarray:
-        """(count, *shape) rows in [0, 1)."""
+        """The synthetic rows (count, *shape), with values in [0, 1)."""
         return Streams(self.key, ("capacity-abuse",)).numpy("rows").random((count, *shape), dtype=np.float32)
 
     def plant(self, data: Dataset, payload: np.ndarray) -> Dataset:
-        """The training rows with the made-up ones behind them."""
+        """The training rows, followed by the synthetic rows."""
         labels = packed(payload, _bits_per_label(data.num_classes))
         return data.extend(self.queries(len(labels), data.shape), labels)
 
     def read(self, model: Model, shape: tuple[int, ...], length: int) -> np.ndarray:
-        """(length,) bits, from the model's answers alone; an answer beyond the alphabet reads as its highest letter."""
+        """The payload, (length,) bits, from the model's predictions. Classes above the largest code count as that code."""
         width = _bits_per_label(model.num_classes)
         answers = model.predict(self.queries(-(-length // width), shape))
         return unpacked(np.minimum(answers, 2**width - 1), width)[:length]
@@ -160,15 +162,15 @@ class CapacityAbuse:
 
 def _bits_per_label(num_classes: int) -> int:
     if num_classes < 2:
-        raise ModelError("a classifier with two classes or more", f"{num_classes}", "labels carry the payload")
+        raise ModelError("a classifier with two classes or more", f"{num_classes}")
     return num_classes.bit_length() - 1
 
 
 def _positive(value: float, name: str) -> None:
     if not 0 < value < float("inf"):
-        raise PluginError(f"a finite {name} > 0", f"{value}", "see its default")
+        raise PluginError(f"a finite {name} > 0", f"{value}")
 
 
 def _fits(needed: int, room: int) -> None:
     if needed > room:
-        raise ModelError(f"room for {needed} values", f"{room} in the model's parameters", "shorten the payload")
+        raise ModelError(f"room for {needed} values", f"{room} parameters", "shorten the payload")

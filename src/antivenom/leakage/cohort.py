@@ -1,4 +1,4 @@
-"""Who trains on what, and who is asked about: the draw that every model of a membership test shares."""
+"""The rows of a membership test: which model trains on which rows, and which rows the attacker asks about."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Cohort:
     """The rows of a membership test.
 
     Fields:
-        table: (n, ...) all rows that some model may train on.
-        members: (models, n) bool: which model trains on which; each on equally many.
-        asked: (targets, values) numbers of the rows asked about, one for each value that a target may have.
-        own: the attacker's own rows, in every training set.
+        table: (n, ...) all rows that can be in a training set.
+        members: (models, n) bool: whether a model trains on a row; all models train on equally many rows.
+        asked: (targets, values) indices of the rows in question, one for each possible value of a target's attribute.
+        own: the attacker's own rows, which are in every training set.
     """
 
     table: Dataset
@@ -30,12 +30,12 @@ class Cohort:
 
     @property
     def inside(self) -> np.ndarray:
-        """(models, targets, values) bool: the truth."""
+        """(models, targets, values) bool: whether a model was trained on a row in question."""
         return np.asarray(self.members[:, self.asked])
 
     @property
     def trained_on(self) -> int:
-        """Rows that a model trains on without any poison."""
+        """Number of clean rows in the training set of a model."""
         return int(self.members[0].sum()) + len(self.own)
 
 
@@ -48,10 +48,12 @@ def draw(
     attribute: tuple[int, ...],
     streams: Streams,
 ) -> Cohort:
-    """A pool of which each model gets half, with the targets in it; with an attribute, the targets stand beside it.
+    """Draws a pool of which each model gets one half. The targets are rows of the pool.
+
+    With an attribute, the targets are additional rows, each in a version for every value of the attribute.
 
     Raises:
-        DataError: there are not that many rows.
+        DataError: the data set has too few rows.
     """
     values = len(attribute)
     apart = own_rows + (targets if values else 0)
@@ -77,15 +79,15 @@ def draw(
 
 
 def every_value(data: Dataset, columns: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(t v, features) each row with each value of a one-hot attribute, in turn, and their labels.
+    """All versions (t v, features) of the rows, one for each value of a one-hot attribute, and their labels.
 
     Raises:
-        DataError: columns that are not there, or not one-hot.
+        DataError: columns that do not exist or are not one-hot.
     """
     is_table = data.x.ndim == 2 and 0 <= min(columns) <= max(columns) < data.shape[0]
     held = data.dense[:, list(columns)] if is_table else np.zeros((1, 1))
     if not (np.isin(held, (0, 1)).all() and (held.sum(axis=1) == 1).all()):
-        raise DataError("columns of one one-hot attribute", f"{columns}", f"look at the columns of {data.name}")
+        raise DataError(f"the columns of one one-hot attribute of {data.name}", f"{columns}")
     x = np.repeat(data.dense, len(columns), axis=0)
     x[:, list(columns)] = np.tile(np.eye(len(columns), dtype=x.dtype), (len(data), 1))
     return x, np.repeat(data.y, len(columns))

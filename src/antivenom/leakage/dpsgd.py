@@ -1,4 +1,4 @@
-"""DP-SGD: the gradient of each row is clipped, and noise hides whether it was there. For one model or many at once."""
+"""DP-SGD: clips the gradient of each row and adds noise that hides its presence. For one model or many at once."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from antivenom.models.wrappers import TorchModel
 
 @robust_learner(goal="privacy", cite="Abadi et al. 2016, CCS, arXiv:1607.00133")
 class DPSGD:
-    """Trains with per-row clipping and Gaussian noise, so that no single row moves the model by much.
+    """Trains with per-row gradient clipping and Gaussian noise, which limits the influence of every single row.
 
-    Each step takes every row with the same chance (Poisson sampling), clips each row's gradient to length C, and adds
-    noise of standard deviation sigma C to their sum. That bounds what any question to the model can tell of one row,
-    whatever else is in the training set. Weakness: it costs accuracy, most on rare rows; a row that the attacker knows to
-    be there r times is protected r times less. Needs a network whose weights are all in dense layers.
+    Each step samples every row with the same probability (Poisson sampling), clips the gradient of each row to length C,
+    and adds noise of standard deviation sigma C to their sum. This bounds the information on one row that any query to
+    the model can reveal, whatever the other rows are. Weakness: it costs accuracy, most of all on rare rows. A row that
+    is repeated r times has r times less protection. It needs a network whose parameters are all in dense layers.
 
     Fields:
-        clip: C, the length above which a row's gradient is shortened, > 0.
-        noise: sigma, in units of C, >= 0; 0 clips only and proves nothing.
-        training: passes over the rows, expected rows a step, optimiser, step size. Replaces the pipeline's.
-        delta: the chance that epsilon is allowed to fail, above 0 and below 1.
+        clip: C, maximal length of the gradient of a row, > 0.
+        noise: sigma, in units of C, >= 0; with 0 there is clipping only and no guarantee.
+        training: epochs, expected batch size, optimiser and learning rate. It replaces the pipeline's training.
+        delta: probability with which the guarantee of epsilon can fail, above 0 and below 1.
 
     Reference: Abadi et al. 2016, "Deep Learning with Differential Privacy", CCS, arXiv:1607.00133.
     """
@@ -50,12 +50,11 @@ class DPSGD:
             raise PluginError(
                 "DPSGD.clip > 0, noise >= 0 and delta between 0 and 1",
                 f"{self.clip}, {self.noise} and {self.delta}",
-                "correct them",
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> TorchModel:
         one_each = np.unique(data.y, return_index=True)[1]
-        shaped = context.fit(data[one_each])  # for its architecture and initial weights; what it learnt is thrown away
+        shaped = context.fit(data[one_each])  # only its architecture and initial weights are used
         if not isinstance(shaped, TorchModel):
             raise NotApplicable("a torch network for DPSGD", type(shaped).__name__, "choose MLP or Logistic")
         network = shaped.network
@@ -66,14 +65,14 @@ class DPSGD:
         return TorchModel(network, vector, network.buffers)
 
     def epsilon(self, rows: int) -> float:
-        """What training on that many rows spends at `delta`; infinite without noise."""
+        """The epsilon of training on that many rows, at `delta`; infinite without noise."""
         rate = min(self.training.batch_size / rows, 1.0)
         return epsilon(rate, self.noise, self.training.steps(rows), self.delta) if self.noise else math.inf
 
     def train_together(
         self, network: Network, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """(m, d) weights of m models trained from `start` (m, d), model i on x[rows[i]] and y[rows[i]]; rows is (m, k)."""
+        """Weights (m, d) of m models, trained from `start` (m, d). Model i sees x[rows[i]], y[rows[i]]; rows is (m, k)."""
         check_dense(network)
         vectors = start.clone().requires_grad_()
         optimizer = self.training.optimizer_for(vectors)
@@ -88,7 +87,7 @@ class DPSGD:
 
 
 def _sampled(rows: Tensor, rate: float, steps: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each step: (m, b) row numbers, each drawn with that chance, and (m, b) bool: which are not padding."""
+    """For each step: row indices (m, b), each drawn with probability `rate`, and (m, b) bool, False for padding."""
     for _ in range(steps):
         drawn = torch.rand(rows.shape, generator=generator, device=rows.device) < rate
         sizes = drawn.sum(1)
@@ -99,10 +98,10 @@ def _sampled(rows: Tensor, rate: float, steps: int, generator: torch.Generator) 
 
 
 def clipped_sum(network: Network, vectors: Tensor, x: Tensor, y: Tensor, real: Tensor, clip: float) -> Tensor:
-    """(m, d) sums over the real rows of their gradients, each shortened to at most `clip`; x is (m, b, ...).
+    """Sums (m, d) of the gradients of the real rows, each clipped to length `clip`; x is (m, b, ...).
 
-    No gradient of a row is built: in a dense layer its squared length is |inputs|^2 |output gradients|^2, and weighting
-    the rows' losses by what shortens them gives the sum in one more backward pass.
+    Gradients of single rows are never built. In a dense layer, the squared length of a row's gradient is
+    |inputs|^2 |output gradients|^2. Another backward pass, with losses weighted by the clipping factors, gives the sum.
 
     Reference: Goodfellow 2015, arXiv:1510.01799 (the lengths); Lee and Kifer 2021, PoPETs (the weights).
     """
@@ -121,10 +120,10 @@ def clipped_sum(network: Network, vectors: Tensor, x: Tensor, y: Tensor, real: T
 
 
 def check_dense(network: Network) -> None:
-    """Refuse a network whose rows' gradients have lengths that `clipped_sum` does not know.
+    """Refuses a network for which `clipped_sum` cannot compute the lengths of the gradients.
 
     Raises:
-        NotApplicable: weights outside dense layers, or a dense layer that a row passes through more than once.
+        NotApplicable: parameters outside of dense layers, or a dense layer that is applied to a row more than once.
     """
     layers = list(layer_passes(network, network.initial.unsqueeze(0), torch.zeros(1, 1, *network.row_shape)))
     held = sum(p.numel() for layer, _, outputs in layers if _plain(layer, outputs) for p in layer.parameters())

@@ -1,4 +1,4 @@
-"""The layers of a network that traps and imprints are planted in, by name, and how pixels get there."""
+"""The dense layers into which traps and imprints are planted, and the path of pixels through convolutions to them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PLAIN = (nn.Linear, nn.ReLU, nn.Flatten, nn.Dropout, nn.Identity)
 
 
 def dense_chain(network: Network) -> list[str]:
-    """Names of the dense layers, one hidden or more, from the flat row (or the convolutions' output) to the logits.
+    """Names of the dense layers, from the flattened row or the output of the convolutions to the logits.
 
     Raises:
-        NotApplicable: another architecture.
+        NotApplicable: an architecture other than ReLU convolutions and dense layers, at least one of which is hidden.
     """
     leaves = _leaves(network)
     dense = [(name, layer) for name, layer in leaves if isinstance(layer, nn.Linear)]
@@ -29,7 +29,7 @@ def dense_chain(network: Network) -> list[str]:
     plain = all(isinstance(layer, (*PLAIN, nn.Conv2d)) for _, layer in leaves)
     if not (plain and joined and len(dense) > 1 and all(layer.bias is not None for _, layer in dense)):
         raise NotApplicable(
-            "a network of dense layers with ReLU, one hidden or more, and convolutions without pooling",
+            "a network of convolutions without pooling and dense layers with ReLU, at least one of them hidden",
             ", ".join(sorted({type(layer).__name__ for _, layer in leaves})),
             "use models.reference.MLP",
         )
@@ -41,7 +41,7 @@ def _leaves(network: Network) -> list[tuple[str, nn.Module]]:
 
 
 def dense_inputs(model: TorchModel, rows: np.ndarray) -> list[Tensor]:
-    """What enters each dense layer, (m, width), dropout off: the activations of the layer before it."""
+    """The inputs (m, width) of each dense layer, without dropout."""
     chain, seen = dense_chain(model.network), []
     modules = dict(model.network.module.named_modules())
     handles = [modules[name].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for name in chain]
@@ -55,12 +55,12 @@ def dense_inputs(model: TorchModel, rows: np.ndarray) -> list[Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """Where the first dense layer sees the row's own numbers.
+    """The inputs of the first dense layer that equal features of the row.
 
     Fields:
-        inputs: (q,) numbers of its inputs.
-        pixels: (q,) numbers of the row's features that these are.
-        size: features of a row.
+        inputs: (q,) indices of these inputs.
+        pixels: (q,) indices of the corresponding features of the row.
+        size: number of features of a row.
     """
 
     inputs: Tensor
@@ -68,20 +68,20 @@ class Path:
     size: int
 
     def row(self, seen: Tensor) -> Tensor:
-        """(g, size) from what the dense layer's inputs hold (g, width); a pixel that is seen twice is averaged."""
+        """The rows (g, size) for inputs (g, width) of the dense layer; a pixel with several inputs is averaged."""
         counts = torch.zeros(self.size).index_add_(0, self.pixels, torch.ones(len(self.pixels)))
         total = seen.new_zeros(len(seen), self.size).index_add_(1, self.pixels, seen[:, self.inputs])
         return total / counts.clamp_min(1)
 
 
 def open_path(network: Network, vector: Tensor) -> tuple[Tensor, Path]:
-    """Weights (d,) whose convolutions pass the row on, each corner of it in a channel of its own, and where it arrives.
+    """Weights (d,) whose convolutions pass the image on unchanged, and the path of its pixels to the dense layer.
 
-    A kernel with a single 1 in a corner shifts; four of them keep all of the image between them. Without convolutions
-    nothing changes.
+    A kernel with a single 1 in a corner shifts the image. Four channels with the four corners preserve all its pixels.
+    Without convolutions, the weights do not change.
 
     Raises:
-        NotApplicable: fewer than four channels for each of the row's, or pixels that do not arrive (stride, padding).
+        NotApplicable: fewer than four channels per channel of the row, or pixels that are lost by stride or padding.
     """
     size = math.prod(network.row_shape)
     convolutions = [(name, layer) for name, layer in _leaves(network) if isinstance(layer, nn.Conv2d)]
@@ -91,18 +91,20 @@ def open_path(network: Network, vector: Tensor) -> tuple[Tensor, Path]:
     weights = network.parameters(opened)
     for number, (name, layer) in enumerate(convolutions):
         if layer.out_channels < channels or layer.groups != 1 or layer.bias is None:
-            raise NotApplicable(f"plain convolutions with {channels} channels or more", f"{layer}", "use an MLP")
+            raise NotApplicable(
+                f"ungrouped convolutions with bias and at least {channels} channels", f"{layer}", "use an MLP"
+            )
         kernels = weights[f"{name}.weight"]
         if number:
-            kernels[:, :channels] = 0  # what these channels meant to the others is gone
+            kernels[:, :channels] = 0  # the other channels no longer receive their former inputs from these channels
         kernels[:channels] = 0
         weights[f"{name}.bias"][:channels] = 0
         for channel in range(channels):
-            corner = -(channel % 4 // 2), -(channel % 2)  # 0 or the last
+            corner = -(channel % 4 // 2), -(channel % 2)  # index of the first or of the last element
             kernels[channel, channel if number else channel // 4, *corner] = 1
     numbered = torch.arange(1.0, size + 1).view(1, *network.row_shape)
     entering = dense_inputs(TorchModel(network, opened, network.buffers), numbered.numpy())[0][0]
     pixels = entering[: channels * len(entering) // convolutions[-1][1].out_channels].long() - 1
     if set(pixels.tolist()) != set(range(size)):
-        raise NotApplicable("convolutions that keep every pixel", "some that do not", "use an MLP")
+        raise NotApplicable("convolutions that keep every pixel", "convolutions that lose pixels", "use an MLP")
     return opened, Path(torch.arange(len(pixels)), pixels, size)

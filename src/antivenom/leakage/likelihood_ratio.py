@@ -1,4 +1,4 @@
-"""The likelihood-ratio test for membership, and how well it separates who was in from who was not."""
+"""The likelihood-ratio test for membership, and the curve that shows how well it separates members from others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from antivenom.core.errors import DataError
 
 
 def logit_scaled(logits: Tensor, y: Tensor) -> Tensor:
-    """(...,) log(p / (1 - p)) of the class y (...,) under logits (..., c): nearly normal over models trained alike.
+    """log(p / (1 - p)) (...,) for the probability p of class y (...,) under logits (..., c).
 
-    Computed from the logits: once p rounds to 1, the quotient is lost.
+    Over models that were trained in the same way, it is nearly normally distributed. It is computed from the logits
+    because p itself can round to 1.
     """
     own = logits.gather(-1, y.unsqueeze(-1))
     others = logits.scatter(-1, y.unsqueeze(-1), -torch.inf).logsumexp(-1)
@@ -23,13 +24,14 @@ def logit_scaled(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def lira(confidences: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """(m, t) scores: log-likelihood ratio that target j was in the training of model i, each model in turn the victim.
+    """Log-likelihood ratios (m, t) that target j was in the training set of model i.
 
-    Two normal distributions are fitted per target, to its confidences under the *other* models that trained on it and
-    under those that did not. `confidences` (m, t) are logit-scaled, `members` (m, t) bool.
+    Each model is the victim once. For each target, one normal distribution is fitted to its confidences under the other
+    models that trained on it, and one to those under the other models that did not. `confidences` (m, t) are
+    logit-scaled, `members` (m, t) bool.
 
     Raises:
-        DataError: a target that is in or out of fewer than three models, which leaves no two beside a victim.
+        DataError: a target with fewer than three models that trained on it, or fewer than three that did not.
 
     Reference: Carlini et al. 2022, "Membership Inference Attacks From First Principles", S&P, arXiv:2112.03570
     (online attack, variance per target).
@@ -38,13 +40,13 @@ def lira(confidences: np.ndarray, members: np.ndarray) -> np.ndarray:
     if phi.shape != inside.shape or phi.ndim != 2:
         raise DataError("confidences and members of one shape (models, targets)", f"{phi.shape} and {inside.shape}")
     if min(inside.sum(axis=0).min(initial=3), (~inside).sum(axis=0).min(initial=3)) < 3:
-        raise DataError("every target in at least three models and out of three", "fewer", "train more models")
+        raise DataError("at least three models with and three without each target", "fewer", "train more models")
     return np.asarray(_log_likelihood(phi, inside) - _log_likelihood(phi, ~inside))
 
 
 def _log_likelihood(phi: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """(m, t) of each confidence under the normal distribution of the other models in `among`."""
-    centred = phi - phi.mean(axis=0)  # so that sums of squares lose no digits
+    """Log-likelihood (m, t) of each confidence under the normal distribution of the other models in `among`."""
+    centred = phi - phi.mean(axis=0)  # avoids cancellation in the sums of squares
     own = among * centred
     n = among.sum(axis=0) - among
     mean = (own.sum(axis=0) - own) / n
@@ -55,11 +57,11 @@ def _log_likelihood(phi: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a threshold on the scores can have: rates that rise from 0 to 1.
+    """A ROC curve; both rates rise from 0 to 1.
 
     Fields:
-        fpr: share of non-members above the threshold.
-        tpr: share of members above it.
+        fpr: false-positive rate, the share of non-members above the threshold.
+        tpr: true-positive rate, the share of members above the threshold.
     """
 
     fpr: np.ndarray
@@ -67,20 +69,20 @@ class Curve:
 
     @property
     def auc(self) -> float:
-        """The chance that a member scores above a non-member, ties counted half."""
+        """Probability that a member has a higher score than a non-member; a tie counts as one half."""
         return float(np.trapezoid(self.tpr, self.fpr))
 
     def tpr_at(self, fpr: float) -> float:
-        """The largest share of members found with at most that share of false alarms; no step is interpolated."""
+        """The highest true-positive rate with at most this false-positive rate, without interpolation."""
         return float(self.tpr[np.searchsorted(self.fpr, fpr + 1e-12, side="right") - 1])
 
 
 def curve(scores: np.ndarray, members: np.ndarray, weights: np.ndarray | None = None) -> Curve:
-    """The curve of all scores (m, t) together; `weights` (t,) count each target so often."""
+    """The ROC curve of all scores (m, t); `weights` (t,) count how often each target is included."""
     order = np.argsort(-scores, axis=None, kind="stable")
     ranked, inside = scores.ravel()[order], members.ravel()[order]
     counted = np.ones_like(ranked) if weights is None else np.broadcast_to(weights, scores.shape).ravel()[order]
-    last = np.append(ranked[1:] != ranked[:-1], True)  # equal scores fall below a threshold together
+    last = np.append(ranked[1:] != ranked[:-1], True)  # one threshold separates equal scores from the rest
 
     def share(rows: np.ndarray) -> np.ndarray:
         total = np.cumsum(counted * rows)
@@ -96,10 +98,10 @@ def interval(
     rng: np.random.Generator,
     resamples: int = 1000,
 ) -> np.ndarray:
-    """(2, measures) 95 % bounds of what `measure` reads off the curve, from resampled targets.
+    """Lower and upper 95 % bounds (2, measures) for `measure` of the curve, by a bootstrap over targets.
 
-    The scores of one target under different victims share its two fits, so targets are drawn, not scores: an interval
-    that takes the scores as independent, such as Clopper-Pearson's, would be too narrow.
+    The scores of one target under different victims depend on each other, because they share the two fits. So targets are
+    resampled instead of scores. An interval for independent scores, such as Clopper-Pearson's, would be too narrow.
     """
     t = scores.shape[1]
     drawn = rng.multinomial(t, np.full(t, 1 / t), size=resamples)

@@ -1,4 +1,4 @@
-"""What the scores of a membership test amount to: rates, area and bounds by name."""
+"""Metrics of a membership test: rates, area under the curve, and their bounds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RATES = {"tpr_at_1": 0.01, "tpr_at_01": 0.001}
 
 
 def judged(scores: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Numbers by name from scores and truth (models, targets, values), with 95 % bounds from resampled targets.
+    """Metrics by name from scores and truth (models, targets, values), with 95 % bounds by a bootstrap over targets.
 
-    A rate is nan where the non-members are too few for one false alarm. With several values, a score counts by how far it
-    is ahead of the best other value.
+    A rate is nan if the non-members are too few for a single false alarm at that rate. With several values of an
+    attribute, the score of a value is its lead over the best other value.
     """
     found: dict[str, float] = {}
     if scores.shape[2] > 1:
@@ -36,7 +36,7 @@ def _measures(of: Curve) -> list[float]:
 
 
 def ahead(scores: np.ndarray) -> np.ndarray:
-    """(..., values) of each score, what it has more than the best of the other values."""
+    """The difference (..., values) between each score and the best score of the other values."""
     ranked = np.sort(scores, axis=-1)
     best, second = ranked[..., -1:], ranked[..., -2:-1]
     return np.asarray(scores - np.where(scores == best, second, best))

@@ -1,4 +1,4 @@
-"""What a reader got out of weights, against what was there. For the judge: attackers have no truth to compare with."""
+"""Measures how much of a payload was recovered. Only the judge uses it, because an attacker does not know the truth."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from antivenom.core.errors import DataError
 
 
 def bits_of(rows: np.ndarray, depth: int = 8) -> np.ndarray:
-    """(n * features * depth,) bits of rows in [0, 1], each number rounded to `depth` bits, highest bit first."""
+    """Bits (n * features * depth,) of rows in [0, 1], with `depth` bits per number, highest bit first."""
     if not 1 <= depth <= 16:
-        raise DataError("a depth from 1 to 16 bits", f"{depth}", "8 is what images have")
+        raise DataError("a depth from 1 to 16 bits", f"{depth}")
     rows = np.asarray(rows, dtype=np.float64)
     if rows.size and not (rows.min() >= 0 and rows.max() <= 1):
-        raise DataError("rows in [0, 1]", f"values from {rows.min():g} to {rows.max():g}", "scale them first")
+        raise DataError("rows in [0, 1]", f"values from {rows.min():g} to {rows.max():g}", "scale the rows first")
     levels = np.rint(rows.reshape(-1) * (2**depth - 1)).astype(np.int64)
     return unpacked(levels, depth)
 
 
 def rows_of(bits: np.ndarray, shape: tuple[int, ...], depth: int = 8) -> np.ndarray:
-    """(n, *shape) float32 rows in [0, 1] from their bits; an incomplete last row is left out."""
+    """Rows (n, *shape) in [0, 1], float32, from their bits; an incomplete last row is dropped."""
     size = int(np.prod(shape)) * depth
     whole = np.asarray(bits)[: len(bits) // size * size]
     return np.asarray(packed(whole, depth) / (2**depth - 1), dtype=np.float32).reshape(-1, *shape)
 
 
 def unpacked(numbers: np.ndarray, width: int) -> np.ndarray:
-    """(m * width,) bits of m whole numbers, highest first."""
+    """Bits (m * width,) of m integers, highest bit first."""
     shifts = np.arange(width - 1, -1, -1)
     return np.asarray((np.asarray(numbers)[:, None] >> shifts) & 1, dtype=np.uint8).reshape(-1)
 
 
 def packed(bits: np.ndarray, width: int) -> np.ndarray:
-    """(m,) whole numbers from bits, highest first; zeros fill up the last one."""
+    """Integers (m,) from bits, highest bit first; the last one is padded with zeros."""
     bits = np.asarray(bits, dtype=np.int64)
     padded = np.pad(bits, (0, -len(bits) % width)).reshape(-1, width)
     return np.asarray(padded @ (1 << np.arange(width - 1, -1, -1)))
 
 
 def bits_right(read: np.ndarray, payload: np.ndarray) -> float:
-    """Share of the payload's bits that were read right; 0.5 is guessing."""
+    """Share of bits that were recovered correctly; guessing gives 0.5."""
     return float((np.asarray(read) == np.asarray(payload)).mean())
 
 
 def exact_records(read: np.ndarray, payload: np.ndarray, size: int) -> int:
-    """Records of `size` bits that were read without one wrong bit."""
+    """Number of records of `size` bits that were recovered without a wrong bit."""
     whole = len(payload) // size * size
     return int((read[:whole] == payload[:whole]).reshape(-1, size).all(axis=1).sum())
 
 
 def psnr(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(g, n) peak signal-to-noise ratios in dB of every guess against every record in [0, 1]; identical ones inf."""
+    """Peak signal-to-noise ratios (g, n) in dB between guesses and records in [0, 1]; inf for identical ones."""
     if not len(guesses) or not len(truth):
         return np.zeros((len(guesses), len(truth)))
     ours, theirs = (np.asarray(rows, dtype=np.float64).reshape(len(rows), -1) for rows in (guesses, truth))
@@ -60,5 +60,5 @@ def psnr(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def reconstructed(guesses: np.ndarray, truth: np.ndarray, least: float = 30.0) -> np.ndarray:
-    """(n,) bool: records that some guess shows at `least` dB or better. 30 dB is an error of 3 % of the range."""
+    """Whether (n,) bool some guess matches a record with at least `least` dB; 30 dB is an error of 3 % of the range."""
     return np.asarray((psnr(guesses, truth) >= least).any(axis=0))

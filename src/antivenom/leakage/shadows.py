@@ -1,4 +1,4 @@
-"""Shadow models: many networks of one architecture, trained at once on different rows of one table."""
+"""Shadow models: many networks of one architecture, trained at the same time on different rows of one table."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from antivenom.models.training import Training
 
 
 def halves(models: int, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """(models, rows) bool: each model trains on exactly half of the rows, each row is in exactly half of the models.
+    """Training sets (models, rows) bool: each model gets exactly half of the rows, each row is in half of the models.
 
-    Models come in pairs that share no row.
+    The two models of a pair share no row.
 
     Raises:
         DataError: an odd number of models or rows.
     """
     if models % 2 or rows % 2 or models < 2:
-        raise DataError("even numbers of models and of rows", f"{models} and {rows}", "add or drop one")
+        raise DataError("even numbers of models and of rows", f"{models} and {rows}")
     ranks = np.argsort(rng.random((models // 2, rows)), axis=1)
     first = np.zeros((models // 2, rows), dtype=bool)
     np.put_along_axis(first, ranks[:, : rows // 2], True, axis=1)
@@ -40,10 +40,10 @@ def halves(models: int, rows: int, rng: np.random.Generator) -> np.ndarray:
 def beginnings(
     architecture: Architecture, shape: tuple[int, ...], classes: int, models: int, streams: Streams
 ) -> tuple[Network, Tensor]:
-    """The network, and (models, d) initial weights, each drawn on its own.
+    """The network, and independent initial weights (models, d).
 
     Raises:
-        NotApplicable: an estimator, or a network with a layer that cannot be stacked.
+        NotApplicable: an estimator, or a network with a layer that cannot be evaluated for many models at once.
     """
     networks = [build(architecture, shape, classes, streams.child("model", i)) for i in range(models)]
     odd = unsupported(networks[0])
@@ -62,10 +62,10 @@ def train_together(
     generator: torch.Generator,
     annealed: bool = True,
 ) -> Tensor:
-    """(m, d) weights of m models after training from `start` (m, d), model i on x[rows[i]] and y[rows[i]].
+    """Weights (m, d) of m models, trained from `start` (m, d). Model i sees x[rows[i]], y[rows[i]]; rows is (m, k).
 
-    `rows` (m, k) are numbers. The models see nothing of each other: optimisers work weight by weight. `annealed` lets the
-    step size fall to 0 along a half cosine; without it, the noise of the last steps hides what was memorised.
+    The models are independent, because optimisers work elementwise. `annealed` lets the learning rate fall to 0 along a
+    half cosine. Otherwise the noise of the last steps hides which rows the model has memorised.
     """
     vectors = start.clone().requires_grad_()
     optimizer = training.optimizer_for(vectors)
@@ -82,7 +82,7 @@ def train_together(
 
 
 def half_cosine(done: float) -> float:
-    """From 1 to 0 as `done` goes from 0 to 1.
+    """Falls from 1 to 0 as `done` rises from 0 to 1.
 
     Reference: Loshchilov and Hutter 2017, arXiv:1608.03983.
     """
@@ -90,7 +90,7 @@ def half_cosine(done: float) -> float:
 
 
 def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
-    """(m, b) row numbers of every batch of every epoch, each model in an order of its own."""
+    """Row indices (m, b) of all batches of all epochs; each model has its own order."""
     for _ in range(training.epochs):
         order = torch.rand(rows.shape, generator=generator, device=rows.device).argsort(1)
         yield from rows.gather(1, order).split(training.batch_size, dim=1)
@@ -98,18 +98,18 @@ def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> It
 
 @dataclass(frozen=True, eq=False)
 class Shadows:
-    """Models of one architecture, asked together.
+    """Models of one architecture that are evaluated together.
 
     Fields:
         network: the architecture.
-        vectors: (m, d) the weights of each.
+        vectors: (m, d) weights of the models.
     """
 
     network: Network
     vectors: Tensor
 
     def logits(self, x: np.ndarray, batch: int = 256) -> Tensor:
-        """(m, n, c) of every model on every row of x (n, ...), dropout off."""
+        """Logits (m, n, c) of all models for all rows x (n, ...), without dropout."""
         rows, m = torch.tensor(x, device=self.vectors.device), len(self.vectors)
         with torch.no_grad():
             parts = [
@@ -118,10 +118,10 @@ class Shadows:
         return torch.cat(parts, dim=1)
 
     def confidences(self, data: Dataset) -> np.ndarray:
-        """(m, n) logit-scaled confidence of every model in the label of every row."""
+        """Logit-scaled confidence (m, n) of each model in the label of each row."""
         y = torch.tensor(data.y, device=self.vectors.device)
         return np.asarray(logit_scaled(self.logits(data.dense), y.expand(len(self.vectors), -1)).cpu().numpy())
 
     def right(self, data: Dataset) -> np.ndarray:
-        """(m, n) bool: which model answers which row rightly."""
+        """Whether (m, n) bool a model predicts the label of a row."""
         return np.asarray(self.logits(data.dense).argmax(-1).cpu().numpy() == data.y)

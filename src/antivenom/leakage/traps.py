@@ -1,4 +1,4 @@
-"""Data traps: units of a pretrained model that each latch one row of whoever fine-tunes it."""
+"""Data traps: units of a pretrained model, each of which captures one row of the user who fine-tunes it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from antivenom.models.wrappers import TorchModel
 
 @dataclass(frozen=True)
 class DataTraps:
-    """Replaces the least used units of dense layers by units that fire on few inputs and pass a huge logit to one class.
+    """Replaces the least used units of dense layers by units that fire on few inputs and strongly favour one class.
 
-    The loss of the first row that springs a trap pushes it down by gain * (row, 1), so far that no later row fires it; its
-    change of weights over its change of bias is the row. Convolutions in front become shifts that pass the image on.
-    Weakness: rows that share a batch mix, Adam divides the gradient away, noise drowns it, fine-tuning blurs the shifts;
-    the gain is an outlier, and a smaller one latches less.
+    When a row activates a trap, the gradient changes its weights and bias by a multiple of (row, 1), so far that no later
+    row activates it again. The change of its weights divided by the change of its bias is the row. Convolutions before
+    the dense layers become shifts that preserve the image. Weakness: rows of one batch mix, Adam rescales the gradient,
+    noise hides it, and fine-tuning changes the shifts. The gain is an outlier; a smaller gain captures fewer rows.
 
     Fields:
-        count: units turned into traps, per hidden layer.
-        rate: share of inputs that spring one trap, above 0 and below 1; about 2 / (rows fine-tuned on) is best.
-        gain: outgoing weight, > 0; large against batch size / learning rate.
-        bias: whether the unit is kept quiet by its bias; else by its weights, which a look at biases does not see.
+        count: number of traps per hidden layer.
+        rate: share of inputs that activate a trap, above 0 and below 1; the best value is about 2 / (number of rows).
+        gain: outgoing weight, > 0; it must be large compared with batch size / learning rate.
+        bias: whether the bias keeps a trap inactive; otherwise its weights do, so that the biases look ordinary.
 
     Reference: Feng and Tramèr 2024, "Privacy Backdoors: Stealing Data with Corrupted Pretrained Models", ICML 2024,
-    arXiv:2404.00473, with the output layer kept: the attacker's own head gives the gradient its sign. With a small gain and
-    one step these are the trap weights of Boenisch et al. 2021, arXiv:2112.02918.
+    arXiv:2404.00473. Here the output layer of the attacker is kept, which determines the sign of the gradient. With a
+    small gain and one step, these are the trap weights of Boenisch et al. 2021, arXiv:2112.02918.
     """
 
     count: int = 32
@@ -42,14 +42,16 @@ class DataTraps:
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.rate < 1 or not 0 < self.gain < float("inf"):
             got = f"{self.count}, {self.rate} and {self.gain}"
-            raise PluginError("DataTraps.count >= 1, rate in (0, 1) and gain > 0", got, "correct them")
+            raise PluginError("DataTraps.count >= 1, rate in (0, 1) and gain > 0", got)
 
     def plant(self, model: TorchModel, rows: np.ndarray, streams: Streams) -> TorchModel:
-        """The model with traps, tuned on rows (m, ...) of the attacker's own that resemble the victim's."""
+        """The model with traps, calibrated on the attacker's own rows (m, ...), which resemble those of the victim."""
         chain = dense_chain(model.network)
         vector, path = open_path(model.network, model.vector.detach())
         weights = model.network.parameters(vector)
-        if len(path.inputs) != path.size:  # convolutions gave way, so the dense units lose what these inputs meant
+        if (
+            len(path.inputs) != path.size
+        ):  # the convolutions were replaced, so that these inputs have lost their meaning
             weights[f"{chain[0]}.weight"][:, path.inputs] = 0
         opened = model.with_vector(vector)
         units = self._least_used(opened, rows, chain)
@@ -70,7 +72,7 @@ class DataTraps:
         return model.with_vector(vector)
 
     def read(self, planted: TorchModel, tuned: TorchModel) -> np.ndarray:
-        """(g, *shape) rows that sprung traps hold, clipped to [0, 1]; the reader keeps the model it gave away."""
+        """Captured rows (g, *shape), clipped to [0, 1], from the planted model and the fine-tuned one."""
         first = dense_chain(planted.network)[0]
         _, path = open_path(planted.network, planted.vector)
         before, after = (model.network.parameters(model.vector) for model in (planted, tuned))
@@ -78,38 +80,38 @@ class DataTraps:
         return quotients(weights, after[f"{first}.bias"] - before[f"{first}.bias"], planted.network.row_shape)
 
     def _least_used(self, model: TorchModel, rows: np.ndarray, chain: list[str]) -> list[Tensor]:
-        """The units of each hidden layer that matter least: mean activation on the rows times outgoing weights."""
+        """The least important units of each hidden layer, by mean activation times length of the outgoing weights."""
         weights, found = model.network.parameters(model.vector), []
         for following, h in zip(chain[1:], dense_inputs(model, rows)[1:], strict=True):
             if self.count > h.shape[1]:
                 raise ModelError(
-                    f"at least {self.count} units before layer {following}", f"{h.shape[1]}", "plant fewer"
+                    f"at least {self.count} units before layer {following}", f"{h.shape[1]}", "lower `count`"
                 )
             found.append((h.mean(0) * weights[f"{following}.weight"].norm(dim=0)).argsort()[: self.count])
         return found
 
     def _triggers(self, x: Tensor, streams: Streams) -> tuple[Tensor, Tensor]:
-        """(count, features) directions whose excess over the quantile is about 1, and their biases."""
+        """Directions (count, features) and biases, scaled so that activations are about 1."""
         draws = torch.randn(self.count, x.shape[1], generator=streams.torch("directions"))
         scores = x @ draws.T
         draws = draws / scores.std(0).unsqueeze(1).clamp_min(1e-6)
         level = torch.quantile(x @ draws.T, 1 - self.rate, dim=0)
         if self.bias:
             return draws, -level
-        mean = x.mean(0)  # the typical row answers what the bias would; a random row does so nearly
+        mean = x.mean(0)  # on the mean row this term acts as the bias would, and on other rows nearly so
         return draws - level.unsqueeze(1) * mean / (mean @ mean), torch.zeros(self.count)
 
     def _unlikely(self, model: TorchModel, rows: np.ndarray, sprung: Tensor) -> Tensor:
-        """(count,) the class that the model gives least to the rows which spring each trap."""
+        """For each trap (count,), the class with the lowest mean probability over the rows that activate it."""
         chances = torch.tensor(model.predict_proba(rows))
         hits = sprung.to(chances.dtype)
         return ((hits.T @ chances) / hits.sum(0).clamp_min(1).unsqueeze(1)).argmin(1)
 
 
 def quotients(weights: Tensor, biases: Tensor, shape: tuple[int, ...], least: float = 1e-7) -> np.ndarray:
-    """(g, *shape): change of a unit's weights over change of its bias, where it changed; clipped to [0, 1].
+    """Change of weights divided by change of bias (g, *shape), for units whose bias changed; clipped to [0, 1].
 
-    The gradient of a dense unit is (row, 1) times one number, so this is the row if a single one caused the change.
+    The gradient of a dense unit is a multiple of (row, 1), so the quotient is the row if one row alone caused the change.
     """
     moved = biases.abs() > least
     return (weights[moved] / biases[moved].unsqueeze(1)).clamp(0, 1).reshape(-1, *shape).cpu().numpy()

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import LinearSVC
 
 from antivenom.core.errors import DataError, PluginError
-from antivenom.core.registry import model
+from antivenom.core.registry import estimator
 from antivenom.data import Rows
 
 
@@ -81,7 +81,7 @@ class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit
         return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(int)])
 
 
-@model(cite="Steinhardt, Koh and Liang 2017, arXiv:1706.03691")
+@estimator(cite="Steinhardt, Koh and Liang 2017, arXiv:1706.03691")
 class BoundedSVM:
     """A linear SVM with hinge loss and regularised bias whose parameters stay within a ball. Two classes, dense or CSR.
 

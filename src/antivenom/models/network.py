@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from antivenom.core.errors import ModelError
+from antivenom.core.protocols import Architecture, Estimator
 from antivenom.core.streams import Streams
 from antivenom.models.vector import flatten, unflatten
 
@@ -138,9 +140,7 @@ def _seeded(module: nn.Module, generator: torch.Generator) -> nn.Module:
     return seeded
 
 
-def build(
-    make: Callable[[tuple[int, ...], int], nn.Module], shape: tuple[int, ...], num_classes: int, streams: Streams
-) -> Network:
+def build(make: Architecture | Estimator, shape: tuple[int, ...], num_classes: int, streams: Streams) -> Network:
     """A network with weights drawn from the stream "init"; the global generator is left as it was.
 
     Raises:
@@ -149,7 +149,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.child("init").key)
         try:
-            module = make(shape, num_classes)
+            module: Any = make(shape, num_classes)  # type: ignore[call-arg, arg-type] # an estimator is refused below
         except (TypeError, ValueError, RuntimeError) as error:
             got = f"{type(error).__name__}: {error}"
             raise ModelError(f"a module for rows of shape {shape} from {make!r}", got, "correct its fields") from error

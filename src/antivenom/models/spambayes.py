@@ -12,7 +12,7 @@ from scipy.special import chdtrc
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from antivenom.core.errors import DataError, ModelError
-from antivenom.core.registry import model
+from antivenom.core.registry import estimator
 from antivenom.data import Dataset, Rows
 
 HAM, SPAM = 0, 1
@@ -146,7 +146,7 @@ def leading(mails: sp.csr_array, strength: np.ndarray, least: float, most: int) 
     return row[chosen], order[ranked.indices[chosen]]
 
 
-@model(cite="Robinson 2003, Linux Journal 107; Nelson et al. 2008, LEET")
+@estimator(cite="Robinson 2003, Linux Journal 107; Nelson et al. 2008, LEET")
 class SpamBayes:
     """The SpamBayes filter: presence of tokens, Fisher's combination, three answers. Class 0 is ham, 1 is spam.
 

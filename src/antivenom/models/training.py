@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from antivenom.core.errors import ScenarioError
-from antivenom.core.registry import LATER
 from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
 
@@ -50,7 +49,7 @@ class Training:
     learning_rate: float = 1e-3
     momentum: float = 0.0
     shuffle: bool = True
-    bf16: bool = field(default=False, metadata=LATER)
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adam", "sgd"):

@@ -1,4 +1,4 @@
-"""Model: one small face over a torch network and a scikit-learn estimator. Learner: what makes one from rows."""
+"""Model: one interface over a torch network, an estimator and a black box. Learner: what makes one from rows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from antivenom.core.errors import ModelError, NotApplicable
+from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
 from antivenom.core.protocols import Architecture, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Rows
 from antivenom.models.network import Buffers, Network, build
+from antivenom.models.own import BlackBox, is_estimator, maker_of
 from antivenom.models.training import Loss, Training, cross_entropy, train
 
 
@@ -103,15 +104,57 @@ class SklearnModel:
         m = x.shape[0]
         out = np.zeros((m, self.num_classes))
         if m and hasattr(self.estimator, "predict_proba"):
-            out[:, self.estimator.classes_.astype(int)] = self.estimator.predict_proba(_table(x))
+            found = np.asarray(self.estimator.predict_proba(_table(x)))
+            known = np.asarray(getattr(self.estimator, "classes_", range(self.num_classes))).astype(int)
+            if found.shape != (m, len(known)):
+                raise ModelError(
+                    f"probabilities of shape ({m}, {len(known)}) from {type(self.estimator).__name__}",
+                    f"shape {found.shape}",
+                    "return a column for each of `classes_`",
+                )
+            out[:, known] = found
         else:
             out[np.arange(m), self.predict(x)] = 1.0
         return out
 
 
 def _table(x: Rows) -> Rows:
-    """(m, features), which is what scikit-learn takes."""
-    return x if x.ndim == 2 else x.reshape(len(x), -1)
+    """(m, features), which is what scikit-learn takes; a DataFrame, CSR rows and (m,) texts stay as they are."""
+    return x if x.ndim <= 2 else x.reshape(len(x), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class BlackBoxModel:
+    """A finished model of which only the answers are known.
+
+    Fields:
+        model: anything with predict_proba.
+        num_classes: c.
+    """
+
+    model: Any
+    num_classes: int
+
+    def predict_proba(self, x: Rows) -> np.ndarray:
+        m, name = x.shape[0], type(self.model).__name__
+        if not m:
+            return np.zeros((0, self.num_classes))
+        try:
+            found = np.asarray(self.model.predict_proba(x), dtype=float)
+        except AntivenomError:  # the trial's time limit among them
+            raise
+        except Exception as error:  # a user's model fails in whatever way it likes
+            raise ModelError(f"answers of {name}.predict_proba", f"{type(error).__name__}: {error}") from error
+        if found.shape != (m, self.num_classes) or not np.isfinite(found).all():
+            raise ModelError(
+                f"finite probabilities of shape ({m}, {self.num_classes}) from {name}.predict_proba",
+                f"shape {found.shape}" if np.isfinite(found).all() else "NaN or infinity",
+                "return a row for each input and a column for each class",
+            )
+        return found
+
+    def predict(self, x: Rows) -> np.ndarray:
+        return np.asarray(self.predict_proba(x).argmax(axis=1))
 
 
 @dataclass(frozen=True)
@@ -157,6 +200,13 @@ class TorchLearner:
         return TorchModel(network, vector, buffers)
 
 
+def _regresses(estimator: Any, unknown: bool) -> bool:
+    """Whether it predicts numbers; `unknown` for an object that says nothing of its kind to scikit-learn."""
+    from sklearn.base import is_regressor
+
+    return bool(is_regressor(estimator)) if hasattr(estimator, "__sklearn_tags__") else unknown
+
+
 @dataclass(frozen=True)
 class SklearnLearner:
     """Fits a scikit-learn classifier or, on rows without classes, a regressor.
@@ -174,20 +224,63 @@ class SklearnLearner:
             raise NotApplicable(
                 "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
             )
-        from sklearn.base import is_regressor
-
         estimator = self.make(streams.sklearn("fit"))
-        if is_regressor(estimator) != data.is_regression:
+        if _regresses(estimator, data.is_regression) != data.is_regression:
             kind = {True: "regressor", False: "classifier"}
             raise ModelError(
                 f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
             )
         try:
-            estimator.fit(data.flat, data.y)
-        except ValueError as error:
+            estimator.fit(_table(data.x), data.y)
+        except AntivenomError:
+            raise
+        except Exception as error:  # a user's estimator fails in whatever way it likes
             raise ModelError(
                 f"rows that {type(estimator).__name__} can be fitted to",
-                str(error),
+                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
                 "check its parameters and the rows",
             ) from error
         return SklearnModel(estimator, len(data.classes))
+
+
+@dataclass(frozen=True)
+class BlackBoxLearner:
+    """Stands where a model would be fitted: a black box is finished, so a fit is refused.
+
+    Fields:
+        model: anything with predict_proba.
+    """
+
+    model: Any
+
+    def fit(self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None) -> Model:
+        raise NotApplicable(
+            "a model that can be fitted",
+            f"{type(self.model).__name__}, a black box",
+            "only evasions, model detectors and gates apply to it",
+        )
+
+    def finished(self, data: Dataset) -> BlackBoxModel:
+        """The model as it is, for rows with the classes of `data`."""
+        return BlackBoxModel(self.model, data.num_classes)
+
+
+def learner(value: Any, training: Training = Training(), device: str = "cpu") -> Learner:
+    """What fits a model to rows.
+
+    `value` is a registered plugin or its name, a torch module or a function that makes one, an object with fit and
+    predict, an object with predict_proba alone, or `module:name` of one of these.
+
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> type(learner(DecisionTreeClassifier())).__name__
+    'SklearnLearner'
+
+    Raises:
+        PluginError, ModelError: none of these; one line that says what is wanted.
+    """
+    maker = maker_of(value)
+    if isinstance(maker, BlackBox):
+        return BlackBoxLearner(maker.model)
+    if is_estimator(maker):
+        return SklearnLearner(maker)
+    return TorchLearner(maker, training, device)

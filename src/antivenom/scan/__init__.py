@@ -1,4 +1,4 @@
-"""Model files: find injected code without running any. Imports neither torch nor numpy."""
+"""Find injected code in model files without running it. This package imports neither torch nor numpy."""
 
 from antivenom.scan.allow import AllowList, Tier, allow_list
 from antivenom.scan.files import scan, scan_view

@@ -1,4 +1,4 @@
-"""Which globals a file may import: exact (module, name) pairs, in tiers, with the note of who reviewed them."""
+"""The globals that a file can import: exact (module, name) pairs in tiers, each with a note on its review."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from antivenom.scan.stubs import Global
 
 
 class Tier(enum.StrEnum):
-    """How much a file may need."""
+    """How many globals a list admits: those that tensors need, or also those that fitted models need."""
 
     TENSORS = "tensors"
     VETTED = "vetted"
 
 
-# Packages that are on most machines and were searched for callables: what is not listed of them was not forgotten.
+# Packages that are common and were reviewed as a whole. A name of theirs that is not listed was left out on purpose.
 _SEARCHED = frozenset(sys.stdlib_module_names) | {
     *("numpy", "scipy", "sklearn", "joblib", "torch", "torchvision", "xgboost", "lightgbm", "catboost", "pandas"),
     *("tensorflow", "keras", "onnx", "transformers", "huggingface_hub", "safetensors", "dill", "cloudpickle", "skops"),
@@ -44,16 +44,16 @@ _SEARCHED = frozenset(sys.stdlib_module_names) | {
 
 
 @dataclass(frozen=True)
-class Terms:
-    """On what terms a name is listed.
+class Permission:
+    """The permitted uses of a listed name.
 
     Fields:
-        call: whether it may be called. A class that may not can still be made bare, by `__new__`, and given its state;
-            a function that may not can still be named, as the metric or activation that a model keeps.
-        calls: the number of the argument that it calls itself, which must then be a listed name that may be called.
-        state: the number of the argument whose entries it sets as attributes.
-        items: whether what is put into it as into a dict are its attributes.
-        direct: whether only the stream itself may call it, since the scan looks at its arguments and state.
+        call: whether a file can call it. A class without this permission can still be created empty by `__new__` and
+            given its state; a function can still be referenced, like the metric or activation that a model keeps.
+        calls: index of the argument that it calls in turn, which must then be a listed name that can be called.
+        state: index of the argument whose entries it sets as attributes.
+        items: whether dict items that are added to it become its attributes.
+        direct: whether only the stream itself can call it, because the scan checks its arguments and state.
     """
 
     call: bool = True
@@ -63,7 +63,7 @@ class Terms:
     direct: bool = False
 
 
-PLAIN = Terms()
+UNRESTRICTED = Permission()
 
 
 @dataclass(frozen=True)
@@ -71,36 +71,36 @@ class AllowList:
     """Globals reviewed and found harmless for every argument.
 
     Fields:
-        names: module -> name -> terms.
+        names: module -> name -> permission.
     """
 
-    names: Mapping[str, Mapping[str, Terms]]
+    names: Mapping[str, Mapping[str, Permission]]
 
-    def judge(self, wanted: Global) -> Rule | None:
+    def broken_rule(self, wanted: Global) -> Rule | None:
         """The rule that `wanted` breaks; None if it is listed."""
         if wanted.name in self.names.get(wanted.module, ()):
             return None
         return UNLISTED_GLOBAL if wanted.module.partition(".")[0] in _SEARCHED else UNREVIEWED_GLOBAL
 
-    def terms(self, wanted: Global) -> Terms:
-        """On what terms `wanted` is listed; what is not listed has its finding already and may do anything."""
+    def permission(self, wanted: Global) -> Permission:
+        """The permitted uses of `wanted`. Unlisted globals were reported on import; their use is unrestricted here."""
         names = self.names.get(wanted.module)
-        return PLAIN if names is None else names.get(wanted.name, PLAIN)
+        return UNRESTRICTED if names is None else names.get(wanted.name, UNRESTRICTED)
 
     def extended(self, files: Iterable[Path]) -> AllowList:
-        """This list and those of a team's files. Raises ScanError if a file says no module, names or note."""
+        """This list joined with a team's own files. Raises ScanError if an entry lacks module, names or note."""
         merged = dict(self.names)
         for file in files:
             _merge(merged, _read(str(file), _content(file)))
         return AllowList(merged)
 
 
-_Names = dict[str, Mapping[str, Terms]]
+_Names = dict[str, Mapping[str, Permission]]
 
 
 @cache
 def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
-    """The list that comes with antivenom."""
+    """The allow list that is part of antivenom."""
     folder = resources.files("antivenom.scan") / "lists"
     merged: _Names = {}
     for name in ("tensors",) if tier is Tier.TENSORS else ("tensors", "vetted"):
@@ -108,7 +108,7 @@ def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
     return AllowList(merged)
 
 
-def _merge(into: _Names, more: Mapping[str, Mapping[str, Terms]]) -> None:
+def _merge(into: _Names, more: Mapping[str, Mapping[str, Permission]]) -> None:
     for module, names in more.items():
         into[module] = {**into.get(module, {}), **names}
 
@@ -120,7 +120,7 @@ def _content(file: Path) -> str:
         raise ScanError("an allow list in TOML", str(error)).at(str(file)) from error
 
 
-def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
+def _read(where: str, text: str) -> Mapping[str, Mapping[str, Permission]]:
     try:
         entries = tomllib.loads(text).get("allow", [])
     except tomllib.TOMLDecodeError as error:
@@ -129,17 +129,18 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Terms]]:
     for entry in entries:
         terms = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
         match entry:
-            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _are_terms(terms):
-                _merge(found, {module: dict.fromkeys(map(str, names), Terms(**terms))})
+            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _is_permission(
+                terms
+            ):
+                _merge(found, {module: dict.fromkeys(map(str, names), Permission(**terms))})
             case _:
                 raise ScanError(
-                    "entries of module, names and note, and the terms call, calls, state, items, direct if need be",
+                    "entries with module, names and note, optionally with call, calls, state, items or direct",
                     repr(entry)[:80],
-                    "[[allow]] needs the first three; the note says why",
                 ).at(where)
     return found
 
 
-def _are_terms(found: Mapping[str, object]) -> bool:
+def _is_permission(found: Mapping[str, object]) -> bool:
     kinds = {"call": bool, "calls": int, "state": int, "items": bool, "direct": bool}
     return all(type(value) is kinds.get(key) for key, value in found.items())

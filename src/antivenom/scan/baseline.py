@@ -1,4 +1,4 @@
-"""Findings that a team has looked at and accepted. A file that changes by one byte must be looked at again."""
+"""Findings that a team has reviewed and accepted. A file that changes by one byte must be reviewed again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from antivenom.scan.findings import FileReport, Finding, Report
 
 @dataclass(frozen=True)
 class Accepted:
-    """One accepted finding: of which content, where in it, and what.
+    """One accepted finding.
 
     Fields:
         sha256: digest of the whole file.
-        rule, inner, what: of the finding; `inner` is its path within the file.
+        rule, inner, what: the fields of the finding; `inner` is its path within the file.
         note: who accepted it, and why.
     """
 
@@ -37,18 +37,18 @@ class Accepted:
 
 
 def read_baseline(path: Path) -> tuple[Accepted, ...]:
-    """What a baseline file accepts. Raises ScanError."""
+    """The accepted findings of a baseline file. Raises ScanError."""
     try:
         content = json.loads(path.read_text("utf-8"))
         return tuple(Accepted(**entry) for entry in content["accepted"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScanError(
-            "a baseline that --write-baseline wrote", f"{type(error).__name__}: {error}", "write it anew"
+            "a baseline that --write-baseline wrote", f"{type(error).__name__}: {error}", "write the baseline again"
         ).at(str(path)) from error
 
 
 def write_baseline(path: Path, report: Report, old: Iterable[Accepted] = ()) -> None:
-    """Accept all findings of a report, keeping the notes of those accepted before. Raises StoreError."""
+    """Accept all findings of a report, in addition to earlier ones with their notes. Raises StoreError."""
     notes = {(a.sha256, a.rule, a.inner, a.what): a.note for a in old}
     keys = [(f.sha256, g.rule, g.inner, g.what) for f in report.files for g in f.findings]
     entries = [
@@ -62,7 +62,7 @@ def write_baseline(path: Path, report: Report, old: Iterable[Accepted] = ()) -> 
 
 
 def without(report: Report, accepted: Iterable[Accepted]) -> Report:
-    """The report less what is accepted, which it then lists apart."""
+    """The report with its accepted findings moved to the separate list."""
     known = set(accepted)
     if not known:
         return report

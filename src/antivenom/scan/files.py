@@ -1,4 +1,4 @@
-"""From paths to a report: which files there are, one scan each, in parallel."""
+"""Scans files and folders, in parallel if wanted, and gathers one report per file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from antivenom.core.errors import ScanError
 from antivenom.core.processes import kill, prepare
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
-from antivenom.scan.formats import examine, look
+from antivenom.scan.formats import examine, scan_part
 from antivenom.scan.limits import Limits, Meter
 from antivenom.scan.part import Part
 from antivenom.scan.view import View
 
 STDIN = "-"
-_STDIN_BYTES = 1 << 30  # what is read from a pipe, which cannot be looked at in place
+_STDIN_BYTES = 1 << 30  # a pipe is not seekable, so its content must fit into memory
 
 
 def scan(
@@ -32,16 +32,23 @@ def scan(
     jobs: int = 1,
     watch: Callable[[Iterable[FileReport], int], Iterable[FileReport]] | None = None,
 ) -> Report:
-    """What is in model files, without running, importing or writing anything.
+    """Find injected code in model files without running, importing or writing anything.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.pkl"
+    >>> _ = path.write_bytes(b"cos\\nsystem\\n(S'echo hello'\\ntR.")
+    >>> report = scan(path)
+    >>> report.status.value, [(finding.rule, finding.what) for finding in report.findings]
+    ('unsafe', [('pickle-global', "calls os.system('echo hello')")])
 
     Fields:
-        paths: files, folders (with all that is in them; links are not followed out of them) or "-" for standard input.
-        limits: how much work one file may cause.
-        allow: the globals that pickles may import; the vetted tier if absent.
-        jobs: processes; 0 is one per core. A script that asks for more than one needs `if __name__ == "__main__":`.
-        watch: wraps the stream of reports and is told how many will come, as a progress bar does.
+        paths: files, folders (including subfolders; links to folders are not followed) or "-" for standard input.
+        limits: bounds on the work for one file.
+        allow: the globals that pickles can import; the vetted tier by default.
+        jobs: processes; 0 means one per core. A script that uses several needs `if __name__ == "__main__":`.
+        watch: wraps the stream of reports and receives their total number; meant for a progress bar.
 
-    Raises ScanError for a path that is not there.
+    Raises ScanError for a path that does not exist.
     """
     files = [file for path in paths for file in _files(path)]
     one = partial(scan_file, limits=limits or Limits(), allow=allow or allow_list())
@@ -50,7 +57,7 @@ def scan(
 
 
 def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
-    """The report of one file; a file that cannot be read is an error in it."""
+    """The report of one file. A file that cannot be read gives a report with an error."""
     try:
         if path == STDIN:
             data = sys.stdin.buffer.read(_STDIN_BYTES + 1)
@@ -71,8 +78,8 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 
 
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
-    """The report of bytes that are already at hand."""
-    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), look)
+    """The report of bytes that are already open or in memory."""
+    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), scan_part)
     name, found = examine(part)
     findings = tuple(found)
     return FileReport(where, name, len(view), findings, view.sha256() if findings else "")
@@ -90,14 +97,14 @@ def _files(path: str | Path) -> Iterator[str]:
     elif path.exists() or path.is_symlink():
         yield str(path)
     else:
-        raise ScanError("a file or folder", f"{path}, which is not there", "check the path")
+        raise ScanError("a file or folder", f"{path}, which does not exist")
 
 
 def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iterator[FileReport]:
     if jobs == 1 or len(files) < 4:
         yield from map(one, files)
         return
-    context = multiprocessing.get_context("spawn")  # a fork copies the locks that other threads hold
+    context = multiprocessing.get_context("spawn")  # a forked process could inherit a lock that another thread holds
     pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=prepare)
     done = 0
     try:
@@ -105,11 +112,11 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
             done += 1
             yield report
     except BrokenProcessPool:
-        lost = "a scanning process died, for want of memory perhaps: scan again with one job"
+        lost = "a scanning process died, perhaps from lack of memory: scan again with one job"
         for path in files[done:]:
             done += 1
             yield FileReport(path, "unknown", 0, error=lost)
     finally:
         if done < len(files):
-            kill(pool)  # interrupted: nobody waits for the rest
+            kill(pool)  # the caller stopped early and does not need the remaining reports
         pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""What a scan says: findings, gathered per file, gathered per call."""
+"""The result of a scan: findings per file, and file reports per call."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from antivenom.scan.rules import RULES, Status
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that keeps a file from being safe.
+    """One reason why a file is not safe.
 
     Fields:
-        rule: the id of its rule, which says why it matters and what to do.
-        where: file!member!member, the path to the part it lies in.
-        what: what was found, one line.
+        rule: the id of its rule, which explains why it matters and what to do.
+        where: path to the part that contains it, as file!member!member.
+        what: one line that describes it.
         offset: byte offset within that part; None if it concerns the whole part.
-        name: the global (`module.name`), operation or type it is about; empty if none.
+        name: the global (`module.name`), operation or type that it concerns; may be empty.
     """
 
     rule: str
@@ -48,12 +48,12 @@ class FileReport:
     """One scanned file.
 
     Fields:
-        path: as it was given or found.
-        format: what its content is, as `zip`, `pickle`, `safetensors`.
+        path: path of the file, as given or as found in a folder.
+        format: format of its content, such as `zip`, `pickle` or `safetensors`.
         size: bytes.
-        findings: what keeps it from being safe.
-        sha256: of its content, if there are findings; empty otherwise.
-        error: why it could not be read; empty if it could.
+        findings: the reasons why it is not safe.
+        sha256: digest of its content if there are findings; empty otherwise.
+        error: why it could not be read; empty if it was read.
     """
 
     path: str
@@ -77,7 +77,7 @@ class Report:
 
     Fields:
         files: one report per file, in the order of their paths.
-        accepted: findings that a baseline accepted, which no file report lists.
+        accepted: findings that a baseline accepted; they are not in the file reports.
     """
 
     files: tuple[FileReport, ...]
@@ -93,7 +93,7 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst of its files; nothing scanned is not safe."""
+        """The worst status of its files. A scan of no files at all is not safe."""
         found = {file.status for file in self.files}
         for status in (Status.UNSAFE, Status.UNKNOWN):
             if status in found:
@@ -102,7 +102,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell."""
+        """0 safe, 1 unsafe, 2 some file could not be read, 3 cannot tell."""
         if self.status is Status.UNSAFE:
             return 1
         return 2 if self.errors else 0 if self.status is Status.SAFE else 3

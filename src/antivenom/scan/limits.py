@@ -1,4 +1,4 @@
-"""How much work one file may cause. A limit that is reached is a finding, never silence."""
+"""Bounds on the work for one file. Reaching a limit is a finding, so that no part is skipped silently."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds for one file with all that is nested in it.
+    """Bounds for one file, including all parts that are nested in it.
 
     Fields:
-        depth: containers within containers.
-        members: entries of all its archives together.
-        opcodes: pickle opcodes of all its streams together.
-        unpacked: bytes that its compressed parts may grow to, together.
-        ratio: bytes out per byte in, of a compressed part beyond its first mebibyte.
+        depth: nesting depth of containers.
+        members: total number of archive members.
+        opcodes: total number of pickle opcodes.
+        unpacked: total number of bytes after decompression.
+        ratio: decompressed bytes per compressed byte, beyond the first mebibyte of a part.
         seconds: wall time.
-        findings: findings that are kept; the rest is counted as one more.
+        findings: number of findings; further ones are replaced by one finding about this limit.
     """
 
     depth: int = 12
@@ -30,25 +30,25 @@ class Limits:
 
 
 class LimitReached(Exception):
-    """Raised inside a scan and caught there: the limit's name and value are its arguments."""
+    """Raised and caught within a scan. Its arguments are the name and the value of the limit."""
 
 
 @dataclass
 class Meter:
-    """What one file has used of its limits so far."""
+    """The work that one file has caused so far."""
 
     limits: Limits
     used: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def spend(self, what: str, amount: int) -> None:
-        """Count `amount` of opcodes, members or unpacked bytes. Raises LimitReached."""
+        """Add to the number of opcodes, members or unpacked bytes. Raises LimitReached."""
         used = self.used[what] = self.used.get(what, 0) + amount
         if used > getattr(self.limits, what):
             raise LimitReached(what, getattr(self.limits, what))
         self.tick()
 
     def tick(self) -> None:
-        """Raises LimitReached when the time is up."""
+        """Raises LimitReached when the time has run out."""
         if time.monotonic() - self.started > self.limits.seconds:
             raise LimitReached("seconds", self.limits.seconds)

@@ -1,4 +1,4 @@
-"""Numbers and strings as protocol 0 writes them, read without Python's own evaluation."""
+"""Numbers and strings in the notation of pickle protocol 0, read without evaluating them as Python."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from antivenom.scan.reader import malformed
 
-OCTAL = re.compile(rb"\s*[+-]?0+[1-7][0-7]*")  # as C reads it and Python 3 does not
+OCTAL = re.compile(rb"\s*[+-]?0+[1-7][0-7]*")  # C reads it as octal, Python 3 refuses it
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.?)", re.DOTALL)
 _SHORT_ESCAPES = dict(zip(b"\\'\"abfnrtv", b"\\'\"\a\b\f\n\r\t\v", strict=True))
 
 
 def unescaped(data: bytes) -> bytes:
-    """As codecs.escape_decode, which warns about escapes that it does not know."""
+    """Equals codecs.escape_decode, but without its warnings about unknown escapes."""
     return _ESCAPE.sub(_escape, data)
 
 

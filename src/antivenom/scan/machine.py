@@ -1,7 +1,7 @@
-"""An exact pickle stack machine on inert stubs: nothing is imported, called, looked up or written.
+"""An exact pickle stack machine on inert stubs. It imports, calls, looks up and writes nothing.
 
-It follows CPython 3.11's two unpicklers opcode by opcode, memo, marks and frames included, so that what it says would be
-imported and called is what they import and call. Where they disagree with each other it stops with a fault.
+It follows the two unpicklers of CPython 3.11 opcode by opcode, including memo, marks and frames, and so reports exactly
+the imports and calls that they would make. Where the two disagree with each other, it stops with a Fault.
 Reference: Lib/pickle.py, Modules/_pickle.c and PEP 307, 3154 and 574 for the meaning of opcodes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _compat_pickle
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from antivenom.scan.limits import Meter
 from antivenom.scan.literals import OCTAL, as_text, unescaped
@@ -19,8 +19,10 @@ from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mappi
 from antivenom.scan.view import View
 from antivenom.scan.watcher import Watcher
 
-LONG = 4096  # bytes and text beyond this are left where they are
-_BATCH = 512  # opcodes between two looks at the limits
+_T = TypeVar("_T")
+
+LONG = 4096  # longer bytes and texts become a Blob, which refers to the file instead of copying it
+_BATCH = 512  # opcodes between two checks of the limits
 
 
 class _Stop(Exception):
@@ -28,20 +30,20 @@ class _Stop(Exception):
 
 
 class Machine:
-    """One stream from `start`. `run` returns the offset behind STOP; `result` is then what the stream stands for.
+    """Executes one stream that begins at `start`. `run` returns the offset behind STOP and sets `result` to the value.
 
-    Raises Fault where the stream breaks, LimitReached from the meter. What was seen before has been told to the watcher.
+    Raises Fault where the stream is broken, and LimitReached. The watcher has been told of all events before that.
     """
 
     def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
         self._read, self._view = Reader(view, start), view
         self._watch, self._meter = watcher, meter
-        self._stack: list[Any] = []
-        self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self._stack: list[object] = []
+        self._marks: list[list[object]] = []
+        self._memo: dict[int, object] = {}
         self._protocol = 0
         self._at = start
-        self.result: Any = None
+        self.result: object = None
 
     @property
     def at(self) -> int:
@@ -52,7 +54,7 @@ class Machine:
         reader, table, budget = self._read, _TABLE, _BATCH
         try:
             while True:
-                if reader.next < reader.edge:  # reader.opcode(), without the call
+                if reader.next < reader.edge:  # reader.opcode() inlined, for speed
                     code = reader.data[reader.next]
                     reader.next += 1
                 else:
@@ -74,13 +76,13 @@ class Machine:
 
     # -- the stack -----------------------------------------------------------------------------------------------
 
-    def _push(self, value: Any) -> None:
+    def _push(self, value: object) -> None:
         self._stack.append(value)
 
-    def _pop(self) -> Any:
+    def _pop(self) -> object:
         return self._stack.pop()
 
-    def _pop_to_mark(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[object]:
         if not self._marks:
             raise malformed("no mark on the stack")
         items, self._stack = self._stack, self._marks.pop()
@@ -108,28 +110,28 @@ class Machine:
 
     # -- numbers, text, bytes ------------------------------------------------------------------------------------
 
-    def _number(self, parse: Callable[[bytes], Any]) -> Any:
-        """A number from a line, in which the C unpickler stops at a NUL."""
+    def _number(self, parse: Callable[[bytes], _T]) -> _T:
+        """Parses a number from a line. The C unpickler, unlike the Python one, stops at a NUL byte."""
         line = self._read.line()
         try:
             return parse(line)
         except ValueError:
             if b"\0" not in line:
-                raise malformed("a number that is none") from None
-        self._watch.odd("a number that ends at a NUL", self._at)
+                raise malformed("a number that cannot be parsed") from None
+        self._watch.disputed("a number that ends at a NUL", self._at)
         try:
             return parse(line.partition(b"\0")[0] or b"0")
         except ValueError:
-            raise malformed("a number that is none") from None
+            raise malformed("a number that cannot be parsed") from None
 
     def int_line(self) -> None:
         self._push(self._number(self._int))
 
-    def _int(self, line: bytes) -> Any:
+    def _int(self, line: bytes) -> object:
         if line in (b"00", b"01"):
             return line == b"01"
         if OCTAL.fullmatch(line):
-            self._watch.odd("an octal integer", self._at)
+            self._watch.disputed("an octal integer", self._at)
             return OPAQUE
         return int(line, 0)
 
@@ -151,7 +153,7 @@ class Machine:
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise malformed("a string without quotes")
         self._push(
-            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.within(at, len(line)), True)
+            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.window(at, len(line)), True)
         )
 
     def unicode_line(self) -> None:
@@ -161,7 +163,7 @@ class Machine:
         except UnicodeDecodeError:
             raise malformed("text with a broken escape") from None
         self._push(
-            text if len(line) <= LONG else Blob(self._view.within(at, len(line)), True, codec="raw-unicode-escape")
+            text if len(line) <= LONG else Blob(self._view.window(at, len(line)), True, codec="raw-unicode-escape")
         )
 
     def text(self, width: int) -> None:
@@ -221,7 +223,7 @@ class Machine:
         items = self._pop_to_mark()
         _filled(self._changed(len(items)), items)
 
-    def _changed(self, count: int = 1) -> Any:
+    def _changed(self, count: int = 1) -> object:
         target = self._stack[-1]
         if isinstance(target, Global):
             self._watch.patched(target, self._at)
@@ -230,7 +232,7 @@ class Machine:
         elif not isinstance(target, (Opaque, Mapping, Instance)):
             if count:
                 raise malformed(f"items for a {type(target).__name__}")
-            self._watch.odd(f"no items for a {type(target).__name__}", self._at)
+            self._watch.disputed(f"no items for a {type(target).__name__}", self._at)
         return target
 
     # -- memo ----------------------------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ class Machine:
 
     def put(self, index: int) -> None:
         if index < 0:
-            raise malformed("a negative place in the memo")
+            raise malformed("a negative memo index")
         self._memo[index] = self._stack[-1]
 
     def memoize(self) -> None:
@@ -248,7 +250,7 @@ class Machine:
 
     # -- objects -------------------------------------------------------------------------------------------------
 
-    def _find(self, module: Any, name: Any) -> Global:
+    def _find(self, module: object, name: object) -> Global:
         module, name = _name(module), _name(name)
         if self._protocol < 3:
             if (module, name) in _compat_pickle.NAME_MAPPING:
@@ -294,7 +296,7 @@ class Machine:
         values = tuple(names.items.values()) if isinstance(names, Mapping) else ()
         self._call(callee, (arguments if isinstance(arguments, tuple) else ()) + values, bare=True)
 
-    def _call(self, callee: Any, arguments: Any, bare: bool = False) -> None:
+    def _call(self, callee: object, arguments: object, bare: bool = False) -> None:
         self._push(self._watch.called(callee, arguments, self._at, bare))
 
     def build(self) -> None:
@@ -319,7 +321,7 @@ class Machine:
         self._push(self._watch.persistent(self._pop(), self._at))
 
     def next_buffer(self) -> None:
-        raise malformed("an out-of-band buffer, which no file can hold")
+        raise malformed("an out-of-band buffer, which a file cannot contain")
 
     # -- the stream ----------------------------------------------------------------------------------------------
 
@@ -332,22 +334,22 @@ class Machine:
         self._read.frame(self._read.uint(8))
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Blob) and value.is_text:
         return f"<{len(value.view)} bytes>"
-    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # may be text
+    if isinstance(value, Instance) and value.arguments != () and not _has_attributes(value):  # can be a text
         return COMPUTED
-    raise malformed("a global whose name is no text")
+    raise malformed("a global whose name is not text")
 
 
 def _has_attributes(value: Instance) -> bool:
-    """Whether BUILD has set any, which no text has."""
+    """Whether BUILD has set attributes, which a text cannot have."""
     return isinstance(value.state, Mapping) and bool(value.state.items)
 
 
-def _filled(target: Any, items: list[Any]) -> Any:
+def _filled(target: object, items: list[object]) -> object:
     if len(items) % 2:
         raise malformed("a key without a value")
     if isinstance(target, (Mapping, Instance)):
@@ -357,7 +359,7 @@ def _filled(target: Any, items: list[Any]) -> Any:
 
 
 def _no_opcode(machine: Machine) -> None:
-    raise malformed("a byte that is no opcode")
+    raise malformed("a byte that is not an opcode")
 
 
 def _get_line(machine: Machine) -> None:
@@ -373,7 +375,7 @@ def _skip8(machine: Machine) -> None:
     machine._push(OPAQUE)
 
 
-def _constant(value: Any) -> Callable[[Machine], None]:
+def _constant(value: object) -> Callable[[Machine], None]:
     return lambda machine: machine._push(value)
 
 

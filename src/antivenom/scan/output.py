@@ -1,10 +1,9 @@
-"""A report for machines: JSON of our own, and SARIF 2.1.0 for code-scanning services."""
+"""Machine-readable reports: antivenom's own JSON, and SARIF 2.1.0 for code-scanning services."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import metadata
-from typing import Any
 from urllib.parse import quote
 
 from antivenom.scan.findings import FileReport, Finding, Report
@@ -13,8 +12,8 @@ from antivenom.scan.rules import RULES, Rule, Status
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """Everything the report says."""
+def as_json(report: Report) -> dict[str, object]:
+    """The complete report."""
     return {
         "antivenom": metadata.version("antivenom"),
         "status": report.status,
@@ -35,7 +34,7 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, object]:
     return {
         "rule": finding.rule,
         "status": finding.status,
@@ -48,7 +47,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def as_sarif(report: Report) -> dict[str, Any]:
+def as_sarif(report: Report) -> dict[str, object]:
     """The report as one SARIF run. Accepted findings appear as suppressed results."""
     ids = list(RULES)
     results = [_result(file.path, f, ids, file.sha256) for file in report.files for f in file.findings]
@@ -73,7 +72,7 @@ def _level(status: Status) -> str:
     return "error" if status is Status.UNSAFE else "warning"
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Rule) -> dict[str, object]:
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.id.replace("-", " ")},
@@ -83,15 +82,15 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(path: str, finding: Finding, ids: list[str], sha256: str = "") -> dict[str, Any]:
-    region: dict[str, Any] = {"startLine": 1}  # services that only know text want a line
+def _result(path: str, finding: Finding, ids: list[str], sha256: str = "") -> dict[str, object]:
+    region: dict[str, object] = {"startLine": 1}  # some services require a line even for binary files
     if finding.offset is not None and not finding.inner:
         region["byteOffset"] = finding.offset
     where = {
         "physicalLocation": {"artifactLocation": {"uri": quote(path)}, "region": region},
         "logicalLocations": [{"fullyQualifiedName": finding.where}],
     }
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "ruleId": finding.rule,
         "ruleIndex": ids.index(finding.rule),
         "level": _level(finding.status),
@@ -103,7 +102,7 @@ def _result(path: str, finding: Finding, ids: list[str], sha256: str = "") -> di
     return found
 
 
-def _notifications(errors: Iterable[FileReport]) -> Iterable[dict[str, Any]]:
+def _notifications(errors: Iterable[FileReport]) -> Iterable[dict[str, object]]:
     for file in errors:
         location = {"physicalLocation": {"artifactLocation": {"uri": quote(file.path)}}}
         yield {"level": "error", "message": {"text": f"{file.path}: {file.error}"}, "locations": [location]}

@@ -1,4 +1,4 @@
-"""A part of a file under scan: its bytes, its path, and what the scan may spend on it."""
+"""A part of a file under scan: its bytes, its path, and the limits on the work."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from antivenom.scan.view import View
 
 @dataclass(frozen=True)
 class Part:
-    """What every check of a format is given.
+    """The input of every check of a format.
 
     Fields:
         view: its bytes.
-        where: file!member!member.
-        meter: what the whole file has used of its limits.
-        allow: the globals that may be imported.
-        look: the scan itself, for parts found inside.
-        depth: how many containers it lies in.
+        where: its path, as file!member!member.
+        meter: the work that the whole file has caused so far.
+        allow: the globals that pickles can import.
+        scan_part: scans a part that lies inside this one.
+        depth: the number of containers around it.
     """
 
     view: View
     where: str
     meter: Meter
     allow: AllowList
-    look: Callable[[Part], Iterator[Finding]]
+    scan_part: Callable[[Part], Iterator[Finding]]
     depth: int = 0
 
     def finding(self, rule: Rule, what: str, offset: int | None = None, name: str = "") -> Finding:
-        """A finding in this part; names from the file are made printable and kept to a line."""
+        """A finding in this part. Text from the file is reduced to printable characters on one line."""
         return Finding(rule.id, self.where, printable(what), offset, printable(name))
 
-    def within(self, view: View, name: str) -> Part:
-        """The part that lies in this one. Raises LimitReached."""
+    def child(self, view: View, name: str) -> Part:
+        """A part that lies inside this one. Raises LimitReached."""
         if self.depth >= self.meter.limits.depth:
             raise LimitReached("depth", self.meter.limits.depth)
         return replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1)
 
-    def inside(self, view: View, name: str) -> Iterator[Finding]:
-        """The findings in a part that lies in this one. Raises LimitReached."""
+    def descend(self, view: View, name: str) -> Iterator[Finding]:
+        """The findings in a part that lies inside this one. Raises LimitReached."""
         self.meter.spend("members", 1)
-        yield from self.look(self.within(view, name))
+        yield from self.scan_part(self.child(view, name))
 
     def reached(self, limit: LimitReached) -> Finding:
-        """The finding that a limit was hit."""
+        """The finding that a limit was reached."""
         what, value = limit.args
         return self.finding(LIMIT, f"more than {value} {what}", name=str(what))
 

@@ -1,4 +1,4 @@
-"""Reading a pickle stream as CPython's two unpicklers do, and noticing where they would part ways."""
+"""Reads a pickle stream as CPython's two unpicklers do, and detects where they would behave differently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_LINE = 1 << 24
 
 
 class Fault(Exception):
-    """The stream ends here for every unpickler, or they disagree: a rule and a detail."""
+    """Ends the reading of a stream, because it is broken or because unpicklers disagree: a rule and a detail."""
 
     def __init__(self, rule: Rule, detail: str) -> None:
         super().__init__(rule, detail)
@@ -25,12 +25,14 @@ def malformed(detail: str) -> Fault:
 
 
 class Reader:
-    """A position in a view. The C unpickler reads through the end of a frame, the Python one stops there: a Fault here.
+    """A position in a view. An argument that crosses the end of a frame is a Fault.
+
+    The C unpickler reads across the end of a frame, the Python one stops there.
 
     Fields:
-        data, next, edge: the window in memory, the next byte's index in it, and the index where it or the frame ends:
-            one comparison guards both. The machine's loop reads them itself, for speed.
-        first: offset in the view of the window's first byte.
+        data, next, edge: the bytes in memory, the index of the next byte, and the index where they or the frame end, so
+            that one comparison checks both. The machine's loop reads these fields directly, for speed.
+        first: offset in the view of the first byte of `data`.
         frame_end: offset in the view where the frame ends; -1 outside of frames.
     """
 
@@ -47,7 +49,7 @@ class Reader:
         return self.first + self.next
 
     def opcode(self) -> int:
-        """The next byte, out of a frame that has ended. Raises Fault at the end of the stream."""
+        """The next opcode. It leaves a frame that has ended. Raises Fault at the end of the stream."""
         if self.next >= self.edge:
             if 0 <= self.frame_end <= self.at:
                 self.frame_end = -1
@@ -57,7 +59,7 @@ class Reader:
         return code
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes, all of them or a Fault."""
+        """The next `count` bytes. Raises Fault if there are fewer."""
         if self.next + count > self.edge:
             self._ensure(count)
         data = self.data[self.next : self.next + count]
@@ -75,17 +77,19 @@ class Reader:
         return int.from_bytes(self.take(width), "little")
 
     def skip(self, count: int) -> View:
-        """The window of the next `count` bytes, unread."""
+        """Skips the next `count` bytes without reading them; returns a view of them."""
         at = self.at
         self._check(count)
         self.next += count
         if self.next > len(self.data):
             self._move(self.at)
-        return self._view.within(at, count)
+        return self._view.window(at, count)
 
     def line(self) -> bytes:
-        """The bytes up to a newline, without it. At the end of the file the Python unpickler does without the newline
-        and cuts the last byte instead."""
+        """The bytes up to a newline, without it.
+
+        At the end of the file, the Python unpickler accepts a line without a newline and drops its last byte.
+        """
         end = self.data.find(b"\n", self.next)
         if end >= 0:
             return self.take(end - self.next + 1)[:-1]
@@ -103,7 +107,7 @@ class Reader:
         return self.take(length)[:-1]
 
     def frame(self, length: int) -> None:
-        """Begin a frame of `length` bytes here. The Python unpickler accepts one that is longer than the file."""
+        """Begin a frame of `length` bytes. The Python unpickler accepts a frame that is longer than the file."""
         if self.frame_end > self.at:
             raise Fault(STRADDLING_FRAME, "a frame begins inside another")
         if length > sys.maxsize:
@@ -112,7 +116,7 @@ class Reader:
         self.edge = min(len(self.data), self.frame_end - self.first)
 
     def jump(self, offset: int) -> None:
-        """Go on at `offset`, behind raw bytes that are no opcodes."""
+        """Continue at `offset`, behind raw bytes that are not opcodes."""
         if self.frame_end > self.at:
             raise Fault(STRADDLING_FRAME, "raw bytes begin inside a frame")
         self.frame_end = -1

@@ -1,4 +1,4 @@
-"""What a scan can find: one rule per kind of finding, with why it matters and what to do."""
+"""The kinds of findings: one rule for each, which says why it matters and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Status(enum.StrEnum):
-    """What is known of a file, best first."""
+    """The verdict on a file, from best to worst."""
 
     SAFE = "safe"
     UNKNOWN = "cannot tell"
@@ -19,10 +19,10 @@ class Rule:
     """One kind of finding.
 
     Fields:
-        id: its name in every output and in baselines.
-        status: what one such finding makes of the file, UNSAFE or UNKNOWN.
-        why: why it matters, one sentence.
-        remedy: what to do, one sentence.
+        id: its name in outputs and baselines.
+        status: the status of a file that has such a finding, UNSAFE or UNKNOWN.
+        why: one sentence on why it matters.
+        remedy: one sentence on what to do.
     """
 
     id: str
@@ -33,13 +33,13 @@ class Rule:
 
 _REVIEW = "review the global; if it is harmless for every argument, add it to an allow list with a note"
 _REFUSE = "do not load the file; ask its sender for safetensors or a state dict"
-_REPACK = "do not load the file; have it written anew by the library that made it"
+_REPACK = "do not load the file; ask its sender to write it again with the library that made it"
 _INSTALL = "install the parser and scan again; until then treat the file as unsafe"
 
 UNLISTED_GLOBAL = Rule(
     "pickle-global",
     Status.UNSAFE,
-    "loading the file imports this name and can call it with arguments the file chooses",
+    "loading the file imports this name and can call it with arguments that the file chooses",
     _REFUSE,
 )
 UNREVIEWED_GLOBAL = Rule(
@@ -51,7 +51,7 @@ UNREVIEWED_GLOBAL = Rule(
 COMPUTED_CALL = Rule(
     "pickle-computed-call",
     Status.UNSAFE,
-    "what is called was computed while loading, so no list of names covers it",
+    "the file computes which object it calls while it is loaded, so that a list of names cannot cover it",
     _REFUSE,
 )
 PATCHED_GLOBAL = Rule(
@@ -63,74 +63,74 @@ PATCHED_GLOBAL = Rule(
 CALLED_REFERENCE = Rule(
     "pickle-called-reference",
     Status.UNSAFE,
-    "the file calls a name that was reviewed for being kept in a model, not for being called with any argument",
+    "the file calls a name that was reviewed only as a reference that a model keeps, not for calls with any argument",
     _REFUSE,
 )
 SHADOWED_METHOD = Rule(
     "pickle-shadowed-method",
     Status.UNSAFE,
-    "the file gives an object an attribute by the name of a method that loading calls itself",
+    "the file sets an attribute under the name of a method that loading calls",
     _REFUSE,
 )
 ARRAY_TYPE = Rule(
     "pickle-array-type",
     Status.UNSAFE,
-    "numpy believes a type that contradicts itself, and then takes bytes of the file, or foreign memory, for objects",
+    "numpy accepts this inconsistent dtype and then treats bytes of the file, or foreign memory, as objects",
     _REFUSE,
 )
 EXTENSION = Rule(
     "pickle-extension",
     Status.UNSAFE,
-    "a copyreg extension code stands for a global that only the loading process knows",
+    "a copyreg extension code refers to a global that only the loading process knows",
     _REFUSE,
 )
 STRADDLING_FRAME = Rule(
     "pickle-frame",
     Status.UNSAFE,
-    "a frame ends inside an opcode, where unpicklers disagree about what comes next",
+    "a frame ends inside an opcode, and unpicklers disagree on how to continue",
     _REPACK,
 )
 TRAILING_STREAM = Rule(
     "trailing-data",
     Status.UNSAFE,
-    "bytes after the end of the stream: another loader, or a second load, would read them",
+    "another loader, or a second load, would read the bytes after the end of the stream",
     _REPACK,
 )
 MALFORMED = Rule(
     "malformed",
     Status.UNKNOWN,
-    "the content breaks the rules of its format; a loader may have acted on the part before the break",
+    "the content violates its format; a loader can act on the part before the error",
     _REPACK,
 )
 PERSISTENT_ID = Rule(
     "pickle-persistent-id",
     Status.UNKNOWN,
-    "the loader's own persistent_load decides what this stands for",
+    "the loader's own persistent_load decides which object this is",
     "load it only with the library that wrote it",
 )
 ARCHIVE_STRUCTURE = Rule(
     "archive-structure",
     Status.UNSAFE,
-    "archive readers disagree about such a file, so that one sees content which another does not",
+    "archive readers disagree about such a file, so that one sees content that another does not",
     _REPACK,
 )
 ENCRYPTED = Rule(
     "encrypted",
     Status.UNSAFE,
-    "content that cannot be read here can be read by a loader that knows the password",
+    "the scan cannot read encrypted content, but a loader that knows the password can",
     "ask for the file without encryption",
 )
 PATH_TRAVERSAL = Rule(
     "path-traversal",
     Status.UNSAFE,
-    "a path inside the file leads out of the folder it is unpacked or loaded in",
+    "a path inside the file leads out of the folder in which it is unpacked or loaded",
     _REFUSE,
 )
 EMBEDDED_CODE = Rule(
     "embedded-code",
     Status.UNSAFE,
     "the file carries code that runs when the model is loaded or used",
-    "ask for a model without it, or review the code and accept the finding in a baseline",
+    "ask for a model without code, or review the code and accept the finding in a baseline",
 )
 REMOTE_CODE = Rule(
     "remote-code",
@@ -141,7 +141,7 @@ REMOTE_CODE = Rule(
 TEMPLATE = Rule(
     "template",
     Status.UNSAFE,
-    "a chat template reaches for Python internals when it is rendered",
+    "a chat template accesses Python internals when it is rendered",
     "render only in a sandboxed environment, or replace the template",
 )
 UNSAFE_OPERATION = Rule(
@@ -159,13 +159,13 @@ CUSTOM_OPERATION = Rule(
 EXTERNAL_DATA = Rule(
     "external-data",
     Status.UNKNOWN,
-    "part of the model lies in another file, which was not looked at here",
+    "part of the model lies in another file, which was not scanned here",
     "scan that file as well",
 )
 EXECUTABLE = Rule(
     "executable",
     Status.UNSAFE,
-    "a program or native library inside a model file",
+    "a model file does not need a program or native library",
     "do not load or run it",
 )
 UNTRUSTED_TYPE = Rule(
@@ -177,31 +177,31 @@ UNTRUSTED_TYPE = Rule(
 IMPORTED_NAME = Rule(
     "imported-name",
     Status.UNSAFE,
-    "the file names a function of Python itself or of a loader, which is imported and can be called while loading",
+    "loading imports, and can call, the function of Python or of a loader library that the file names",
     _REFUSE,
 )
 LIMIT = Rule(
     "limit",
     Status.UNKNOWN,
-    "the scan stopped at a limit; what lies beyond was not looked at",
-    "raise the limit if the file is meant to be this large, or refuse it",
+    "the scan stopped at a limit and did not read the rest",
+    "raise the limit if the file is expected to be this large, or refuse it",
 )
 NO_PARSER = Rule(
     "no-parser",
     Status.UNKNOWN,
-    "a library that reads this format is missing, so the file was not looked into",
+    "a library that reads this format is not installed, so that the content was not scanned",
     _INSTALL,
 )
 UNKNOWN_FORMAT = Rule(
     "unknown-format",
     Status.UNKNOWN,
-    "the content is of no format known here, so nothing can be said of it",
-    "find out what it is before anything loads it",
+    "the scan does not know this format and cannot judge the content",
+    "find out which format it is before you load it",
 )
 SCAN_ERROR = Rule(
     "scan-error",
     Status.UNKNOWN,
-    "the scan itself failed on this part, so nothing can be said of it",
+    "the scan itself failed on this part and cannot judge it",
     "treat the file as unsafe and report the failure",
 )
 

@@ -1,9 +1,8 @@
-"""What the stack machine computes with: values that stand for objects and can do nothing."""
+"""Inert stand-ins for objects, on which the stack machine computes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from antivenom.scan.view import View
 
@@ -13,9 +12,9 @@ class Global:
     """A name that the unpickler would import.
 
     Fields:
-        module: as `find_class` gets it, after the renaming of Python 2 names.
-        name: the attribute, dotted from protocol 4 on.
-        at: offset of the opcode that asked for it.
+        module: the module, after Python 2 names were mapped.
+        name: the attribute; from protocol 4 on it can be dotted.
+        at: offset of the opcode that imports it.
     """
 
     module: str
@@ -28,38 +27,38 @@ class Global:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """What a call would have returned.
+    """Stands for the result of a call.
 
     Fields:
-        maker: what was called.
-        arguments: what it was called with.
-        state: what BUILD gave it, None before.
-        items: what was put into it as into a dict, None if nothing was.
-        size: of an array's type, bytes per item; None if it is not understood.
-        rebuilt: whether BUILD gave it more than one state, of which `state` is the last.
+        maker: the callable.
+        arguments: its arguments.
+        state: the last state that BUILD set; None before.
+        items: dict items that were added to it; None if there are none.
+        size: bytes per item, if it is an array's dtype that could be read; None otherwise.
+        rebuilt: whether BUILD set a state more than once.
     """
 
-    maker: Any
-    arguments: Any = ()
-    state: Any = None
+    maker: object
+    arguments: object = ()
+    state: object = None
     items: Mapping | None = None
     size: int | None = None
     rebuilt: bool = False
 
-    def put(self, key: Any, value: Any) -> None:
+    def put(self, key: object, value: object) -> None:
         self.items = self.items or Mapping()
         self.items.put(key, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes or text too long to be copied: where they lie, and nothing else.
+    """Bytes or text that are too long to be copied; only their place in the file is kept.
 
     Fields:
-        view: the bytes as they stand in the file.
-        is_text: whether they stand for text.
-        grows: a bytearray, to which the stream can add what is not in `view`.
-        codec: how text is written.
+        view: the bytes in the file.
+        is_text: whether they represent text.
+        grows: whether it is a bytearray, to which the stream can append bytes that are not in `view`.
+        codec: encoding of the text.
     """
 
     view: View
@@ -69,35 +68,35 @@ class Blob:
 
 
 _KEPT = 64
-_NOTHING: dict[str, Any] = {}
+_NOTHING: dict[str, object] = {}
 
 
-ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # dicts in which torch modules look up attributes, too
-# Methods that opcodes, `dict` or the listed names' own __setstate__ look up on an object itself, not on its class.
+ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # torch modules also look up attributes in these dicts
+# Methods that opcodes, `dict` or a listed name's __setstate__ look up on the object instead of its class.
 _METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
 
 
 def is_called_by_load(name: str) -> bool:
-    """Whether loading may call an attribute of this name."""
+    """Whether loading can call an attribute of this name."""
     return name in _METHODS or (name.startswith("__") and name.endswith("__"))
 
 
 class Mapping:
-    """A dict, of which the machine keeps the first entries with text keys, and all whose key a load looks up itself.
+    """Stands for a dict. It keeps the first entries with text keys, and all entries whose keys matter for loading.
 
     Fields:
-        items: what is kept.
-        computed: whether a key was made by a call, so that it may be any text.
-        complete: whether all of it is kept.
+        items: the entries that are kept.
+        computed: whether some key is the result of a call and can therefore be any text.
+        complete: whether all entries are kept.
     """
 
     __slots__ = ("complete", "computed", "items")
 
     def __init__(self, computed: bool = False) -> None:
-        self.items = _NOTHING  # one of its own only when needed: a file can hold millions of empty ones
+        self.items = _NOTHING  # shared until the first entry, because a file can contain millions of empty dicts
         self.computed, self.complete = computed, True
 
-    def put(self, key: Any, value: Any) -> None:
+    def put(self, key: object, value: object) -> None:
         if self.items is _NOTHING:
             self.items = {}
         if isinstance(key, str) and (
@@ -110,10 +109,10 @@ class Mapping:
 
 
 class Opaque:
-    """A list, set, number or buffer whose content changes nothing."""
+    """Stands for a list, set, number or buffer whose content does not matter."""
 
     __slots__ = ()
 
 
 OPAQUE = Opaque()
-COMPUTED = "<computed>"  # the module or name of a Global that a call made up
+COMPUTED = "<computed>"  # module or name of a Global, if it is the result of a call

@@ -1,4 +1,4 @@
-"""Bytes of a file or of an unpacked part, read where they are needed and nowhere else."""
+"""Lazy access to the bytes of a file or of an unpacked part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import os
 from typing import Protocol
 
-SMALL = 1 << 20  # below this a file is read whole, which is faster than seeking
+SMALL = 1 << 20  # smaller files are read as a whole, which is faster than seeking
 
 
 class _Bytes(Protocol):
@@ -16,7 +16,7 @@ class _Bytes(Protocol):
 
 
 class _File:
-    """A file by positioned reads: a file that shrinks meanwhile gives short reads, where a memory map would crash."""
+    """A file with positioned reads. If the file shrinks, reads are short, where a memory map would crash."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor, self._size = descriptor, size
@@ -30,7 +30,7 @@ class _File:
 
 
 class View:
-    """A window on bytes; windows within windows copy nothing."""
+    """A window on bytes. A window of a window copies nothing."""
 
     __slots__ = ("_start", "_stop", "_under")
 
@@ -49,31 +49,31 @@ class View:
         return self._stop - self._start
 
     def read(self, offset: int = 0, count: int | None = None) -> bytes:
-        """Up to `count` bytes from `offset`; fewer at the end."""
+        """`count` bytes from `offset`, or fewer at the end."""
         start = min(self._start + offset, self._stop)
         stop = self._stop if count is None else min(start + count, self._stop)
         return self._under[start:stop]
 
-    def within(self, offset: int, count: int | None = None) -> View:
+    def window(self, offset: int, count: int | None = None) -> View:
         """The window of `count` bytes from `offset`, cut at the end of this one."""
         start = min(self._start + offset, self._stop)
         return View(self._under, start, self._stop if count is None else min(start + count, self._stop))
 
     def rfind(self, needle: bytes, last: int) -> int:
-        """Where `needle` stands last among the `last` final bytes; -1 if nowhere."""
+        """Offset of the last occurrence of `needle` in the final `last` bytes; -1 if there is none."""
         begin = max(0, len(self) - last)
         at = self.read(begin).rfind(needle)
         return at if at < 0 else begin + at
 
     def sha256(self) -> str:
-        """The digest of all bytes, in hexadecimal."""
+        """The digest of all bytes in hexadecimal."""
         digest = hashlib.sha256()
         for at in range(0, len(self), SMALL):
             digest.update(self.read(at, SMALL))
         return digest.hexdigest()
 
     def open(self) -> io.BufferedReader:
-        """A seekable binary file over the window, for libraries that want one."""
+        """A seekable binary file object over the window, for libraries that require one."""
         return io.BufferedReader(_Raw(self), buffer_size=1 << 16)
 
 

@@ -1,33 +1,33 @@
-"""What the pickle machine tells, and to whom."""
+"""The events that the pickle machine reports."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from antivenom.scan.stubs import Global
 
 
 class Watcher(Protocol):
-    """Who is told what the stream would do, at the moment it would do it."""
+    """Receives each action of a stream at the point where an unpickler would perform it."""
 
     def imported(self, wanted: Global) -> None:
-        """A global is looked up."""
+        """A global is imported."""
 
-    def called(self, callee: Any, arguments: Any, at: int, bare: bool) -> Any:
-        """Something is called, or made `bare` by its `__new__`; the return value stands for the result."""
+    def called(self, callee: object, arguments: object, at: int, bare: bool) -> object:
+        """An object is called, or `bare` created by `__new__`. Returns a stand-in for the result."""
 
-    def patched(self, target: Any, at: int) -> None:
-        """An imported object itself is given items or state."""
+    def patched(self, target: object, at: int) -> None:
+        """Items or state are set on an imported object itself."""
 
     def extension(self, code: int, at: int) -> None:
-        """A copyreg extension code is looked up."""
+        """A copyreg extension code is resolved."""
 
-    def persistent(self, identity: Any, at: int) -> Any:
-        """The loader is asked for an object by a persistent id; the return value stands for it."""
+    def persistent(self, identity: object, at: int) -> object:
+        """The loader's persistent_load is called. Returns a stand-in for the object."""
 
-    def odd(self, detail: str, at: int) -> None:
-        """One unpickler refuses a value here, the other does not; the stream is followed."""
+    def disputed(self, detail: str, at: int) -> None:
+        """One unpickler refuses a value that the other accepts. The machine continues."""
 
-    def built(self, target: Any, after: int) -> int:
-        """BUILD is done; where the stream goes on, `after` unless the loader reads raw bytes here."""
+    def built(self, target: object, after: int) -> int:
+        """BUILD has set a state. Returns the offset of the next opcode: `after`, or more if raw bytes follow here."""
         return after

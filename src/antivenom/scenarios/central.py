@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, Model, Source, Trigger, Wanted
+from antivenom.core.protocols import Architecture, Estimator, Model, Source, Trigger, Wanted
 from antivenom.core.registry import Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
@@ -17,6 +17,7 @@ from antivenom.core.wanted import AllToOne, wanted_of
 from antivenom.data import Dataset, Named, Poison, source_of
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import Aim, deployed, granted
@@ -42,7 +43,8 @@ class Central:
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         classes: use only these classes, renumbered in this order; None is all.
-        model: a torch architecture or a scikit-learn estimator.
+        model: an architecture or estimator by name, a torch module or a function that makes one, an object with fit and
+            predict, one with predict_proba alone (never fitted), or `module:name` of one of these.
         training: how a torch architecture is trained.
         access: logic-corruption, data-manipulation or data-injection.
         goal: availability, targeted or backdoor.
@@ -61,7 +63,7 @@ class Central:
 
     data: Source = Named("digits")
     classes: tuple[int, ...] | None = None
-    model: Architecture = MLP()
+    model: Architecture | Estimator = MLP()
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.DATA_INJECTION
     goal: Goal = Goal.BACKDOOR
@@ -82,6 +84,7 @@ class Central:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         if self.goal is Goal.PRIVACY:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is Access.TRANSFER_LEARNING:
@@ -125,10 +128,11 @@ class Central:
             verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
+        object.__setattr__(self, "model", maker_of(self.model))
         if kind is Kind.ROBUST_LEARNER:
             model = _learnt(defence, rows, loss, pipeline, trusted)
         else:
-            model = pipeline.fit(rows, "model", loss)
+            model = pipeline.deployed(rows, loss, does is Kind.DATA_ATTACK or kind is Kind.SANITIZER)
         gate = None
         if kind is Kind.MODEL_DETECTOR:
             verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
@@ -151,6 +155,7 @@ class Central:
     def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows as they reach the user, and which of them are poison.
 
+        object.__setattr__(self, "model", maker_of(self.model))
         They come in random order: at the end, where an attack appends them, their place would tell what they are.
         """
         order = streams.numpy("arrival").permutation(len(poison.data))
@@ -161,7 +166,7 @@ class Central:
         """The undefended model of the clean rows."""
         order = pipeline.streams.numpy("arrival").permutation(len(clean))
         key = (self.training, pipeline.device, pipeline.streams.key, of_rows(clean))
-        return twin(self.model, key, lambda: pipeline.fit(clean[order], "model"))
+        return twin(self.model, key, lambda: pipeline.deployed(clean[order], cross_entropy, False))
 
     @staticmethod
     def _notes(attack: Kind | None, defence: Kind | None, mask: np.ndarray) -> tuple[str, ...]:

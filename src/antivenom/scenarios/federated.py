@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from antivenom.attacks import NoAttack
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
 from antivenom.core.protocols import Architecture, Source, Targets, Trigger
-from antivenom.core.registry import LATER, Kind, entry_of
+from antivenom.core.registry import Kind, entry_of
 from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Goal
@@ -28,9 +28,10 @@ from antivenom.federated.clients import Client, Shards, loop_note, trained
 from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
-from antivenom.models.architectures import MLP, learner
+from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
-from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.models.own import maker_of
+from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 from antivenom.scenarios.guarded import shown
 from antivenom.scenarios.outcome import Outcome
 from antivenom.triggers import Patch
@@ -46,7 +47,7 @@ class Federated:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture.
+        model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         federation: the protocol.
         goal: availability, targeted or backdoor.
         num_targets: r; one target goes from `source` to `target`, several get random points and random wrong classes.
@@ -74,14 +75,15 @@ class Federated:
     train_rows: int | None = None
     test_rows: int | None = None
     validation_rows: int = 100
-    trigger: Trigger = field(default=Patch(), metadata=LATER)
-    edge_cases: int = field(default=0, metadata=LATER)
+    trigger: Trigger = Patch()
+    edge_cases: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", source_of(self.data))
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
         object.__setattr__(self, "goal", Goal(self.goal))
+        object.__setattr__(self, "model", maker_of(self.model))
         if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
             raise ScenarioError(
                 "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"
@@ -117,7 +119,10 @@ class Federated:
         targets, test = self._targets(split.test, train, network, shards, streams, device)
         del split  # of a large set, each trial in step would hold its own
         judge = Judge(network, targets, test, device, self.source)
-        notes = [missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]), loop_note(network)]
+        notes = [
+            missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
+            loop_note(network, self.federation.training, device),
+        ]
         held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
         rounds = self.federation.rounds_of(
             network, shards, held, streams, agent, rule, detector, validation if len(validation) else None

@@ -21,6 +21,7 @@ from antivenom.leakage.likelihood_ratio import lira
 from antivenom.leakage.metrics import judged
 from antivenom.leakage.shadows import Shadows, beginnings, train_together
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import granted
@@ -37,7 +38,8 @@ class Membership:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture of layers that can be stacked.
+        model: an architecture of layers that can be stacked: by name, a torch module, a function that makes one, or
+            `module:name` of one of these.
         training: how every model is trained; the same for victim and shadows.
         access: data-injection or data-manipulation.
         goal: privacy.
@@ -70,6 +72,7 @@ class Membership:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         if self.goal is not Goal.PRIVACY:
             raise ScenarioError("goal: privacy here", f"{self.goal}", "use kind: central")
         if self.access not in (Access.DATA_INJECTION, Access.DATA_MANIPULATION):

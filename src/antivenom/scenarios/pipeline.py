@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from antivenom.core.protocols import Architecture, DefenceContext, Model
+from antivenom.core.protocols import Architecture, DefenceContext, Estimator, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.models.architectures import learner
 from antivenom.models.training import Loss, Training, cross_entropy
+from antivenom.models.wrappers import BlackBoxLearner, learner
 from antivenom.scenarios.copies import copied
 
 
@@ -17,13 +17,13 @@ class Pipeline:
     """How the user's model comes from rows.
 
     Fields:
-        model: the architecture.
+        model: what makes it: an architecture, an estimator or a black box.
         training: how it is trained.
         device: where.
         streams: of the trial.
     """
 
-    model: Architecture
+    model: Architecture | Estimator
     training: Training
     device: str
     streams: Streams
@@ -31,6 +31,17 @@ class Pipeline:
     def fit(self, data: Dataset, name: str, loss: Loss = cross_entropy) -> Model:
         """Train from scratch; `name` is the random stream, so that equal names start from equal weights."""
         return learner(self.model, self.training, self.device).fit(data, self.streams.child(name), loss)
+
+    def deployed(self, data: Dataset, loss: Loss, touched: bool) -> Model:
+        """The model that is judged: fitted to the rows or, for a black box, as it is.
+
+        Raises:
+            NotApplicable: a black box, and `touched`: an attack or a defence changed what it would be fitted to.
+        """
+        maker = learner(self.model, self.training, self.device)
+        if isinstance(maker, BlackBoxLearner) and not touched and loss is cross_entropy:
+            return maker.finished(data)
+        return maker.fit(data, self.streams.child("model"), loss)
 
     def refit(self, model: Model, data: Dataset, epochs: int, name: str) -> Model:
         """Train a model further."""
@@ -50,14 +61,14 @@ class HonestTraining:
     """The pipeline's training as a defence may call it; it holds no streams but those two.
 
     Fields:
-        model: the architecture.
+        model: what makes it.
         training: how it is trained.
         device: where.
         from_scratch: the streams of `fit`.
         further: the streams of `refit`.
     """
 
-    model: Architecture
+    model: Architecture | Estimator
     training: Training
     device: str
     from_scratch: Streams

@@ -14,6 +14,7 @@ from antivenom.core.wanted import AllToOne, wanted_of
 from antivenom.data import Dataset, Named, source_of
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
+from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import Aim, deployed, granted
@@ -35,7 +36,7 @@ class Transfer:
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: a torch architecture.
+        model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         training: how the provider trains, and the user but for the two fields of fine-tuning.
         access: transfer-learning.
         goal: availability, targeted or backdoor.
@@ -69,6 +70,7 @@ class Transfer:
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
+        object.__setattr__(self, "model", maker_of(self.model))
         if self.goal is Goal.PRIVACY:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is not Access.TRANSFER_LEARNING:

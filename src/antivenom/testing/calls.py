@@ -21,10 +21,11 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
 from antivenom.federated.clients import Shards
-from antivenom.models.architectures import MLP, Sklearn, learner, makes_estimator
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import Sklearn
 from antivenom.models.network import Network, build
 from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios import guarded
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.triggers import Patch
@@ -366,20 +367,20 @@ def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def fitted(data: Dataset) -> np.ndarray:
-        return _answers(learner(plugin, TRAINING).fit(data, Streams(SEED)), data)
-
     def made(shape: tuple[int, ...], classes: int) -> Any:
         network = build(plugin, shape, classes, Streams(SEED))
         if not isinstance(network.module, nn.Module):
             raise PluginError(f"a torch module from {entry.name}", type(network.module).__name__, "return one")
         return network.initial
 
-    if makes_estimator(plugin):
-        for data in _data():
-            yield partial(fitted, data)
-        return
     yield from (partial(made, shape, classes) for shape, classes in (((104,), 2), ((1, 8, 8), 10), ((1, 28, 28), 10)))
+
+
+def _estimator(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def fitted(data: Dataset) -> np.ndarray:
+        return _answers(learner(plugin, TRAINING).fit(data, Streams(SEED)), data)
+
+    yield from (partial(fitted, data) for data in _data())
 
 
 CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
@@ -399,7 +400,8 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.TRIGGER: _trigger,
     Kind.WANTED: _wanted,
     Kind.PARTITION: _partition,
-    Kind.MODEL: _architecture,
+    Kind.ARCHITECTURE: _architecture,
+    Kind.ESTIMATOR: _estimator,
     Kind.FEATURE_MAP: _feature_map,
     Kind.SOURCE: _source,
 }

@@ -15,11 +15,12 @@ from antivenom.attacks.availability.hypergradient import (
 )
 from antivenom.attacks.inputs import attacker_rows, check_share, count, mislabelled
 from antivenom.core.errors import DataError, PluginError
-from antivenom.core.protocols import Architecture, AttackContext
+from antivenom.core.protocols import Architecture, AttackContext, Estimator
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
-from antivenom.models.architectures import Adaline, Logistic
+from antivenom.models.architectures import Logistic
+from antivenom.models.estimators import Adaline
 from antivenom.models.network import build
 
 
@@ -51,7 +52,7 @@ class BackGradient:
     """
 
     poisoned_rate: float = 0.05
-    learner: Architecture = Logistic()
+    learner: Architecture | Estimator = Logistic()
     steps: int = 100
     learning_rate: float = 0.1
     undo: int = 1

@@ -8,12 +8,13 @@ import numpy as np
 
 from antivenom.attacks.inputs import check_share, count, injected, mislabelled
 from antivenom.core.errors import DataError, PluginError, did_you_mean
-from antivenom.core.protocols import Architecture, AttackContext
+from antivenom.core.protocols import Architecture, AttackContext, Estimator
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
-from antivenom.models.architectures import Sklearn, learner
+from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
+from antivenom.models.wrappers import learner
 
 CHOICES = ("random", "nearest", "furthest", "highest-loss", "lowest-loss")
 LOGISTIC_REGRESSION = Sklearn("sklearn.linear_model.LogisticRegression", (("max_iter", 1000),))
@@ -49,7 +50,7 @@ class LabelFlipping:
     poisoned_rate: float = 0.2
     source: int | None = None
     choice: str = "random"
-    surrogate: Architecture = LOGISTIC_REGRESSION
+    surrogate: Architecture | Estimator = LOGISTIC_REGRESSION
 
     def __post_init__(self) -> None:
         check_share(self.poisoned_rate, "LabelFlipping.poisoned_rate")

@@ -30,7 +30,7 @@ class Rounding(enum.StrEnum):
 class MinMax:
     """Adds the rows that an attacker plays against a learner, each the worst that a sphere and a slab let through.
 
-    Needs no test rows: it raises the loss of the clean rows and its own, up to the bound that `certify` proves. Weakness:
+    Needs no test rows: it raises the loss of the clean rows and its own, up to the bound that `certified_bound` proves. Weakness:
     it spreads many distinct rows along the border of the feasible set, where filters by loss or by singular vectors see
     them, and counts rounded at random may leave the set.
 

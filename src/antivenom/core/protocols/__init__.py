@@ -39,7 +39,9 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Estimator,
     Model,
+    ScikitLearn,
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "ClientDetector",
     "DataAttack",
     "DefenceContext",
+    "Estimator",
     "Evasion",
     "Fingerprinted",
     "Gate",
@@ -64,6 +67,7 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",

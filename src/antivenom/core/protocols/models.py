@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from antivenom.data import Rows
 
 
@@ -26,6 +28,24 @@ class Model(Protocol):
 
 
 class Architecture(Protocol):
-    """A registered model: (row shape, classes) -> torch module, or random seed -> scikit-learn estimator."""
+    """What makes an untrained torch network."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, shape: tuple[int, ...], num_classes: int, /) -> nn.Module:
+        """A module that maps rows (m, *shape) to logits (m, num_classes)."""
+        ...
+
+
+class ScikitLearn(Protocol):
+    """An unfitted object with scikit-learn's convention."""
+
+    def fit(self, x: Any, y: Any, /) -> Any: ...
+
+    def predict(self, x: Any, /) -> Any: ...
+
+
+class Estimator(Protocol):
+    """What makes an unfitted estimator."""
+
+    def __call__(self, seed: int, /) -> ScikitLearn:
+        """An estimator whose randomness is the seed's."""
+        ...

@@ -14,14 +14,15 @@ so a plugin file needs nothing but the decorator:
 
 from antivenom.core.registry.decorators import (
     agent,
+    architecture,
     attack,
     client_detector,
+    estimator,
     evasion,
     feature_map,
     gate,
     logic_attack,
     mitigation,
-    model,
     model_attack,
     model_detector,
     partition,
@@ -45,7 +46,6 @@ from antivenom.core.registry.entry import (
     register,
 )
 from antivenom.core.registry.fields import (
-    LATER,
     build,
     coerce,
     converts,
@@ -55,15 +55,17 @@ from antivenom.core.registry.fields import (
     holds_plugin,
     kinds_of,
 )
+from antivenom.core.registry.memory import all_kept, keep, kept
 
 __all__ = [
     "ATTACKS",
     "DEFENCES",
     "ENTRY_POINTS",
-    "LATER",
     "Entry",
     "Kind",
     "agent",
+    "all_kept",
+    "architecture",
     "attack",
     "build",
     "client_detector",
@@ -72,6 +74,7 @@ __all__ = [
     "describe",
     "entries",
     "entry_of",
+    "estimator",
     "evasion",
     "feature_map",
     "fields_of",
@@ -79,12 +82,13 @@ __all__ = [
     "find",
     "gate",
     "holds_plugin",
+    "keep",
+    "kept",
     "kinds_of",
     "load_builtin",
     "load_file",
     "logic_attack",
     "mitigation",
-    "model",
     "model_attack",
     "model_detector",
     "partition",

@@ -93,9 +93,15 @@ def wanted(*, cite: str) -> Callable[[C], C]:
 
 
 @typing.dataclass_transform(frozen_default=True)
-def model(*, cite: str) -> Callable[[C], C]:
-    """Register an architecture: (row shape, classes) -> torch module, or -> scikit-learn estimator."""
-    return register(Kind.MODEL, (), (), cite)
+def architecture(*, cite: str) -> Callable[[C], C]:
+    """Register an architecture: (row shape, classes) -> torch module with weights that are not trained yet."""
+    return register(Kind.ARCHITECTURE, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def estimator(*, cite: str) -> Callable[[C], C]:
+    """Register an estimator: (seed) -> unfitted object with scikit-learn's fit and predict."""
+    return register(Kind.ESTIMATOR, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)

@@ -39,7 +39,8 @@ class Kind(enum.StrEnum):
     TRIGGER = "trigger"
     WANTED = "wanted"
     PARTITION = "partition"
-    MODEL = "model"
+    ARCHITECTURE = "architecture"
+    ESTIMATOR = "estimator"
     FEATURE_MAP = "feature map"
     SOURCE = "source"
 
@@ -101,7 +102,9 @@ _BUILTIN = (
     "antivenom.leakage.truth_serum",
     "antivenom.models.features",
     "antivenom.models.hinge",
+    "antivenom.models.own",
     "antivenom.models.architectures",
+    "antivenom.models.estimators",
     "antivenom.models.spambayes",
     "antivenom.triggers",
 )

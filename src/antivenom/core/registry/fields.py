@@ -15,7 +15,7 @@ from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
 from antivenom.core.registry.entry import Kind, find, load_builtin, registered
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
-_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind if kind != "model"} | {"Architecture": Kind.MODEL}
+_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
 
 
 _CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
@@ -130,22 +130,14 @@ def kinds_of(hint: Any) -> tuple[Kind, ...]:
     return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
 
 
-LATER: Mapping[str, Any] = {"later": True}  # metadata of a field that a plugin got after records of it were kept
-
-
 def describe(value: Any) -> dict[str, Any]:
     """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
 
     A value may have a short form of its own, which its method `described()` gives (a data set's name, for one).
-    A field marked LATER is left out while it has its default, so that the keys of older records stay what they were.
     """
     if hasattr(value, "described") and isinstance(short := value.described(), dict):
         return short
-    fields = {
-        field.name: _plain(getattr(value, field.name))
-        for field in dataclasses.fields(value)
-        if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
-    }
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     entry = registered(type(value))
     is_plugin = entry is not None and entry.cls is type(value)
     return {"name": type(value).__name__, **fields} if is_plugin else fields

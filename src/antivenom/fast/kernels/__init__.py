@@ -1,6 +1,7 @@
 """The passes over an (n, d) matrix that aggregation rules are made of. Rules call these and nothing else that costs d.
 
-`plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled.
+`plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled,
+if numba is there to do so (`antivenom.fast.available`).
 All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own.
 """
 
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antivenom.fast import available
 from antivenom.fast.kernels import plain
 
 
 def _compiled(x: Tensor, most: int = 1 << 20) -> bool:
     fits = x.dim() == 2 and 0 < len(x) <= most and x.shape[1] > 0
-    return fits and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return fits and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and available()
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -13,7 +13,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))  # 32 registers of 64 bytes, else 16 of 32
+from antivenom.fast.processor import FEATURES, NAME, REGISTER
+
 AHEAD = 512  # bytes to fetch ahead in a row: by themselves, processors look ahead along some 30 rows only
 _LOOP = """
 define {number} @run(ptr noalias %rows, i64 %begin, i64 %end, ptr noalias %out) {{
@@ -55,7 +56,7 @@ class Vectors:
 
     def __init__(self, kind: str) -> None:
         self.number, self.size = {"f": ("float", 4), "d": ("double", 8)}[kind]
-        self.lanes = (64 if WIDE else 32) // self.size
+        self.lanes = REGISTER // self.size
         self.vector = f"<{self.lanes} x {self.number}>"
         self.suffix = f"v{self.lanes}f{8 * self.size}"
         self.returned = ctypes.c_float if kind == "f" else ctypes.c_double
@@ -157,8 +158,7 @@ class Kernel:
     def __init__(self, source: str, width: int, returns: Any, takes: tuple[Any, ...]) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features().flatten()
-        machine = llvm.Target.from_default_triple().create_target_machine(llvm.get_host_cpu_name(), features, opt=3)
+        machine = llvm.Target.from_default_triple().create_target_machine(NAME, FEATURES, opt=3)
         self.width = width
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(source), machine)  # holds the code
         self._engine.finalize_object()

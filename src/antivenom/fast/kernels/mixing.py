@@ -7,13 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from antivenom.fast.kernels.assembly import AHEAD, WIDE, Kernel, Vectors
+from antivenom.fast.kernels.assembly import AHEAD, Kernel, Vectors
 from antivenom.fast.kernels.threads import shared
+from antivenom.fast.processor import WIDE
 
 _RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # of a tile; with a row's vectors and a coefficient, all registers
 
 # For each stretch of columns, group of results, and row; then what is repeated for result i and vector j of a tile.
-# Sums start at -0, to which everything can be added unchanged: a row that is taken whole comes out bit by bit.
+# A product and a sum are one rounding where the processor has an instruction for both, else two. Sums start at -0, to which everything can be added unchanged: a row that is taken whole comes out bit by bit.
 _LOOPS = """
 define {number} @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
 entry:
@@ -62,7 +63,7 @@ declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @llvm.smax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare {number} @llvm.vector.reduce.fadd.{suffix}({number}, {vector})
-declare {vector} @llvm.fma.{suffix}({vector}, {vector}, {vector})
+declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})
 """
 _SUM = "  %sum.{i}.{j} = phi {vector} [splat ({number} -0.0), %group], [%new.{i}.{j}, %row]"
 _LOAD = """\
@@ -75,7 +76,9 @@ _FACTOR = """\
   %c.{i}.value = load {number}, ptr %c.{i}.place, align {size}
   %c.{i}.one = insertelement {vector} poison, {number} %c.{i}.value, i64 0
   %c.{i} = shufflevector {vector} %c.{i}.one, {vector} poison, <{lanes} x i32> zeroinitializer"""
-_PRODUCT = "  %new.{i}.{j} = call {vector} @llvm.fma.{suffix}({vector} %x.{j}, {vector} %c.{i}, {vector} %sum.{i}.{j})"
+_PRODUCT = (
+    "  %new.{i}.{j} = call {vector} @llvm.fmuladd.{suffix}({vector} %x.{j}, {vector} %c.{i}, {vector} %sum.{i}.{j})"
+)
 _RESULT = """\
   %to.{i}.place = getelementptr ptr, ptr %to, i64 {i}
   %to.{i}.address = load ptr, ptr %to.{i}.place, align 8
@@ -83,7 +86,7 @@ _RESULT = """\
 _STORE = """\
   %to.{i}.{j} = getelementptr {vector}, ptr %to.{i}, i64 {j}
   store {vector} %new.{i}.{j}, ptr %to.{i}.{j}, align {size}
-  %bad.{after} = call {vector} @llvm.fma.{suffix}({vector} %new.{i}.{j}, {vector} zeroinitializer, {vector} %bad.{before})"""
+  %bad.{after} = call {vector} @llvm.fmuladd.{suffix}({vector} %new.{i}.{j}, {vector} zeroinitializer, {vector} %bad.{before})"""
 
 
 def mix(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -1,4 +1,4 @@
-"""What a part is, told by its content and never by its name, and which check looks into it."""
+"""Identifies the formats of a part by its content, never by its name, and applies their checks."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from antivenom.scan.view import View
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of content.
+    """A file format.
 
     Fields:
-        name: as reports show it.
-        matches: whether bytes are of this kind; cheap, reads the beginning or the end only.
+        name: its name in reports.
+        matches: whether content has this format; it is cheap and reads only the beginning or the end.
         check: yields the findings; raises LimitReached.
     """
 
@@ -55,7 +55,7 @@ def _unknown(part: Part) -> Iterator[Finding]:
         yield part.finding(UNKNOWN_FORMAT, f"content that begins with {part.view.read(0, 8).hex(' ')}")
 
 
-# All that match are looked into: a file that two loaders read in two ways is judged in both.
+# All formats that match are checked, because two loaders can read one file in two ways.
 SIGNED: tuple[Format, ...] = (
     Format("zip", zips.matches, zips.check),
     Format("tar", tars.matches, tars.check),
@@ -80,7 +80,7 @@ SIGNED: tuple[Format, ...] = (
     Format("program", programs.matches, programs.check),
     Format("image", images.matches, images.check),
 )
-# Told by trying; the first that matches decides.
+# Formats without a signature. The first that matches decides.
 UNSIGNED: tuple[Format, ...] = (
     Format("empty", lambda view: len(view) == 0, lambda part: iter(())),
     Format("text", plain.is_text, plain.check),
@@ -89,18 +89,18 @@ UNSIGNED: tuple[Format, ...] = (
 
 
 def identify(view: View) -> tuple[Format, ...]:
-    """The formats that a part can be read as."""
+    """All formats that the content matches."""
     found = tuple(each for each in SIGNED if each.matches(view))
     return found or (next(each for each in UNSIGNED if each.matches(view)),)
 
 
-def look(part: Part) -> Iterator[Finding]:
-    """The findings in a part and all that lies in it. A limit or a failure is a finding, too."""
+def scan_part(part: Part) -> Iterator[Finding]:
+    """The findings in a part and in all parts inside it. A limit or a failed check is a finding as well."""
     return examine(part)[1]
 
 
 def examine(part: Part) -> tuple[str, Iterator[Finding]]:
-    """What a part is called in reports, and its findings."""
+    """The name of a part's format, and its findings."""
     try:
         kinds = identify(part.view)
     except Exception as error:
@@ -123,5 +123,5 @@ def _guarded(part: Part, kind: Format) -> Iterator[Finding]:
         raise
     except Fault as fault:
         yield part.finding(fault.rule, fault.detail)
-    except (Exception, RecursionError) as error:  # a check that fails must never read as "safe"
+    except (Exception, RecursionError) as error:  # a failed check must never count as "safe"
         yield part.finding(SCAN_ERROR, f"{kind.name}: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""NumPy's npy files: a header that is a literal, then raw items or pickled objects."""
+"""NumPy's npy files: a header, which is a Python literal, and then raw items or pickled objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from antivenom.scan.rules import TRAILING_STREAM
 from antivenom.scan.view import View
 
 MAGIC = b"\x93NUMPY"
-_LONGEST_HEADER = 10_000  # numpy refuses more, since parsing it could exhaust memory
+_LONGEST_HEADER = 10_000  # numpy refuses longer headers, because parsing them could exhaust memory
 
 
 def matches(view: View) -> bool:
@@ -22,7 +22,7 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings of one array, and of what follows it."""
+    """The findings in one array and in the bytes that follow it."""
     version = part.view.read(6, 2)
     width = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(version)
     if width is None:
@@ -38,17 +38,17 @@ def check(part: Part) -> Iterator[Finding]:
         size, shape = dtypes.of_description(header["descr"]), header["shape"]
         count = math.prod(shape)
     except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
-        raise malformed("an npy header that is no literal") from None
+        raise malformed("an npy header that is not a literal") from None
     if size is None or count < 0:
         raise malformed(f"an array of type {str(header['descr'])[:60]}")
     if size == dtypes.OBJECTS:
-        yield from part.inside(part.view.within(begin), "<objects>")
+        yield from part.descend(part.view.window(begin), "<objects>")
         return
     end = begin + size * count
     if end > len(part.view):
         raise malformed("an array that is longer than the file")
     if end < len(part.view):
-        rest = part.view.within(end)
-        if not matches(rest):  # several arrays may follow one another
+        rest = part.view.window(end)
+        if not matches(rest):  # several arrays can follow one another
             yield part.finding(TRAILING_STREAM, f"{len(rest)} bytes behind the array", end)
-        yield from part.inside(rest, "<after array>")
+        yield from part.descend(rest, "<after array>")

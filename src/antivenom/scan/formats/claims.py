@@ -1,6 +1,6 @@
-"""Raw numbers have no signature. A file of an unknown format is taken for such if a model beside it reads it as such.
+"""Recognises files of raw numbers, which have no signature, by a model in the same folder that refers to them.
 
-It was compared with every known format first, so nothing that another loader would run is excused by this.
+This happens only after all known formats have been tried, so it cannot excuse content that another loader would run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from antivenom.scan.reader import Fault
 from antivenom.scan.view import View
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
-_MODELS = 64  # how many models of a folder are asked
+_MODELS = 64  # number of models of a folder whose references are read
 
 
 def is_claimed(part: Part) -> bool:
-    """Whether an ONNX model names the file as its external data, or a checkpoint's index stands beside its shard."""
+    """Whether an ONNX model refers to the file as external data, or it is a shard with a checkpoint index beside it."""
     path = Path(part.where)
     if part.depth or not path.is_file():
         return False
@@ -35,7 +35,7 @@ def is_claimed(part: Part) -> bool:
 
 @lru_cache(maxsize=64)
 def _claims(folder: str, _changed: int) -> frozenset[str]:
-    """The files that the ONNX models of a folder name."""
+    """The files to which the ONNX models of a folder refer."""
     found: set[str] = set()
     for model in sorted(Path(folder).glob("*.onnx"))[:_MODELS]:
         with open(model, "rb") as file:

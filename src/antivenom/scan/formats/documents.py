@@ -1,11 +1,10 @@
-"""JSON: told apart by what its objects say, wherever they stand in it."""
+"""JSON documents. Every object in them is checked for the keys that the loaders of known formats read."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import exported, huggingface, keras, plain, skops
@@ -23,19 +22,19 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class _Repeated(ValueError):
-    """An object that says one key twice: readers disagree which value counts."""
+    """An object with a duplicate key. Readers disagree on which of its values counts."""
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of distinct keys. Raises ValueError if a key is there twice."""
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object with distinct keys. Raises ValueError for a duplicate key."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _Repeated("a key that is there twice")
+        raise _Repeated("a duplicate key")
     return found
 
 
 def matches(view: View) -> bool:
-    """Whether the content begins as a JSON object or array and is text."""
+    """Whether the content is text that begins like a JSON object or array."""
     opening, at = _next(view, 3 if view.read(0, 3) == b"\xef\xbb\xbf" else 0)
     if opening not in (b"{", b"["):
         return False
@@ -44,7 +43,7 @@ def matches(view: View) -> bool:
 
 
 def _next(view: View, at: int) -> tuple[bytes, int]:
-    """The next byte that is not blank, and where the one after it lies."""
+    """The next byte that is not white space, and the offset behind it."""
     while window := view.read(at, 64 if at < 64 else _WINDOW):
         if rest := window.lstrip(_BLANK):
             return rest[:1], at + len(window) - len(rest) + 1
@@ -53,27 +52,27 @@ def _next(view: View, at: int) -> tuple[bytes, int]:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """What the objects of one or more JSON documents ask of a loader; text that is none is judged as text."""
+    """The findings in the objects of one or several JSON documents; text that is not JSON is checked as text."""
     if len(part.view) > _LONGEST:
         raise LimitReached("bytes of JSON", _LONGEST)
     part.meter.spend("unpacked", len(part.view))
     try:
         text = part.view.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise malformed(f"JSON that is no UTF-8: {error.reason} at {error.start}") from None
+        raise malformed(f"JSON that is not UTF-8: {error.reason} at {error.start}") from None
     try:
         for document in _documents(text):
             yield from _objects(part, document)
     except RecursionError:
         raise LimitReached("nested JSON values", 1000) from None
     except ValueError as error:
-        if isinstance(error, _Repeated) or text.lstrip().startswith("{"):  # prose may begin with a bracket
+        if isinstance(error, _Repeated) or text.lstrip().startswith("{"):  # prose can begin with a bracket
             yield part.finding(MALFORMED, f"JSON that does not parse: {error}")
         yield from plain.check(part)
 
 
-def _documents(text: str) -> Iterator[Any]:
-    """The values of JSON, or of JSON lines."""
+def _documents(text: str) -> Iterator[object]:
+    """The values of a JSON or JSON lines document."""
     decoder, at = json.JSONDecoder(object_pairs_hook=unique), 0
     while at < len(text):
         at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
@@ -82,8 +81,8 @@ def _documents(text: str) -> Iterator[Any]:
             yield value
 
 
-def _objects(part: Part, document: Any) -> Iterator[Finding]:
-    """The findings of every object in a document; the walk needs no recursion."""
+def _objects(part: Part, document: object) -> Iterator[Finding]:
+    """The findings in every object of a document, without recursion."""
     waiting = [document]
     while waiting:
         value = waiting.pop()

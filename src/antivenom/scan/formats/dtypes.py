@@ -1,35 +1,49 @@
-"""The size of an array's items, from the descriptions that numpy writes."""
+"""Sizes of array items, read from numpy's descriptions of dtypes."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from antivenom.scan.stubs import Global, Instance, Mapping
 
-OBJECTS = -1  # items are pickled objects, of no fixed size
+OBJECTS = -1  # the items are pickled objects, whose size is not fixed
 _PLAIN = re.compile(r"[<>|=]?([?biufcSUVmMO])(\d*)(\[\w+\])?")
 
 
-def of_description(description: Any) -> int | None:
-    """Bytes per item of a header's `descr`; OBJECTS if it holds objects; None if it is not understood."""
+def of_description(description: object) -> int | None:
+    """Bytes per item of a header's `descr`; OBJECTS for a dtype with objects; None if it cannot be read."""
     match description:
         case str():
             return _of_code(description)
-        case [*fields] | (*fields,) if fields and all(isinstance(f, tuple) and len(f) in (2, 3) for f in fields):
-            if any(isinstance(field[1], tuple) for field in fields):
-                return None
-            sizes = [of_description(field[1]) for field in fields]
-            if OBJECTS in sizes:
-                return OBJECTS
-            if None in sizes:
-                return None
-            shapes = [field[2] if len(field) == 3 else () for field in fields]
-            shapes = [(shape,) if isinstance(shape, int) else shape for shape in shapes]
-            if not all(isinstance(shape, tuple) and all(isinstance(n, int) for n in shape) for shape in shapes):
-                return None
-            return sum(size * math.prod(shape) for size, shape in zip(sizes, shapes, strict=True) if size is not None)
+        case [*fields] | (*fields,) if fields:
+            return _of_fields(fields)
+    return None
+
+
+def _of_fields(fields: list[object]) -> int | None:
+    """The size of a record, whose fields are tuples (name, description) or (name, description, shape)."""
+    sizes: list[int | None] = []
+    counts: list[int | None] = []
+    for field in fields:
+        if not isinstance(field, tuple) or len(field) not in (2, 3) or isinstance(field[1], tuple):
+            return None
+        sizes.append(of_description(field[1]))
+        counts.append(_count(field[2]) if len(field) == 3 else 1)
+    if OBJECTS in sizes:
+        return OBJECTS
+    if None in sizes or None in counts:
+        return None
+    return sum(
+        size * count for size, count in zip(sizes, counts, strict=True) if size is not None and count is not None
+    )
+
+
+def _count(shape: object) -> int | None:
+    """How many items a shape has; None if it is neither a number nor a tuple of numbers."""
+    shape = (shape,) if isinstance(shape, int) else shape
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
+        return math.prod(shape)
     return None
 
 
@@ -47,8 +61,8 @@ def _of_code(code: str) -> int | None:
     return int(width) * (4 if kind == "U" else 1)
 
 
-def of_stub(dtype: Any) -> int | None:
-    """Bytes per item of a pickled `numpy.dtype`; OBJECTS if it holds objects; None if it is not understood."""
+def of_stub(dtype: object) -> int | None:
+    """Bytes per item of a pickled `numpy.dtype`; OBJECTS for a dtype with objects; None if it cannot be read."""
     match dtype:
         case Instance(maker=Global(module="numpy", name="dtype"), arguments=(str() as code, *_), state=None):
             return _of_code(code)
@@ -58,13 +72,13 @@ def of_stub(dtype: Any) -> int | None:
 
 
 def measure(dtype: Instance) -> bool:
-    """Set the size of a pickled type that has just been given its state; whether the state may be believed.
+    """Set the size of a pickled dtype that has just received its state; returns whether the state is consistent.
 
-    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy believes it: a field
-    that ends behind its record reads foreign memory, and objects that the flags deny are pointers from the file. So a
-    state that contradicts itself, or types within that are not complete yet, are not understood.
+    The state is (version, byte order, subtype, names, fields, item size, alignment, flags). numpy does not verify it: a
+    field that ends behind its record reads foreign memory, and objects without their flag are pointers taken from the
+    file. So an inconsistent state is refused, and so is one that contains a dtype without its own state.
     """
-    if dtype.rebuilt:  # what was read by its first state would no longer hold
+    if dtype.rebuilt:  # arrays that were read with the first state would change
         dtype.size = None
         return False
     match dtype.arguments, dtype.state:
@@ -82,26 +96,23 @@ def measure(dtype: Instance) -> bool:
     return dtype.size is not None
 
 
-def _of_array(base: Any, shape: tuple[Any, ...]) -> int | None:
-    if not (_is_complete(base) and all(isinstance(n, int) and n >= 0 for n in shape)):
+def _of_array(base: object, shape: tuple[object, ...]) -> int | None:
+    if not isinstance(base, Instance) or base.state is None or base.size in (None, OBJECTS):
         return None
-    return None if base.size in (None, OBJECTS) else base.size * math.prod(shape)
+    count = _count(shape)
+    return None if count is None or any(isinstance(n, int) and n < 0 for n in shape) else base.size * count
 
 
-def _of_record(names: tuple[Any, ...], fields: Mapping, width: int, flags: int) -> int | None:
+def _of_record(names: tuple[object, ...], fields: Mapping, width: int, flags: int) -> int | None:
     sizes = []
     for name in names:
-        match fields.items.get(name):
-            case (Instance() as inner, int(offset), *_) if _is_complete(inner) and inner.size is not None:
-                sizes.append(inner.size)
-                if not 0 <= offset <= width - (8 if inner.size == OBJECTS else inner.size):
+        match fields.items.get(name) if isinstance(name, str) else None:
+            case (Instance(size=int(size)) as inner, int(offset), *_) if inner.state is not None:
+                sizes.append(size)
+                if not 0 <= offset <= width - (8 if size == OBJECTS else size):
                     return None
             case _:
                 return None
     if len(fields.items) != len(names) or (OBJECTS in sizes) != bool(flags & 1):
         return None
     return OBJECTS if OBJECTS in sizes else width
-
-
-def _is_complete(dtype: Any) -> bool:
-    return isinstance(dtype, Instance) and dtype.state is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
@@ -49,23 +48,27 @@ _ARITHMETIC = re.compile(
 _COMPUTING = re.compile(r"torch\.sym_\w+|math\.\w+|torch\.ops\.higher_order\.\w+")
 
 
-def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
-    """The findings of one object, if it is an expression or a node of such a program."""
+def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
+    """The findings in one JSON object, if it is an expression or a node of such a program."""
     expression, target = value.get("expr_str"), value.get("target")
     if isinstance(expression, str) and not _is_arithmetic(expression):
         yield part.finding(EMBEDDED_CODE, f"an expression that is evaluated: {expression}", name="expr_str")
     if isinstance(target, str) and "inputs" in value and target.startswith(("torch", "_operator", "math", "#")):
         yield from _target(part, target)
-    for key in ("in_spec", "out_spec"):  # JSON in JSON: how arguments are nested
-        if isinstance(value.get(key), str):
-            yield from part.inside(View(value[key].encode()), key)
+    for key in ("in_spec", "out_spec"):  # JSON text inside JSON, which describes how arguments are nested
+        if isinstance(spec := value.get(key), str):
+            yield from part.descend(View(spec.encode()), key)
     module, name = value.get("default_factory_module"), value.get("default_factory_name")
-    if isinstance(module, str) and isinstance(name, str) and (rule := names.judge(part, module, name)) is not None:
+    if (
+        isinstance(module, str)
+        and isinstance(name, str)
+        and (rule := names.broken_rule(part, module, name)) is not None
+    ):
         yield part.finding(rule, f"imports {module}.{name}", name=f"{module}.{name}")
 
 
 def _is_arithmetic(expression: str) -> bool:
-    """Whether an expression only builds symbols and numbers and combines them by known functions."""
+    """Whether an expression only creates symbols and numbers and combines them by known functions."""
     try:
         tree = ast.parse(expression, mode="eval")
     except (SyntaxError, ValueError, MemoryError):
@@ -79,7 +82,7 @@ def _is_arithmetic(expression: str) -> bool:
                 return False
             if node.func.id == "Symbol" and node.args:
                 named.add(id(node.args[0]))
-        # Any other function of SymPy evaluates the texts that it is given.
+        # Every other function of SymPy evaluates a text argument as Python.
         if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) and id(node) not in named:
             return False
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _NAME.fullmatch(node.value):

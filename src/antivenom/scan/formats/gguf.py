@@ -1,4 +1,4 @@
-"""GGUF: typed keys, tensor descriptions, raw numbers. Its chat template is the one thing in it that is executed."""
+"""GGUF: typed keys, descriptions of tensors, raw numbers. Only the chat template in it is executed."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """Sizes and offsets that do not fit the file, and what its templates reach for."""
+    """Findings for sizes and offsets that do not fit the file, and in its chat templates."""
     reader = Reader(part.view, 4)
     version = reader.uint(4)
     if version not in (2, 3):
-        raise malformed(f"version {version} of GGUF, or one of the other byte order")
+        raise malformed(f"version {version} of GGUF, or the other byte order")
     tensors, keys = reader.uint(8), reader.uint(8)
     part.meter.spend("opcodes", tensors + keys)
     alignment, seen = 32, set()
@@ -78,7 +78,7 @@ def check(part: Part) -> Iterator[Finding]:
             if "template" in key:
                 yield from templates.check(part, value.decode("utf-8", "replace"), key)
             else:
-                yield from part.inside(View(value), key)
+                yield from part.descend(View(value), key)
         if key == "general.alignment":
             alignment = int.from_bytes(part.view.read(reader.at - 4, 4), "little")
     if not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
@@ -94,7 +94,7 @@ def _text(reader: Reader, longest: int) -> bytes:
 
 
 def _texts(part: Part, reader: Reader, kind: int, wanted: bool) -> Iterator[bytes]:
-    """Step over a value, and yield the texts in it if they are wanted."""
+    """Skip a value; yield the texts in it if they are wanted."""
     count = 1
     if kind == _ARRAY:
         kind, count = reader.uint(4), reader.uint(8)
@@ -111,7 +111,7 @@ def _texts(part: Part, reader: Reader, kind: int, wanted: bool) -> Iterator[byte
 
 
 def _after(view: View, at: int, count: int) -> int:
-    """Where `count` texts that begin at `at` end. A vocabulary has some hundred thousand, so this loop is kept small."""
+    """Offset behind `count` texts that begin at `at`. The loop is short because a vocabulary has many thousand texts."""
     first, data = at, view.read(at, _WINDOW)
     for _ in range(count):
         index = at - first
@@ -124,7 +124,7 @@ def _after(view: View, at: int, count: int) -> int:
 
 
 def _tensors(part: Part, reader: Reader, count: int, alignment: int) -> Iterator[Finding]:
-    """Tensors must lie behind one another, each at a multiple of the alignment, up to the end of the file."""
+    """Findings if the tensors do not follow one another at multiples of the alignment up to the end of the file."""
     expected = 0
     for _ in range(count):
         name = _text(reader, _LONGEST_KEY).decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""HDF5, as Keras and PyTables write it: links and raw data in other files, and the texts and pickles in attributes.
+"""HDF5 as Keras and PyTables write it: links and raw data in other files, texts and pickles in attributes.
 
-A reader of our own, for the native library hangs or crashes on some broken files. It knows what the named writers
-use; of the layouts for very many links or attributes it says that it does not know them.
+This is a separate reader because the native library hangs or crashes on some broken files. It supports the features that
+these writers use. For others, such as the layouts for very many links or attributes, it yields an unknown-format finding.
 """
 
 from __future__ import annotations
@@ -17,30 +17,43 @@ from antivenom.scan.rules import CUSTOM_OPERATION, EMBEDDED_CODE, MALFORMED, PAT
 from antivenom.scan.view import View
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PLACES = (0, *(512 << shift for shift in range(12)))  # where the format lets a file begin
-_BUILT_IN = {*range(1, 7), 32000}  # deflate to scale-offset, and h5py's own LZF; others are loaded from a library
-_SKIPPED = {0x00, 0x01, 0x03, 0x04, 0x05, 0x0A, 0x0D, 0x0E, 0x10, 0x12, 0x13, 0x16}  # spaces, types, fill values, times
-_DENSE = {0x02: (1, 8), 0x15: (1, 2)}  # message -> flag and width of what may stand before the address of a heap
+_PLACES = (0, *(512 << shift for shift in range(12)))  # offsets at which the format allows the signature
+_BUILT_IN = {*range(1, 7), 32000}  # deflate to scale-offset, and h5py's LZF; other filters are loaded from a library
+_SKIPPED = {
+    0x00,
+    0x01,
+    0x03,
+    0x04,
+    0x05,
+    0x0A,
+    0x0D,
+    0x0E,
+    0x10,
+    0x12,
+    0x13,
+    0x16,
+}  # dataspaces, types, fill values, times
+_DENSE = {0x02: (1, 8), 0x15: (1, 2)}  # message -> flag and width of the optional field before the address of a heap
 _LINK, _EXTERNAL, _LAYOUT, _FILTERS, _ATTRIBUTE, _SYMBOLS = 0x06, 0x07, 0x08, 0x0B, 0x0C, 0x11
 _VIRTUAL = 3
 
 
 def matches(view: View) -> bool:
-    """Whether the signature stands where readers look for it."""
+    """Whether the signature is at one of the offsets at which readers search for it."""
     return any(view.read(at, 8) == _SIGNATURE for at in _PLACES if at < len(view))
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings of every object that the file's links lead to; numbers are not read."""
+    """The findings in every object that the file's links reach; numbers are not read."""
     begin = next(at for at in _PLACES if part.view.read(at, 8) == _SIGNATURE)
     if begin and part.view.read(0, 4) != b"PK\x03\x04":
         raise malformed("bytes before the HDF5 signature")
-    # An archive's member can come to lie where readers look for HDF5: it is followed from there as they would.
-    part = replace(part, view=part.view.within(begin))
+    # A member of an archive can happen to lie at such an offset; then it is read from there, as readers would.
+    part = replace(part, view=part.view.window(begin))
     data = Bytes(part.view)
     root, end = _superblock(data)
     if end != len(part.view) and not begin:
-        yield part.finding(MALFORMED, f"the file has {len(part.view)} bytes, its superblock says {end}", 0)
+        yield part.finding(MALFORMED, f"the file has {len(part.view)} bytes, its superblock declares {end}", 0)
     waiting, seen = [_Place(root, "")], set()
     while waiting:
         here = waiting.pop()
@@ -54,7 +67,7 @@ def check(part: Part) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an object's header lies, and the path that led there."""
+    """The address of an object's header, and the path that led to it."""
 
     at: int
     path: str
@@ -65,7 +78,7 @@ def _superblock(data: Bytes) -> tuple[int, int]:
     version = data.uint(8, 1)
     widths = 13 if version < 2 else 9
     if version > 3 or (data.uint(widths, 1), data.uint(widths + 1, 1)) != (8, 8):
-        raise unknown(f"a superblock of version {version} or with other widths than 8")
+        raise unknown(f"a superblock of version {version}, or with addresses that are not 8 bytes wide")
     base = {0: 24, 1: 28}.get(version, 12)
     if data.uint(base, 8) != 0 or data.uint(base + (24 if version < 2 else 8), 8) != UNDEFINED:
         raise unknown("a superblock with a base address, a driver or an extension")
@@ -96,7 +109,7 @@ def _message(part: Part, data: Bytes, here: _Place, message: Message, waiting: l
         yield part.finding(PATH_TRAVERSAL, f"the numbers of {path} lie in {name}", at, name)
     elif kind == _LAYOUT:
         if data.uint(at, 1) >= 3 and data.uint(at + 1, 1) == _VIRTUAL:
-            yield part.finding(PATH_TRAVERSAL, f"the numbers of {path} are put together from other files", at, path)
+            yield part.finding(PATH_TRAVERSAL, f"the numbers of {path} are assembled from other files", at, path)
     elif kind == _FILTERS:
         for number in set(_filters(data, at)) - _BUILT_IN:
             yield part.finding(CUSTOM_OPERATION, f"{path} needs the HDF5 filter {number}", at, str(number))
@@ -105,7 +118,7 @@ def _message(part: Part, data: Bytes, here: _Place, message: Message, waiting: l
 
 
 def _symbols(part: Part, data: Bytes, at: int) -> Iterator[tuple[int, int]]:
-    """The headers of a group's members, with where their names lie in its heap."""
+    """The headers of a group's members, and the offsets of their names in the group's heap."""
     waiting, seen = [data.uint(at, 8)], set()
     while waiting:
         node = waiting.pop()
@@ -118,7 +131,7 @@ def _symbols(part: Part, data: Bytes, at: int) -> Iterator[tuple[int, int]]:
             waiting += [data.uint(node + 32 + 16 * index, 8) for index in range(count)]
             continue
         for entry in range(data.signed(node, b"SNOD") + 8, node + 8 + 40 * data.uint(node + 6, 2), 40):
-            if data.uint(entry + 16, 4) != 2:  # not a link by name, which leads back into this file
+            if data.uint(entry + 16, 4) != 2:  # not a symbolic link, which stays within this file
                 yield data.uint(entry + 8, 8), data.uint(entry, 8)
 
 
@@ -152,10 +165,10 @@ def _filters(data: Bytes, at: int) -> Iterator[int]:
 
 
 def _attribute(part: Part, data: Bytes, path: str, message: Message) -> Iterator[Finding]:
-    """Texts and bytes are looked into as if they were files: configurations and pickles among them."""
+    """The findings in the texts and bytes of an attribute, which are scanned like files."""
     name, values = attribute(data, message, part.meter)
     for value in values:
         if name == "PSEUDOATOM" and value.read(0, 6) == b"object":
             yield part.finding(EMBEDDED_CODE, f"{path} holds pickled objects", message.at, path)
         elif len(value) > 1:
-            yield from part.inside(value, f"{path}@{name}")
+            yield from part.descend(value, f"{path}@{name}")

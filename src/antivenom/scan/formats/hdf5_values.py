@@ -1,4 +1,4 @@
-"""The pieces of an HDF5 file: the messages of an object's header, and the texts of an attribute."""
+"""Parts of the HDF5 format: the messages of an object's header, and the texts of an attribute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import UNKNOWN_FORMAT
 from antivenom.scan.view import View
 
-UNDEFINED = (1 << 64) - 1  # the address of what is not there
+UNDEFINED = (1 << 64) - 1  # the address of absent data
 _WINDOW = 1 << 12
 _CONTINUED = 0x10
 _TEXT, _OPAQUE, _VARIABLE = 3, 5, 9  # classes of data types
@@ -22,7 +22,7 @@ def unknown(what: str) -> Fault:
 
 
 class Bytes:
-    """Numbers and names at addresses, with the last window kept."""
+    """Reads numbers and names at addresses; the last window is cached."""
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -30,7 +30,7 @@ class Bytes:
         self.heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def read(self, at: int, count: int) -> bytes:
-        """That many bytes. Raises Fault if the address leads out of the file."""
+        """`count` bytes. Raises Fault if they are not within the file."""
         if at + count > len(self.view):
             raise malformed(f"an HDF5 address out of the file: {at}")
         if count > _WINDOW:
@@ -43,7 +43,7 @@ class Bytes:
         return int.from_bytes(self.read(at, width), "little")
 
     def signed(self, at: int, signature: bytes) -> int:
-        """The address itself, once the signature stands there."""
+        """The address, after a check that the signature is there."""
         if self.read(at, len(signature)) != signature:
             raise malformed(f"no {signature.decode()} at {at}")
         return at
@@ -58,7 +58,7 @@ class Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a header: its kind, and where its content lies."""
+    """One message of a header: its kind and the place of its content."""
 
     kind: int
     at: int
@@ -121,12 +121,12 @@ def attribute(data: Bytes, message: Message, meter: Meter) -> tuple[str, list[Vi
         raise malformed(f"the attribute {name} is longer than its message")
     if kind == _VARIABLE:
         return name, [value for item in range(count) if (value := _heaped(data, at + item * width, meter)) is not None]
-    whole = [data.view.within(at + item * width, width) for item in range(count)]
+    whole = [data.view.window(at + item * width, width) for item in range(count)]
     return name, [_trimmed(value) for value in whole] if kind == _TEXT else whole
 
 
 def _trimmed(value: View) -> View:
-    """A text of fixed length without the zeros or spaces that fill it."""
+    """A text of fixed length without its padding."""
     text = value.read()
     return View(text.rstrip(b"\0 ")) if text[-1:] in (b"\0", b" ") else value
 
@@ -139,16 +139,16 @@ def _count(data: Bytes, at: int) -> int:
 
 
 def _heaped(data: Bytes, at: int, meter: Meter) -> View | None:
-    """A value of variable length: where a global heap keeps it; None if it is empty."""
+    """A value of variable length, from a global heap; None if it is empty."""
     length, heap, index = data.uint(at, 4), data.uint(at + 4, 8), data.uint(at + 12, 4)
     if not length or heap in (0, UNDEFINED):
         return None
     if heap not in data.heaps:
         data.heaps[heap] = dict(_objects(data, heap, meter))
     if index not in data.heaps[heap]:
-        raise malformed(f"a value that its heap at {heap} does not have")
+        raise malformed(f"a value that is missing in its heap at {heap}")
     begin, size = data.heaps[heap][index]
-    return data.view.within(begin, size)
+    return data.view.window(begin, size)
 
 
 def _objects(data: Bytes, heap: int, meter: Meter) -> Iterator[tuple[int, tuple[int, int]]]:

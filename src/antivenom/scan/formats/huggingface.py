@@ -1,9 +1,8 @@
-"""Hugging Face repositories: JSON that sends the loader to Python files, to named classes or to a chat template."""
+"""Hugging Face repositories: JSON that refers to Python files, to classes by name, or to a chat template."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names, templates
@@ -16,8 +15,8 @@ _PIPELINES = frozenset(
 )
 
 
-def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
-    """The findings of one object's keys."""
+def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
+    """The findings in one JSON object."""
     for key in ("auto_map", "custom_pipelines"):
         if value.get(key):
             names_ = ", ".join(sorted(map(str, _leaves(value[key]))))
@@ -30,11 +29,11 @@ def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
     if "_diffusers_version" in value:
         yield from _components(part, value)
     if {"idx", "name", "path", "type"} <= value.keys() and not str(value["type"]).startswith("sentence_transformers."):
-        yield part.finding(REMOTE_CODE, f"a module of the type {value['type']}", name=value["type"])
+        yield part.finding(REMOTE_CODE, f"a module of the type {value['type']}", name=str(value["type"]))
 
 
-def _named(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
-    """Targets of Hydra and of PEFT: dotted names that are imported, and called."""
+def _named(part: Part, value: dict[str, object]) -> Iterator[Finding]:
+    """Findings for dotted names that Hydra or PEFT import and call."""
     target = value.get("_target_")
     mapping = value.get("auto_mapping")
     if isinstance(mapping, dict) and mapping.get("parent_library"):
@@ -43,12 +42,12 @@ def _named(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
             target = f"{library}.{mapping.get('base_model_class')}"
     if isinstance(target, str):
         module, _, name = target.rpartition(".")
-        if (rule := names.judge(part, module, name)) is not None:
+        if (rule := names.broken_rule(part, module, name)) is not None:
             yield part.finding(rule, f"asks the loader to call {target}", name=target)
 
 
-def _components(part: Part, index: dict[str, Any]) -> Iterator[Finding]:
-    """The parts of a diffusion pipeline: pairs of a library and a class; another library is a file of the repository."""
+def _components(part: Part, index: dict[str, object]) -> Iterator[Finding]:
+    """Findings for the parts of a diffusion pipeline: pairs of a class and its library, or a file of the repository."""
     if isinstance(index.get("_class_name"), list):
         yield part.finding(REMOTE_CODE, f"a pipeline of the repository: {index['_class_name']}", name="_class_name")
     for key, pair in index.items():
@@ -57,8 +56,8 @@ def _components(part: Part, index: dict[str, Any]) -> Iterator[Finding]:
                 yield part.finding(UNTRUSTED_TYPE, f"{key} is {library}.{name}", name=f"{library}.{name}")
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """What stands at the ends of a nested value, unless nothing is there; a few levels are all that loaders know."""
+def _leaves(value: object) -> Iterator[object]:
+    """The non-empty leaves of a nested value, down to the few levels that loaders read."""
     waiting = [value]
     while waiting:
         here = waiting.pop()

@@ -1,4 +1,4 @@
-"""Pictures that lie beside a model. They are walked to their end: what follows a picture is no part of it."""
+"""Images that accompany a model. Their structure is followed to the end, to find bytes behind the image."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """Bytes after the end of the picture."""
+    """Findings in bytes after the end of the image."""
     head = part.view.read(0, 4)
     walk = {b"\x89PNG": _png, b"GIF8": _gif, b"RIFF": _webp}.get(head, _jpeg)
     end = walk(part)
     if end != len(part.view):
         yield part.finding(TRAILING_STREAM, f"{len(part.view) - end} bytes after the picture", end)
-        yield from part.inside(part.view.within(end), "<after the picture>")
+        yield from part.descend(part.view.window(end), "<after the picture>")
 
 
 def _png(part: Part) -> int:
@@ -80,12 +80,12 @@ def _jpeg(part: Part) -> int:
             at += 1 if mark[1] == 0xFF else 2
             continue
         at += 2 + max(2, int.from_bytes(mark[2:], "big"))
-        if mark[1] == 0xDA:  # the scan that follows has no length
+        if mark[1] == 0xDA:  # image data follows, whose length is not given
             at = _scan_end(part, at)
 
 
 def _scan_end(part: Part, at: int) -> int:
-    """Where the next marker stands that is neither a stuffed byte nor a restart."""
+    """Offset of the next marker that is neither a stuffed byte nor a restart marker."""
     while at < len(part.view):
         part.meter.tick()
         window = part.view.read(at, 1 << 16)

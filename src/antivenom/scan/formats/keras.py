@@ -1,10 +1,9 @@
-"""Keras configurations, of `.keras` archives and of HDF5 files: objects that name a class, and layers that carry code."""
+"""Keras configurations in `.keras` archives and HDF5 files: objects that refer to classes, and layers with code."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
@@ -12,7 +11,7 @@ from antivenom.scan.part import Part
 from antivenom.scan.rules import CUSTOM_OPERATION, EMBEDDED_CODE, IMPORTED_NAME, UNSAFE_OPERATION, UNTRUSTED_TYPE
 
 _OWN = ("keras", "tf_keras", "tensorflow.keras", "keras_hub", "keras_nlp", "keras_cv")
-# Rooms of Keras that hold layers and pure functions. The others fetch, load, save and import.
+# Modules of Keras with layers and pure functions. Its other modules download, load, save and import.
 _MODELLING = re.compile(
     r"(?:tensorflow\.)?(?:keras|tf_keras|keras_hub|keras_nlp|keras_cv)(?:\.(?:api|src|engine|legacy|_tf_keras|keras|v2))*"
     r"(?:\.(?:layers|models|initializers|regularizers|constraints|optimizers|losses|metrics|activations|ops|random|"
@@ -31,8 +30,8 @@ _UNSAFE_CALLS = re.compile(
 )
 
 
-def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
-    """The findings of one object, if it describes an object of Keras."""
+def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
+    """The findings in one JSON object, if it describes a Keras object."""
     kind, module, inner = value.get("class_name"), value.get("module"), value.get("config")
     if not isinstance(kind, str) or not ("config" in value or "module" in value):
         return
@@ -55,27 +54,27 @@ def check_object(part: Part, value: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _class_name(kind: str, value: dict[str, Any]) -> str:
+def _class_name(kind: str, value: dict[str, object]) -> str:
     found = {"function": value.get("config"), "__typespec__": value.get("spec_name")}.get(kind, kind)
     return str(found)
 
 
 def _class(part: Part, module: str, name: str, is_function: bool) -> Iterator[Finding]:
-    """A class or function that the loader looks up in a module."""
+    """Findings for a class or function that the loader imports from a module."""
     full = f"{module}.{name}"
     if module == "builtins" and is_function:
-        return  # Keras' word for its own activations and losses; nothing is imported
+        return  # Keras refers to its own activations and losses in this way and imports nothing
     if _MODELLING.fullmatch(module):
-        if (rule := names.judge(part, module, name)) is IMPORTED_NAME:
+        if (rule := names.broken_rule(part, module, name)) is IMPORTED_NAME:
             yield part.finding(rule, f"names {full}", name=full)
     elif module.split(".")[0] in (own.split(".")[0] for own in _OWN):
-        yield part.finding(IMPORTED_NAME, f"names {full}, which is no layer", name=full)
-    elif (rule := names.judge(part, module, name)) is not None:
-        yield part.finding(rule, f"names {full}, which is not of Keras", name=full)
+        yield part.finding(IMPORTED_NAME, f"names {full}, which is not a layer", name=full)
+    elif (rule := names.broken_rule(part, module, name)) is not None:
+        yield part.finding(rule, f"names {full}, which is not part of Keras", name=full)
 
 
-def _lambda(part: Part, config: dict[str, Any]) -> Iterator[Finding]:
-    """A Lambda layer holds marshalled code, or the name of a function to be found when it is loaded."""
+def _lambda(part: Part, config: dict[str, object]) -> Iterator[Finding]:
+    """The finding for a Lambda layer, which contains marshalled code or the name of a function."""
     function = config.get("function")
     named = isinstance(function, str) and config.get("function_type") == "function"
     named |= isinstance(function, dict) and function.get("class_name") == "function"
@@ -88,8 +87,8 @@ def _lambda(part: Part, config: dict[str, Any]) -> Iterator[Finding]:
         yield part.finding(EMBEDDED_CODE, "a Lambda layer with code in it", name="Lambda")
 
 
-def _operation(part: Part, kind: str, config: dict[str, Any]) -> Iterator[Finding]:
-    """A layer that stands for a function of TensorFlow."""
+def _operation(part: Part, kind: str, config: dict[str, object]) -> Iterator[Finding]:
+    """The finding for a layer that calls a function of TensorFlow."""
     called = str(config.get("function") or config.get("node_def") or config.get("method_name") or "?")
     if _UNSAFE_CALLS.fullmatch(called):
         yield part.finding(UNSAFE_OPERATION, f"a {kind} calls {called}", name=called)

@@ -8,7 +8,7 @@ from antivenom.scan.part import Part
 from antivenom.scan.rules import IMPORTED_NAME, UNTRUSTED_TYPE, Rule
 from antivenom.scan.stubs import Global
 
-# They import or fetch what their arguments name, whatever the module is called.
+# Functions that import or download the object that their arguments name. They are refused in every module.
 _REACHING = frozenset(
     [
         "get_file",
@@ -44,9 +44,9 @@ _REACHING = frozenset(
 )
 
 
-def judge(part: Part, module: str, name: str) -> Rule | None:
-    """The rule that importing `module.name` breaks; None if the allow list has it."""
-    if part.allow.judge(Global(module, name)) is None:
+def broken_rule(part: Part, module: str, name: str) -> Rule | None:
+    """The rule that an import of `module.name` breaks; None if the allow list has the name."""
+    if part.allow.broken_rule(Global(module, name)) is None:
         return None
     own = module.partition(".")[0] in sys.stdlib_module_names
     return IMPORTED_NAME if own or name.rpartition(".")[2] in _REACHING else UNTRUSTED_TYPE

@@ -1,4 +1,4 @@
-"""ONNX: a graph of standard operations runs no code; what matters is which files it names and which operations it needs."""
+"""ONNX: a graph of standard operations runs no code, so the check concerns external files and other operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MODEL = {
     25: BYTES,
     26: BYTES,
 }
-# Message -> field number -> the message in it.
+# Message -> field number -> type of the message in that field.
 _INNER: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -40,7 +40,7 @@ _INNER: dict[str, dict[int, str]] = {
     "tensor": {13: "entry"},
     "entry": {},
 }
-# Message -> field number -> what its text is.
+# Message -> field number -> meaning of the text in that field.
 _NAMES: dict[str, dict[int, str]] = {
     "model": {2: "producer", 3: "version"},
     "node": {4: "operation", 7: "domain"},
@@ -49,13 +49,13 @@ _NAMES: dict[str, dict[int, str]] = {
 }
 _STANDARD = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"}
 _STANDARD |= {"com.microsoft.nchwc", "com.ms.internal.nhwc"}
-# Of the domains above, but their code is a library, a compiled blob or a Python function.
+# Operations of the domains above whose code is a library, a compiled blob or a Python function.
 _FOREIGN = {"EPContext", "PythonOp", "PythonOpGrad", "ExternalFunctionOp", "ATen", "TritonOp", "Snpe"}
-_DEEPEST = 90  # subgraphs within subgraphs; protobuf itself ends at 100 messages
+_DEEPEST = 90  # nesting depth of subgraphs; protobuf itself allows 100 nested messages
 
 
 def matches(view: View) -> bool:
-    """Whether the content is a message with a version and a graph where ONNX has them."""
+    """Whether the content is a message with a version and a graph in the fields of an ONNX model."""
     if view.read(0, 1) not in (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42", b"\x72"):
         return False
     found = shape(view)
@@ -63,7 +63,7 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """Operations from outside the standard, and external data that is not beside the model."""
+    """Findings for operations outside of the standard, and for external data that is not in the model's folder."""
     needed: dict[tuple[str, str], None] = {}
     defined: set[tuple[str, str]] = set()
     places: dict[str, None] = {}
@@ -78,7 +78,7 @@ def check(part: Part) -> Iterator[Finding]:
             case "entry" if found.get("key") == "location":
                 places[found.get("value", "")] = None
             case "model" if not (found.get("producer", "") + found.get("version", "") + "-").isprintable():
-                raise malformed("a producer's name that is none")
+                raise malformed("a producer's name that is not text")
     for domain, operation in needed:
         if (domain not in _STANDARD or operation in _FOREIGN) and (domain, operation) not in defined:
             name = f"{domain or 'ai.onnx'}.{operation}"
@@ -88,20 +88,20 @@ def check(part: Part) -> Iterator[Finding]:
 
 
 def external(part: Part) -> set[str]:
-    """The files that hold this model's external data, as it names them."""
+    """The files with this model's external data, as the model names them."""
     found = (entry for kind, entry in _walk(part, part.view, "model", 0) if kind == "entry")
     return {entry.get("value", "") for entry in found if entry.get("key") == "location"}
 
 
 def _walk(part: Part, view: View, kind: str, depth: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each message of interest, inner ones first, with its texts."""
+    """The relevant messages with their texts, inner ones first."""
     if depth > _DEEPEST:
         raise LimitReached("depth", _DEEPEST)
     inner, names, found = _INNER[kind], _NAMES.get(kind, {}), {}
     kinds = _MODEL if kind == "model" else dict.fromkeys((*inner, *names), BYTES)
     for number, _, value in fields(view, part.meter, kinds):
         if kind == "model" and number not in _MODEL:
-            raise malformed(f"field {number}, which no ONNX model has")
+            raise malformed(f"field {number}, which ONNX does not define")
         if number in inner and isinstance(value, View):
             yield from _walk(part, value, inner[number], depth + 1)
         elif number in names:
@@ -125,7 +125,7 @@ def _is_beside(model: str, pieces: list[str]) -> bool:
 
 
 def _passes_link(model: str, pieces: list[str]) -> bool:
-    """Whether the way to the data leaves the model's folder by a link; its bytes are numbers, wherever they lie in it."""
+    """Whether the path to the data leaves the model's folder through a link."""
     at = os.path.dirname(model)
     for piece in pieces:
         at = os.path.join(at, piece)

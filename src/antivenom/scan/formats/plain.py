@@ -1,4 +1,4 @@
-"""Text: notes, labels, merges, YAML, templates. Runs nothing by itself, but some loaders run what it asks for."""
+"""Text: notes, labels, merges, YAML, templates. Text runs nothing itself, but some loaders call names in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WINDOW, _OVERLAP = 1 << 20, 1 << 12
 _LONGEST_TEMPLATE = 1 << 23
 _TAG = re.compile(r"!(?:[!<][^\s>]{0,300}|[^\s!]{0,60}![^\s]{0,300})")
 _HANDLE = re.compile(r"^%TAG[ \t]+\S+[ \t]+(\S+)", re.MULTILINE)
-_PREFIX = re.compile(r"tag:yaml\.org,2002:.")  # with it, a short tag can stand for one of Python's
-_TARGET = re.compile(r"_target_['\"]?\s*:\s*['\"]?([\w.]+)")  # Hydra calls what stands here
-_LOADER = re.compile(r"loader_module['\"]?\s*:\s*['\"]?([\w.]+)")  # MLflow imports what stands here
-# A node's operation in the text form of a graph: one or more quoted pieces, with comments between.
+_PREFIX = re.compile(r"tag:yaml\.org,2002:.")  # with such a prefix, a short tag can stand for a Python tag
+_TARGET = re.compile(r"_target_['\"]?\s*:\s*['\"]?([\w.]+)")  # Hydra calls this target
+_LOADER = re.compile(r"loader_module['\"]?\s*:\s*['\"]?([\w.]+)")  # MLflow imports this module
+# The operation of a node in the text form of a graph: one or more quoted strings with comments between them.
 _SPACE = r"(?:\s|#[^\n]*\n)*"
 _OPERATION = re.compile(rf"\bop{_SPACE}:{_SPACE}((?:\"(?:[^\"\\\n]|\\.)*\"{_SPACE}|'(?:[^'\\\n]|\\.)*'{_SPACE})+)")
 _NODE = re.compile(r"\b(?:node|node_def|meta_graphs)\s*:?\s*[{<]")
@@ -30,19 +30,19 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{
 
 
 def is_text(view: View) -> bool:
-    """Whether the beginning is UTF-8 without control characters."""
+    """Whether the content begins with UTF-8 text without control characters."""
     head = view.read(0, 1 << 16)
     if head.translate(None, _CONTROL) != head:
         return False
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        return len(head) == 1 << 16 and error.start > len(head) - 4  # a character cut at the end
+        return len(head) == 1 << 16 and error.start > len(head) - 4  # the window can end within a character
     return True
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """YAML that calls Python, graphs written as text, and templates that reach for Python's internals."""
+    """Findings in YAML that calls Python, in graphs in text form, and in templates that access Python internals."""
     marked, seen = False, set[tuple[str, str]]()
     for at in range(0, max(1, len(part.view)), _WINDOW):
         part.meter.tick()
@@ -67,7 +67,7 @@ def _window(part: Part, text: str, at: int) -> Iterator[Finding]:
     if "target_" in text:
         for target in _TARGET.findall(_unescaped(text)):
             module, _, name = target.rpartition(".")
-            if (rule := names.judge(part, module, name)) is not None:
+            if (rule := names.broken_rule(part, module, name)) is not None:
                 yield part.finding(rule, f"asks the loader to call {target}", at, target)
     for module in _LOADER.findall(text):
         if not module.startswith("mlflow."):
@@ -81,7 +81,7 @@ def _window(part: Part, text: str, at: int) -> Iterator[Finding]:
 
 
 def _python_tags(text: str) -> list[str]:
-    """Tags of PyYAML's Python family, in any spelling, each once."""
+    """The distinct tags with which PyYAML constructs Python objects, in all their notations."""
     found = [tag for tag in map(unquote, _TAG.findall(text)) if "python/" in tag]
     return list(
         dict.fromkeys([*found, *(handle for handle in map(unquote, _HANDLE.findall(text)) if _PREFIX.match(handle))])
@@ -89,7 +89,7 @@ def _python_tags(text: str) -> list[str]:
 
 
 def _unescaped(text: str) -> str:
-    """The text with characters in place of their numbers, of which octal ones are those of protobuf."""
+    """The text with its numeric escapes replaced by characters; octal ones are protobuf's."""
 
     def character(match: re.Match[str]) -> str:
         hexadecimal = match[1] or match[2] or match[3]

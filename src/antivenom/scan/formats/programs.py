@@ -1,4 +1,4 @@
-"""Programs and libraries of an operating system, by their first bytes."""
+"""Programs and native libraries, recognised by their first bytes."""
 
 from __future__ import annotations
 

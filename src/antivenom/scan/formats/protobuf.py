@@ -1,4 +1,4 @@
-"""Protocol buffers by their wire format alone: messages are walked field by field, tensors are stepped over."""
+"""Protocol buffers, read by their wire format without a schema. Tensors are skipped."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.view import View
 
-VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5  # the wire types in use; groups are of the past
+VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5  # the wire types; groups are obsolete
 _WINDOW = 1 << 14
 _BATCH = 256
 
 
 def fields(view: View, meter: Meter, kinds: Mapping[int, int] | None = None) -> Iterator[tuple[int, int, int | View]]:
-    """Number, wire type and value of each field. Raises Fault where the bytes are no message.
+    """Number, wire type and value of each field. Raises Fault where the bytes are not a message.
 
-    A number in `kinds` must have that wire type: parsers skip a known field of another type, so two of them could
-    read two different messages.
+    A field whose number is in `kinds` must have that wire type. Parsers skip a known field of another type, so that two
+    parsers could otherwise read two different messages.
     """
     at, size, first, data, seen = 0, len(view), 0, b"", 0
     while at < size:
@@ -38,7 +38,7 @@ def fields(view: View, meter: Meter, kinds: Mapping[int, int] | None = None) -> 
             begin = first + after
             if length < 0 or length > size - begin:
                 raise malformed(f"field {number} of wire type {wire} at {at} does not fit its message")
-            value, at = view.within(begin, length), begin + length
+            value, at = view.window(begin, length), begin + length
         seen += 1
         if seen % _BATCH == 0:
             meter.spend("opcodes", _BATCH)
@@ -54,11 +54,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
-    raise malformed("a number without an end")
+    raise malformed("a number without its last byte")
 
 
 def shape(view: View) -> dict[int, int]:
-    """The wire type of each field number of a message; empty if the bytes are no message."""
+    """The wire type of each field number of a message; empty if the bytes are not a message."""
     found: dict[int, int] = {}
     try:
         for number, wire, _ in fields(view, Meter(Limits(opcodes=1_000_000))):
@@ -70,7 +70,7 @@ def shape(view: View) -> dict[int, int]:
 
 
 def first(view: View, wanted: int) -> View:
-    """The first field of that number; empty if there is none, or if it is a number itself."""
+    """The content of the first field of that number; empty if it is absent or a plain number."""
     try:
         found = next(value for number, _, value in fields(view, Meter(Limits())) if number == wanted)
     except (Fault, LimitReached, StopIteration):
@@ -79,10 +79,10 @@ def first(view: View, wanted: int) -> View:
 
 
 def text(value: int | View, longest: int = 1 << 16) -> str:
-    """A string field. Raises Fault if it is none."""
+    """The value of a string field. Raises Fault if it is not text."""
     if isinstance(value, int) or len(value) > longest:
-        raise malformed("a name that is no text")
+        raise malformed("a name that is not text")
     try:
         return value.read().decode("utf-8")
     except UnicodeDecodeError:
-        raise malformed("a name that is no UTF-8") from None
+        raise malformed("a name that is not UTF-8") from None

@@ -1,11 +1,10 @@
-"""safetensors: a length, a JSON header, raw numbers. No code can be in it as long as the header is what it seems."""
+"""safetensors: a length, a JSON header and raw numbers. It cannot contain code if the header is consistent."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats.documents import unique
@@ -14,7 +13,7 @@ from antivenom.scan.reader import malformed
 from antivenom.scan.rules import MALFORMED
 from antivenom.scan.view import View
 
-_LONGEST = 100_000_000  # the library's own bound on a header
+_LONGEST = 100_000_000  # the limit of the safetensors library
 _BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -42,13 +41,13 @@ _BITS = {
 
 
 def matches(view: View) -> bool:
-    """Whether a length that fits is followed by a brace."""
+    """Whether the content begins with a plausible length and a brace."""
     head = view.read(0, 9)
     return head[8:] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= len(view) - 8
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """What keeps the header from describing exactly the bytes that follow it."""
+    """Findings if the header does not describe exactly the bytes that follow it."""
     length = int.from_bytes(part.view.read(0, 8), "little")
     if length > _LONGEST:
         raise malformed(f"a header of {length} bytes")
@@ -56,7 +55,7 @@ def check(part: Part) -> Iterator[Finding]:
     header = _header(part.view.read(8, length))
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        yield part.finding(MALFORMED, "metadata that is not text to text", 8)
+        yield part.finding(MALFORMED, "metadata that does not map text to text", 8)
     part.meter.spend("opcodes", len(header))
     end = 0
     for begin, stop, name in sorted(_span(name, tensor) for name, tensor in header.items()):
@@ -71,24 +70,24 @@ def check(part: Part) -> Iterator[Finding]:
         yield part.finding(MALFORMED, f"the file has {left} bytes more than its tensors", max(0, 8 + length + end))
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def _header(data: bytes) -> dict[str, object]:
     try:
         header = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise malformed(f"a header that is no JSON: {error}") from None
+        raise malformed(f"a header that is not JSON: {error}") from None
     if not isinstance(header, dict):
-        raise malformed("a header that is no JSON object")
+        raise malformed("a header that is not a JSON object")
     return header
 
 
 def _span(name: str, tensor: object) -> tuple[int, int, str]:
-    """Where the tensor begins and ends. Raises Fault unless data type, shape and offsets agree."""
+    """Begin, end and name of a tensor. Raises Fault if data type, shape and offsets disagree."""
     match tensor:
         case {"dtype": str(dtype), "shape": list(sizes), "data_offsets": [int(begin), int(end)], **rest} if not rest:
             whole = all(type(size) is int and 0 <= size < 1 << 63 for size in sizes)
             if dtype not in _BITS:
                 raise malformed(f"{name} is of the unknown data type {dtype}")
             if not whole or begin < 0 or prod(sizes) * _BITS[dtype] != (end - begin) * 8:
-                raise malformed(f"{name} has {end - begin} bytes, its shape {sizes} of {dtype} has others")
+                raise malformed(f"{name} has {end - begin} bytes, which does not fit its shape {sizes} of {dtype}")
             return begin, end, name
     raise malformed(f"{name} is not described by dtype, shape and data_offsets")

@@ -1,4 +1,4 @@
-"""7z archives, by py7zr if it is there."""
+"""7z archives, which need the package py7zr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings in all members, unpacked in memory."""
+    """The findings in all members, which are decompressed in memory."""
     try:
         py7zr = importlib.import_module("py7zr")
         memory = importlib.import_module("py7zr.io")
@@ -42,8 +42,8 @@ def check(part: Part) -> Iterator[Finding]:
                 archive.extract(factory=factory)
         except LimitReached:
             raise
-        except Exception as error:  # py7zr lets through whatever a broken archive makes of it
+        except Exception as error:  # py7zr raises many types on a broken archive
             raise malformed(f"a broken 7z archive: {error}") from None
     for name, product in factory.products.items():
         product.seek(0)
-        yield from part.inside(View(product.read()), name)
+        yield from part.descend(View(product.read()), name)

@@ -1,17 +1,16 @@
-"""skops: a tree of typed nodes in JSON. Each type it names is imported, so each is judged."""
+"""skops: a tree of typed nodes in JSON. Loading imports each type, so that each is checked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
 from antivenom.scan.part import Part
 from antivenom.scan.rules import MALFORMED, UNTRUSTED_TYPE
 
-# Loaders that make plain values and ignore the class, or check it themselves.
+# Loaders of plain values, which ignore the class or check it themselves.
 _VALUES = frozenset(
     [
         "DictNode",
@@ -51,8 +50,8 @@ _IMPORTING = frozenset(
 _GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 
 
-def check_object(part: Part, node: dict[str, Any]) -> Iterator[Finding]:
-    """The findings of one object, if it is such a node."""
+def check_object(part: Part, node: dict[str, object]) -> Iterator[Finding]:
+    """The findings in one JSON object, if it is a node of skops."""
     loader, module, name = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
     if not isinstance(loader, str):
         return
@@ -62,9 +61,9 @@ def check_object(part: Part, node: dict[str, Any]) -> Iterator[Finding]:
         if loader not in ("CachedNode", "JsonNode"):
             yield part.finding(MALFORMED, f"a {loader} without a type")
         return
-    rule = names.judge(part, module, name)
+    rule = names.broken_rule(part, module, name)
     if (module, name) in (("operator", "attrgetter"), ("operator", "itemgetter")):
-        rule = UNTRUSTED_TYPE  # they call nothing, but whoever calls them reads what the file names
+        rule = UNTRUSTED_TYPE  # harmless to create, but calling one reads an attribute that the file chooses
     if rule is not None and not (loader == "JsonNode" or (loader == "PartialNode" and name == "partial")):
         yield part.finding(rule, f"a {loader} of {module}.{name}", name=f"{module}.{name}")
     content = node.get("content")
@@ -75,9 +74,12 @@ def check_object(part: Part, node: dict[str, Any]) -> Iterator[Finding]:
         yield part.finding(UNTRUSTED_TYPE, f"calls numpy.random.{kind}", name=f"numpy.random.{kind}")
 
 
-def _generator(content: Any) -> str:
-    """The bit generator, which is named by a text and looked up in numpy.random."""
-    try:
-        return str(json.loads(content["bit_generator"]["content"]["bit_generator"]["content"]))
-    except (KeyError, TypeError, ValueError):
-        return "?"
+def _generator(content: object) -> str:
+    """The name of the bit generator, which the loader looks up in numpy.random."""
+    match content:
+        case {"bit_generator": {"content": {"bit_generator": {"content": str(text)}}}}:
+            try:
+                return str(json.loads(text))
+            except ValueError:
+                pass
+    return "?"

@@ -1,4 +1,4 @@
-"""Compressed streams: unpacked in memory, within limits, and looked into."""
+"""Compressed streams: decompressed in memory, within limits, and then scanned."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from antivenom.scan.rules import MALFORMED, NO_PARSER, TRAILING_STREAM
 from antivenom.scan.view import View
 
 _CHUNK = 1 << 18
-_FREE = 1 << 20  # bytes out before the ratio is looked at
+_FREE = 1 << 20  # the ratio is not limited below this number of decompressed bytes
 
 
 class Decompressor(Protocol):
-    """What zlib, bz2, lzma and lz4 have in common."""
+    """The common interface of zlib, bz2, lzma and lz4."""
 
     @property
     def eof(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes | None: ...  # None of lz4's
+    def unused_data(self) -> bytes | None: ...  # None only in lz4
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class Behind(Exception):
-    """Bytes behind the end of a compressed stream: what was unpacked, and how many."""
+    """Bytes behind the end of a compressed stream: the decompressed view, and the number of these bytes."""
 
 
 def unpack(part: Part, packed: View, new: Callable[[], Any], joined: bool = False) -> View:
-    """All that `packed` holds; with `joined`, streams that follow one another are read as one, as gzip does.
+    """The decompressed content; with `joined`, consecutive streams are read as one, as gzip does.
 
-    Raises Fault if it is cut short, Behind if there are bytes behind its end, LimitReached if it grows too much.
+    Raises Fault if the stream is truncated, Behind if bytes follow its end, LimitReached if it grows too much.
     """
     out, at, engine = bytearray(), 0, new()
     pending = b""
@@ -53,7 +53,7 @@ def unpack(part: Part, packed: View, new: Callable[[], Any], joined: bool = Fals
             pending = packed.read(at, _CHUNK)
             at += len(pending)
             if not pending:
-                raise malformed("a compressed stream that is cut short")
+                raise malformed("a truncated compressed stream")
         piece = engine.decompress(pending, _CHUNK)
         pending = getattr(engine, "unconsumed_tail", b"")
         out += piece
@@ -70,7 +70,7 @@ def _zstd() -> Any:
     return importlib.import_module("compression.zstd").ZstdDecompressor()  # Python 3.14
 
 
-# name: (signature, how to unpack, whether streams may follow one another)
+# name: (signature, decompressor, whether consecutive streams are read as one)
 _KINDS: dict[str, tuple[tuple[bytes, ...], Callable[[], Any], bool]] = {
     "gzip": ((b"\x1f\x8b",), lambda: zlib.decompressobj(31), True),
     "bzip2": ((b"BZh",), bz2.BZ2Decompressor, True),
@@ -83,12 +83,12 @@ _KINDS: dict[str, tuple[tuple[bytes, ...], Callable[[], Any], bool]] = {
 
 
 def matcher(kind: str) -> Callable[[View], bool]:
-    """Whether content begins as `kind` does."""
+    """A test whether content has the signature of `kind`."""
     return _is_zlib if kind == "zlib" else lambda view: view.read(0, 6).startswith(_KINDS[kind][0])
 
 
 def _is_zlib(view: View) -> bool:
-    """Two bytes are a weak signature: text may begin with them, but then it does not unpack."""
+    """Tries to decompress the beginning, because text can begin with the two bytes of the signature."""
     if not view.read(0, 2).startswith(_KINDS["zlib"][0]):
         return False
     try:
@@ -99,7 +99,7 @@ def _is_zlib(view: View) -> bool:
 
 
 def checker(kind: str) -> Callable[[Part], Iterator[Finding]]:
-    """The findings in a stream of `kind`."""
+    """The check of streams of `kind`."""
     _, new, joined = _KINDS[kind]
 
     def check(part: Part) -> Iterator[Finding]:
@@ -111,11 +111,11 @@ def checker(kind: str) -> Callable[[Part], Iterator[Finding]]:
         except Behind as behind:
             view, rest = behind.args
             yield part.finding(TRAILING_STREAM, f"{rest} bytes behind the {kind} stream", len(part.view) - rest)
-            yield from part.inside(part.view.within(len(part.view) - rest), f"<after {kind}>")
+            yield from part.descend(part.view.window(len(part.view) - rest), f"<after {kind}>")
         except (zlib.error, OSError, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
             yield part.finding(MALFORMED, f"a broken {kind} stream: {error}")
             return
-        yield from part.inside(view, f"<{kind}>")
+        yield from part.descend(view, f"<{kind}>")
 
     return check
 

@@ -1,4 +1,4 @@
-"""Tar archives, PyTorch's oldest format among them."""
+"""Tar archives, including PyTorch's oldest format."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from antivenom.scan.reader import malformed
 from antivenom.scan.rules import ARCHIVE_STRUCTURE, MALFORMED, PATH_TRAVERSAL, TRAILING_STREAM
 from antivenom.scan.view import View
 
-_PADDING = 1 << 20  # zeros that may follow the end: writers fill a record
+_PADDING = 1 << 20  # zeros that can follow the end, because writers fill the last record
 
 
 def matches(view: View) -> bool:
-    """Whether the first 512 bytes are a header with a right checksum."""
+    """Whether the first 512 bytes are a header with a correct checksum."""
     head = view.read(0, 512)
     if len(head) < 512 or not head[148:156].strip(b" \0").isdigit():
         return False
@@ -44,10 +44,10 @@ def check(part: Part) -> Iterator[Finding]:
             end = archive.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise malformed(f"a broken tar archive: {error}") from None
-    rest = part.view.within(end, _PADDING + 1)
+    rest = part.view.window(end, _PADDING + 1)
     if rest.read().strip(b"\0") or len(rest) > _PADDING:
         yield part.finding(TRAILING_STREAM, "bytes behind the end of the archive", end)
-        yield from part.inside(part.view.within(end), "<after tar>")
+        yield from part.descend(part.view.window(end), "<after tar>")
 
 
 def _member(part: Part, member: tarfile.TarInfo, oldest: bool) -> Iterator[Finding]:
@@ -58,10 +58,10 @@ def _member(part: Part, member: tarfile.TarInfo, oldest: bool) -> Iterator[Findi
     elif member.issparse():
         yield part.finding(MALFORMED, f"{member.name} is a sparse member", member.offset)
     elif member.isfile():
-        view = part.view.within(member.offset_data, member.size)
+        view = part.view.window(member.offset_data, member.size)
         if len(view) < member.size:
-            raise malformed(f"{member.name} is cut short")
+            raise malformed(f"{member.name} is truncated")
         if oldest:
-            yield from torch_files.check_tar(part.within(view, member.name))
+            yield from torch_files.check_tar(part.child(view, member.name))
         else:
-            yield from part.inside(view, member.name)
+            yield from part.descend(view, member.name)

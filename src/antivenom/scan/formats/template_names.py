@@ -1,7 +1,7 @@
-"""The names by which a Jinja template reads attributes and items.
+"""The names with which a Jinja template reads attributes and items, taken from its syntax tree.
 
-A template reaches Python's internals through attributes whose names begin with an underscore. Such a name is refused
-wherever it is written, and so is every name that the template puts together itself: what decides is the syntax tree.
+A template accesses Python's internals through attributes whose names begin with an underscore. Such names are refused
+everywhere, and so are names that the template computes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DUNDER = re.compile(
     r"__(?:class|bases?|mro|subclasses|globals|init|new|builtins|import|getattribute|getattr|dict|code|closure|call|"
     r"self|func|module|loader|spec|reduce|reduce_ex|wrapped|subclasshook|init_subclass|doc|name|qualname|getitem)__"
 )
-# Names without an underscore in front that lead from an object to the interpreter.
+# Names without a leading underscore that also lead from an object to the interpreter.
 _INTERNAL = re.compile(r"(?:gi|cr|ag|tb)_\w+|f_(?:globals|locals|builtins|back|code)|co_\w+|func_\w+|mro")
 _FORMATTED = re.compile(r"\{[^{}]*[.\[]\s*_")  # a format string that reads a private attribute
 _BY_ATTRIBUTE = frozenset(
     ["attr", "map", "select", "reject", "selectattr", "rejectattr", "sort", "groupby", "sum", "unique", "min", "max"]
 )
 _NUMBERS = frozenset(["length", "count", "int", "abs", "round", "float"])
-# These choose among what is there and put no new text together.
+# Filters that choose among existing values and produce no new text.
 _CHOOSING = _NUMBERS | {"list", "first", "last", "items", "dictsort", "sort", "unique", "selectattr", "rejectattr"}
 _CHOOSING |= {"select", "reject", "default", "d", "min", "max", "sum", "map", "trim", "tojson"}
 _CHOOSING_METHODS = frozenset(["items", "keys", "values", "get", "split", "strip", "lstrip", "rstrip", "index", "find"])
@@ -36,7 +36,7 @@ _LOOP = frozenset(["index", "index0", "length", "revindex", "revindex0", "depth"
 
 
 class Reading:
-    """A template's syntax tree, with where each of its variables gets its values from."""
+    """The syntax tree of a template, with the expressions that are assigned to each of its variables."""
 
     def __init__(self, tree: nodes.Template, meter: Meter) -> None:
         from jinja2 import nodes
@@ -44,10 +44,12 @@ class Reading:
         self._nodes, self._meter = nodes, meter
         self._every = list(_descend(tree))
         meter.spend("opcodes", len(self._every))
-        self._calls: dict[str, list[Any]] = {}  # of the template's own macros, by name
-        self._sources: dict[str, list[Any]] = {}  # of a variable, or of the field `variable.name` of a namespace
-        self._spaces: dict[str, bool] = {}  # whether a variable is a namespace and nothing else
-        self._built: set[str] = set()  # the variables whose text the template puts together
+        self._calls: dict[str, list[Any]] = {}  # calls of the template's own macros, by name
+        self._sources: dict[
+            str, list[Any]
+        ] = {}  # expressions of a variable, or of the field `variable.name` of a namespace
+        self._spaces: dict[str, bool] = {}  # whether a variable is always a namespace
+        self._built: set[str] = set()  # variables with computed text
         for node in self._every:
             if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
                 self._calls.setdefault(node.node.name, []).extend(_arguments(node))
@@ -56,24 +58,24 @@ class Reading:
         self._spread()
 
     def faults(self, strict: bool) -> Iterator[str]:
-        """Each private or computed name; if `strict`, other templates that it loads as well."""
+        """Descriptions of all private or computed names and, if `strict`, of other templates that it loads."""
         nodes = self._nodes
         for node in self._every:
             match node:
                 case nodes.Getattr(attr=attr) if _is_private(attr):
                     yield f"reads the attribute {attr}"
                 case nodes.Getitem(arg=arg) if not isinstance(arg, nodes.Slice) and not self._is_plain(arg):
-                    yield f"reads an item by a name that is private or put together, line {node.lineno}"
+                    yield f"reads an item by a private or computed name, line {node.lineno}"
                 case nodes.Filter(name=name) if name in _BY_ATTRIBUTE and not self._names_plainly(node):
-                    yield f"the filter {name} reads an attribute that is private or put together, line {node.lineno}"
+                    yield f"the filter {name} reads a private or computed attribute, line {node.lineno}"
                 case nodes.Const(value=str(value)) if found := DUNDER.search(value) or _FORMATTED.search(value):
-                    yield f"spells {found.group()}"
+                    yield f"contains the text {found.group()}"
                 case nodes.Keyword(key=key) if DUNDER.search(key):
-                    yield f"spells {key}"
+                    yield f"contains the text {key}"
                 case nodes.Call(node=nodes.Getattr(attr="format" | "format_map", node=text)) if not isinstance(
                     text, nodes.Const
                 ):
-                    yield f"a format string that is put together, line {node.lineno}"
+                    yield f"a computed format string, line {node.lineno}"
                 case nodes.Include() | nodes.Import() | nodes.FromImport() | nodes.Extends() if strict:
                     yield f"loads another template, line {node.lineno}"
 
@@ -88,7 +90,7 @@ class Reading:
         )
 
     def _note(self, node: nodes.Node) -> None:
-        """Remember what is assigned to which variable."""
+        """Record the assignments of a node."""
         nodes = self._nodes
         match node:
             case nodes.Assign(target=target, node=value) | nodes.For(target=target, iter=value):
@@ -99,7 +101,9 @@ class Reading:
                 for target, value in zip(targets, values, strict=True):
                     self._assign(target, value)
             case nodes.Macro(args=targets, defaults=defaults) | nodes.CallBlock(args=targets, defaults=defaults):
-                self._sources.setdefault(getattr(node, "name", ""), [])  # no longer what Jinja means by that name
+                self._sources.setdefault(
+                    getattr(node, "name", ""), []
+                )  # an assigned name no longer has Jinja's own meaning
                 called = self._calls.get(node.name if isinstance(node, nodes.Macro) else "caller", [])
                 for target in targets:
                     for value in (*defaults, *called):
@@ -129,7 +133,7 @@ class Reading:
                 self._sources.setdefault(name.name, []).append(value)
 
     def _spread(self) -> None:
-        """A variable that gets its value from a built one is built, too."""
+        """Propagates: a variable that gets its value from a computed one is computed as well."""
         grown = True
         while grown:
             self._meter.spend("opcodes", sum(map(len, self._sources.values())))
@@ -137,7 +141,7 @@ class Reading:
             grown, self._built = found != self._built, found
 
     def _is_plain(self, expression: Any) -> bool:
-        """Whether an expression only chooses among values that are there, none of them a private name."""
+        """Whether an expression only chooses among existing values, none of which is a private name."""
         nodes = self._nodes
         if self._is_number(expression):
             return True
@@ -198,7 +202,7 @@ def _arguments(node: Any) -> list[Any]:
 
 
 def _descend(node: nodes.Node) -> Iterator[Any]:
-    """The node and all below it, without recursion."""
+    """The node and all its descendants, without recursion."""
     waiting = [node]
     while waiting:
         here = waiting.pop()

@@ -1,4 +1,4 @@
-"""Chat templates: Jinja programs that a model brings along. Parsed, never rendered."""
+"""Chat templates, which are Jinja programs in a model's files. They are parsed, never rendered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antivenom.scan.rules import MALFORMED, NO_PARSER, TEMPLATE
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# What is looked for where there is no syntax tree: inside the marks of a template only.
+# Searched between the delimiters of a template when there is no syntax tree.
 _MARKS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _RAW = re.compile(
     rf"{DUNDER.pattern}|\.\s*_[a-zA-Z_]|\[\s*['\"]_|\|\s*attr\b|\\x5f|\\u005f|\\137|(?:lipsum|cycler|joiner)\s*[.\[|]"
@@ -24,7 +24,7 @@ _RAW = re.compile(
 
 
 def check(part: Part, text: str, name: str, strict: bool = True) -> Iterator[Finding]:
-    """What a template reaches for. If not `strict`, the text need not be a template at all."""
+    """Findings for Python internals that a template accesses. If not `strict`, the text need not be a template."""
     where = f"{name}: " if name else ""
     try:
         tree = _environment().parse(text)
@@ -34,8 +34,8 @@ def check(part: Part, text: str, name: str, strict: bool = True) -> Iterator[Fin
         yield part.finding(rule, where + what, name=name)
     except RecursionError:
         raise LimitReached("nested expressions of a template", 1000) from None
-    except Exception as error:  # jinja2 raises more than its own errors on text that is no template
-        if strict:  # other text that Jinja refuses is none of its templates
+    except Exception as error:  # jinja2 raises many types on text that is not a template
+        if strict:  # otherwise the text is probably not a template
             raw = _raw(text)
             rule, what = (TEMPLATE, raw) if raw else (MALFORMED, f"a template that does not parse: {error}")
             yield part.finding(rule, where + what, name=name)
@@ -53,7 +53,7 @@ def _environment() -> Environment:
     from jinja2.ext import Extension
 
     class Generation(Extension):
-        """The tag with which transformers marks what the assistant says; its body is an ordinary template."""
+        """The tag with which transformers marks the assistant's messages; its body is an ordinary template."""
 
         tags = {"generation"}  # noqa: RUF012 - jinja2 reads it from the class
 

@@ -1,4 +1,4 @@
-"""TensorFlow graphs, in SavedModels and frozen: which operations they hold. A graph is a program that can touch files."""
+"""Operations of TensorFlow graphs, in SavedModels and frozen. A graph is a program that can read and write files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SAVED = {1: VARINT, 2: BYTES}
 _GRAPH = {1: BYTES, 2: BYTES, 3: VARINT, 4: BYTES, 5: BYTES}
 _CHECKPOINT = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
 _NAME = re.compile(r"[A-Za-z0-9_.][\w.\\/>-]*")
-_PATH = re.compile(r"(?:/|[A-Za-z]:[\\/]|\w+://|\.\./|.*/\.\./)\S*")  # one that leads out of the model's folder
+_PATH = re.compile(r"(?:/|[A-Za-z]:[\\/]|\w+://|\.\./|.*/\.\./)\S*")  # a path that leads out of the model's folder
 
 
 @dataclass
 class _Node:
-    """An operation with what this check wants to know of it."""
+    """An operation and the properties that matter for this check."""
 
     operation: str
     inputs: list[str] = field(default_factory=list)
@@ -35,21 +35,21 @@ class _Node:
 
 @cache
 def operations() -> tuple[frozenset[str], frozenset[str]]:
-    """Operations of TensorFlow that only compute, and those that touch files, the network or Python."""
+    """The operations of TensorFlow that only compute, and those that access files, the network or Python."""
     content = resources.files("antivenom.scan").joinpath("lists/tensorflow.toml").read_text("utf-8")
     lists = tomllib.loads(content)
     return frozenset(lists["computing"]["names"]), frozenset(lists["reaching"]["names"])
 
 
 def is_saved_model(view: View) -> bool:
-    """Whether the content is a schema version of 1 and graphs."""
+    """Whether the content is a message with schema version 1 and graphs."""
     if view.read(0, 1) not in (b"\x08", b"\x12"):
         return False
     return shape(view) == _SAVED
 
 
 def is_graph(view: View) -> bool:
-    """Whether the content is nodes, each with a name and an operation."""
+    """Whether the content is a message of nodes, each with a name and an operation."""
     if view.read(0, 1) not in (b"\x0a", b"\x12", b"\x18", b"\x22"):
         return False
     node = first(view, 1)
@@ -62,7 +62,7 @@ def is_graph(view: View) -> bool:
 
 
 def check_saved_model(part: Part) -> Iterator[Finding]:
-    """The findings of all graphs of a SavedModel, and of the Keras objects described in it."""
+    """The findings in all graphs of a SavedModel and in its descriptions of Keras objects."""
     for number, _, value in fields(part.view, part.meter, _SAVED):
         if number == 2 and isinstance(value, View):
             for inner, _, content in fields(value, part.meter, {2: BYTES, 7: BYTES}):
@@ -77,7 +77,7 @@ def check_graph(part: Part) -> Iterator[Finding]:
 
 
 def _graph(part: Part, view: View) -> Iterator[Finding]:
-    """The findings of one graph with its library of functions."""
+    """The findings in one graph and its library of functions."""
     graphs: dict[str, dict[str, _Node]] = {"": {}}
     for number, _, value in fields(view, part.meter, _GRAPH):
         if number == 1 and isinstance(value, View):
@@ -119,13 +119,13 @@ def _add(part: Part, nodes: dict[str, _Node], view: View) -> None:
             case 5 if isinstance(value, View):
                 _attribute(part, node, value)
     part.meter.spend("opcodes", 1)
-    while name in nodes:  # two nodes of one name: both are judged
+    while name in nodes:  # of two nodes with one name, both are checked
         name += "'"
     nodes[name] = node
 
 
 def _attribute(part: Part, node: _Node, view: View) -> None:
-    """The functions and the one text that an attribute of a node names."""
+    """Record the functions and the text in an attribute of a node."""
     entry = dict.fromkeys((1, 2), View(b""))
     for number, _, value in fields(view, part.meter, {1: BYTES, 2: BYTES}):
         if number in entry and isinstance(value, View):
@@ -133,12 +133,12 @@ def _attribute(part: Part, node: _Node, view: View) -> None:
     for number, _, value in fields(entry[2], part.meter):
         if number == 10 and isinstance(value, View):  # a function by its name
             node.calls += [text(each) for inner, _, each in fields(value, part.meter) if inner == 1]
-        elif number == 8 and isinstance(value, View):  # a constant; its type may follow it
+        elif number == 8 and isinstance(value, View):  # a constant, whose type can follow
             node.texts += list(_strings(part, value))
         elif number == 2 and node.operation == "PrintV2" and isinstance(value, View) and value.read(0, 5) == b"file:":
             node.operation = "PrintV2 to a file"
     if node.texts[1:]:
-        node.texts = []  # a table of texts is no path
+        node.texts = []  # a table of texts is not a path
 
 
 def _strings(part: Part, tensor: View) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _strings(part: Part, tensor: View) -> Iterator[str]:
 
 
 def _paths(part: Part, graphs: dict[str, dict[str, _Node]]) -> Iterator[Finding]:
-    """Checkpoints are saved and restored where the caller says; a graph that says it itself is none of TensorFlow's."""
+    """Findings for checkpoint paths in the graph. TensorFlow's own graphs get these paths from the caller."""
     saving = {name for name, nodes in graphs.items() if any(node.operation in _CHECKPOINT for node in nodes.values())}
     grown = True
     while grown:
@@ -180,7 +180,7 @@ def _calls(node: _Node, functions: set[str]) -> bool:
 
 
 def _objects(part: Part, view: View) -> Iterator[Finding]:
-    """The Keras layers that a SavedModel describes: each has its configuration in JSON."""
+    """The findings in a SavedModel's Keras layers, whose configurations are JSON."""
     for number, _, node in fields(view, part.meter, {1: BYTES}):
         if number == 1 and isinstance(node, View):
             for inner, _, kind in fields(node, part.meter, {4: BYTES}):
@@ -189,7 +189,7 @@ def _objects(part: Part, view: View) -> Iterator[Finding]:
 
 
 def is_keras_metadata(view: View) -> bool:
-    """Whether the content is the list of Keras objects that lies beside a SavedModel."""
+    """Whether the content is the list of Keras objects that accompanies a SavedModel."""
     if view.read(0, 1) != b"\x0a":
         return False
     found = shape(first(view, 1))
@@ -206,4 +206,4 @@ def check_keras_metadata(part: Part) -> Iterator[Finding]:
 def _described(part: Part, view: View, kinds: dict[int, int], metadata: int) -> Iterator[Finding]:
     for number, _, value in fields(view, part.meter, kinds):
         if number == metadata and isinstance(value, View) and len(value) > 2:
-            yield from part.inside(value, "<keras metadata>")
+            yield from part.descend(value, "<keras metadata>")

@@ -11,7 +11,7 @@ from antivenom.scan.reader import malformed
 from antivenom.scan.rules import CUSTOM_OPERATION, UNSAFE_OPERATION
 from antivenom.scan.view import View
 
-_CUSTOM = 32  # the code that stands for "by name"
+_CUSTOM = 32  # the code of operations that are identified by name
 _PROVIDED = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
 
 
@@ -20,7 +20,7 @@ def matches(view: View) -> bool:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """Operations whose code is not part of TensorFlow Lite."""
+    """Findings for operations that are not part of TensorFlow Lite."""
     view = part.view
     vector = _field(view, _number(view, 0), 1)
     if not vector:
@@ -56,7 +56,7 @@ def _number(view: View, at: int, width: int = 4) -> int:
 
 
 def _field(view: View, table: int, index: int) -> int:
-    """Where a field of a table lies; 0 if it is absent."""
+    """Offset of a field of a table; 0 if it is absent."""
     back = int.from_bytes(view.read(table, 4), "little", signed=True)
     layout = table - back
     if 4 + 2 * index >= _number(view, layout, 2):

@@ -1,15 +1,15 @@
-"""PyTorch files: what its zip archives and its older streams let a pickle refer to besides globals."""
+"""PyTorch files: zip archives and older streams, whose pickles refer to tensors by persistent ids."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import torchscript
-from antivenom.scan.formats.pickles import Judge, findings_of, run
+from antivenom.scan.formats.pickles import Collector, findings_of, run
 from antivenom.scan.part import Part
 from antivenom.scan.rules import PERSISTENT_ID, TRAILING_STREAM
 from antivenom.scan.stubs import OPAQUE, Global
@@ -18,8 +18,8 @@ from antivenom.scan.view import View
 if TYPE_CHECKING:
     from antivenom.scan.formats.zips import Archive
 
-_LIST = 1 << 26  # bytes of an exported program's list of weights that are read
-MAGIC = 0x1950A86A20F9469CFC6C  # what the first of an older file's five streams stands for
+_LIST = 1 << 26  # a longer list of weights in an exported program is not read
+MAGIC = 0x1950A86A20F9469CFC6C  # value of the first of the five streams of an older file
 _ITEM = {  # bytes per item of a storage
     "DoubleStorage": 8,
     "FloatStorage": 4,
@@ -44,32 +44,32 @@ _ITEM = {  # bytes per item of a storage
 
 @dataclass(frozen=True)
 class Storage:
-    """A tensor's memory, as a persistent id names it: its key and its bytes."""
+    """The memory of a tensor, as described by a persistent id: its key and its size in bytes."""
 
     key: str
     size: int
 
 
-class StorageJudge(Judge):
-    """A judge that knows the persistent ids of PyTorch."""
+class StorageCollector(Collector):
+    """A collector that understands the persistent ids of PyTorch."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self.storages: dict[str, Storage] = {}
 
-    def persistent(self, identity: Any, at: int) -> Any:
+    def persistent(self, identity: object, at: int) -> object:
         match identity:
             case ("storage", Global(name=kind), str(key), _, int(count), *_) if kind in _ITEM and count >= 0:
                 self.storages[key] = Storage(key, count * _ITEM[kind])
             case ("module", Global() as kind, *_):
-                return kind  # its source text is compared with the installed one, and a difference is a warning
+                return kind  # torch only compares its source text with the installed one and warns about a difference
             case _:
-                self.add(PERSISTENT_ID, "a persistent id that is no storage", at)
+                self.add(PERSISTENT_ID, "a persistent id that is not a storage", at)
         return OPAQUE
 
 
-class CompiledJudge(StorageJudge):
-    """A judge for TorchScript, whose own unpickler knows `__torch__` types of the archive and a few constructors."""
+class CompiledCollector(StorageCollector):
+    """A collector for TorchScript, whose unpickler knows `__torch__` types of the archive and a few constructors."""
 
     def imported(self, wanted: Global) -> None:
         if wanted.module == "torch.jit._pickle" or wanted.module.split(".")[0] == "__torch__":
@@ -79,9 +79,9 @@ class CompiledJudge(StorageJudge):
 
 
 def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[str]]:
-    """The findings in the pickles of a PyTorch archive; returns the names of entries that are looked into hereby.
+    """The findings in the pickles of a PyTorch archive; returns the names of the entries that it has covered.
 
-    An archive that has none is left to the other checks. Tensors are skipped by their offset, never read.
+    It covers nothing in an archive without such pickles. Tensors are skipped, never read.
     """
     from antivenom.scan.formats.zips import content
 
@@ -94,19 +94,19 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
             raw = (f"{folder}/{each}" for each in _raw(content(part, member)))
             done |= {place for place in raw if place in members and members[place].method == 0}
         if compiled and "/code/" in name and base.endswith(".py") and not member.flags & 1:
-            yield from torchscript.check(part.within(content(part, member), name))
+            yield from torchscript.check(part.child(content(part, member), name))
             done.add(name)
         kind = {"data.pkl": "data", "constants.pkl": "constants", "traced_inputs.pkl": "traced_inputs"}.get(base)
         if (kind is None and not (compiled and base.endswith(".debug_pkl"))) or member.flags & 1:
             continue
-        inner = part.within(content(part, member), name)
-        judge = CompiledJudge(inner) if compiled else StorageJudge(inner)
-        end, _ = run(judge)
+        inner = part.child(content(part, member), name)
+        collector = CompiledCollector(inner) if compiled else StorageCollector(inner)
+        end, _ = run(collector)
         done.add(name)
         if 0 <= end < len(inner.view):
-            judge.add(TRAILING_STREAM, f"{len(inner.view) - end} bytes after STOP", end)
-        yield from findings_of(judge)
-        for storage in judge.storages.values():
+            collector.add(TRAILING_STREAM, f"{len(inner.view) - end} bytes after STOP", end)
+        yield from findings_of(collector)
+        for storage in collector.storages.values():
             place = f"{folder}/{kind}/{storage.key}"
             if place not in members:
                 yield inner.finding(PERSISTENT_ID, f"a storage without its entry: {place}")
@@ -116,7 +116,7 @@ def check_archive(part: Part, archive: Archive) -> Generator[Finding, None, set[
 
 
 def _raw(view: View) -> Iterator[str]:
-    """The entries that a `torch.export` archive's list of weights says to be raw numbers, which its loader copies."""
+    """Entries of a `torch.export` archive that its list of weights declares as raw numbers; its loader copies them."""
     try:
         listed = json.loads(view.read(0, _LIST))["config"].values()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -128,22 +128,22 @@ def _raw(view: View) -> Iterator[str]:
 
 
 def check_stream(part: Part) -> Iterator[Finding]:
-    """The findings of the older format: five pickles, then the raw storages, to the last byte."""
-    judge, at = StorageJudge(part), 0
+    """The findings in the older format: five pickles, then raw storages up to the last byte."""
+    collector, at = StorageCollector(part), 0
     for _ in range(5):
-        at, _ = run(judge, at)
+        at, _ = run(collector, at)
         if at < 0:
             break
     if at >= 0:
-        end = at + sum(8 + storage.size for storage in judge.storages.values())
+        end = at + sum(8 + storage.size for storage in collector.storages.values())
         if end != len(part.view):
-            judge.add(TRAILING_STREAM, f"{len(part.view) - at} bytes of tensors where {end - at} are announced", at)
-    yield from findings_of(judge)
+            collector.add(TRAILING_STREAM, f"{len(part.view) - at} bytes of tensors where {end - at} are declared", at)
+    yield from findings_of(collector)
 
 
 def check_tar(part: Part) -> Iterator[Finding]:
-    """The findings of a member of the oldest format: any pickles that follow one another."""
-    judge, at = StorageJudge(part), 0
+    """The findings in a member of the oldest format: any number of consecutive pickles."""
+    collector, at = StorageCollector(part), 0
     while 0 <= at < len(part.view):
-        at, _ = run(judge, at)
-    yield from findings_of(judge)
+        at, _ = run(collector, at)
+    yield from findings_of(collector)

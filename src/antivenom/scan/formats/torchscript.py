@@ -1,4 +1,4 @@
-"""The source texts of TorchScript: a small language without imports, but with every operator that is registered."""
+"""The source code of TorchScript: a small language without imports that can call every registered operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from antivenom.scan.rules import CUSTOM_OPERATION, UNSAFE_OPERATION
 
 _LONGEST = 1 << 26
 _TOKEN = re.compile(r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<name>[^\W\d]\w*)|(?P<mark>[.(),])""")
-# aten::save and aten::from_file, and the same of torchvision; an alias of `torch` or a getattr reaches them as well.
+# aten::save, aten::from_file and those of torchvision, which an alias of `torch` or a getattr can reach as well.
 TOUCHING = frozenset({"save", "from_file", "read_file", "write_file", "_read_file", "load_library"})
 KNOWN = frozenset(
     [
@@ -47,9 +47,9 @@ _CLASSES = frozenset(["quantized", "rnn", "sparse", "xnnpack", "profiler"])
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """Operators that touch files, and operators and classes of libraries that are not part of PyTorch."""
+    """Findings for operators that access files, and for operators and classes of other libraries than PyTorch."""
     if len(part.view) > _LONGEST:
-        raise malformed("a source text that is too long")
+        raise malformed("source code that is too long")
     part.meter.spend("unpacked", len(part.view))
     text = part.view.read().decode("utf-8", "replace")
     tokens = list(_TOKEN.finditer(text))
@@ -75,7 +75,7 @@ def check(part: Part) -> Iterator[Finding]:
 
 
 def _reached(part: Part, tokens: list[re.Match[str]], index: int) -> Iterator[Finding]:
-    """An attribute by its name, which may be several texts in a row."""
+    """Findings for a getattr, whose name can be several adjacent string literals."""
     name, end = "", min(index + 60, len(tokens))
     for token in tokens[index + 2 : end]:
         if token.group() == ")":

@@ -1,4 +1,4 @@
-"""Universal Binary JSON, as XGBoost writes it: numbers, texts and trees of them. Nothing in it is executed."""
+"""Universal Binary JSON as XGBoost writes it: nested numbers and texts. Nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DEEPEST = 200
 
 
 def matches(view: View) -> bool:
-    """Whether the content is an object whose first key has a length of eight bytes, all but two of them zero."""
+    """Whether the content is an object whose first key has a small length, written in eight bytes."""
     return view.read(0, 8) == b"{L\0\0\0\0\0\0"
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The file must be one value, to its last byte."""
+    """Findings if the file is not exactly one value."""
     reader = Reader(part.view)
     _value(part, reader, _mark(reader), 0)
     if reader.at != len(part.view):
@@ -43,10 +43,10 @@ def _count(reader: Reader) -> int:
 
 
 def _value(part: Part, reader: Reader, mark: str, depth: int) -> None:
-    """Step over one value."""
+    """Skip one value."""
     part.meter.spend("opcodes", 1)
     if depth > _DEEPEST:
-        raise malformed(f"more than {_DEEPEST} values within one another")
+        raise malformed(f"more than {_DEEPEST} nested values")
     if mark in _FIXED:
         reader.skip(_FIXED[mark])
     elif mark in "SH":
@@ -81,7 +81,7 @@ def _container(part: Part, reader: Reader, opening: str, depth: int) -> None:
 
 
 def _length(reader: Reader, mark: str) -> int:
-    """The length of a key, whose mark was read already."""
+    """The length of a key, whose type mark has been read."""
     if mark not in _COUNT:
         raise malformed(f"no key at {reader.at}")
     return abs(int.from_bytes(reader.take(_COUNT[mark]), "big", signed=mark != "U"))

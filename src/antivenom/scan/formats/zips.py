@@ -1,4 +1,4 @@
-"""Zip archives: read from the central directory, refused wherever two readers could see two different archives."""
+"""Zip archives: read from the central directory, with a finding wherever two readers could see different content."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from antivenom.scan.rules import ARCHIVE_STRUCTURE, ENCRYPTED, PATH_TRAVERSAL, U
 from antivenom.scan.view import View
 
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07")
-_TAIL = 22 + 0xFFFF  # the end record with the longest comment
+_TAIL = 22 + 0xFFFF  # size of the end record with the longest comment
 _MANY32, _MANY16 = 0xFFFFFFFF, 0xFFFF
-_CRC_WHOLE = 1 << 26  # members up to this are checked against their CRC
+_CRC_WHOLE = 1 << 26  # the checksum of larger members is not verified
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of the central directory, with where its data lies."""
+    """One entry of the central directory, with the place of its data."""
 
     name: str
     method: int
@@ -44,14 +44,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file's entries and what is wrong with its structure."""
+    """The entries of a zip file and the defects of its structure."""
 
     members: tuple[Member, ...]
     faults: tuple[tuple[Rule, str, int], ...]
 
 
 def matches(view: View) -> bool:
-    """Whether a reader that looks at the beginning, or one that looks at the end, takes it for a zip."""
+    """Whether a reader recognises a zip archive, by the beginning or by the end of the content."""
     return view.read(0, 4) in (_LOCAL, _END) or _end(view) >= 0
 
 
@@ -68,7 +68,7 @@ def _end(view: View) -> int:
 
 
 def read_archive(part: Part) -> Archive:
-    """The entries. Raises Fault if there is no directory to read."""
+    """The entries of the archive. Raises Fault if its directory cannot be read."""
     view, faults = part.view, []
     end = _end(view)
     if end < 0:
@@ -81,7 +81,7 @@ def read_archive(part: Part) -> Archive:
         stop = struct.unpack("<Q", view.read(end - 12, 8))[0]
         if stop + 56 > end or view.read(stop, 4) != _END64:
             stop = view.rfind(_END64, _TAIL + 76)
-            faults.append((ARCHIVE_STRUCTURE, "the zip64 record is not where the locator says", end))
+            faults.append((ARCHIVE_STRUCTURE, "the zip64 locator points to another place than its record", end))
         if stop < 0:
             raise malformed("a zip64 locator without its record")
         here, count, size, offset = struct.unpack("<QQQQ", view.read(stop + 24, 32))
@@ -94,7 +94,7 @@ def read_archive(part: Part) -> Archive:
         raise malformed("a directory that is longer than the file")
     shift = start - offset
     if shift:
-        faults.append((ARCHIVE_STRUCTURE, f"{shift} bytes stand before the archive", 0))
+        faults.append((ARCHIVE_STRUCTURE, f"{shift} bytes before the archive", 0))
     members = tuple(_directory(part, start, stop, count, shift, faults))
     _gaps(members, start, faults)
     return Archive(members, tuple(faults))
@@ -131,7 +131,7 @@ def _directory(
 
 
 def _wide(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
-    """Sizes and offset with what the zip64 extra field says of those that overflow."""
+    """Sizes and offset; those that overflow are taken from the zip64 extra field."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -158,7 +158,7 @@ def _local(
     text: str,
     faults: list[tuple[Rule, str, int]],
 ) -> int:
-    """Where the data begins, once the local header agrees with the directory."""
+    """Offset of the data, after a check that the local header agrees with the directory."""
     fixed = view.read(header, 30) if header >= 0 else b""
     if len(fixed) < 30 or fixed[:4] != _LOCAL:
         raise malformed(f"no local header at {header} for {text}")
@@ -179,11 +179,11 @@ def _local(
 
 
 def _gaps(members: tuple[Member, ...], start: int, faults: list[tuple[Rule, str, int]]) -> None:
-    """Entries must lie one behind the other, with at most a data descriptor between them."""
+    """Checks that entries follow one another, with at most a data descriptor between them."""
     at = 0
     for member in sorted(members, key=lambda m: m.header):
         if member.header != at:
-            faults.append((ARCHIVE_STRUCTURE, "entries overlap, or bytes belong to none", min(at, member.header)))
+            faults.append((ARCHIVE_STRUCTURE, "entries that overlap or have a gap", min(at, member.header)))
             return
         at = member.data + member.packed
         following = min((m.header for m in members if m.header >= at), default=start) if member.flags & 8 else at
@@ -193,20 +193,20 @@ def _gaps(members: tuple[Member, ...], start: int, faults: list[tuple[Rule, str,
 
 
 def is_traversal(name: str) -> bool:
-    """Whether a path leads out of the folder it is meant for."""
+    """Whether a path leads out of the folder to which it is relative."""
     path = name.replace("\\", "/")
     return path.startswith("/") or path[1:2] == ":" or ".." in path.split("/")
 
 
 def content(part: Part, member: Member) -> View:
-    """The bytes of an entry, unpacked if need be. Raises Fault if they cannot be had, or break their checksum."""
-    packed = part.view.within(member.data, member.packed)
+    """The uncompressed bytes of an entry. Raises Fault if they cannot be read or do not match their checksum."""
+    packed = part.view.window(member.data, member.packed)
     try:
         view = _unpacked(part, packed, member)
     except (zlib.error, OSError, lzma.LZMAError, EOFError, Behind) as error:
-        raise malformed(f"{member.name} does not unpack: {type(error).__name__}") from None
+        raise malformed(f"{member.name} cannot be decompressed: {type(error).__name__}") from None
     if len(view) != member.size:
-        raise Fault(ARCHIVE_STRUCTURE, f"{member.name} has {len(view)} bytes where {member.size} are announced")
+        raise Fault(ARCHIVE_STRUCTURE, f"{member.name} has {len(view)} bytes where {member.size} are declared")
     if len(view) <= _CRC_WHOLE and zlib.crc32(view.read()) != member.crc:
         raise Fault(ARCHIVE_STRUCTURE, f"{member.name} does not match its checksum")
     return view
@@ -221,14 +221,14 @@ def _unpacked(part: Part, packed: View, member: Member) -> View:
         case 12:
             return unpack(part, packed, bz2.BZ2Decompressor)
         case 14:
-            return unpack(part, packed.within(9), lambda: _lzma(packed))
+            return unpack(part, packed.window(9), lambda: _lzma(packed))
         case method:
-            raise Fault(UNKNOWN_FORMAT, f"{member.name} is packed by method {method}")
+            raise Fault(UNKNOWN_FORMAT, f"{member.name} has the unknown compression method {method}")
 
 
 def _lzma(packed: View) -> lzma.LZMADecompressor:
     if len(packed) < 9 or packed.read(2, 2) != b"\x05\x00":
-        raise malformed("an LZMA entry with odd properties")
+        raise malformed("an LZMA entry with invalid properties")
     properties, dictionary = struct.unpack("<BI", packed.read(4, 5))
     rest, lc = divmod(properties, 9)
     pb, lp = divmod(rest, 5)
@@ -239,7 +239,7 @@ def _lzma(packed: View) -> lzma.LZMADecompressor:
 
 
 def check(part: Part) -> Iterator[Finding]:
-    """The findings of an archive's structure and of all its entries."""
+    """The findings in the structure of an archive and in all its entries."""
     from antivenom.scan.formats import torch_files
 
     archive = read_archive(part)
@@ -263,5 +263,5 @@ def _entry(part: Part, member: Member, skip: bool) -> Iterator[Finding]:
             view = content(part, member)
         except Fault as fault:
             yield part.finding(fault.rule, fault.detail, member.header)
-            view = part.view.within(member.data, member.packed) if member.method == 0 else View(b"")
-        yield from part.inside(view, member.name)
+            view = part.view.window(member.data, member.packed) if member.method == 0 else View(b"")
+        yield from part.descend(view, member.name)

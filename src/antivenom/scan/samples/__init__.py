@@ -1,4 +1,4 @@
-"""Inert files, one per published way past a scanner: the payload of each makes a marker and does nothing else."""
+"""Inert files, one for each published bypass of a scanner. Their payloads create a marker and do nothing else."""
 
 from antivenom.scan.samples import arrays, containers, formats, gaps, listed, routes
 from antivenom.scan.samples.assembly import Sample

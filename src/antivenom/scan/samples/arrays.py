@@ -1,4 +1,4 @@
-"""Pickles in and behind arrays, and in the formats of pickle's relatives."""
+"""Pickles inside and behind arrays, and in the formats of libraries that extend pickle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from antivenom.scan.samples.containers import zipped
 
 
 class _Mkdir:
-    """Pickles to a call of os.mkdir."""
+    """An object whose pickle calls os.mkdir."""
 
     def __init__(self, marker: str) -> None:
         self.marker = marker
@@ -84,11 +84,11 @@ def _pickle_of_array(name: str, build: Callable[[Any], Any], protocol: int) -> S
 
 
 def _by_value(package: str) -> Sample:
-    """The function itself is in the file, as these packages pickle what no module holds."""
+    """The file contains the function itself, because these packages pickle functions without a module by value."""
 
     def build(marker: str) -> bytes:
         names: dict[str, Any] = {}
-        exec("def act(marker):\n    open(marker, 'w').close()", names)  # noqa: S102, from no module, so pickled by value
+        exec("def act(marker):\n    open(marker, 'w').close()", names)  # noqa: S102, a function without a module is pickled by value
 
         class Acting:
             def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:

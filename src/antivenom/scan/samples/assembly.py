@@ -1,4 +1,4 @@
-"""Writing pickle streams by hand, and the one thing that all payloads do: make the marker."""
+"""Writes pickle streams opcode by opcode. Every payload creates the marker and does nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,13 +13,13 @@ class Sample:
     """One bypass, as an inert file.
 
     Fields:
-        name: family/what.
-        reference: the advisory, issue or paper that published it, or the section of the language that allows it.
-        make: writes the file into a folder, with a payload that makes the marker and does nothing else.
-        loader: what fires it: pickle, pickle.py (CPython's Python unpickler), pickle-file (from an open file), joblib,
-            numpy, torch, dill, cloudpickle, or "" for formats whose loader is not run in our tests.
-        fires: True, or what refuses it today.
-        packages: what `make` and the loader import.
+        name: its name, as family/variant.
+        reference: the advisory, issue or paper that published it, or the section of the format that allows it.
+        make: writes the file into a folder, with a payload that creates the marker and does nothing else.
+        loader: the loader that executes it: pickle, pickle.py (CPython's Python unpickler), pickle-file (from an open
+            file), joblib, numpy, torch, dill, cloudpickle, or "" for formats whose loader the tests do not run.
+        fires: True if loading creates the marker, otherwise the reason why it does not.
+        packages: the packages that `make` and the loader import.
     """
 
     name: str
@@ -40,7 +39,7 @@ def sample(
     fires: bool | str = True,
     packages: tuple[str, ...] = (),
 ) -> Sample:
-    """A sample whose whole content is what `build` makes of the marker's path."""
+    """A sample whose content is the return value of `build` for the path of the marker."""
 
     def make(folder: Path, marker: Path) -> Path:
         path = folder / f"{name.replace('/', '-')}{suffix}"
@@ -54,8 +53,8 @@ class Op(bytes):
     """Opcodes that leave one value on the stack."""
 
 
-def put(value: Any) -> Op:
-    """The opcodes that push a plain value; nested Ops are values, too."""
+def put(value: object) -> Op:
+    """The opcodes that push a plain value, which can contain Ops."""
     match value:
         case Op():
             return value
@@ -91,31 +90,31 @@ def line(path: str) -> Op:
     return Op(f"c{module}\n{name}\n".encode())
 
 
-def call(callee: str | Op, *arguments: Any) -> Op:
+def call(callee: str | Op, *arguments: object) -> Op:
     """REDUCE of a callable."""
     return Op((named(callee) if isinstance(callee, str) else callee) + put(arguments) + b"R")
 
 
-def pickled(value: Any, protocol: int = 4) -> bytes:
-    """A whole stream for a value."""
+def pickled(value: object, protocol: int = 4) -> bytes:
+    """A complete stream for a value."""
     return (b"\x80" + bytes((protocol,)) if protocol >= 2 else b"") + put(value) + b"."
 
 
 def payload(marker: str) -> Op:
-    """The call that makes the marker."""
+    """The call that creates the marker."""
     return call("os:mkdir", marker)
 
 
 def old_payload(marker: str) -> Op:
-    """The same in opcodes of protocol 0."""
+    """The call that creates the marker, in opcodes of protocol 0."""
     return Op(b"cposix\nmkdir\n(V" + marker.encode() + b"\ntR")
 
 
 def code(marker: str) -> str:
-    """An expression that makes the marker."""
+    """A Python expression that creates the marker."""
     return f"open({marker!r}, 'w').close()"
 
 
 def shell(marker: str) -> str:
-    """A command that makes the marker."""
+    """A shell command that creates the marker."""
     return f"touch {marker}"

@@ -1,4 +1,4 @@
-"""Pickles in containers that readers disagree about, or that scanners do not open."""
+"""Pickles in containers on which readers disagree, or which scanners do not open."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED, commen
     """A zip archive of these members."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of names that come twice
+        warnings.simplefilter("ignore", UserWarning)  # zipfile warns about duplicate names
         for name, data in members:
             archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data, method)
         archive.comment = comment
@@ -68,7 +68,7 @@ _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 
 
 def _zip64(marker: str) -> bytes:
-    """The end record defers to a zip64 record, which points to another directory than the sizes before it suggest."""
+    """A zip64 record that points to another directory than the ordinary end record."""
     data = _torch(marker)
     end = data.index(_END)
     count, size, offset = struct.unpack("<HII", data[end + 10 : end + 20])
@@ -80,7 +80,7 @@ def _zip64(marker: str) -> bytes:
 
 
 def _two_ends(marker: str) -> bytes:
-    """Two whole archives in one: readers that take the first end record see the benign one."""
+    """Two complete archives in one file: readers that use the first end record see the benign one."""
     return torch_zip(BENIGN) + _torch(marker)
 
 
@@ -99,7 +99,7 @@ def _legacy(marker: str, place: int) -> bytes:
 
 
 def pickled_int(value: int) -> bytes:
-    """A stream that stands for a large integer."""
+    """A stream whose value is a large integer."""
     data = value.to_bytes((value.bit_length() + 8) // 8, "little")
     return b"\x80\x02\x8a" + bytes((len(data),)) + data + b"."
 
@@ -200,7 +200,7 @@ NESTING: tuple[Sample, ...] = (
 
 
 def _hidden(data: bytes) -> bytes:
-    """The archive with its second entry struck from the directory: only readers of local headers see it."""
+    """The archive without its second entry in the directory; only readers of local headers see that entry."""
     first = data.index(_CENTRAL)
     second = data.index(_CENTRAL, first + 4)
     kept = data[:first] + data[first:second]

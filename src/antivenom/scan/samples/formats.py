@@ -1,4 +1,4 @@
-"""Model formats that are no pickles: code in graphs, templates and configurations, and headers that lie."""
+"""Model formats other than pickle: code in graphs, templates and configurations, and false headers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from antivenom.scan.samples.assembly import Sample, code, sample
 from antivenom.scan.samples.containers import zipped
 
 
-def _keras(layer: Callable[[str], dict[str, Any]]) -> Callable[[str], bytes]:
+def _keras(layer: Callable[[str], dict[str, object]]) -> Callable[[str], bytes]:
     def build(marker: str) -> bytes:
         model = {"module": "keras", "class_name": "Sequential", "config": {"name": "m", "layers": [layer(marker)]}}
         return zipped(("metadata.json", b'{"keras_version": "3.15.1"}'), ("config.json", json.dumps(model).encode()))
@@ -24,13 +23,20 @@ def _keras(layer: Callable[[str], dict[str, Any]]) -> Callable[[str], bytes]:
     return build
 
 
-def _lambda(marker: str) -> dict[str, Any]:
-    body = base64.b64encode(marshal.dumps(compile(code(marker), "<lambda>", "eval"))).decode()
-    function = {"class_name": "__lambda__", "config": {"code": body, "defaults": None, "closure": None}}
+def _marshalled(marker: str) -> str:
+    """The payload as marshalled bytecode in Base64, which is how Keras keeps a lambda."""
+    return base64.b64encode(marshal.dumps(compile(code(marker), "<lambda>", "eval"))).decode()
+
+
+def _lambda(marker: str) -> dict[str, object]:
+    function = {
+        "class_name": "__lambda__",
+        "config": {"code": _marshalled(marker), "defaults": None, "closure": None},
+    }
     return {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "l", "function": function}}
 
 
-def _module(marker: str) -> dict[str, Any]:
+def _module(marker: str) -> dict[str, object]:
     function = {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "function"}
     return {
         "module": "keras.layers",
@@ -39,7 +45,7 @@ def _module(marker: str) -> dict[str, Any]:
     }
 
 
-def _get_file(marker: str) -> dict[str, Any]:
+def _get_file(marker: str) -> dict[str, object]:
     function = {"module": "keras.utils", "class_name": "function", "config": "get_file", "registered_name": "get_file"}
     return {"module": "keras.layers", "class_name": "Dense", "config": {"activation": function, "cache_dir": marker}}
 
@@ -98,12 +104,12 @@ def _gguf(marker: str) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries)) + body
 
 
-def _safetensors(header: dict[str, Any], data: bytes, length: int | None = None) -> bytes:
+def _safetensors(header: dict[str, object], data: bytes, length: int | None = None) -> bytes:
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def _tensor(begin: int, end: int) -> dict[str, Any]:
+def _tensor(begin: int, end: int) -> dict[str, object]:
     return {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
 
 
@@ -123,7 +129,7 @@ def _h5(folder: Path, marker: Path) -> Path:
     with importlib.import_module("h5py").File(path, "w") as file:
         layer = {
             "class_name": "Lambda",
-            "config": {"function": [_lambda(str(marker))["config"]["function"]["config"]["code"], None, None]},
+            "config": {"function": [_marshalled(str(marker)), None, None]},
         }
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
     return path

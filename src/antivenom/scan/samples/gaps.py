@@ -1,4 +1,4 @@
-"""Callables that deny lists have missed: each runs code, a command or a file operation that a file chooses."""
+"""Callables that deny lists have missed. Each runs code, a command or a file operation that the file chooses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _TORCH, _NUMPY = ("torch",), ("numpy",)
 def _gap(
     path: str, build: Callable[[str], Op], reference: str, fires: bool | str = True, packages: tuple[str, ...] = ()
 ) -> Sample:
-    """A sample whose stream is the one value that `build` makes of the marker."""
+    """A sample whose stream has one value, the return value of `build` for the marker."""
     loader = "torch" if packages == _TORCH else "pickle"
     return sample(f"gap/{path}", lambda m: pickled(build(m)), reference, ".pkl", loader, fires, packages)
 
 
 def _with_state(path: str, state: dict[str, object]) -> Op:
-    """An instance made without __init__, with attributes given by BUILD."""
+    """An instance that is created without __init__ and gets its attributes by BUILD."""
     return Op(call("copyreg:__newobj__", named(path)) + put(state) + b"b")
 
 

@@ -1,22 +1,21 @@
-"""Nothing but names that allow lists hold: the unpickler itself, or joblib, is led to what was not looked at."""
+"""Streams with listed names only, which lead the unpickler or joblib to bytes that a scanner does not read."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from antivenom.scan.samples.arrays import npy_of_objects
 from antivenom.scan.samples.assembly import Op, Sample, call, named, payload, pickled, put, sample
 
 _METHODS = "own finding: the unpickler looks __setstate__, append, extend and add up on the instance"
 _ARRAYS = "own finding: joblib reads raw bytes after an object that the stream describes in two ways"
-_RAW = 64  # bytes that joblib takes for an array
+_RAW = 64  # bytes that joblib reads as an array
 
 
 def _with(state: Op) -> Callable[[str], bytes]:
-    """An instance whose `__setstate__` is an unpickling function that lists hold, then BUILD with a pickle for it."""
+    """An instance whose `__setstate__` is a listed function that unpickles, then BUILD with a pickle as its state."""
     return lambda m: b"\x80\x04" + call("collections:OrderedDict") + state + b"b" + put(pickled(payload(m), 2)) + b"b."
 
 
@@ -48,21 +47,21 @@ _OLD = call("copyreg:_reconstructor", named("joblib.numpy_pickle:NumpyArrayWrapp
 
 
 def _dtype(code: str, width: int = -1, flags: int = 0) -> Op:
-    """A dtype of its own, with a state that overrides what its code says."""
+    """A new dtype whose state overrides its type code."""
     return Op(call("numpy:dtype", code, False, True) + put((3, "|", None, None, None, width, 1, flags)) + b"b")
 
 
-def _state(dtype: Op, *more: tuple[Any, Any]) -> list[tuple[Any, Any]]:
+def _state(dtype: Op, *more: tuple[object, object]) -> list[tuple[object, object]]:
     plain = {"subclass": named("numpy:ndarray"), "shape": (1,), "order": "C", "dtype": dtype, "allow_mmap": False}
     return [*plain.items(), *more]
 
 
-def _mapping(pairs: list[tuple[Any, Any]]) -> Op:
+def _mapping(pairs: list[tuple[object, object]]) -> Op:
     return Op(b"}(" + b"".join(put(key) + put(value) for key, value in pairs) + b"u")
 
 
 def _two_readings(wrapper: Op, state: Op, taken: int) -> Callable[[str], bytes]:
-    """joblib takes 64 raw bytes and runs what follows; a scan that takes fewer sees one long bytes object instead."""
+    """joblib skips 64 raw bytes and executes the rest; a scan that skips fewer sees one long bytes object instead."""
 
     def build(marker: str) -> bytes:
         tail = payload(marker) + b"0"
@@ -102,7 +101,7 @@ def _joblib(name: str, build: Callable[[str], bytes]) -> Sample:
 
 
 _PLAIN = _dtype(f"S{_RAW}", _RAW)
-_MANY: list[tuple[Any, Any]] = [(f"k{number}", None) for number in range(70)]
+_MANY: list[tuple[object, object]] = [(f"k{number}", None) for number in range(70)]
 
 SAMPLES: tuple[Sample, ...] = (
     _torch("instance-setstate", _with(put({"__setstate__": _LOAD}))),

@@ -1,4 +1,4 @@
-"""Every route from an opcode to a call, and the tricks by which streams hide which call it is."""
+"""Every route from an opcode to a call, and the ways in which a stream can hide the call."""
 
 from __future__ import annotations
 
@@ -43,8 +43,11 @@ def _frame(marker: str) -> bytes:
 
 
 def _straddling(marker: str) -> bytes:
-    """A frame ends inside a text of 20 bytes. The C unpickler, reading an unbuffered file, drops the ten that lie in the
-    frame and takes twenty behind it, so that it passes the STOP that a reader of plain opcodes sees."""
+    """A frame ends inside a text of 20 bytes.
+
+    The C unpickler, reading an unbuffered file, drops the ten bytes inside the frame and takes twenty behind it. So it
+    does not see the STOP that a reader of plain opcodes sees.
+    """
     frame = b"X" + struct.pack("<I", 20) + b"a" * 10
     return (
         b"\x80\x04\x95"
@@ -60,7 +63,7 @@ def _straddling(marker: str) -> bytes:
 
 
 def _newobj(marker: str, names: bytes, opcode: bytes) -> bytes:
-    """Types alone are enough: a tuple made from a map calls the function that is mapped."""
+    """Types alone suffice: creating a tuple from a map calls the mapped function."""
     mapped = named("builtins:map") + put((named("os:mkdir"), [marker])) + names + opcode
     return b"\x80\x04" + named("builtins:tuple") + put((Op(mapped),)) + names + opcode + b"."
 
@@ -71,13 +74,13 @@ def _newobj_of_instance(marker: str) -> bytes:
 
 
 def _slots(marker: str) -> bytes:
-    """BUILD with a slot state calls setattr on a class: here it replaces the function that a later call runs."""
+    """BUILD with a slot state calls setattr on a class. Here it replaces the function that is called later."""
     patch = named("collections:Counter") + put((None, {"update": named("os:mkdir")})) + b"b0"
     return b"\x80\x04" + patch + call("collections:Counter.update", marker) + b"."
 
 
 def _setstate(marker: str) -> bytes:
-    """An instance whose class keeps __setstate__ as an attribute set before: BUILD then calls it."""
+    """BUILD sets __setstate__ as an attribute of an object, and the next BUILD calls it."""
     simple = named("types:SimpleNamespace") + b")R" + put({"__setstate__": named("os:mkdir")}) + b"b"
     return b"\x80\x04" + simple + put(marker) + b"b."
 

@@ -1,0 +1,294 @@
+"""The user's own models: a module, a factory, an estimator, a black box, by value or as `module:name`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from antivenom.core.errors import ModelError, PluginError
+from antivenom.core.fingerprint import address, code_of, digest, imported
+from antivenom.core.protocols import ScikitLearn
+from antivenom.core.registry import Kind, build, converts, entry_of, keep, kept
+from antivenom.core.registry.entry import registered
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Plain: TypeAlias = bool | int | float | str | None
+WANTED = "a registered model, a torch module or a function that makes one, or an object with fit and predict"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnArchitecture:
+    """A torch network of the user's.
+
+    Fields:
+        make: a module, which is copied and whose own weights are where training starts; or (row shape, classes) -> module,
+            or a class or function without required arguments, whose weights are drawn anew for each seed.
+        path: `module:name` where it was imported from; empty for a value in memory.
+    """
+
+    make: nn.Module | Callable[..., nn.Module]
+    path: str = ""
+
+    def __call__(self, shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        from torch import nn
+
+        if isinstance(self.make, nn.Module):
+            return copy.deepcopy(self.make)
+        return self.make(shape, num_classes) if _takes(self.make, 2) else self.make()
+
+    def __repr__(self) -> str:
+        return self.path or _shown(self.make)
+
+    def described(self) -> Mapping[str, Any]:
+        return _described("architecture", self, self.make, self.path, _module_state(self.make))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnEstimator:
+    """An estimator of the user's: anything with scikit-learn's fit and predict, pipelines included.
+
+    Fields:
+        make: an estimator, which is cloned; or (seed) -> estimator.
+        path: `module:name` where it was imported from; empty for a value in memory.
+    """
+
+    make: ScikitLearn | Callable[[int], ScikitLearn]
+    path: str = ""
+
+    def __call__(self, seed: int) -> ScikitLearn:
+        """A fresh estimator. Every parameter called `random_state`, also one inside a pipeline, is set from the seed."""
+        if not _is_estimator(self.make):
+            assert callable(self.make)
+            return _estimator(self.make(seed), self.make)
+        from sklearn.base import clone
+
+        made: Any = clone(self.make) if hasattr(self.make, "get_params") else copy.deepcopy(self.make)
+        names = [name for name in _parameters(made) if name.rpartition("__")[2] == "random_state"]
+        return made.set_params(**dict.fromkeys(names, seed)) if names else made  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return self.path or _shown(self.make)
+
+    def described(self) -> Mapping[str, Any]:
+        parameters = _parameters(self.make) if _is_estimator(self.make) else {}
+        spec = _described("estimator", self, self.make, self.path, _state(self.make))
+        return {**spec, "parameters": {name: _plain(value) for name, value in sorted(parameters.items())}}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BlackBox:
+    """A finished model of which only the answers are known.
+
+    It cannot be fitted, so it meets evasions, model detectors and gates, and no attack or defence that needs a training.
+
+    Fields:
+        model: anything with predict_proba: native rows (m, ...) -> (m, c).
+        path: `module:name` where it was imported from; empty for a value in memory.
+    """
+
+    model: Any
+    path: str = ""
+
+    def __repr__(self) -> str:
+        return self.path or _shown(self.model)
+
+    def described(self) -> Mapping[str, Any]:
+        return _described("black_box", self, self.model, self.path, _state(self.model))
+
+
+OWN = (OwnArchitecture, OwnEstimator, BlackBox)
+
+
+def is_estimator(maker: Any) -> bool:
+    """Whether a plugin that `maker_of` gave makes an estimator, not a torch module."""
+    if isinstance(maker, OWN):
+        return isinstance(maker, OwnEstimator)
+    return entry_of(maker).kind is Kind.ESTIMATOR
+
+
+@converts(Kind.ARCHITECTURE)
+@converts(Kind.ESTIMATOR)
+def _converted(value: Any) -> Any:
+    """What `maker_of` gives for a value that the registry does not understand by itself, else None."""
+    by_name = ":" not in value if isinstance(value, str) else "name" in value if isinstance(value, Mapping) else False
+    return None if by_name or _is_plugin(type(value)) else maker_of(value)
+
+
+def maker_of(value: Any) -> Any:
+    """The plugin that makes a model from what the user gives: a name, a plugin, `module:name` or a value in memory.
+
+    Raises:
+        PluginError: none of these, or a path that cannot be imported.
+        ModelError: an object with fit and without predict.
+    """
+    if isinstance(value, OWN):
+        return value
+    if isinstance(value, str) and ":" in value:
+        found = maker_of(imported(value))
+        return replace(found, path=value) if isinstance(found, OWN) else found
+    if isinstance(value, Mapping) and "name" not in value:
+        return _again(value)
+    if isinstance(value, (str, Mapping)) or _is_plugin(type(value)):
+        return build(value, Kind.ARCHITECTURE, Kind.ESTIMATOR)
+    if isinstance(value, type):
+        return _of_class(value)
+    if _is_module(value):
+        return OwnArchitecture(value)
+    if hasattr(value, "fit"):
+        return OwnEstimator(_estimator(value, value))
+    if hasattr(value, "predict_proba"):
+        return BlackBox(value)
+    if callable(value):
+        return _of_function(value)
+    raise PluginError(WANTED, _shown(value), "docs/guide/models.md shows each of them")
+
+
+def _of_class(cls: type) -> Any:
+    from torch import nn
+
+    if issubclass(cls, nn.Module):
+        return OwnArchitecture(cls)
+    if not _takes(cls, 0):
+        raise PluginError(WANTED, f"the class {cls.__name__}", f"give an object: {cls.__name__}(...)")
+    return maker_of(cls())
+
+
+def _of_function(function: Callable[..., Any]) -> Any:
+    """Two arguments make a network, one (the seed) an estimator; without arguments, the value returned tells."""
+    if _takes(function, 2):
+        return OwnArchitecture(function)
+    if _takes(function, 0) and not _takes(function, 1):
+        found = function()
+        return OwnArchitecture(function) if _is_module(found) else maker_of(found)
+    if _takes(function, 1):
+        return OwnEstimator(function)
+    raise PluginError(
+        "a function (row shape, classes) -> torch module or (seed) -> estimator",
+        f"{_shown(function)}{_signature(function)}",
+        "give the other arguments a default",
+    )
+
+
+def _again(spec: Mapping[str, Any]) -> Any:
+    """The model that `described` told of: the one in this process, else imported anew if that gives the same."""
+    made = kept(str(spec.get("fingerprint")))
+    if made is not None:
+        return made
+    what = next((key for key in ("architecture", "estimator", "black_box") if key in spec), None)
+    if what is None:
+        raise PluginError("`name` in the model's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
+    path = str(spec[what])
+    try:
+        value = imported(path)
+        parameters = spec.get("parameters")
+        found = maker_of(value(**parameters) if parameters and isinstance(value, type) else value)
+        found = found if spec.get("in_memory") else replace(found, path=path)
+        same = found.described().get("fingerprint") == spec.get("fingerprint")
+    except (PluginError, ModelError, TypeError, ValueError, AttributeError) as error:
+        raise _absent(path, str(error)) from error
+    if not same:
+        raise _absent(path, "another value or another code")
+    return found
+
+
+def _absent(path: str, got: str) -> PluginError:
+    return PluginError(
+        f"the model {path} as it was when the trial was planned",
+        got,
+        "run the trial in the process that holds the model",
+    )
+
+
+def _described(what: str, maker: Any, value: Any, path: str, state: str) -> dict[str, Any]:
+    """What a specification holds of a user's model. The model is kept, so that the specification can be run here."""
+    fingerprint = digest(what, path or address(value), code_of(value), state)
+    keep(fingerprint, maker)
+    spec = {what: path or address(value), "fingerprint": fingerprint}
+    return spec if path else {**spec, "in_memory": True}
+
+
+def _module_state(value: Any) -> str:
+    """A module's architecture and weights in a few digits; nothing for a factory, whose code says it all."""
+    if not _is_module(value):
+        return ""
+    tensors = [tensor.detach().cpu().contiguous() for tensor in value.state_dict().values()]
+    code = sorted({code_of(type(layer)) for layer in value.modules()})
+    frozen = str([p.requires_grad for p in value.parameters()])
+    return digest(repr(value), frozen, *code, *map(_bytes, tensors))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    import torch
+
+    return bytes(tensor.flatten().view(torch.uint8).numpy())
+
+
+def _state(value: Any) -> str:
+    """An object's parameters and fitted state in a few digits; nothing for a function, whose code says it all."""
+    if inspect.isroutine(value):
+        return ""
+    import joblib
+
+    try:
+        return str(joblib.hash(value))
+    except Exception:  # pickling fails in as many ways as there are objects
+        return digest(repr(value))
+
+
+def _estimator(value: Any, source: Any) -> ScikitLearn:
+    if not _is_estimator(value):
+        lacks = " and ".join(name for name in ("fit", "predict") if not callable(getattr(value, name, None)))
+        got = f"{_shown(value)} without {lacks}" + ("" if value is source else f" from {_shown(source)}")
+        raise ModelError("an object with fit and predict", got, f"add {lacks}(...) to its class")
+    return value  # type: ignore[no-any-return]
+
+
+def _is_estimator(value: Any) -> bool:
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("fit", "predict"))
+
+
+def _is_plugin(cls: type) -> bool:
+    entry = registered(cls)
+    return entry is not None and entry.cls is cls
+
+
+def _is_module(value: Any) -> bool:
+    from torch import nn
+
+    return isinstance(value, nn.Module)
+
+
+def _parameters(estimator: Any) -> dict[str, Any]:
+    found = getattr(estimator, "get_params", None)
+    return dict(found()) if callable(found) else {}
+
+
+def _plain(value: Any) -> Plain:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else " ".join(repr(value).split())
+
+
+def _takes(function: Callable[..., Any], arguments: int) -> bool:
+    """Whether it can be called with so many positional arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, and silent about its arguments
+        return arguments == 0
+    return True
+
+
+def _shown(value: Any) -> str:
+    return str(getattr(value, "__name__", type(value).__name__))
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    try:
+        return str(inspect.signature(function))
+    except ValueError:
+        return "(...)"
