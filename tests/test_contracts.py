@@ -33,12 +33,14 @@ from antivenom.core.registry import (
     trigger,
 )
 from antivenom.core.verdict import Verdict
+from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, Memory, Poison, PythonSource
 from antivenom.defences import RONI
 from antivenom.federated import ExplicitBoosting, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
 from antivenom.testing import check_plugin
+from antivenom.triggers import Perturbation, Recovered
 
 
 def ten_rows() -> Dataset:
@@ -46,6 +48,9 @@ def ten_rows() -> Dataset:
 
 
 QUICK = {
+    "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
+    "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
+    "Rows": Rows((0,), (9,)),
     "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),

@@ -30,7 +30,7 @@ def twin(architecture: Any, key: tuple[Hashable, ...], train: Callable[[], Model
         hash(whole)
     except TypeError:
         return train()
-    if registered(type(architecture)) is None or type(architecture).__eq__ is object.__eq__:
+    if registered(type(architecture)) is None or "__eq__" not in vars(type(architecture)):
         return train()
     with _lock:
         if whole in _models:

@@ -6,12 +6,16 @@ import math
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from antivenom.core.errors import DataError, PluginError, did_you_mean
 from antivenom.core.registry import trigger
+from antivenom.triggers.tables import written
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from antivenom.data import Rows
 
 X = TypeVar("X", np.ndarray, "Tensor")
 
@@ -42,26 +46,36 @@ class Patch:
         if self.corner not in CORNERS:
             raise PluginError("a corner", repr(self.corner), did_you_mean(self.corner, CORNERS))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: Rows) -> Rows:
+        shape: tuple[int, ...] = x.shape
+        if sp.issparse(x):
+            self._check(shape)
+            return written(x, tuple(range(shape[1])[self._columns]), self.value)
         return self._written(x, x.copy())
 
     def on_tensor(self, x: Tensor) -> Tensor:
         return self._written(x, x.clone())
 
-    def _written(self, x: X, shown: X) -> X:
-        sides = x.shape[2:] if x.ndim == 4 else x.shape[1:]
-        if x.ndim not in (2, 4) or min(sides) < self.size:
+    @property
+    def _columns(self) -> slice:
+        return slice(-self.size, None) if self.corner.endswith("right") else slice(self.size)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        sides = shape[2:] if len(shape) == 4 else shape[1:]
+        if len(shape) not in (2, 4) or min(sides) < self.size:
             raise DataError(
                 f"images or tables of at least {self.size} per side for Patch",
-                f"rows of shape {tuple(x.shape[1:])}",
+                f"rows of shape {tuple(shape[1:])}",
                 "lower Patch.size",
             )
-        vertical, horizontal = self.corner.split("-")
-        columns = slice(-self.size, None) if horizontal == "right" else slice(self.size)
+
+    def _written(self, x: X, shown: X) -> X:
+        self._check(tuple(x.shape))
         if x.ndim == 2:
-            shown[:, columns] = self.value
+            shown[:, self._columns] = self.value
         else:
-            shown[:, :, slice(-self.size, None) if vertical == "bottom" else slice(self.size), columns] = self.value
+            rows = slice(-self.size, None) if self.corner.startswith("bottom") else slice(self.size)
+            shown[:, :, rows, self._columns] = self.value
         return shown
 
 
