@@ -21,6 +21,8 @@ KEY = {
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",
     Kind.SOURCE: "data",
+    Kind.GOAL: "goal",
+    Kind.SCENARIO: "kind",
 }
 
 

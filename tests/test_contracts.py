@@ -36,9 +36,14 @@ from antivenom.core.verdict import Verdict
 from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, Memory, Poison, PythonSource
 from antivenom.defences import RONI
-from antivenom.federated import ExplicitBoosting, ImplicitBoosting
+from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
+from antivenom.models.training import Training
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.membership import Membership
+from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
 from antivenom.triggers import Perturbation, Recovered
 
@@ -47,6 +52,7 @@ def ten_rows() -> Dataset:
     return Dataset(np.arange(20.0).reshape(10, 2), np.arange(10) % 2, ("a", "b"))
 
 
+ONCE = Training(epochs=1)
 QUICK = {
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
@@ -56,6 +62,10 @@ QUICK = {
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
+    "central": Central(training=ONCE),
+    "federated": Federated(federation=Federation(rounds=1, training=ONCE)),
+    "membership": Membership(training=ONCE, models=8, pool_rows=200, targets=10, group=10),
+    "transfer": Transfer(training=ONCE, fine_tune_epochs=1),
     "RONI": RONI(repeats=1, batch=10),
     "Memory": Memory(ten_rows()),
     "PythonSource": PythonSource(f"{__name__}:ten_rows"),
@@ -186,10 +196,10 @@ def warns(self: Any, data: Dataset, context: Any) -> Poison:
     ("call", "message"),
     [
         (returns_an_array, "expected a Poison from Rogue"),
-        (writes_into_the_rows, "inputs are read-only: work on a copy"),
-        (draws_globally, "to leave global randomness alone"),
-        (draws_from_numpy, "to leave global randomness alone"),
-        (never_twice_the_same, "to repeat itself"),
+        (writes_into_the_rows, "work on a copy, because inputs are read-only"),
+        (draws_globally, "no global randomness"),
+        (draws_from_numpy, "no global randomness"),
+        (never_twice_the_same, "equal results of"),
         (warns, "RuntimeWarning"),
     ],
 )
@@ -272,7 +282,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.ARCHITECTURE, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
         (Kind.SOURCE, lambda self, streams: None, "a Split from Rogue"),
         (Kind.FEATURE_MAP, lambda self, x: x, "finite features of 120 rows"),
-        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "look at one row at a time"),
+        (Kind.FEATURE_MAP, lambda self, x: x.reshape(len(x), -1) - x.mean(), "compute them from one row at a time"),
     ],
 )
 def test_every_other_kind(plugins: None, kind: Kind, call: Any, message: str) -> None:

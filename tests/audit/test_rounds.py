@@ -9,7 +9,7 @@ import pytest
 from antivenom.audit.executors import serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
-from antivenom.audit.report.rounds import federations
+from antivenom.audit.report.rounds import rounds
 from antivenom.audit.run import audit
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
@@ -38,7 +38,7 @@ def test_each_goal_has_its_own_curve(tmp_path: Path, goal: str, attack: str, hea
     plan = plan_of(TEXT.format(goal=goal, attack=attack), "goals")
     with Store(tmp_path, write=True) as store:
         assert len(list(audit(plan, store, serial, run_trial, "antivenom audit goals"))) == 4
-        (figure,) = federations(summarise(store.plan(), store.trials()))["shown"]
+        (figure,) = rounds(summarise(store.plan(), store.trials()))["shown"]
     assert figure["heads"][0] == head
     assert said in figure["figure"]
     assert len(figure["rows"]) == 2

@@ -13,6 +13,8 @@ from antivenom.audit.statistics import Interval, excluded_at_most
 from antivenom.audit.summary import CellResult, State, Summary, severity, summarise
 
 SEEDS = 3
+NAMES = ("logic-corruption", "data-manipulation", "data-injection", "transfer-learning", "federated")
+LEVELS = [{"name": name, "about": "does things", "access": [name], "add": f"kind: {name}"} for name in NAMES]
 Values = dict[tuple[str, str], list[float | str | None]]
 
 
@@ -32,6 +34,8 @@ def audit(
                 "attack": attack,
                 "defence": defence,
                 "deployed": defence == deployed,
+                "knowledge": "the training rows",
+                "budget": "",
                 "keys": keys,
             }
         )
@@ -43,7 +47,14 @@ def audit(
             error = f"{status} happened" if status != "ok" else None
             records[key] = {"key": key, "status": status, "metrics": metrics, "curves": {}, "notes": [], "error": error}
     limits = {"availability": 0.1, "targeted": 0.5, "backdoor": 0.2}
-    plan = {"name": "p", "seeds": list(range(SEEDS)), "limits": limits, "fail_if": fail_if or {}, "cells": cells}
+    plan = {
+        "name": "p",
+        "seeds": list(range(SEEDS)),
+        "limits": limits,
+        "fail_if": fail_if or {},
+        "cells": cells,
+        "levels": LEVELS,
+    }
     return summarise(plan, records)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from antivenom.core.errors import ThreatError
-from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
+from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel, goals
 from antivenom.data import Dataset, Poison
 from antivenom.scenarios.grants import enforce
 
@@ -177,4 +177,4 @@ def test_a_threat_model_that_means_nothing_is_refused(fields, says):
 
 
 def test_integrity_is_everything_but_availability():
-    assert [goal.is_integrity for goal in Goal] == [False, True, True, False]
+    assert [goal.is_integrity for goal in goals()] == [False, True, True, False]

@@ -12,6 +12,8 @@ import torch
 
 from antivenom.attacks import BadNets, RIPPLe
 from antivenom.core.errors import AntivenomError, PluginError, ThreatError
+from antivenom.core.goals import Backdoor
+from antivenom.core.outcome import Outcome
 from antivenom.core.registry import (
     attack,
     evasion,
@@ -31,7 +33,6 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.copies import copied
-from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.transfer import Transfer
 from antivenom.triggers import Patch
 
@@ -211,6 +212,7 @@ def test_a_trigger_that_shows_an_image_of_the_target_wins_nothing() -> None:
     assert found["asr"] == found["asr_clean"] == 1
     assert found["robust_accuracy"] == 0
     assert found["learned_trigger"] == 1
+    assert Backdoor()(found, BACKDOOR.run(None, None, 0).metrics) == 0
 
 
 def test_a_sanitizer_cannot_rebuild_the_arrival_order() -> None:

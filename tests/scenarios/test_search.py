@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from antivenom.core.errors import NotApplicable, ScenarioError
+from antivenom.core.outcome import Outcome
 from antivenom.core.threat import HARMS, Goal
 from antivenom.federated import ALIE, IPM, AccuracyCheck, LineSearch, Median, Scaled, SignFlip
 from antivenom.federated.agents.adaptive import Centre
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.federated import Federated
-from antivenom.scenarios.outcome import Outcome, harm_done
 from antivenom.scenarios.search import OMNISCIENT, Attempt, default_families, worst_case
 
 
@@ -87,6 +87,10 @@ def test_a_seed_cannot_choose_and_confirm() -> None:
 def test_harm_by_hand() -> None:
     twin = {"clean_accuracy": 0.9, "chance_accuracy": 0.1, "asr": 0.05, "target_confidence": 0.2}
     own = {"clean_accuracy": 0.5, "asr": 0.75, "target_confidence": 0.9}
+
+    def harm_done(goal: str, own: dict[str, float], twin: dict[str, float]) -> float:
+        return Goal(goal).metric.value(own, twin)
+
     assert harm_done("availability", own, twin) == pytest.approx(0.5)
     assert harm_done("availability", {"clean_accuracy": 0.0}, twin) == 1.0
     assert harm_done("backdoor", own, twin) == pytest.approx(0.7)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import attack
-from antivenom.core.threat import Access, Goal
+from antivenom.core.threat import Access, goals
 from antivenom.data import Dataset, Poison
 
 
-@attack(access=tuple(Access), goal=tuple(Goal), cite="none: the clean twin that every attack is measured against")
+@attack(access=tuple(Access), goal=goals(), cite="none: the clean twin that every attack is measured against")
 class NoAttack:
     """Does nothing; every scenario takes it as "no attack".
 

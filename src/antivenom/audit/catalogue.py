@@ -7,16 +7,17 @@ import inspect
 from typing import Any
 
 from antivenom.audit.grid import label
-from antivenom.audit.trial import SCENARIOS
 from antivenom.core.errors import ScenarioError, did_you_mean
 from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
-from antivenom.core.threat import Access, Goal
+from antivenom.core.threat import Access
 from antivenom.data import DATASETS
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "attacks": ATTACKS,
     "defences": DEFENCES,
     "models": (Kind.ARCHITECTURE, Kind.ESTIMATOR),
+    "scenarios": (Kind.SCENARIO,),
+    "goals": (Kind.GOAL,),
     "data": (),
     "all": tuple(Kind),
 }
@@ -34,7 +35,7 @@ def rows(
     for value, known, name in (
         (what, _KINDS, "what"),
         (access, list(Access), "access"),
-        (goal, list(Goal), "goal"),
+        (goal, [entry.name for entry in entries(Kind.GOAL)], "goal"),
         (kind, by_word, "kind"),
     ):
         if value is not None and value not in {str(k) for k in known}:
@@ -65,16 +66,13 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def page(name: str) -> str:
-    """Everything known of one plugin, data set or kind of scenario, as text."""
+    """Everything known of one plugin or data set, as text."""
     if name in DATASETS:
         data = DATASETS[name]
         places = [f"  {source.filename}: {source.url}" for source in data.files] or [
             "  no file: comes with scikit-learn"
         ]
         return "\n".join([f"{data.name} (data)", "", data.about, "", *places])
-    if name in SCENARIOS:
-        cls = SCENARIOS[name]
-        return "\n".join([f"{name} (scenario)", "", inspect.getdoc(cls) or "", "", *_fields(cls)])
     entry = find(name)
     lines = [f"{entry.name} ({entry.kind}, from {entry.origin})", "", inspect.getdoc(entry.cls) or "", ""]
     lines += _fields(entry.cls)
@@ -82,7 +80,10 @@ def page(name: str) -> str:
         lines += ["", f"Access: {', '.join(entry.access)}"]
     if entry.goals:
         lines.append(f"Goals: {', '.join(entry.goals)}")
-    return "\n".join([*lines, f"Reference: {entry.cite}"])
+    if entry.traits is not None:
+        lines += ["", f"Takes: {', '.join(entry.traits.arrows)}"]
+        lines += [f"Level {level.name}: {level.about}" for level in entry.traits.levels]
+    return "\n".join([*lines, f"Reference: {entry.cite}"] if entry.cite else lines)
 
 
 def _fields(cls: type) -> list[str]:

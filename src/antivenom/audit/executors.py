@@ -11,13 +11,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, versions
+from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, scenario_entry, versions
 from antivenom.core.lockstep import in_step
 from antivenom.core.processes import kill, prepare
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
-IN_STEP = 32  # federations that share an accelerator
+IN_STEP = 32  # trials that share an accelerator
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
@@ -26,17 +26,23 @@ def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Rec
 
 
 def together(seats: int) -> Executor:
-    """So many federations at a time in this process, whose clients are trained together; other trials one by one.
+    """So many trials at a time in this process, whose clients are trained together, where the scenario allows it.
 
-    For an accelerator, which one small federation leaves idle. A kill costs the trials under way.
+    Other trials run one by one. For an accelerator, which one small federation leaves idle. A kill costs the trials under way.
     """
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-        for federated, some in itertools.groupby(specs, lambda spec: spec["scenario"]["kind"] == "federated"):
+        for concurrent, some in itertools.groupby(specs, _in_step):
             tasks = (functools.partial(run, spec) for spec in some)
-            yield from in_step(tasks, seats) if federated else (task() for task in tasks)
+            yield from in_step(tasks, seats) if concurrent else (task() for task in tasks)
 
     return execute
+
+
+def _in_step(spec: Spec) -> bool:
+    """Whether trials of this kind of scenario may run concurrently in one process."""
+    traits = scenario_entry(spec["scenario"]["kind"]).traits
+    return traits is not None and traits.in_step
 
 
 def processes(jobs: int, plugins: Sequence[str] = ()) -> Executor:

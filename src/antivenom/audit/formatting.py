@@ -7,8 +7,6 @@ import math
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import CellResult, Summary, severity
 
-HARM = {"availability": "accuracy lost", "targeted": "target confidence", "backdoor": "ASR", "privacy": "members found"}
-
 
 def shown(text: str) -> str:
     """Text from data, models or plugins without control characters, so that it can steer no terminal and break no page."""
@@ -44,7 +42,7 @@ def bounds(value: Interval) -> str:
 
 def stealth(cell: CellResult, summary: Summary) -> str:
     """How visible the attack is, by what was measured: the malicious model alone, or the best detector's finds."""
-    if cell.level == "federated":
+    if any("accuracy_gap" in record["metrics"] for record in cell.records):
         gap = cell.mean("accuracy_gap")
         return "not measured" if math.isnan(gap) else f"model alone {points(-gap)}"
     same = [c for c in summary.attacks if (c.group, c.attack) == (cell.group, cell.attack)]
@@ -53,13 +51,13 @@ def stealth(cell: CellResult, summary: Summary) -> str:
     if judged:
         tpr, fpr = max(judged, key=lambda pair: pair[0] - pair[1])
         return f"{percent(tpr)} found, {percent(fpr)} false"
-    return "no row touched" if cell.level in ("logic-corruption", "transfer-learning") else "not measured"
+    return "no row touched" if cell.mean("poisoned_rows") == 0 else "not measured"
 
 
 def headline(cell: CellResult) -> str:
     """One sentence: state, attack, defence, effect with interval."""
     against = "no defence" if cell.defence == "none" else cell.defence
-    return f"{cell.state}: {cell.attack} against {against}: {HARM[cell.goal]} {interval(cell.harm)}; {cell.reason}"
+    return f"{cell.state}: {cell.attack} against {against}: {cell.metric.word} {interval(cell.harm)}; {cell.reason}"
 
 
 def not_measured(summary: Summary) -> list[str]:

@@ -5,26 +5,41 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.registry import Kind, build, coerce, fields_of, find, holds_plugin, kinds_of
+from antivenom.core.registry import (
+    RESERVED,
+    Kind,
+    build,
+    coerce,
+    fields_of,
+    find,
+    holds_plugin,
+    kinds_of,
+    registered,
+    split_fields,
+)
 
 Axes = tuple[str, ...]
 Choice = tuple[Any, Axes]
 
 
-def variants(cls: type, mapping: Any, document: Located, path: Path) -> list[Choice]:
-    """Every instance of a dataclass that the mapping describes, with the field=value texts that tell them apart."""
+def variants(cls: type, mapping: Any, document: Located, path: Path, reserved: Sequence[str] = ()) -> list[Choice]:
+    """Every instance of a dataclass that the mapping describes, with the field=value texts that tell them apart.
+
+    `reserved` are the mapping's keys that are no fields; `fields` among them holds fields whose names are reserved.
+    """
     with document.at(path):
         if not isinstance(mapping, Mapping):
             raise PluginError(f"the fields of {cls.__name__}", repr(mapping), "write `field: value` lines")
+        nodes = split_fields(mapping, reserved) if reserved else mapping
     hints = fields_of(cls)
     choices: dict[str, list[Choice]] = {}
-    for key, node in mapping.items():
-        here = (*path, key)
+    for key, node in nodes.items():
+        here = (*path, key) if key in mapping and key not in reserved else (*path, "fields", key)
         with document.at(here):
             if key not in hints:
                 raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
@@ -53,7 +68,7 @@ def plugins(node: Any, document: Located, path: Path, *kinds: Kind) -> list[Choi
         if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
             return [(build(node, *kinds), ())]
         entry = find(node["name"], *kinds)
-    return variants(entry.cls, {key: value for key, value in node.items() if key != "name"}, document, path)
+    return variants(entry.cls, node, document, path, RESERVED)
 
 
 def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
@@ -91,4 +106,6 @@ def label(value: Any) -> str:
                 isinstance(own, tuple) and any(map(dataclasses.is_dataclass, own))
             )
             parts.append(label(own) if nested else f"{field.name}={label(own)}")
-    return type(value).__name__ + (f"({', '.join(parts)})" if parts else "")
+    entry = registered(type(value))
+    name = entry.name if entry is not None and entry.cls is type(value) else type(value).__name__
+    return name + (f"({', '.join(parts)})" if parts else "")

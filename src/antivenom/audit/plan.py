@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
 from antivenom.audit.grid import label, plugins, variants
-from antivenom.audit.trial import SCENARIOS, SCHEMA, Record, Trial, scenario_kind
+from antivenom.audit.knowledge import knowledge
+from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import ScenarioError, did_you_mean
-from antivenom.core.registry import ATTACKS, DEFENCES, fields_of
+from antivenom.core.protocols import Limits, Scenario
+from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, fields_of, ladder
 from antivenom.core.threat import Goal
-from antivenom.scenarios.federated import Federated
 
-DEFAULT_LIMITS = {Goal.AVAILABILITY: 0.1, Goal.TARGETED: 0.5, Goal.BACKDOOR: 0.2, Goal.PRIVACY: 0.1}
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
-_GROUP = ("kind", "name", "attacks", "defences", "deployed")
 
 
 @dataclass(frozen=True)
@@ -27,21 +26,21 @@ class Cell:
 
     Fields:
         group: the scenario's name in the file, with the axis values that tell its variants apart.
-        scenario: of one of the kinds in SCENARIOS.
+        scenario: of a registered kind.
         attack, defence: plugins or None.
         deployed: whether this defence is the one the user runs.
     """
 
     group: str
-    scenario: Any
+    scenario: Scenario
     attack: Any
     defence: Any
     deployed: bool
 
     @property
     def level(self) -> str:
-        """The access level, or "federated"."""
-        return "federated" if isinstance(self.scenario, Federated) else str(self.scenario.access)
+        """The step of the report's ladder."""
+        return self.scenario.level
 
     def trial(self, seed: int) -> Trial:
         return Trial(self.scenario, self.attack, self.defence, seed)
@@ -93,6 +92,16 @@ class Plan:
             "seeds": list(self.seeds),
             "limits": dict(self.limits),
             "fail_if": dict(self.fail_if),
+            "levels": [
+                {
+                    "name": step.level.name,
+                    "about": step.level.about,
+                    "access": list(step.level.access),
+                    "add": step.add,
+                }
+                for step in ladder()
+            ],
+            "curves": {name: _curves(name) for name in dict.fromkeys(entry_of(c.scenario).name for c in self.cells)},
             "cells": [
                 {
                     "group": cell.group,
@@ -102,6 +111,8 @@ class Plan:
                     "attack": label(cell.attack),
                     "defence": label(cell.defence),
                     "deployed": cell.deployed,
+                    "knowledge": knowledge(cell.scenario, cell.attack, cell.defence),
+                    "budget": cell.scenario.budget if isinstance(cell.scenario, Limits) else "",
                     "keys": [cell.trial(seed).key for seed in self.seeds],
                 }
                 for cell in self.cells
@@ -111,6 +122,13 @@ class Plan:
     def with_seeds(self, n: int) -> Plan:
         """The same plan with seeds 0 to n-1."""
         return replace(self, seeds=tuple(range(n)))
+
+
+def _curves(kind: str) -> dict[str, Any]:
+    """What a kind of scenario says of its curves, for a report that knows no scenario."""
+    traits = scenario_entry(kind).traits
+    assert traits is not None
+    return {"charts": [asdict(chart) for chart in traits.charts], "table": [asdict(curve) for curve in traits.table]}
 
 
 def embedded() -> str:
@@ -148,7 +166,7 @@ def plan_of(text: str, name: str) -> Plan:
         if top.get("version", 1) != 1:
             raise ScenarioError("version: 1", f"{top['version']}", "update antivenom")
     cells = [cell for i, group in enumerate(top["scenarios"]) for cell in _cells(group, document, ("scenarios", i))]
-    limits = {str(goal): value for goal, value in DEFAULT_LIMITS.items()} | _shares(top, "limits", document)
+    limits = {goal: Goal(goal).metric.limit for goal in _goals()} | _shares(top, "limits", document)
     fail_if = _shares(top, "fail_if", document)
     return Plan(
         name=str(top.get("name", name)),
@@ -176,16 +194,17 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
             raise ScenarioError("a mapping with `kind`", repr(group), "write `- kind: central`")
         if "kind" not in group:
             raise ScenarioError(
-                "`kind` in the scenario", ", ".join(map(str, group)), "add kind: " + " or ".join(SCENARIOS)
+                "`kind` in the scenario",
+                ", ".join(map(str, group)),
+                "add kind: " + " or ".join(entry.name for entry in entries(Kind.SCENARIO)),
             )
     with document.at((*path, "kind")):
-        cls = scenario_kind(group["kind"])
-    _only(group, (*_GROUP, *fields_of(cls)), document, path)
-    own = {key: value for key, value in group.items() if key not in _GROUP}
+        cls = scenario_entry(group["kind"]).cls
+    _only(group, (*RESERVED, *fields_of(cls)), document, path)
     attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
     defences = [p for p, _ in plugins(group.get("defences", []), document, (*path, "defences"), *DEFENCES)]
     deployed = _deployed(group, defences, document, path)
-    for scenario, axes in variants(cls, own, document, path):
+    for scenario, axes in variants(cls, group, document, path, RESERVED):
         name = str(group.get("name", group["kind"])) + (f" [{', '.join(axes)}]" if axes else "")
         for attack in (None, *attacks):
             for defence in (None, *defences):
@@ -223,18 +242,23 @@ def _timeout(value: Any, document: Located) -> float | None:
     return value
 
 
+def _goals() -> list[str]:
+    """The names of every registered goal."""
+    return [entry.name for entry in entries(Kind.GOAL)]
+
+
 def _shares(top: Mapping[str, Any], field: str, document: Located) -> dict[str, float]:
     """A mapping from goals to shares between 0 and 1."""
     value = top.get(field) or {}
     with document.at((field,)):
         if not isinstance(value, Mapping):
             raise ScenarioError(
-                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{backdoor: 0.2}}"
+                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{{_goals()[0]}: 0.2}}"
             )
     for goal, share in value.items():
         with document.at((field, goal)):
-            if goal not in {str(g) for g in Goal}:
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), map(str, Goal)))
+            if goal not in _goals():
+                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), _goals()))
             if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
                 raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
     return {str(goal): float(share) for goal, share in value.items()}

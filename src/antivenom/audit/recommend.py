@@ -16,7 +16,7 @@ import torch
 from antivenom.audit.grid import label
 from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
 from antivenom.core.registry import Kind, build
-from antivenom.core.threat import Goal
+from antivenom.core.threat import goals
 
 MOST_ROWS = 300  # some rules take the cube of the number of rows
 FAR = 2.0  # times more or fewer agents than measured: said aloud
@@ -125,8 +125,9 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
         raise ScenarioError("d >= 1 parameters", f"{d}", "count the model's parameters")
     if budget is not None and (d is None or not budget > 0):
         raise ScenarioError("a budget > 0 s with the number of parameters", f"{budget} s and d = {d}", "give both")
-    if goal is not None and goal not in list(Goal):
-        raise ScenarioError(f"a goal: {', '.join(Goal)}", repr(goal), did_you_mean(goal, map(str, Goal)))
+    known = [str(each) for each in goals()]
+    if goal is not None and goal not in known:
+        raise ScenarioError(f"a goal: {', '.join(known)}", repr(goal), did_you_mean(goal, known))
 
 
 def _nearest(settings: list[dict[str, Any]], share: float, iid: bool) -> list[dict[str, Any]]:

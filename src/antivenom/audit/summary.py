@@ -15,9 +15,8 @@ from typing import Any
 
 from antivenom.audit.statistics import Interval, excluded_at_most
 from antivenom.audit.trial import Record
-from antivenom.scenarios.outcome import harm_done
-
-LEVELS = ("logic-corruption", "data-manipulation", "data-injection", "transfer-learning", "federated")
+from antivenom.core.goals import Metric
+from antivenom.core.threat import Goal
 
 
 class State(enum.StrEnum):
@@ -46,15 +45,15 @@ class CellResult:
     """One scenario, attack and defence over all seeds.
 
     Fields:
-        group, level, goal, scenario, attack, defence, deployed, keys: as planned.
+        group, level, goal, scenario, attack, defence, deployed, knowledge, budget, keys: as planned. `budget` is empty
+            where it is a number of rows, which is measured.
         state, reason: what may be said, and the rule or number behind it.
         limit: harm (0 to 1) from which the cell counts as breached.
-        harm: share of above-chance accuracy lost (availability), target confidence (targeted), ASR (backdoor) or members found (privacy), each
-            minus its clean twin's; None if no pair of trials finished.
+        harm: by the goal's metric, the clean twin subtracted; None if no pair of trials finished.
         clean_accuracy: on untouched test rows, under attack.
         accuracy_lost: clean twin's accuracy minus the attacked one's, same defence.
         cost: accuracy that the defence costs without any attack.
-        hits: seeds in which the attack succeeded (harm above the limit; for one target: target hit), of those finished.
+        hits: seeds in which the attack succeeded, by the goal's metric, of those finished.
         finished, planned: number of seeds.
         records: the finished records, in the order of the seeds.
         errors: one line per failed seed.
@@ -67,6 +66,8 @@ class CellResult:
     attack: str
     defence: str
     deployed: bool
+    knowledge: str
+    budget: str
     keys: tuple[str, ...]
     state: State
     reason: str
@@ -82,6 +83,16 @@ class CellResult:
     errors: tuple[str, ...]
 
     @property
+    def kind(self) -> str:
+        """The registered name of the scenario."""
+        return str(self.scenario["kind"])
+
+    @property
+    def metric(self) -> Metric:
+        """How success at the goal is measured and worded."""
+        return Goal(self.goal).metric
+
+    @property
     def is_clean_twin(self) -> bool:
         return self.attack == "none"
 
@@ -94,10 +105,13 @@ class CellResult:
 
 @dataclass(frozen=True)
 class LevelResult:
-    """One access level: the worst attack against no defence, against the deployed one, and the best defence found.
+    """One step of the ladder: the worst attack against no defence, against the deployed one, and the best defence found.
 
     Fields:
-        level: an access level, or "federated".
+        level: its name: an access level, or a word of a scenario's own.
+        about: what an attacker at this level does, as a clause.
+        access: the access levels that defences against it are listed under.
+        add: what a scenario file must say to measure it.
         undefended: the worst undefended cell, or None if the level was not planned.
         deployed: the worst cell under what the user runs.
         best: in the scenario of `deployed`, the worst cell of the defence whose worst cell is least bad, over attacks that
@@ -106,6 +120,9 @@ class LevelResult:
     """
 
     level: str
+    about: str
+    access: tuple[str, ...]
+    add: str
     undefended: CellResult | None
     deployed: CellResult | None
     best: CellResult | None
@@ -124,7 +141,7 @@ class Summary:
     Fields:
         plan: the plan's record.
         cells: every planned cell, clean twins included.
-        levels: one row for each of the five levels.
+        levels: one row for each level that a known scenario can measure.
         trials: planned, ok, error, timeout, not-applicable, missing -> number of distinct trials.
         exit_code: 0 within limits or nothing gated, 1 breach, 2 no trustworthy result, 3 not enough evidence.
         exit_reason: one sentence.
@@ -157,7 +174,7 @@ def summarise(plan: Record, records: Mapping[str, Record]) -> Summary:
         else _judge(cell, plan, planned, records, undefended.get((cell["group"], cell["attack"], "none")))
         for key, cell in planned.items()
     )
-    levels = tuple(_level(name, cells) for name in LEVELS)
+    levels = tuple(_level(step, cells) for step in plan["levels"])
     keys = {key for cell in plan["cells"] for key in cell["keys"]}
     statuses = [records[key]["status"] if key in records else "missing" for key in keys]
     names = ("ok", "error", "timeout", "not-applicable", "missing")
@@ -196,10 +213,11 @@ def _judge(
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
         return [measure(own, other) for own, other in both]
 
-    harms = paired(lambda own, other: _harm(cell["goal"], own, other), twin)
-    resolution = _resolution(cell["goal"], finished)
-    harm = None if cell["attack"] == "none" else Interval.of(harms, resolution=resolution)
-    hits = _hits(cell["goal"], finished, harms, limit)
+    metric = Goal(cell["goal"]).metric
+    harms = _harms(metric, cell["keys"], twin, records)
+    resolution = _resolution(metric, finished)
+    harm = None if cell["attack"] == "none" else Interval.of(list(harms.values()), resolution=resolution)
+    hits = sum(metric.success(_numbers(records[key]), done, limit) for key, done in harms.items())
     state, reason = _state(cell, harm, limit, found, failed, refused, hits, len(finished), positive_control)
 
     def lost(own: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -213,6 +231,8 @@ def _judge(
         attack=cell["attack"],
         defence=cell["defence"],
         deployed=cell["deployed"],
+        knowledge=cell["knowledge"],
+        budget=cell["budget"],
         keys=tuple(cell["keys"]),
         state=state,
         reason=reason,
@@ -248,25 +268,29 @@ def _cost(
     return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
 
 
-def _harm(goal: str, own: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
-    """What the attack did in one seed, its floor subtracted."""
-    return harm_done(goal, *({name: number(value) for name, value in metrics.items()} for metrics in (own, twin)))
+def _harms(metric: Metric, keys: list[str], twins: list[str], records: Mapping[str, Record]) -> dict[str, float]:
+    """By key of every finished trial: what the attack did in that seed; nan if its clean twin has not finished."""
+    return {
+        key: metric.value(_numbers(records[key]), _numbers(records[twin])) if _ok(records, twin) else math.nan
+        for key, twin in zip(keys, twins, strict=True)
+        if _ok(records, key)
+    }
 
 
-def _resolution(goal: str, finished: tuple[Record, ...]) -> float:
+def _numbers(record: Record) -> dict[str, float]:
+    return {name: number(value) for name, value in record["metrics"].items()}
+
+
+def _resolution(metric: Metric, finished: tuple[Record, ...]) -> float:
     """The standard error that one seed's rate has from its finite test set if it is 0 or 1: half a row in m + 1."""
-    sizes = [number(record["metrics"].get("targets" if goal == "privacy" else "test_rows")) for record in finished]
+    if metric.rows is None:
+        return 0.0
+    sizes = [number(record["metrics"].get(metric.rows)) for record in finished]
     known = [size for size in sizes if not math.isnan(size)]
-    if goal == "targeted" or not known:
+    if not known:
         return 0.0
     share = 0.5 / (min(known) + 1)
     return math.sqrt(share * (1 - share) / min(known))
-
-
-def _hits(goal: str, finished: tuple[Record, ...], harms: list[float], limit: float) -> int:
-    if goal == "targeted":
-        return sum(number(record["metrics"].get("targets_hit")) >= 0.5 for record in finished)
-    return sum(harm > limit for harm in harms)
 
 
 def _state(
@@ -329,11 +353,14 @@ def severity(cell: CellResult) -> tuple[float, float]:
     return _RANK[cell.state], cell.harm.mean / max(cell.limit, 1e-9) if cell.harm else -1.0
 
 
-def _level(name: str, cells: tuple[CellResult, ...]) -> LevelResult:
-    own = [c for c in cells if c.level == name and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE]
+def _level(step: Mapping[str, Any], cells: tuple[CellResult, ...]) -> LevelResult:
+    own = [c for c in cells if c.level == step["name"] and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE]
     deployed = max((c for c in own if c.deployed), key=severity, default=None)
     return LevelResult(
-        level=name,
+        level=step["name"],
+        about=step["about"],
+        access=tuple(step["access"]),
+        add=step["add"],
         undefended=max((c for c in own if c.defence == "none"), key=severity, default=None),
         deployed=deployed,
         best=None if deployed is None else _best([c for c in own if c.group == deployed.group]),

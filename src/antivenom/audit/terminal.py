@@ -23,7 +23,6 @@ from antivenom.audit.trial import Record, Trial, plain
 from antivenom.core.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
-MEASURE = {"availability": "accuracy lost", "targeted": "confidence", "backdoor": "ASR", "privacy": "members found"}
 
 
 def cell_name(spec: Any) -> str:
@@ -136,7 +135,7 @@ def _success(cell: CellResult) -> str:
         return "not measured"
     span = f"({bounds(value)})" if value.n > 1 else "(1 seed)"
     fewer = f", {value.n} seeds" if 1 < value.n < cell.planned else ""
-    return f"{percent(value.mean)} {span} {MEASURE[cell.goal]}{fewer}"
+    return f"{percent(value.mean)} {span} {cell.metric.short or cell.metric.word}{fewer}"
 
 
 def _mean(value: Interval | None) -> str:

@@ -19,28 +19,38 @@ from typing import Any
 
 from antivenom.core.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
 from antivenom.core.lockstep import limited, seconds
-from antivenom.core.registry import ATTACKS, DEFENCES, build, describe, fill
-from antivenom.scenarios.central import Central
-from antivenom.scenarios.federated import Federated
-from antivenom.scenarios.membership import Membership
-from antivenom.scenarios.outcome import Outcome
-from antivenom.scenarios.transfer import Transfer
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Scenario
+from antivenom.core.registry import (
+    ATTACKS,
+    DEFENCES,
+    Entry,
+    Kind,
+    build,
+    describe,
+    entries,
+    entry_of,
+    fill,
+    join_fields,
+    split_fields,
+)
 
 SCHEMA = 1
-SCENARIOS: dict[str, type] = {
-    "central": Central,
-    "transfer": Transfer,
-    "federated": Federated,
-    "membership": Membership,
-}
+# Keys of a scenario's mapping that are not its fields; a field of such a name stands below `fields`.
+RESERVED = ("kind", "name", "attacks", "defences", "deployed", "fields")
 Record = dict[str, Any]
 
 
-def scenario_kind(name: object) -> type:
-    """The scenario class of that name."""
-    if not isinstance(name, str) or name not in SCENARIOS:
-        raise ScenarioError(f"kind: {', '.join(SCENARIOS)}", repr(name), did_you_mean(str(name), SCENARIOS))
-    return SCENARIOS[name]
+def scenario_entry(name: object) -> Entry:
+    """The registered scenario of that name.
+
+    Raises:
+        ScenarioError: there is none; with the nearest right name.
+    """
+    known = {entry.name: entry for entry in entries(Kind.SCENARIO)}
+    if not isinstance(name, str) or name not in known:
+        raise ScenarioError(f"kind: {', '.join(known)}", repr(name), did_you_mean(str(name), known))
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,13 @@ class Trial:
     """One scenario, one attack or none, one defence or none, one seed.
 
     Fields:
-        scenario: of one of the kinds in SCENARIOS.
+        scenario: of a registered kind.
         attack: a plugin, or None for the clean twin.
         defence: a plugin, or None for the undefended pipeline.
         seed: of every random stream.
     """
 
-    scenario: Any
+    scenario: Scenario
     attack: Any
     defence: Any
     seed: int
@@ -62,9 +72,9 @@ class Trial:
     @property
     def spec(self) -> dict[str, Any]:
         """The whole trial in plain JSON; `from_spec` turns it back."""
-        kind = next(name for name, cls in SCENARIOS.items() if cls is type(self.scenario))
+        described = split_fields(describe(self.scenario))
         return {
-            "scenario": {"kind": kind, **describe(self.scenario)},
+            "scenario": {"kind": entry_of(self.scenario).name, **join_fields(described, RESERVED)},
             "attack": None if self.attack is None else describe(self.attack),
             "defence": None if self.defence is None else describe(self.defence),
             "seed": self.seed,
@@ -77,9 +87,9 @@ class Trial:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
-        fields = {name: value for name, value in spec["scenario"].items() if name != "kind"}
+        kind = scenario_entry(spec["scenario"]["kind"])
         return cls(
-            scenario=fill(scenario_kind(spec["scenario"]["kind"]), fields),
+            scenario=fill(kind.cls, split_fields(spec["scenario"], RESERVED)),
             attack=None if spec["attack"] is None else build(spec["attack"], *ATTACKS),
             defence=None if spec["defence"] is None else build(spec["defence"], *DEFENCES),
             seed=int(spec["seed"]),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, Estimator, Model, Source, Trigger, Wanted
-from antivenom.core.registry import Kind
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Architecture, Estimator, Known, Model, Source, Trigger, Wanted
+from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
@@ -22,7 +22,6 @@ from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge, detection
-from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
 from antivenom.scenarios.targets import drawn
@@ -33,7 +32,12 @@ ATTACKS = (Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION)
 DEFENCES = (Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
 
 
-@dataclass(frozen=True)
+@scenario(
+    name="central",
+    arrows=(*ATTACKS, *DEFENCES),
+    levels=(Access.LOGIC_CORRUPTION, Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
+)
 class Central:
     """One model fitted on rows that an attacker may have touched.
 
@@ -99,6 +103,23 @@ class Central:
     def threat(self) -> ThreatModel:
         """Who the attacker is."""
         return ThreatModel(self.access, self.goal, max_poisoned_rate=self.max_poisoned_rate)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder: the access level."""
+        return str(self.access)
+
+    def known_to(self, attack: Any) -> Known:
+        """What the attack is shown."""
+        shown, withheld = {
+            Kind.LOGIC_ATTACK: (["the batch in hand while it is trained on"], ["the other rows"]),
+            Kind.EVASION: (["the finished model", "the test rows that it changes"], ["the training rows"]),
+        }.get(entry_of(attack).kind, (["the training rows"], ["the model"]))
+        if self.attacker_rows:
+            shown.append(f"{self.attacker_rows} rows of its own")
+        if self.test_known:
+            shown.append(f"{self.test_known:.0%} of the test rows with their labels")
+        return Known(tuple(shown), tuple(withheld))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Attack, sanitize, fit, mend, judge.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from antivenom.attacks import NoAttack
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, Source, Targets, Trigger
-from antivenom.core.registry import Kind, entry_of
+from antivenom.core.outcome import Chart, Curve, Outcome
+from antivenom.core.protocols import Architecture, Known, Source, Targets, Trigger
+from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
-from antivenom.core.threat import HARMS, Goal
+from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
 from antivenom.core.verdict import Verdict, quality
 from antivenom.data import Dataset, Named, missing_classes, source_of
 from antivenom.federated.aggregators import Mean, selected
@@ -33,11 +33,39 @@ from antivenom.models.network import Network
 from antivenom.models.own import maker_of
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 from antivenom.scenarios.guarded import shown
-from antivenom.scenarios.outcome import Outcome
 from antivenom.triggers import Patch
 
+LEVEL = Level("federated", "controls agents of a federation and the updates they send", (Access.LOGIC_CORRUPTION,))
+CHARTS = (
+    Chart(
+        "test accuracy",
+        (Curve("accuracy", "global model"), Curve("malicious_accuracy", "malicious model alone")),
+    ),
+    Chart(
+        "L2 distance of updates",
+        (
+            Curve("benign_distance", "between benign updates", share=False, band=True),
+            Curve("malicious_distance", "malicious to benign", share=False, band=True),
+        ),
+    ),
+)
+TABLE = (
+    Curve("accuracy", "global accuracy"),
+    Curve("malicious_accuracy", "malicious model alone"),
+    Curve("range_statistic", "range statistic of the malicious update", share=False),
+    Curve("benign_range_statistic", "greatest range statistic of a benign update", share=False),
+)
 
-@dataclass(frozen=True)
+
+@scenario(
+    name="federated",
+    arrows=(Kind.AGENT, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR),
+    levels=(LEVEL,),
+    cite="Bhagoji et al. 2019, arXiv:1811.12470",
+    in_step=True,
+    charts=CHARTS,
+    table=TABLE,
+)
 class Federated:
     """A federation with malicious agents, who want it useless, chosen test inputs misclassified, or a trigger obeyed.
 
@@ -95,6 +123,29 @@ class Federated:
             )
         if self.num_targets < 1:
             raise ScenarioError("num_targets >= 1", f"{self.num_targets}", "ask for at least one target")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Who the attacker is: agents that send what they like, and see what the federation shows them."""
+        return ThreatModel(Access.LOGIC_CORRUPTION, self.goal, self.federation.knowledge)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder."""
+        return LEVEL.name
+
+    @property
+    def budget(self) -> str:
+        """The attacker's means, in words."""
+        one = self.federation
+        return f"{one.num_malicious} of {one.num_agents} agents, in {one.rounds} rounds"
+
+    def known_to(self, attack: Any) -> Known:
+        """What the malicious agents are shown."""
+        shown = ["its own rows", "the global model of each round it takes part in", "the aggregation weights"]
+        withheld = ["the others' rows"]
+        (shown if self.threat.knowledge is Knowledge.OMNISCIENT else withheld).append("the others' current updates")
+        return Known(tuple(shown), tuple(withheld))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import Architecture, AttackContext, Source
-from antivenom.core.registry import Kind
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Architecture, AttackContext, Known, Source
+from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, Named, Poison, source_of
@@ -25,10 +26,14 @@ from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import granted
-from antivenom.scenarios.outcome import Outcome
 
 
-@dataclass(frozen=True)
+@scenario(
+    name="membership",
+    arrows=(Kind.DATA_ATTACK, Kind.ROBUST_LEARNER),
+    levels=(Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    cite="Tramer et al. 2022, CCS, arXiv:2204.00032",
+)
 class Membership:
     """Was this record in the training set? Asked of each of many models in turn, the others being the attacker's shadows.
 
@@ -90,6 +95,18 @@ class Membership:
     def threat(self) -> ThreatModel:
         """Who the attacker is."""
         return ThreatModel(self.access, self.goal)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder: the access level."""
+        return str(self.access)
+
+    def known_to(self, attack: Any) -> Known:
+        """What the attack is shown while it makes its rows, and afterwards when it asks."""
+        rows = "the pool that training rows are drawn from", "the records asked about"
+        shown = ("its own rows",) if self.access is Access.DATA_MANIPULATION else rows
+        asks = "how the model is trained", "the finished model's confidences"
+        return Known((*shown, *asks), ("who is in the training set",))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Contribute poison, train victims and shadows, ask, judge. `attack` is a data attack, `defence` DPSGD, or None."""

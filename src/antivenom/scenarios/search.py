@@ -37,7 +37,6 @@ from antivenom.federated.agents import (
 from antivenom.federated.agents.adaptive import Centre, Damage
 from antivenom.federated.engine import Federation
 from antivenom.scenarios.federated import Federated
-from antivenom.scenarios.outcome import harm_done
 
 FACTORS = (0.3, 1.0, 3.0, 10.0)
 OMNISCIENT = Federated(
@@ -204,7 +203,7 @@ class _Search:
     def _measure(self, attack: Any, seed: int, stage: str) -> Attempt:
         try:
             metrics = self.scenario.run(attack, self.rule, seed, self.device).metrics
-            done = 0.0 if attack is None else harm_done(self.scenario.goal, metrics, self._twins[seed])
+            done = 0.0 if attack is None else self.scenario.goal.metric.value(metrics, self._twins[seed])
             attempt = Attempt(attack, seed, done, metrics, stage)
         except AntivenomError as error:
             attempt = Attempt(attack, seed, math.nan, {}, stage, str(error))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from antivenom.core.errors import DataError, ScenarioError
-from antivenom.core.protocols import Architecture, Model, Source, Trigger, Wanted
-from antivenom.core.registry import Kind
+from antivenom.core.outcome import Outcome
+from antivenom.core.protocols import Architecture, Known, Model, Source, Trigger, Wanted
+from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.wanted import AllToOne, wanted_of
@@ -19,7 +20,6 @@ from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge
-from antivenom.scenarios.outcome import Outcome
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import hold_out
 from antivenom.scenarios.targets import drawn
@@ -27,7 +27,12 @@ from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
 
 
-@dataclass(frozen=True)
+@scenario(
+    name="transfer",
+    arrows=(Kind.MODEL_ATTACK, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE),
+    levels=(Access.TRANSFER_LEARNING,),
+    cite="Kurita et al. 2020, arXiv:2004.06660",
+)
 class Transfer:
     """A pretrained model from a provider who may be the attacker, trained further on rows that nobody touched.
 
@@ -85,6 +90,15 @@ class Transfer:
     def threat(self) -> ThreatModel:
         """Who the attacker is."""
         return ThreatModel(self.access, self.goal)
+
+    @property
+    def level(self) -> str:
+        """The step of the report's ladder: the access level."""
+        return str(self.access)
+
+    def known_to(self, attack: Any) -> Known:
+        """What the attack is shown."""
+        return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Pretrain, attack, fine-tune, mend, judge.

@@ -1,11 +1,11 @@
-"""How each kind is called in the contract: on small real data, through the engine's own checks of what comes back."""
+"""The calls of the contract for each kind of plugin: on small real data, with the checks that the engine applies."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,38 +13,65 @@ import torch
 from torch import Tensor, nn
 
 from antivenom.core.errors import PluginError, ThreatError
-from antivenom.core.protocols import AgentView, AttackContext, DefenceContext, Model, Participation, ServerView, Targets
+from antivenom.core.protocols import (
+    Agent,
+    AgentView,
+    AttackContext,
+    ClientDetector,
+    DataAttack,
+    DefenceContext,
+    Evasion,
+    Gate,
+    LogicAttack,
+    Mitigation,
+    Model,
+    ModelAttack,
+    ModelDetector,
+    Participation,
+    Reducer,
+    RobustLearner,
+    Sanitizer,
+    ServerView,
+    Source,
+    Targets,
+    Trigger,
+    Wanted,
+)
 from antivenom.core.registry import Entry, Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
 from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
+from antivenom.data.shards import Partition
 from antivenom.federated.clients import Shards
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
+from antivenom.models.features import FeatureMap
 from antivenom.models.network import Network, build
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios import guarded
 from antivenom.scenarios.pipeline import Pipeline
+from antivenom.testing.wholes import goal_calls, scenario_calls
 from antivenom.triggers import Patch
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
-Check = Callable[[], Any]
+Check = Callable[[], object]
+_T = TypeVar("_T")
 
 
-def _unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], Any]) -> Any:
-    """What the call returns; its input tensors must be as before."""
+def _unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], _T]) -> _T:
+    """The result of the call, after a check that it left its input tensors unchanged."""
     before = [tensor.clone() for tensor in inputs]
     result = call()
     if not all(map(torch.equal, before, inputs)):
-        raise PluginError(f"{entry.name} to leave its inputs alone", "an input that it wrote into", "work on a copy")
+        raise PluginError(f"{entry.name} to leave its inputs alone", "a changed input", "work on a copy")
     return result
 
 
-# --- one generator of calls per kind; each call returns what must repeat ---------------------------------------------
+# --- one generator of calls per kind; a repeated call must return an equal result ---------------------------------------------
 
 
 def _data() -> Iterator[Dataset]:
@@ -54,7 +81,7 @@ def _data() -> Iterator[Dataset]:
 
 
 def _any_rows() -> Iterator[Dataset]:
-    """The same, a sparse table of which words a text has, and a regression: a plugin serves each or refuses it clearly."""
+    """These two, a sparse table of words in texts, and a regression. A plugin works on each or refuses it with an error."""
     yield from _data()
     table = load("breast-cancer", Streams(SEED)).train[:120]
     frequent = table.dense > np.median(table.dense, axis=0)
@@ -79,7 +106,7 @@ def _context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | N
 
 
 def _defence(data: Dataset, trusted: bool = True) -> DefenceContext:
-    """With a network on dense rows with classes, else with what scikit-learn has; the last 40 rows are the trusted ones."""
+    """A context whose last 40 rows are trusted. The model is a network for dense classes, and otherwise from scikit-learn."""
     estimator = "Ridge" if data.is_regression else "LogisticRegression"
     torch_fits = not data.is_sparse and not data.is_regression
     model = MLP(hidden=(16,)) if torch_fits else Sklearn(f"sklearn.linear_model.{estimator}")
@@ -92,8 +119,8 @@ def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
             yield ThreatModel(access, goal)
 
 
-def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> Any:
+def _data_attack(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
+    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> object:
         poison = guarded.data_attack(plugin, data[:80], _context(threat, data[80:] if own_rows else None, data))
         x = poison.data.x
         return (x.toarray() if poison.data.is_sparse else x), poison.data.y, poison.mask
@@ -103,8 +130,8 @@ def _data_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
             yield from (partial(attacked, data, threat, own) for threat in _threats(entry))
 
 
-def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> Any:
+def _model_attack(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:
+    def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> object:
         return _answers(guarded.model_attack(plugin, model, data, _context(threat, data=data))[0], data)
 
     for data in _data():
@@ -112,8 +139,8 @@ def _model_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
             yield partial(attacked, data, _model(data), threat)
 
 
-def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def corrupted(data: Dataset, threat: ThreatModel) -> Any:
+def _logic_attack(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
+    def corrupted(data: Dataset, threat: ThreatModel) -> object:
         loss = guarded.logic_attack(plugin, _context(threat))
         model = _model(data)
         vector = model.vector.clone().requires_grad_()
@@ -127,8 +154,8 @@ def _logic_attack(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(corrupted, data, threat) for threat in _threats(entry))
 
 
-def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset, trusted: bool) -> Any:
+def _sanitizer(plugin: Sanitizer, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset, trusted: bool) -> object:
         verdict = guarded.sanitizer(plugin, data[:80], _defence(data, trusted))
         return verdict.scores, verdict.flags
 
@@ -137,21 +164,19 @@ def _sanitizer(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(judged, rows, trusted) for rows in (data, sourced) for trusted in (False, True))
 
 
-def _robust_learner(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def learnt(data: Dataset, trusted: bool) -> Any:
+def _robust_learner(plugin: RobustLearner, entry: Entry) -> Iterator[Check]:
+    def learnt(data: Dataset, trusted: bool) -> object:
         model = guarded.robust_learner(plugin, data[:80], _defence(data, trusted))
         radii = np.asarray(model.certified(data.x)) if hasattr(model, "certified") else np.zeros(len(data), dtype=int)
         if radii.shape != (len(data),) or radii.dtype.kind not in "iu":
-            raise PluginError(
-                f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}", "mend it"
-            )
+            raise PluginError(f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}")
         return (np.asarray(model.predict(data.x)) if data.is_regression else _answers(model, data)), radii
 
     yield from (partial(learnt, data, trusted) for data in _any_rows() for trusted in (False, True))
 
 
-def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def sent(data: Dataset, threat: ThreatModel) -> Any:
+def _evasion(plugin: Evasion, entry: Entry) -> Iterator[Check]:
+    def sent(data: Dataset, threat: ThreatModel) -> object:
         model = _defence(data).fit(data[:80])
         found = guarded.evasion(plugin, model, data[80:], _context(threat, data[:80]))
         return found.x.toarray() if found.is_sparse else found.x
@@ -160,8 +185,8 @@ def _evasion(plugin: Any, entry: Entry) -> Iterator[Check]:
         yield from (partial(sent, data, threat) for threat in _threats(entry, Access.DATA_INJECTION))
 
 
-def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> Any:
+def _model_detector(plugin: ModelDetector, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset) -> object:
         verdict = guarded.model_detector(plugin, _model(data), data[:60], _defence(data))
         classes = (verdict.classes.scores, verdict.classes.flags) if verdict.classes is not None else ()
         return (verdict.score, verdict.flag, *classes)
@@ -169,15 +194,15 @@ def _model_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(judged, data) for data in _data())
 
 
-def _mitigation(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def mended(data: Dataset) -> Any:
+def _mitigation(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
+    def mended(data: Dataset) -> object:
         return _answers(guarded.mitigation(plugin, _model(data), data[:60], _defence(data)), data)
 
     yield from (partial(mended, data) for data in _data())
 
 
-def _gate(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> Any:
+def _gate(plugin: Gate, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset) -> object:
         verdict = guarded.gate(plugin, _model(data), data[:60], _defence(data))(data.x[60:])
         return verdict.scores, verdict.flags
 
@@ -188,13 +213,13 @@ def _answers(model: Model, data: Dataset) -> np.ndarray:
     return np.asarray(model.predict_proba(data.x))
 
 
-def _agent(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def sent(k: int, past: bool) -> Any:
+def _agent(plugin: Agent, entry: Entry) -> Iterator[Check]:
+    def sent(k: int, past: bool) -> object:
         view = _agent_view(k, past, Goal.BACKDOOR in entry.goals)
         inputs = (view.start, view.targets.x, *(tensor for shard in view.shards for tensor in shard))
         try:
             updates = _unchanged(entry, inputs, lambda: plugin(view))
-        except ThreatError:  # it looks at the others' updates, which only an omniscient attacker may
+        except ThreatError:  # it reads the updates of others, for which it must be omniscient
             view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT)
             updates = _unchanged(entry, inputs, lambda: plugin(view))
         shape = (k, view.network.dimension)
@@ -240,8 +265,8 @@ def _server_view(updates: Tensor, number: int) -> ServerView:
     return ServerView(number, network.initial, updates, tuple(range(n)), weights, network, data[:60], TRAINING, streams)
 
 
-def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def judged() -> Any:
+def _client_detector(plugin: ClientDetector, entry: Entry) -> Iterator[Check]:
+    def judged() -> object:
         updates, state, seen = _federation()[3], None, []
         for number in (1, 2):
             view = _server_view(updates, number)
@@ -256,15 +281,13 @@ def _client_detector(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def combined() -> Any:
+    def combined() -> object:
         updates = _federation()[3]
         view, weights = _server_view(updates, 1), torch.full((10,), 0.1)
         one = _unchanged(entry, (updates, weights), lambda: plugin(updates, weights, view))
         if not isinstance(one, Tensor) or one.shape != updates.shape[1:] or not one.isfinite().all():
             got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-            raise PluginError(
-                f"a finite update of shape {tuple(updates.shape[1:])} from {entry.name}", str(got), "mend it"
-            )
+            raise PluginError(f"a finite update of shape {tuple(updates.shape[1:])} from {entry.name}", str(got))
         for name, other in (
             ("without weights", plugin(updates, None, view)),
             ("of an array", torch.as_tensor(np.asarray(plugin(updates.numpy(), None, view)))),
@@ -282,14 +305,16 @@ def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
             aggregate, state = _unchanged(entry, (rows,), partial(plugin.step, rows, view.weights, view, state))
             seen.append(aggregate)
         if not torch.equal(seen[0], plugin(updates, torch.full((10,), 0.1), _server_view(updates, 1))):
-            raise PluginError(f"{entry.name} to start without memory", "another first step", "treat state None as none")
+            raise PluginError(
+                f"{entry.name} to start without memory", "another first step", "treat the state None as an empty memory"
+            )
         return seen
 
     yield from (combined, remembered)
 
 
-def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def reduced(weighted: bool) -> Any:
+def _reducer(plugin: Reducer, entry: Entry) -> Iterator[Check]:
+    def reduced(weighted: bool) -> object:
         updates = _federation()[3]
         weights, view = (torch.full((10,), 0.1) if weighted else None), _server_view(updates, 1)
         rows, shares = _unchanged(entry, (updates,), lambda: plugin(updates, weights, view))
@@ -297,14 +322,13 @@ def _reducer(plugin: Any, entry: Entry) -> Iterator[Check]:
             raise PluginError(
                 f"at most {len(updates)} finite rows from {entry.name}, with weights if it was given any",
                 f"{tuple(rows.shape)} and {shares}",
-                "mend it",
             )
         return rows, shares if weighted else rows
 
     yield from (partial(reduced, weighted) for weighted in (False, True))
 
 
-def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _trigger(plugin: Trigger, entry: Entry) -> Iterator[Check]:
     def shown(data: Dataset) -> np.ndarray:
         found = guarded.shown(plugin, data.x)
         return np.asarray(found.toarray() if data.is_sparse else found)
@@ -312,7 +336,7 @@ def _trigger(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(shown, data) for data in _any_rows())
 
 
-def _wanted(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _wanted(plugin: Wanted, entry: Entry) -> Iterator[Check]:
     def classes(data: Dataset) -> np.ndarray:
         found = np.asarray(plugin(data.y, data.num_classes))
         if (
@@ -326,35 +350,39 @@ def _wanted(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield partial(classes, load("digits", Streams(SEED)).train[:120])
 
 
-def _feature_map(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _feature_map(plugin: FeatureMap, entry: Entry) -> Iterator[Check]:
     def seen(data: Dataset) -> np.ndarray:
         found = np.asarray(plugin(data.x))
         if found.shape[:1] != (len(data),) or found.ndim != 2 or not np.isfinite(found).all():
-            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}", "mend it")
+            raise PluginError(f"finite features of {len(data)} rows from {entry.name}", f"{found.shape}")
         if not all(np.array_equal(found[i : i + 1], plugin(data.x[i : i + 1])) for i in (0, 7)):
             raise PluginError(
-                f"the same features from {entry.name} for a row alone", "others", "look at one row at a time"
+                f"the same features from {entry.name} for a row alone",
+                "other features",
+                "compute them from one row at a time",
             )
         return found
 
     yield from (partial(seen, data) for data in _data())
 
 
-def _partition(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def shared(data: Dataset, agents: int) -> Any:
+def _partition(plugin: Partition, entry: Entry) -> Iterator[Check]:
+    def shared(data: Dataset, agents: int) -> object:
         shards = plugin(data, agents, Streams(SEED).numpy("shards"))
         rows = np.concatenate([np.asarray(shard) for shard in shards]) if len(shards) else np.zeros(0, int)
         if len(shards) != agents or not np.array_equal(np.sort(rows), np.arange(len(data))):
             raise PluginError(
-                f"every row in one of {agents} shards from {entry.name}", "some not", "share each row once"
+                f"every row in one of {agents} shards from {entry.name}",
+                "rows that are missing or repeated",
+                "assign each row once",
             )
         return [np.asarray(shard) for shard in shards]
 
     yield from (partial(shared, data, agents) for data in _data() for agents in (1, 7))
 
 
-def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def read() -> tuple[Any, ...]:
+def _source(plugin: Source, entry: Entry) -> Iterator[Check]:
+    def read() -> tuple[str, ...]:
         split = plugin(Streams(SEED))
         if not isinstance(split, Split):
             raise PluginError(f"a Split from {entry.name}", type(split).__name__, "return Split(train, test)")
@@ -371,7 +399,7 @@ def _source(plugin: Any, entry: Entry) -> Iterator[Check]:
 
 
 def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
-    def made(shape: tuple[int, ...], classes: int) -> Any:
+    def made(shape: tuple[int, ...], classes: int) -> object:
         network = build(plugin, shape, classes, Streams(SEED))
         if not isinstance(network.module, nn.Module):
             raise PluginError(f"a torch module from {entry.name}", type(network.module).__name__, "return one")
@@ -407,5 +435,7 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.ARCHITECTURE: _architecture,
     Kind.ESTIMATOR: _estimator,
     Kind.FEATURE_MAP: _feature_map,
+    Kind.GOAL: goal_calls,
+    Kind.SCENARIO: scenario_calls,
     Kind.SOURCE: _source,
 }

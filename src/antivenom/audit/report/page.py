@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from antivenom.audit.formatting import (
-    HARM,
     bounds,
     do_first,
     headline,
@@ -16,10 +15,11 @@ from antivenom.audit.formatting import (
     points,
     stealth,
 )
-from antivenom.audit.report.cards import ABOUT, card, lost
-from antivenom.audit.report.rounds import federations, price_figure
+from antivenom.audit.report.cards import card, lost
+from antivenom.audit.report.rounds import price_figure, rounds
 from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
 from antivenom.audit.trial import Record
+from antivenom.core.threat import Goal
 
 MOST_CELLS = 2000
 WORST_CELLS = 200
@@ -27,7 +27,8 @@ WORST_CELLS = 200
 
 def contents(summary: Summary, sha256: str) -> dict[str, Any]:
     """Everything the template shows."""
-    shown = _shown(summary.attacks)
+    shown = _shown(summary)
+    goals = [Goal(goal).metric for goal in dict.fromkeys(cell.goal for cell in summary.cells)]
     levels = sorted(summary.levels, key=lambda level: list(State).index(level.state))
     return {
         "name": summary.plan["name"],
@@ -39,12 +40,14 @@ def contents(summary: Summary, sha256: str) -> dict[str, Any]:
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
         "gaps": _gaps(summary),
-        "cards": [card(level.deployed, summary) for level in levels if level.state is State.BREACHED],
+        "cards": [card(level, summary) for level in levels if level.state is State.BREACHED],
         "nearest": max(summary.attacks, key=severity, default=None),
-        "changes": [_changes(level.deployed, summary) for level in levels if level.state is State.BREACHED],
-        "matrices": [_matrix(name, shown) for name in ABOUT if any(c.level == name for c in shown)],
+        "changes": [_changes(level, summary) for level in levels if level.state is State.BREACHED],
+        "matrices": [
+            _matrix(level.level, shown) for level in summary.levels if any(c.level == level.level for c in shown)
+        ],
         "left_out": len(summary.attacks) - len(shown),
-        "federations": federations(summary),
+        "rounds": rounds(summary),
         "price": _price(summary),
         "detection": _detection(summary),
         "every": [_row(cell) for cell in sorted(shown, key=severity, reverse=True)],
@@ -56,20 +59,22 @@ def contents(summary: Summary, sha256: str) -> dict[str, Any]:
             "percent": percent,
             "points": points,
             "headline": headline,
-            "harm": HARM,
+            "harm": lambda goal: Goal(goal).metric.word,
             "cell": _cell_text,
             "split": lambda label: label.rstrip(")").split("(", 1),
         },
         "State": State,
+        "harms": "; or ".join(f"{metric.about}" for metric in goals),
+        "terms": dict(term for metric in goals for term in metric.terms),
     }
 
 
-def _shown(attacks: tuple[CellResult, ...]) -> list[CellResult]:
+def _shown(summary: Summary) -> list[CellResult]:
     """Every cell, or the worst of each level where there are too many for a page."""
-    if len(attacks) <= MOST_CELLS:
-        return list(attacks)
-    ranked = sorted(attacks, key=severity, reverse=True)
-    return [c for name in ABOUT for c in [c for c in ranked if c.level == name][:WORST_CELLS]]
+    if len(summary.attacks) <= MOST_CELLS:
+        return list(summary.attacks)
+    ranked = sorted(summary.attacks, key=severity, reverse=True)
+    return [c for level in summary.levels for c in [c for c in ranked if c.level == level.level][:WORST_CELLS]]
 
 
 def _banner(summary: Summary) -> str | None:
@@ -102,7 +107,8 @@ def _level(level: LevelResult, summary: Summary) -> dict[str, Any]:
     worst = level.deployed
     return {
         "name": level.level,
-        "about": ABOUT[level.level],
+        "about": level.about,
+        "add": level.add,
         "state": level.state,
         "worst": worst,
         "undefended": level.undefended,
@@ -126,7 +132,7 @@ def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | 
     spans = worst.harm is not None and worst.harm.n > 1
     ends = (at(worst.harm.low), at(worst.harm.high)) if worst.harm is not None and spans else None
     said = (
-        f"{HARM[worst.goal]}: deployed {interval(worst.harm)}"
+        f"{worst.metric.word}: deployed {interval(worst.harm)}"
         + (f", undefended {interval(undefended.harm)}" if undefended is not None else "")
         + (f", best defence tried {interval(best.harm)}" if best is not None else "")
         + f"; limit {percent(worst.limit)}"
@@ -189,8 +195,9 @@ def _remedy(cell: CellResult) -> str:
     return "a stronger attack: a higher rate, boost or number of agents"
 
 
-def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
+def _changes(level: LevelResult, summary: Summary) -> dict[str, Any]:
     """Every defence tried against the worst attack of a level: what it leaves and what it costs."""
+    worst = level.deployed
     assert worst is not None
     tried = [
         c for c in summary.attacks if (c.group, c.attack) == (worst.group, worst.attack) and c.defence != worst.defence
@@ -207,7 +214,8 @@ def _changes(worst: CellResult | None, summary: Summary) -> dict[str, Any]:
         }
         for c in tried
     ]
-    return {"level": worst.level, "group": worst.group, "attack": worst.attack, "rows": rows}
+    access = " or ".join(level.access)
+    return {"level": level.level, "access": access, "group": worst.group, "attack": worst.attack, "rows": rows}
 
 
 def _slower(cell: CellResult, summary: Summary) -> str:

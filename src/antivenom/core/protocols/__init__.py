@@ -43,6 +43,7 @@ from antivenom.core.protocols.models import (
     Model,
     ScikitLearn,
 )
+from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -58,6 +59,8 @@ __all__ = [
     "Fingerprinted",
     "Gate",
     "InputFilter",
+    "Known",
+    "Limits",
     "LogicAttack",
     "Mitigation",
     "Model",
@@ -67,10 +70,12 @@ __all__ = [
     "Reducer",
     "RobustLearner",
     "Sanitizer",
+    "Scenario",
     "ScikitLearn",
     "ServerView",
     "Source",
     "Targets",
+    "Tells",
     "Trigger",
     "Wanted",
 ]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable
 
-from antivenom.core.registry.entry import C, Kind, register
-from antivenom.core.threat import Access
+from antivenom.core import goals
+from antivenom.core.errors import PluginError
+from antivenom.core.goals import Metric, Metrics, above_limit
+from antivenom.core.outcome import Chart, Curve
+from antivenom.core.registry.entry import C, Kind, Traits, register
+from antivenom.core.threat import Access, Level, define_goal
 
 
 # One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
@@ -15,13 +19,13 @@ def attack(
     *, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str, learns_trigger: bool = False
 ) -> Callable[[C], C]:
     """Register a data attack: (Dataset, AttackContext) -> Poison. One that learns its trigger returns it in the Poison."""
-    return register(Kind.DATA_ATTACK, access, goal, cite, learns_trigger)
+    return register(Kind.DATA_ATTACK, access, goal, cite, learns_trigger=learns_trigger)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def model_attack(*, goal: Iterable[str] | str, cite: str, learns_trigger: bool = False) -> Callable[[C], C]:
     """Register an attack on a pretrained model: (Model, Dataset, AttackContext) -> (Model, Poison)."""
-    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite, learns_trigger)
+    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite, learns_trigger=learns_trigger)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -120,3 +124,64 @@ def partition(*, cite: str) -> Callable[[C], C]:
 def source(*, cite: str) -> Callable[[C], C]:
     """Register a source of rows: Streams -> Split."""
     return register(Kind.SOURCE, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def goal(
+    *,
+    name: str,
+    word: str,
+    about: str,
+    limit: float,
+    cite: str,
+    short: str = "",
+    rows: str | None = "test_rows",
+    success: Callable[[Metrics, float, float], bool] = above_limit,
+    curve: Curve | None = None,
+    limit_in_curve: bool = True,
+    curves: tuple[Curve, ...] = (),
+    terms: tuple[tuple[str, str], ...] = (),
+) -> Callable[[C], C]:
+    """Register a goal: (metrics of a trial, metrics of its clean twin) -> harm from 0 to 1, nan if not measured.
+
+    The class is built with its defaults. The other arguments are the fields of `antivenom.core.goals.Metric`.
+    """
+    if not 0 <= limit <= 1:
+        raise PluginError(f"a limit from 0 to 1 for the goal {name}", f"{limit}", "0.2 means 20 %")
+
+    def decorate(cls: C) -> C:
+        plugin = register(Kind.GOAL, (), (), cite, name)(cls)
+        shown = (curve, limit_in_curve, curves, terms)
+        define_goal(name, Metric(plugin(), word, about, limit, short, rows, success, *shown))
+        return plugin
+
+    return decorate
+
+
+@typing.dataclass_transform(frozen_default=True)
+def scenario(
+    *,
+    name: str,
+    arrows: Iterable[Kind],
+    levels: Iterable[Level | Access],
+    cite: str,
+    in_step: bool = False,
+    charts: tuple[Chart, ...] = (),
+    table: tuple[Curve, ...] = (),
+) -> Callable[[C], C]:
+    """Register a scenario under the name that `kind:` gives it in a scenario file: run(attack, defence, seed) -> Outcome.
+
+    The other arguments are the fields of `Traits`; an access level stands for the step of the ladder that it names.
+    """
+    steps = tuple(Level.of(level) if isinstance(level, Access) else level for level in levels)
+    return register(Kind.SCENARIO, (), (), cite, name, Traits(tuple(arrows), steps, in_step, charts, table))
+
+
+OURS = (
+    ("availability", goals.Availability),
+    ("targeted", goals.Targeted),
+    ("backdoor", goals.Backdoor),
+    ("privacy", goals.Privacy),
+)
+for _name, _cls in OURS:  # they are known below the registry already, where threat models need them
+    register(Kind.GOAL, (), (), "Barreno et al. 2010, Machine Learning 81", _name)(_cls)

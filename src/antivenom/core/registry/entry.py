@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from antivenom.core.errors import PluginError, did_you_mean
-from antivenom.core.threat import Access, Goal
+from antivenom.core.outcome import Chart, Curve
+from antivenom.core.threat import Access, Goal, Level, goals
 
 C = TypeVar("C", bound=type)
 ENTRY_POINTS = "antivenom.plugins"
@@ -43,6 +44,8 @@ class Kind(enum.StrEnum):
     ESTIMATOR = "estimator"
     FEATURE_MAP = "feature map"
     SOURCE = "source"
+    GOAL = "goal"
+    SCENARIO = "scenario"
 
     @property
     def is_attack(self) -> bool:
@@ -61,17 +64,37 @@ DEFENCES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Traits:
+    """What a scenario declares of itself, so that nobody needs its name to treat it rightly.
+
+    Fields:
+        arrows: the kinds of attack and of defence that it takes.
+        levels: the steps of the report's ladder that its attackers stand on.
+        in_step: on an accelerator its trials may run concurrently, so that their clients are trained in one batch.
+        charts: figures of its curves, beside the one of the goal.
+        table: curves that are columns of the report's table, beside those of the goal.
+    """
+
+    arrows: tuple[Kind, ...]
+    levels: tuple[Level, ...]
+    in_step: bool = False
+    charts: tuple[Chart, ...] = ()
+    table: tuple[Curve, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """What the registry knows of a plugin class.
 
     Fields:
-        name: the class's name, unique over all kinds.
+        name: the class's name, or the word given to a goal or scenario; unique over all kinds.
         kind: its arrow.
         cls: the class.
         access: access levels it needs (attacks) or guards (defences); empty where that has no meaning.
         goals: what it serves (attacks) or is meant against (defences).
         cite: authors, year, arXiv id or venue.
         origin: "antivenom", or the distribution or file it came from.
+        traits: what a scenario declares of itself; None for other kinds.
         learns_trigger: whether an attack returns a trigger of its own, on which it is then judged.
     """
 
@@ -82,6 +105,7 @@ class Entry:
     goals: tuple[Goal, ...]
     cite: str
     origin: str
+    traits: Traits | None = None
     learns_trigger: bool = False
 
     @property
@@ -106,46 +130,65 @@ _BUILTIN = (
     "antivenom.models.architectures",
     "antivenom.models.estimators",
     "antivenom.models.spambayes",
+    "antivenom.scenarios.central",
+    "antivenom.scenarios.federated",
+    "antivenom.scenarios.membership",
+    "antivenom.scenarios.transfer",
     "antivenom.triggers",
 )
 _loaded = False
 
 
 def register(
-    kind: Kind, access: Iterable[str], goal: Iterable[str] | str, cite: str, learns_trigger: bool = False
+    kind: Kind,
+    access: Iterable[str],
+    goal: Iterable[str] | str,
+    cite: str,
+    name: str | None = None,
+    traits: Traits | None = None,
+    learns_trigger: bool = False,
 ) -> Callable[[C], C]:
     """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
-    goals, levels = _words(goal, Goal), _words(access, Access)
+    wanted, levels = _goals(goal), _levels(access)
+    method = "run" if kind is Kind.SCENARIO else "__call__"
 
     def decorate(cls: C) -> C:
         made = vars(cls).get("__dataclass_params__")  # values that live below the registry are dataclasses already
         if made is not None and not made.frozen:
             raise PluginError(f"a frozen {cls.__name__}", "a dataclass that can change", "drop your own @dataclass")
         plugin = cls if made else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
-        if "__call__" not in dir(plugin):
+        if method not in dir(plugin):
             raise PluginError(
-                f"a __call__ in {cls.__name__}", "none", f"define it as antivenom.core.protocols says for a {kind}"
+                f"a {method} in {cls.__name__}", "none", f"define it as antivenom.core.protocols says for a {kind}"
             )
-        known = _ENTRIES.get(cls.__name__)
+        own = name or cls.__name__
+        known = _ENTRIES.get(own)
         if known is not None and _address(known.cls) != _address(cls):
-            raise PluginError("a new plugin name", f"{cls.__name__}, taken by {known.origin}", "rename the class")
+            remedy = "choose another name" if name else "rename the class"
+            raise PluginError("a new plugin name", f"{own}, taken by {known.origin}", remedy)
         origin = "antivenom" if cls.__module__.startswith("antivenom.") else cls.__module__
-        _ENTRIES[cls.__name__] = Entry(cls.__name__, kind, plugin, levels, goals, cite, origin, learns_trigger)
+        _ENTRIES[own] = Entry(own, kind, plugin, levels, wanted, cite, origin, traits, learns_trigger)
         return plugin
 
     return decorate
 
 
-W = TypeVar("W", Access, Goal)
+def _goals(given: Iterable[str] | str) -> tuple[Goal, ...]:
+    words = _words("goal", given, goals())
+    return tuple(map(Goal, words))
 
 
-def _words(given: Iterable[str] | str, enumeration: type[W]) -> tuple[W, ...]:
-    words = (given,) if isinstance(given, str) else tuple(given)
+def _levels(given: Iterable[str] | str) -> tuple[Access, ...]:
+    words = _words("access", given, Access)
+    return tuple(map(Access, words))
+
+
+def _words(what: str, given: Iterable[str] | str, known: Iterable[str]) -> tuple[str, ...]:
+    words, names = (given,) if isinstance(given, str) else tuple(given), [str(name) for name in known]
     for word in words:
-        if word not in list(enumeration):
-            remedy = did_you_mean(str(word), map(str, enumeration))
-            raise PluginError(f"{enumeration.__name__.lower()} by a known name", repr(word), remedy)
-    return tuple(map(enumeration, words))
+        if word not in names:
+            raise PluginError(f"{what} by a known name", repr(word), did_you_mean(str(word), names))
+    return words
 
 
 def _address(cls: type) -> tuple[str, str]:
@@ -242,10 +285,12 @@ def find(name: str, *kinds: Kind) -> Entry:
 
 
 def registered(cls: type) -> Entry | None:
-    """The entry of that name, whatever class it holds; nothing is loaded for it."""
-    return _ENTRIES.get(cls.__name__)
+    """The entry of that class, else the one of its name, whatever class that holds; nothing is loaded for it."""
+    own = (entry for entry in _ENTRIES.values() if entry.cls is cls)
+    return next(own, None) or _ENTRIES.get(cls.__name__)
 
 
 def entry_of(plugin: object) -> Entry:
-    """The entry of a plugin object."""
-    return find(type(plugin).__name__)
+    """The entry of a plugin, or of its class."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    return registered(cls) or find(cls.__name__)

@@ -6,16 +6,41 @@ import dataclasses
 import enum
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
-from antivenom.core.registry.entry import Kind, find, load_builtin, registered
+from antivenom.core.registry.entry import Kind, entries, find, load_builtin, registered
+from antivenom.core.threat import Goal
 
 # A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
 _SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
+
+# Keys of a mapping that say which plugin is meant. A plugin's own fields of these names stand below `fields`.
+RESERVED = ("name", "fields")
+
+
+def split_fields(mapping: Mapping[str, Any], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
+    """The fields in a mapping that describes a plugin: all but the reserved keys, and what stands below `fields`.
+
+    Raises:
+        PluginError: `fields` is no mapping, or names a field that also stands beside it.
+    """
+    own, below = {key: value for key, value in mapping.items() if key not in reserved}, mapping.get("fields", {})
+    if not isinstance(below, Mapping):
+        raise PluginError("`fields: {field: value}`", repr(below), "write one `field: value` for each")
+    for key in below:
+        if key in own:
+            raise PluginError("each field once", f"{key!r} beside `fields` and below it", "remove one")
+    return own | dict(below)
+
+
+def join_fields(fields: Mapping[str, Any], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
+    """The opposite of `split_fields`: fields whose names are reserved move below `fields`."""
+    below = {key: value for key, value in fields.items() if key in reserved}
+    return {key: value for key, value in fields.items() if key not in reserved} | ({"fields": below} if below else {})
 
 
 _CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
@@ -37,6 +62,7 @@ def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any
 def build(spec: Any, *kinds: Kind) -> Any:
     """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
 
+    A field that is itself called `name` or `fields` is written below `fields`: `{name: Krum, fields: {name: ...}}`.
     A kind may accept other values too: data is also given as the name of a data set, or as a Dataset (see `converts`).
 
     Raises:
@@ -51,13 +77,14 @@ def build(spec: Any, *kinds: Kind) -> Any:
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
         if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
-            if registered(type(spec)):
-                find(type(spec).__name__, *kinds)
+            entry = registered(type(spec))
+            if entry:
+                find(entry.name, *kinds)
             return spec
         raise PluginError("a plugin's name or a mapping with `name`", repr(spec), "write `name: Krum` and its fields")
     if not isinstance(spec.get("name"), str):
         raise PluginError("`name` in the plugin's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
-    return fill(find(spec["name"], *kinds).cls, {key: value for key, value in spec.items() if key != "name"})
+    return fill(find(spec["name"], *kinds).cls, split_fields(spec))
 
 
 def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
@@ -95,6 +122,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     """`value` as the field's type."""
     import pydantic
 
+    if hint is Goal:
+        return _goal(value, where)
     if holds_plugin(hint):
         if value is None and type(None) in typing.get_args(hint):
             return None
@@ -118,6 +147,14 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
 
 
+def _goal(value: Any, where: str) -> Goal:
+    """The goal of that name; an installed third party may have defined it."""
+    known = [entry.name for entry in entries(Kind.GOAL)]
+    if value not in known:
+        raise PluginError(f"a valid {where}", repr(value), did_you_mean(str(value), known))
+    return Goal(value)
+
+
 def holds_plugin(hint: Any) -> bool:
     """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
@@ -139,8 +176,7 @@ def describe(value: Any) -> dict[str, Any]:
         return short
     fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     entry = registered(type(value))
-    is_plugin = entry is not None and entry.cls is type(value)
-    return {"name": type(value).__name__, **fields} if is_plugin else fields
+    return {"name": entry.name, **join_fields(fields)} if entry is not None and entry.cls is type(value) else fields
 
 
 def _plain(value: Any) -> Any:
@@ -152,4 +188,4 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return value
+    return str(value) if isinstance(value, Goal) else value

@@ -6,12 +6,12 @@ import numpy as np
 
 from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import sanitizer
-from antivenom.core.threat import Access, Goal
+from antivenom.core.threat import Access, goals
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 
 
-@sanitizer(access=tuple(Access), goal=tuple(Goal), cite="none: the sanitizer that trusts every row")
+@sanitizer(access=tuple(Access), goal=goals(), cite="none: the sanitizer that trusts every row")
 class FlagNone:
     """Trusts every row; a pipeline with it must equal one without a defence.
 
@@ -22,7 +22,7 @@ class FlagNone:
         return Verdict(np.zeros(len(data)), np.zeros(len(data), dtype=bool))
 
 
-@sanitizer(access=tuple(Access), goal=tuple(Goal), cite="none: the sanitizer that trusts no row")
+@sanitizer(access=tuple(Access), goal=goals(), cite="none: the sanitizer that trusts no row")
 class FlagAll:
     """Trusts no row, so that nothing is left to train on and the trial ends with an error that says so.
 

@@ -1,0 +1,33 @@
+"""The steps of the report's ladder: which kinds of attacker the known scenarios can measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from antivenom.core.registry.entry import Kind, entries
+from antivenom.core.threat import Access, Level
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step and how to get a number for it.
+
+    Fields:
+        level: who stands on it.
+        add: what a scenario file must say to measure it.
+    """
+
+    level: Level
+    add: str
+
+
+def ladder() -> tuple[Step, ...]:
+    """Every step that a registered scenario stands on: the access levels in their own order, then the others by name."""
+    found: dict[str, Step] = {}
+    for entry in entries(Kind.SCENARIO):
+        assert entry.traits is not None
+        for level in entry.traits.levels:
+            also = f", access: {level.name}" if len(entry.traits.levels) > 1 else ""
+            found.setdefault(level.name, Step(level, f"kind: {entry.name}{also}"))
+    first = [str(access) for access in Access]
+    return tuple(found[name] for name in [*(n for n in first if n in found), *sorted(found.keys() - {*first})])
