@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         WithHonest,
     )
     from antivenom.federated.aggregation import aggregator, reducer
+    from antivenom.scenarios.acceptance import Acceptance
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
     from antivenom.scenarios.membership import Membership
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Acceptance",
     "Access",
     "AlternatingMinimization",
     "BenignEstimation",
@@ -122,6 +124,7 @@ _ROOMS = {
         *("trigger", "wanted"),
     ),
     "core.streams": ("Streams",),
+    "scenarios.acceptance": ("Acceptance",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),
     "scenarios.membership": ("Membership",),

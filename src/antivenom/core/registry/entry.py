@@ -130,6 +130,7 @@ _BUILTIN = (
     "antivenom.models.architectures",
     "antivenom.models.estimators",
     "antivenom.models.spambayes",
+    "antivenom.scenarios.acceptance",
     "antivenom.scenarios.central",
     "antivenom.scenarios.federated",
     "antivenom.scenarios.membership",
