@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.core import threat
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Split, load
@@ -66,11 +67,12 @@ def global_randomness_unchanged() -> Iterator[None]:
 
 @pytest.fixture
 def plugins() -> Iterator[None]:
-    """Plugins registered in the test are forgotten after it."""
-    before = dict(entry._ENTRIES)
+    """Plugins and goals registered in the test are forgotten after it."""
+    kept = [(known, dict(known)) for known in (entry._ENTRIES, threat._GOALS)]
     yield
-    entry._ENTRIES.clear()
-    entry._ENTRIES.update(before)
+    for known, before in kept:
+        known.clear()  # type: ignore[attr-defined]
+        known.update(before)  # type: ignore[attr-defined]
 
 
 _NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

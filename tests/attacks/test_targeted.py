@@ -101,7 +101,7 @@ def test_collisions_have_the_wanted_classs_label_and_the_targets_features() -> N
     assert np.abs(added.x - start.data.x[300:]).mean() < 0.2  # still near the rows of the wanted class
 
 
-@pytest.mark.parametrize("bad", [InputInstanceKey(copies=10), FeatureCollision(poisons=30)])
+@pytest.mark.parametrize("bad", [InputInstanceKey(copies=10), FeatureCollision(poisons=60, opacity=0.5)])
 def test_each_attack_moves_its_targets(bad: Any) -> None:
     clean, hurt = CENTRAL.run(None, None, 0).metrics, CENTRAL.run(bad, None, 0).metrics
     assert hurt["target_confidence"] > clean["target_confidence"] + 0.3

@@ -46,7 +46,6 @@ scenarios:
 PLUGINS = '''
 import time
 import torch
-from antivenom.federated.agents.objectives import all_honest
 from antivenom.core.registry import agent
 
 @agent(goal="availability", cite="none")
@@ -54,13 +53,13 @@ class Slow:
     """Takes its time."""
     def __call__(self, view):
         time.sleep(1.5)
-        return all_honest(view)
+        return view.all_honest()
 
 @agent(goal="availability", cite="none")
 class Crashes:
     """Raises after it has trained."""
     def __call__(self, view):
-        all_honest(view)
+        view.all_honest()
         raise RuntimeError("boom")
 '''
 
@@ -128,7 +127,7 @@ def test_a_failure_is_its_own_trials(rogues: None) -> None:
     for record in records:
         crashes = (record["spec"]["attack"] or {}).get("name") == "Crashes"
         assert record["status"] == ("error" if crashes else "ok"), record["error"]
-        assert record["error"] == ("RuntimeError: boom" if crashes else None)
+        assert record["error"] == ("expected Crashes to work, got RuntimeError: boom" if crashes else None)
 
 
 def test_what_fails_in_the_common_training_is_divided(

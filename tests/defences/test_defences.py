@@ -13,9 +13,10 @@ from antivenom.core.protocols import DefenceContext
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.defences import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
-from antivenom.defences.repair.pruning import without
+from antivenom.defences.repair.pruning import pruned
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import RandomForest
+from antivenom.models.layers import Channel
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.pipeline import Pipeline
@@ -124,14 +125,16 @@ def test_fine_pruning_cuts_the_least_active_units_as_far_as_accuracy_allows() ->
     assert 0 < expected < 16
     mended = defence(model, data, context())
     assert isinstance(mended, TorchModel)
-    weight = mended.network.parameters(mended.vector)[last]
-    assert torch.nonzero((weight == 0).all(dim=0)).flatten().tolist() == sorted(order[:expected].tolist())
+    rows = mended.network.parameters(mended.vector)["1.weight"]
+    assert torch.nonzero((rows == 0).all(dim=1)).flatten().tolist() == sorted(order[:expected].tolist())
+    bias = mended.network.parameters(mended.vector)["1.bias"]
+    assert torch.nonzero(bias == 0).flatten().tolist() == sorted(order[:expected].tolist())
 
 
 def test_a_unit_that_is_cut_has_no_say() -> None:
     data = load("digits", Streams(2)).train[:50]
     model = fitted(data)
-    cut = without(model, np.array([2, 5]))
+    cut = pruned(model, [Channel("1", 2), Channel("1", 5)])
     features = model.features(data.x)
     weight, bias = (model.network.parameters(model.vector)[name] for name in list(model.network.shapes)[-2:])
     features[:, [2, 5]] = 0

@@ -137,6 +137,21 @@ def test_norms_and_angles_of_rows_far_shorter_than_the_others(module) -> None:
 
 
 @pytest.mark.parametrize("module", [kernels, plain])
+@pytest.mark.parametrize("values", [[3e38, -3e38, 1e-40], [1e150, 1e-150], [-1e-300, 0.0]])
+def test_geometry_of_hostile_rows_is_symmetric(module, values: list[float]) -> None:
+    # Clusterings refuse distances that are not, and a refusal would end the training.
+    x = torch.randn(11, 23, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x[: len(values)] = torch.tensor(values, dtype=torch.float64)[:, None]
+    found = geometry(module.gram(x))
+    for matrix in (found.inner, found.cosines, found.squared_distances):
+        assert matrix.isfinite().all()
+        assert torch.equal(matrix, matrix.T)
+    torch.testing.assert_close(
+        found.norms[: len(values)], x[: len(values)].abs()[:, 0] * 23**0.5, rtol=1e-12, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("module", [kernels, plain])
 def test_rows_that_pass_as_finite_have_finite_products(module) -> None:
     x = matrix(3, torch.float64, 4)
     x[1] = 1e154

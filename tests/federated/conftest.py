@@ -13,6 +13,7 @@ from antivenom.core.protocols import AgentView, Targets
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.data import load
+from antivenom.federated.agents.objectives import train_honest
 from antivenom.models.architectures import MLP
 from antivenom.models.network import build
 from antivenom.models.training import Training
@@ -42,7 +43,8 @@ def bare() -> Callable[..., AgentView]:
             "past": (),
             "streams": STREAMS.child("attack"),
             "knowledge": Knowledge.OMNISCIENT,
-            "benign": rows.clone,
+            "benign": rows.clone(),
+            "trainer": train_honest,
         }
         return AgentView(**(known | fields))
 
@@ -68,6 +70,7 @@ def digits() -> Callable[..., AgentView]:
             "weight": 0.1,
             "past": (),
             "streams": STREAMS.child("attack"),
+            "trainer": train_honest,
         }
         return AgentView(**(known | fields))
 

@@ -25,7 +25,7 @@ from antivenom.federated import (
     StealthyPoisoning,
     WithHonest,
 )
-from antivenom.federated.agents.objectives import AdamSteps, distance, estimated_benign, honest
+from antivenom.federated.agents.objectives import AdamSteps, distance, estimated_benign, honest, train_honest
 from antivenom.federated.answers import accuracy, probabilities
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import Network, build
@@ -55,6 +55,7 @@ def view(
         weight=0.1,
         past=past,
         streams=STREAMS.child("attack"),
+        trainer=train_honest,
     )
     return dataclasses.replace(base, **fields)
 

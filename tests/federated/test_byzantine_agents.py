@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError, ThreatError
 from antivenom.core.protocols import AgentView, Participation
+from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.federated import (
     ALIE,
@@ -81,7 +82,9 @@ def test_who_may_not_see_the_benign_updates_estimates_them(digits: View) -> None
             dataclasses.replace(agent, knowledge=Knowledge.OMNISCIENT)(digits())
     seen = digits(k=2)
     own = torch.stack([honest(seen, 0), honest(seen, 1)])
-    assert torch.equal(benign(seen), own)
+    torch.testing.assert_close(
+        benign(seen), own
+    )  # to rounding: both are trained in one stack where training is not compiled
     torch.testing.assert_close(IPM(tau=0.5)(seen)[0], -0.5 * own.mean(dim=0))
 
 
@@ -97,7 +100,7 @@ def test_a_lone_agent_estimates_a_spread_from_resamples(digits: View) -> None:
 
 def test_a_round_without_benign_agents_is_estimated(digits: View) -> None:
     nobody = digits(k=2, knowledge=Knowledge.OMNISCIENT)
-    nobody = dataclasses.replace(nobody, benign=lambda: nobody.start.new_zeros(0, nobody.start.numel()))
+    nobody = dataclasses.replace(nobody, benign=nobody.start.new_zeros(0, nobody.start.numel()))
     assert torch.equal(benign(nobody), estimated(nobody))
 
 
@@ -113,7 +116,7 @@ def test_a_crowd_has_as_many_as_the_round(digits: View, bare: View, cloud: Tenso
 def test_sign_flip_of_its_own_update(digits: View) -> None:
     seen = digits(k=2)
     sent = SignFlip(scale=3.0)(seen)
-    assert torch.equal(sent, -3 * torch.stack([honest(seen, 0), honest(seen, 1)]))
+    torch.testing.assert_close(sent, -3 * torch.stack([honest(seen, 0), honest(seen, 1)]))
 
 
 def test_noise_has_its_moments_and_differs_among_agents(digits: View) -> None:
@@ -301,7 +304,7 @@ def test_poisoned_fl_reads_off_its_scale_and_lowers_it_where_nothing_gets_throug
 def test_directions_differ_by_seed_and_not_by_round(bare: View) -> None:
     seen = bare([[0.0] * 64])
     later = dataclasses.replace(seen, round=9, streams=seen.streams.child("another"))
-    other = dataclasses.replace(seen, streams=type(seen.streams)(12))
+    other = dataclasses.replace(seen, lasting=Streams(12).child("lasting"))
     assert torch.equal(PoisonedFL.direction(seen), PoisonedFL.direction(later))
     assert not torch.equal(PoisonedFL.direction(seen), PoisonedFL.direction(other))
 

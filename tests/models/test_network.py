@@ -73,7 +73,7 @@ def test_a_module_that_gives_no_tensor_is_refused(value):
 
 
 def test_a_module_without_parameters_is_refused():
-    refused("a module with parameters, got Flatten", nn.Flatten())
+    refused("parameters to train in Flatten, got none", nn.Flatten())
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,24 @@ def test_features_of_images_and_of_a_single_layer(blobs):
     assert np.array_equal(model.features(blobs.x), blobs.x)
 
 
-def test_without_a_dense_layer_there_are_no_features():
+def test_a_convolution_can_be_the_head():
     network = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 3, 3), 2)
-    with pytest.raises(NotApplicable, match="dense last layer, got none"):
-        TorchModel(network, network.initial).features(np.ones((1, 1, 3, 3)))
+    x = np.random.default_rng(0).normal(size=(2, 1, 3, 3)).astype(np.float32)
+    assert np.array_equal(TorchModel(network, network.initial).features(x), x.reshape(2, 9))
+
+
+def test_logits_that_no_layer_gives_have_no_features():
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.weight = nn.Linear(4, 5), nn.Parameter(torch.randn(5, 2))
+
+        def forward(self, x):
+            return self.inner(x) @ self.weight
+
+    network = Network(Bare(), (4,), 2)
+    with pytest.raises(NotApplicable, match="an output for each of 2 classes, got Linear inner"):
+        TorchModel(network, network.initial).features(np.zeros((2, 4), np.float32))
 
 
 def test_training_goes_on_from_a_model(blobs):

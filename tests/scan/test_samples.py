@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,3 +140,10 @@ def test_ten_million_opcodes_end_at_the_limit(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x04" + b"N0" * 500_000 + b"N.")
     (finding,) = scan(path, limits=Limits(opcodes=200_000)).findings
     assert (finding.rule, finding.name) == ("limit", "opcodes")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/guide/safe-use.md"])
+def test_documents_state_the_number_of_samples(page: str) -> None:
+    found = re.findall(r"(\d+) inert\s+(?:samples|files)", (HERE.parents[1] / page).read_text("utf-8"))
+    assert found
+    assert {int(number) for number in found} == {len(SAMPLES)}

@@ -64,8 +64,9 @@ def guard(allow: AllowList | None = None) -> Guard:
     """Restrict the unpicklers of this process to listed globals, until `undo` or the end of a `with guard():` block.
 
     Guarded are the C and Python versions of pickle.load, loads and Unpickler, and the loaders that build on them:
-    torch.load with or without weights_only, joblib.load, numpy.load, pandas, dill, cloudpickle, shelve. The first name
-    that is not listed raises UnsafeFile before it is imported. If several guards are in force, all must list a name.
+    torch.load with or without weights_only, joblib.load, numpy.load, pandas, cloudpickle, shelve, and dill if it is first
+    imported inside the guard. The first name that is not listed raises UnsafeFile before it is imported. If several
+    guards are in force, all must list a name.
     Not guarded are references to pickle's functions that other modules took before (multiprocessing and joblib's
     workers, which therefore keep working; torch.distributed), subclasses of pickle.Unpickler that were defined before or
     override find_class, C code that calls the unpickler directly, TorchScript and other formats. Weakness: a guard
@@ -146,7 +147,7 @@ _real_find_class = _PythonUnpickler.find_class
 
 
 def _find_class(self: Any, module: str, name: str) -> object:
-    """find_class of the Python unpickler, from which the unpicklers of joblib, dill and pandas inherit."""
+    """find_class of the Python unpickler, from which the unpicklers of joblib and pandas inherit."""
     if _active:
         wanted = _mapped(module, name) if self.proto < 3 and self.fix_imports else (module, name)
         if wanted == ("builtins", "getattr"):

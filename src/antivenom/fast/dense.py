@@ -38,7 +38,7 @@ class Plan:
 
 def plan_of(network: Network) -> Plan | None:
     """The plan of a network of dense layers, ReLUs and dropout on flattened rows; None for any other."""
-    if unsupported(network):
+    if unsupported(network) or network.frozen:
         return None
     places, at = {}, 0
     for name, shape in network.shapes.items():

@@ -74,6 +74,7 @@ from antivenom.federated.chain import Chain
 from antivenom.federated.detectors import FLANDERS, AccuracyCheck, FLDetector, LeaveOneOut, NormBound, RangeCheck
 from antivenom.federated.engine import Federation, Round, Weighting
 from antivenom.federated.reducers import ARC, NNM, Bucketing, Clip, WeakDP
+from antivenom.federated.server import Decision, LeftOut, Server, ServerState
 from antivenom.federated.smoothing import CRFL
 
 # Partitions are values below the registry, so they are entered here, where they are used.
@@ -113,6 +114,7 @@ __all__ = [
     "ClippedClustering",
     "Colluding",
     "ConstrainAndScale",
+    "Decision",
     "DeepSight",
     "Delayed",
     "Dirichlet",
@@ -137,6 +139,7 @@ __all__ = [
     "Krum",
     "LabelFlip",
     "LeaveOneOut",
+    "LeftOut",
     "LineSearch",
     "Meamed",
     "Mean",
@@ -155,6 +158,8 @@ __all__ = [
     "RangeCheck",
     "Round",
     "Scaled",
+    "Server",
+    "ServerState",
     "SignFlip",
     "SignGuard",
     "StealthyPoisoning",

@@ -31,7 +31,6 @@ from antivenom.fast import kernels
 from antivenom.federated.distances import Gram
 
 C = TypeVar("C", bound=type)
-Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what the decorator adds
 
 
 @typing.dataclass_transform(frozen_default=True)

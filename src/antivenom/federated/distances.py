@@ -54,7 +54,8 @@ class Gram:
     def inner(self) -> Tensor:
         """(n, n) inner products of the rows as they are."""
         to_origin = self.products[-1]
-        return self.centred - to_origin[:-1, None] - to_origin[None, :-1] + to_origin[-1]
+        both = to_origin[:-1, None] + to_origin[None, :-1]  # symmetric, as two differences one after another are not
+        return self.centred - both + to_origin[-1]
 
     @cached_property
     def norms(self) -> Tensor:
@@ -72,7 +73,8 @@ class Gram:
         """
         lengths = self.norms
         scale = lengths.where(lengths > 0, torch.inf)
-        return (self.inner / scale[:, None] / scale[None, :]).clamp_(-1, 1).fill_diagonal_(1)
+        half = (self.inner / scale[:, None] / scale[None, :]).clamp_(-1, 1) / 2
+        return (half + half.T).fill_diagonal_(1)  # of hostile rows the two can differ by more than rounding
 
     def mixed(self, mixing: Tensor) -> Gram:
         """The Gram matrix of mixing (m, n) @ rows, without the rows: W G W^T, where the origin stays where it is."""

@@ -6,26 +6,24 @@ it likes. The engine knows which agents are malicious; the server's side (detect
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.core.errors import PluginError, ScenarioError
-from antivenom.core.protocols import Agent, AgentView, Aggregator, ClientDetector, Participation, ServerView, Targets
+from antivenom.core.errors import ScenarioError
+from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Targets, Trigger
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.core.verdict import Verdict
 from antivenom.data import IID, Dataset, Partition
-from antivenom.fast import kernels
-from antivenom.federated.aggregation import step_of
 from antivenom.federated.aggregators import Mean
+from antivenom.federated.attackers import Attackers
 from antivenom.federated.clients import Shards, train_agents
+from antivenom.federated.server import Decision, Server, by_claims
 from antivenom.models.network import Network
 from antivenom.models.training import Training
 
@@ -52,6 +50,7 @@ class Round:
         aggregate: (d,) what the server added.
         end: (d,) global parameters after.
         notes: what went wrong and how it was handled.
+        trigger: what the malicious agents would show at test time, if they made one of their own.
     """
 
     number: int
@@ -64,6 +63,7 @@ class Round:
     aggregate: Tensor
     end: Tensor
     notes: tuple[str, ...] = ()
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True)
@@ -128,63 +128,58 @@ class Federation:
 
         Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
         """
-        weights = self._weights(shards, agent)
-        recalls = _asked(agent, "recalls", 0) if Knowledge(self.knowledge) is Knowledge.OMNISCIENT else 0
-        remembers = max(2, recalls, _asked(agent, "remembers", 2))
-        vector, state, memory = network.initial.clone(), None, None  # type: tuple[Tensor, Any, Any]
-        past: tuple[Participation, ...] = ()
+        attackers = None
+        if agent is not None:
+            attackers = Attackers(
+                agent,
+                network,
+                self.training,
+                targets,
+                shards,
+                self.num_agents,
+                self.num_malicious,
+                Knowledge(self.knowledge),
+                streams.sealed("direction"),
+            )
+        weights = self._weights(shards, attackers)
+        server = Server(
+            rule,
+            () if detector is None else (detector,),
+            network=copy.deepcopy(network),
+            validation=validation,
+            training=self.training,
+            shares=lambda clients, _: weights[list(clients)],
+            rescale=False,  # a_i are shares of the whole federation, as in the paper
+            streams=streams,
+        )
+        first_bad = self.num_agents - self.num_malicious
+        vector = network.initial.clone()
         for number in range(1, self.rounds + 1):
             own = streams.child("round", number)
             chosen = self._chosen(own)
-            bad = [a for a in chosen if a >= self.num_agents - self.num_malicious] if agent is not None else []
+            bad = [a for a in chosen if a >= first_bad] if attackers is not None else []
             good = [a for a in chosen if a not in bad]
             updates = train_agents(network, vector, shards, good, self.training, own)
-            if agent is not None and bad:
-                view = AgentView(
-                    round=number,
-                    start=vector,
-                    network=network,
-                    training=self.training,
-                    shards=tuple(shards.of_agent(a) for a in bad),
-                    targets=targets,
-                    num_agents=self.num_agents,
-                    weight=float(weights[bad].mean()),
-                    past=past,
-                    streams=own.child("attack"),
-                    knowledge=self.knowledge,
-                    benign=updates.clone,
-                    members=tuple(a - self.num_agents + self.num_malicious for a in bad),
-                    num_chosen=len(chosen),
-                )
-                sent = _checked(agent(view), len(bad), network.dimension, agent).to(vector)
-                seen = updates if recalls else None
-                past = (*past, Participation(number, vector, sent, seen))[-remembers:]  # a bound on the memory
-                updates = torch.cat([updates, sent])
-            agents = (*good, *bad)
-            finite = kernels.finite_rows(updates)
-            notes = tuple(
-                f"round {number}: agent {agents[i]} sent NaN or infinity and was left out"
-                for i in torch.nonzero(~finite).flatten().tolist()
+            trigger = None
+            if attackers is not None and bad:
+                weight = float(weights[bad].mean())
+                sent = attackers.send(number, vector, bad, len(chosen), weight, updates, own.sealed("attack"))
+                updates, trigger = torch.cat([updates, sent.updates]), sent.trigger
+            decision = server.step(number, vector, updates, (*good, *bad))
+            end = vector + decision.aggregate
+            yield Round(
+                number=number,
+                start=vector,
+                agents=decision.clients,
+                malicious=torch.tensor([a >= first_bad for a in decision.clients]),
+                updates=decision.updates,
+                weights=decision.weights,
+                verdict=decision.verdicts[0] if decision.verdicts else None,
+                aggregate=decision.aggregate,
+                end=end,
+                notes=_notes(number, decision),
+                trigger=trigger,
             )
-            agents = tuple(a for a, ok in zip(agents, finite.tolist(), strict=True) if ok)
-            updates = updates if finite.all() else updates[finite]
-            shares = weights[list(agents)].to(updates)
-            view_of_server = ServerView(
-                number, vector, updates, agents, shares, network, validation, self.training, own.child("server")
-            )
-            verdict = None
-            try:
-                if detector is not None:
-                    verdict, state = detector(view_of_server, state)
-                aggregate, memory = self._aggregate(rule, view_of_server, verdict, memory)
-            except PluginError as error:
-                if finite.all():  # the scenario's own mistake; else a hostile client must not end the training
-                    raise
-                aggregate = torch.zeros_like(vector)
-                notes = (*notes, f"round {number}: the global model stayed as it was: {error}")
-            end = vector + aggregate
-            owned = torch.tensor([a >= self.num_agents - self.num_malicious for a in agents])
-            yield Round(number, vector, agents, owned, updates, shares, verdict, aggregate, end, notes)
             vector = end
 
     def _chosen(self, streams: Streams) -> list[int]:
@@ -194,65 +189,19 @@ class Federation:
         rng = streams.numpy("participants")
         return sorted(rng.choice(self.num_agents, self.agents_per_round, replace=False).tolist())
 
-    def _weights(self, shards: Shards, agent: Agent | None) -> Tensor:
+    def _weights(self, shards: Shards, attackers: Attackers | None) -> Tensor:
         """(K,) a_i. A server cannot count rows: it takes the numbers that the agents claim."""
         if Weighting(self.weighting) is Weighting.UNIFORM:
             return torch.full((self.num_agents,), 1.0 / self.num_agents)
         sizes = [float(shards.size(a)) for a in range(self.num_agents)]
-        owned = range(self.num_agents - self.num_malicious, self.num_agents)
-        claims = _asked(agent, "examples", None)
-        if callable(claims):
-            claimed = claims(tuple(shards.of_agent(a) for a in owned))
-            if len(claimed) != len(owned) or not all(0 <= count < float("inf") for count in claimed):
-                raise PluginError(
-                    f"{len(owned)} finite numbers of examples from {type(agent).__name__}",
-                    f"{claimed}",
-                    "claim one per malicious agent",
-                )
-            sizes[owned.start :] = map(float, claimed)
-        shares = torch.tensor(sizes, dtype=torch.float64)  # claims may sum to more than single precision holds
-        shares /= shares.max().clamp(min=1)
-        return (shares / shares.sum().clamp(min=1e-300)).float()
-
-    @staticmethod
-    def _aggregate(rule: Aggregator, view: ServerView, verdict: Verdict | None, memory: Any) -> tuple[Tensor, Any]:
-        """(d,) what the rule makes of the updates that were not flagged, zeros if none is left; and what it remembers."""
-        if verdict is not None:
-            if len(verdict) != len(view.updates):
-                raise PluginError(
-                    f"a verdict over {len(view.updates)} agents", f"{len(verdict)}", "one score and flag per update"
-                )
-            view = _without(view, verdict.flags)
-        if len(view.updates) == 0:
-            return torch.zeros_like(view.start), memory
-        return step_of(rule)(view.updates, view.weights, view, memory)
+        if attackers is not None:
+            sizes[attackers.first :] = attackers.claimed()
+        return by_claims(range(self.num_agents), torch.tensor(sizes, dtype=torch.float64))
 
 
-def _without(view: ServerView, flags: np.ndarray) -> ServerView:
-    """What the server sees of the agents that are not flagged; the view as it is, not a copy, if none is."""
-    if not flags.any():
-        return view
-    keep = torch.as_tensor(~flags, device=view.updates.device)
-    agents = tuple(agent for agent, flagged in zip(view.agents, flags, strict=True) if not flagged)
-    return dataclasses.replace(view, updates=view.updates[keep], agents=agents, weights=view.weights[keep])
-
-
-def _asked(agent: Any, name: str, default: Any) -> Any:
-    """What the agent, or an agent that it is made of, says under that name."""
-    if hasattr(agent, name):
-        return getattr(agent, name)
-    inner = (
-        [getattr(agent, field.name) for field in dataclasses.fields(agent)] if dataclasses.is_dataclass(agent) else []
-    )
-    found = (_asked(part, name, None) for part in inner if dataclasses.is_dataclass(part))
-    return next((value for value in found if value is not None), default)
-
-
-def _checked(sent: Any, k: int, d: int, agent: Agent) -> Tensor:
-    """The one place where an agent's return value is looked at. NaN is not an error: a hostile client may send it."""
-    if not isinstance(sent, Tensor) or sent.shape != (k, d) or not sent.is_floating_point():
-        got = tuple(sent.shape) if isinstance(sent, Tensor) else type(sent).__name__
-        raise PluginError(
-            f"updates of shape ({k}, {d}) from {type(agent).__name__}", f"{got}", "return one row per agent"
-        )
-    return sent.detach()
+def _notes(number: int, decision: Decision) -> tuple[str, ...]:
+    """What a reader of the round must know: whose update was unusable, and whether the model stayed as it was."""
+    unusable = (out for out in decision.left_out if out.client not in decision.clients)
+    notes = tuple(f"round {number}: agent {out.client} {out.reason} and was left out" for out in unusable)
+    stayed = decision.failure and f"round {number}: the global model stayed as it was: {decision.failure}"
+    return (*notes, stayed) if stayed else notes

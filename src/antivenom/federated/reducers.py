@@ -10,10 +10,11 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
+from antivenom.core.registry import Derived
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import Derived, enough, reducer, within
+from antivenom.federated.aggregation import enough, reducer, within
 from antivenom.federated.distances import Gram, clip_factors
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from antivenom.models.layout import HALF
 from antivenom.models.network import Network, dropped, noise_type
 
 Parameters = dict[str, Tensor]
@@ -112,9 +113,10 @@ def _obstacle(layer: nn.Module, prefix: str, network: Network) -> str | None:
         return "Flatten of some dimensions"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"Conv2d with {layer.padding_mode} padding"
-    if any(prefix + name not in network.shapes for name, _ in layer.named_parameters()):
+    if any(prefix + name not in network.layout.names for name, _ in layer.named_parameters()):
         return f"{kind} with shared weights"
-    return None
+    halves = [str(p.dtype) for p in layer.parameters() if p.dtype in HALF]
+    return f"{kind} with {halves[0]} weights" if halves else None
 
 
 def unsupported(network: Network) -> list[str]:
@@ -129,7 +131,12 @@ def layer_passes(
     """Each layer in order, with the inputs (n, b, ...) it gets and the outputs it gives."""
     parameters = network.parameters(vectors)
     for prefix, layer in layers(network.module):
-        own = {name: parameters[prefix + name] for name, _ in layer.named_parameters()}
+        own = {
+            name: parameters[prefix + name]
+            if p.requires_grad
+            else p.detach().to(vectors).expand(len(vectors), *p.shape)
+            for name, p in layer.named_parameters()
+        }
         inputs, x = x, stacked(layer, own, x, draws)
         yield layer, inputs, x
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.core.errors import ScenarioError
+from antivenom.core.errors import AntivenomError, ModelError, ScenarioError
 from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
 
@@ -101,10 +101,11 @@ def train(
     buffers: Buffers | None = None,
     penalty: Callable[[Tensor], Tensor] | None = None,
     apart: bool = False,
+    kept: Tensor | None = None,
 ) -> tuple[Tensor, Buffers]:
     """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), and the buffers.
 
-    `penalty` (d,) -> () is added to the loss of every batch.
+    `penalty` (d,) -> () is added to the loss of every batch. Weights where `kept` (d,) is False stay as they are at the start.
 
     Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
     are given a seeded one for the time of the call. `apart` leaves that one alone: for layers that draw nothing from it,
@@ -116,8 +117,16 @@ def train(
     optimizer = training.optimizer_for(vector)
 
     def forward(inputs: Tensor) -> Tensor:
-        with training.products(start.device):
-            return step(vector, inputs).to(start.dtype)
+        try:
+            with training.products(start.device):
+                return step(vector, inputs).to(start.dtype)
+        except Exception as error:  # a module of the user's fails in whatever way it likes
+            if isinstance(error, AntivenomError):
+                raise
+            alone = network.running and len(inputs) == 1
+            remedy = "choose a batch_size that leaves no single row" if alone else ""
+            got = f"{type(error).__name__}: {error}"
+            raise ModelError(f"logits for a batch of {len(inputs)} rows in training", got, remedy) from error
 
     with nullcontext() if apart else _seeded(streams.child("global").key, start.device):
         for rows in training.batches(len(y), streams.numpy("order")):
@@ -126,6 +135,8 @@ def train(
             if penalty is not None:
                 value = value + penalty(vector)
             (vector.grad,) = torch.autograd.grad(value, vector)
+            if kept is not None:
+                vector.grad *= kept
             optimizer.step()
     return vector.detach(), state
 

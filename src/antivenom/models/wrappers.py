@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
 from antivenom.core.protocols import Architecture, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Rows
+from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.own import BlackBox, is_estimator, maker_of
 from antivenom.models.training import Loss, Training, cross_entropy, train
@@ -35,11 +36,13 @@ class TorchModel:
         network: the architecture.
         vector: (d,) parameters.
         buffers: running statistics and the like.
+        kept: (d,) bool, False where a pruned weight stays 0 in further training; None is all.
     """
 
     network: Network
     vector: Tensor
     buffers: Buffers = field(default_factory=dict)
+    kept: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
@@ -47,10 +50,10 @@ class TorchModel:
 
     def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
         """(m, c), dropout off."""
-        rows = torch.tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.vector.device)
+        rows = self.network.rows(x)
         with torch.no_grad():
             parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
-        return torch.cat(parts) if parts else rows.new_zeros(0, self.num_classes)
+        return torch.cat(parts) if parts else self.vector.new_zeros(0, self.num_classes)
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self.logits(x).softmax(1).cpu().numpy())
@@ -58,22 +61,67 @@ class TorchModel:
     def predict(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self.logits(x).argmax(1).cpu().numpy())
 
-    def features(self, x: np.ndarray) -> np.ndarray:
-        """(m, width): what enters the dense layer that the network holds last.
+    def features(self, x: np.ndarray, layer: str | int = -1) -> np.ndarray:
+        """(m, width): numbers inside the network, flattened.
+
+        -1 is what enters the head, -2 what enters the mixing layer that is executed before it, and so on from the end or,
+        with numbers from 0, from the start; a name stands for what the layer of that name gives.
 
         Raises:
-            NotApplicable: a network without dense layer.
+            NotApplicable: a network without a layer that gives the logits.
+            ModelError: no such layer.
         """
-        dense = [m for m in self.network.module.modules() if isinstance(m, nn.Linear)]
-        if not dense:
-            raise NotApplicable("a network with a dense last layer", "none", "use a defence that needs no activations")
-        seen: list[Tensor] = []
-        handle = dense[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
-        try:
-            self.logits(x)
-        finally:
-            handle.remove()
-        return np.asarray(torch.cat(seen).cpu().numpy())
+        name = layer if isinstance(layer, str) else self._mixing(layer)
+        parts = []
+        with torch.no_grad():
+            for rows in self.network.rows(x).split(1024):
+                if isinstance(layer, str):
+                    seen = self.network.activations(self.vector, rows, [name], self.buffers)[name]
+                else:
+                    seen = self.network.entering(self.vector, rows, name, self.buffers)
+                parts.append(seen.flatten(1))
+        return np.asarray(torch.cat(parts).cpu().numpy()) if parts else np.zeros((0, 0), dtype=np.float32)
+
+    def _mixing(self, place: int) -> str:
+        """The name of a mixing layer by its place in the order of execution; the head is the last."""
+        head = self.network.head()
+        names = [layer.name for layer in self.network.layers if layer.mixes]
+        names = names[: names.index(head.name) + 1]
+        if not -len(names) <= place < len(names):
+            raise ModelError(
+                f"a layer from {-len(names)} to {len(names) - 1}", f"{place}", "-1 is what enters the head"
+            )
+        return names[place]
+
+    def channels(self) -> list[Channel]:
+        """The hidden filters and units that `scaled` can reach, in the order of execution; `network.skipped()` says which not."""
+        return [Channel(layer.name, i) for layer in self.network.hidden() for i in range(layer.channels)]
+
+    def scaled(self, factors: Mapping[Channel, float]) -> TorchModel:
+        """The model with what each of these channels gives multiplied by its factor.
+
+        0 prunes: the filter, its bias and its batch norm become 0, and further training leaves them so. Other factors go
+        to the batch norm that follows, or to the filter and its bias where none does.
+
+        Raises:
+            ModelError: no such channel.
+        """
+        hidden = {layer.name: layer for layer in self.network.hidden()}
+        vector = self.vector.clone()
+        kept = torch.ones_like(vector, dtype=torch.bool) if self.kept is None else self.kept.clone()
+        weights, masks = self.network.parameters(vector), self.network.parameters(kept)
+        for channel, factor in factors.items():
+            layer = hidden.get(channel.layer)
+            if layer is None or not 0 <= channel.index < layer.channels:
+                raise ModelError("a channel that `channels()` lists", f"{channel}", "")
+            own = [f"{layer.name}.{part}" for part in ("weight", "bias")]
+            norm = [f"{layer.normalised_by}.{part}" for part in ("weight", "bias") if layer.normalised_by]
+            norm = [name for name in norm if name in weights]
+            for name in (*own, *norm) if factor == 0 else norm or own:
+                if name in weights:
+                    weights[name][channel.index] *= factor
+                    masks[name][channel.index] &= factor != 0
+        return replace(self, vector=vector, kept=kept)
 
     def with_vector(self, vector: Tensor) -> TorchModel:
         return replace(self, vector=vector)
@@ -189,15 +237,15 @@ class TorchLearner:
             )
         if data.is_regression:
             raise NotApplicable("rows with classes", "a regression", "use a scikit-learn regressor")
-        rows = data.dense
         network = start.network if start is not None else self.network(data, streams)
         vector = start.vector if start is not None else network.initial
         buffers = start.buffers if start is not None else network.buffers
-        x, y = torch.tensor(rows, device=self.device), torch.tensor(data.y, device=self.device)
-        vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers)
+        kept = start.kept if start is not None else None
+        x, y = network.rows(data.dense), torch.tensor(data.y, device=self.device)
+        vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers, kept=kept)
         if not torch.isfinite(vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
-        return TorchModel(network, vector, buffers)
+        return TorchModel(network, vector, buffers, kept)
 
 
 def _regresses(estimator: Any, unknown: bool) -> bool:

@@ -162,9 +162,9 @@ class Federated:
                 "a torch model in a federation", type(self.model).__name__, "averaging needs parameters"
             )
         network = maker.network(train, streams)
-        if network.buffers:
+        if network.running:
             raise NotApplicable(
-                "a network without running statistics", ", ".join(network.buffers), "use GroupNorm, not BatchNorm"
+                "a network without running statistics", ", ".join(network.running), "use GroupNorm, not BatchNorm"
             )
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test, train, network, shards, streams, device)

@@ -44,7 +44,9 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
 from antivenom.data.shards import Partition
+from antivenom.federated.agents.objectives import train_honest
 from antivenom.federated.clients import Shards
+from antivenom.federated.guarded import guarded_agent, guarded_detector, shares_memory
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.features import FeatureMap
@@ -218,15 +220,13 @@ def _agent(plugin: Agent, entry: Entry) -> Iterator[Check]:
         view = _agent_view(k, past, Goal.BACKDOOR in entry.goals)
         inputs = (view.start, view.targets.x, *(tensor for shard in view.shards for tensor in shard))
         try:
-            updates = _unchanged(entry, inputs, lambda: plugin(view))
+            sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))
         except ThreatError:  # it reads the updates of others, for which it must be omniscient
-            view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT)
-            updates = _unchanged(entry, inputs, lambda: plugin(view))
-        shape = (k, view.network.dimension)
-        if not isinstance(updates, Tensor) or updates.shape != shape or not updates.is_floating_point():
-            got = tuple(updates.shape) if isinstance(updates, Tensor) else type(updates).__name__
-            raise PluginError(f"updates of shape {shape} from {entry.name}", str(got), "return one row per agent")
-        return updates.detach()
+            others = _federation()[3][k:].clone()
+            view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT, benign=others)
+            sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))
+        again = guarded_agent(plugin, dataclasses.replace(view, round=view.round + 1), sent.state)
+        return sent.updates, again.updates
 
     yield from (partial(sent, k, past) for k, past in ((1, False), (2, True)))
 
@@ -254,7 +254,8 @@ def _agent_view(k: int, past: bool, backdoor: bool) -> AgentView:
         weight=0.1,
         past=before,
         streams=Streams(SEED).child("attack"),
-        benign=updates[k:].clone,
+        trainer=train_honest,
+        lasting=Streams(SEED).child("lasting"),
     )
 
 
@@ -270,10 +271,7 @@ def _client_detector(plugin: ClientDetector, entry: Entry) -> Iterator[Check]:
         updates, state, seen = _federation()[3], None, []
         for number in (1, 2):
             view = _server_view(updates, number)
-            found = _unchanged(entry, (updates, view.start), partial(plugin, view, state))
-            if not isinstance(found, tuple) or len(found) != 2:
-                raise PluginError(f"a Verdict and a state from {entry.name}", type(found).__name__, "return both")
-            verdict, state = guarded.verdict(found[0], plugin, len(updates), "agents"), found[1]
+            verdict, state = _unchanged(entry, (updates, view.start), partial(guarded_detector, plugin, view, state))
             seen.append((verdict.scores, verdict.flags))
         return seen
 
@@ -303,6 +301,8 @@ def _aggregator(plugin: Any, entry: Entry) -> Iterator[Check]:
         for number in (1, 2, 3):
             rows, view = updates * number, _server_view(updates * number, number)
             aggregate, state = _unchanged(entry, (rows,), partial(plugin.step, rows, view.weights, view, state))
+            if shares_memory(state, aggregate):
+                raise PluginError(f"a state apart from the aggregate of {entry.name}", "one tensor", "return a clone")
             seen.append(aggregate)
         if not torch.equal(seen[0], plugin(updates, torch.full((10,), 0.1), _server_view(updates, 1))):
             raise PluginError(

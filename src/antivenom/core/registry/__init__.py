@@ -13,6 +13,7 @@ so a plugin file needs nothing but the decorator:
 """
 
 from antivenom.core.registry.decorators import (
+    Derived,
     agent,
     architecture,
     attack,
@@ -70,6 +71,7 @@ __all__ = [
     "DEFENCES",
     "ENTRY_POINTS",
     "RESERVED",
+    "Derived",
     "Entry",
     "Kind",
     "Step",

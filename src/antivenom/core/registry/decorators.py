@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from antivenom.core import goals
 from antivenom.core.errors import PluginError
@@ -11,6 +12,8 @@ from antivenom.core.goals import Metric, Metrics, above_limit
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.entry import C, Kind, Traits, register
 from antivenom.core.threat import Access, Level, define_goal
+
+Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what a decorator adds
 
 
 # One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
@@ -44,8 +47,21 @@ def evasion(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 def agent(
     *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
 ) -> Callable[[C], C]:
-    """Register a malicious agent's strategy: AgentView -> updates (k, d)."""
-    return register(Kind.AGENT, access, goal, cite)
+    """Register a malicious agent's strategy: AgentView -> updates (k, d), or with `step` if it has a memory.
+
+    A class with `step(view, state) -> Sent` alone is also callable; the call is its first step.
+    """
+
+    def decorate(cls: C) -> C:
+        if "step" in vars(cls) and "__call__" not in vars(cls):
+            cls.__call__ = _first_step  # type: ignore[method-assign]
+        return register(Kind.AGENT, access, goal, cite)(cls)
+
+    return decorate
+
+
+def _first_step(self: Any, view: Any) -> Any:
+    return self.step(view, None).updates
 
 
 @typing.dataclass_transform(frozen_default=True)

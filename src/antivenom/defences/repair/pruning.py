@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from torch import nn
 
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import mitigation
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.models.layers import Channel
 from antivenom.models.wrappers import TorchModel
 
 
@@ -39,25 +41,33 @@ class FinePruning:
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch model for FinePruning", type(model).__name__, "its units cannot be pruned")
-        units = self._dormant(model, clean)
-        tuned = context.refit(without(model, units), clean, self.epochs)
+        if not model.network.hidden():
+            raise NotApplicable("a network with a hidden layer", "none whose units can be pruned", "choose MLP")
+        tuned = context.refit(pruned(model, self._dormant(model, clean)), clean, self.epochs)
         if not isinstance(tuned, TorchModel):
             raise NotApplicable("a torch model after further training", type(tuned).__name__, "use a torch model")
-        return without(tuned, units)  # training has no mask, and a pruned unit must not come back
+        return tuned
 
-    def _dormant(self, model: TorchModel, clean: Dataset) -> np.ndarray:
+    def _dormant(self, model: TorchModel, clean: Dataset) -> list[Channel]:
         """The units to cut: the least active first, as long as accuracy on the clean rows allows."""
-        order = np.argsort(model.features(clean.x).mean(axis=0), kind="stable")
+        last = model.network.hidden()[-1].name
+        order = [Channel(last, int(i)) for i in np.argsort(activity(model, clean, last), kind="stable")]
         floor = (model.predict(clean.x) == clean.y).mean() - self.max_drop - 1e-9
         for cut in range(1, len(order) + 1):
-            if (without(model, order[:cut]).predict(clean.x) == clean.y).mean() < floor:
+            if (pruned(model, order[:cut]).predict(clean.x) == clean.y).mean() < floor:
                 return order[: cut - 1]
         return order
 
 
-def without(model: TorchModel, units: np.ndarray) -> TorchModel:
-    """The model with those inputs of its last dense layer cut off."""
-    last = [name for name, module in model.network.module.named_modules() if isinstance(module, nn.Linear)][-1]
-    vector = model.vector.clone()
-    model.network.parameters(vector)[f"{last}.weight" if last else "weight"][:, units] = 0
-    return model.with_vector(vector)
+def activity(model: TorchModel, clean: Dataset, name: str) -> np.ndarray:
+    """(channels,) mean positive part of what each channel of a layer, or its batch norm, gives for the clean rows."""
+    layer = next(layer for layer in model.network.hidden() if layer.name == name)
+    given = model.features(clean.x, layer.normalised_by or name).reshape(len(clean), *layer.shape)
+    axis = 0 if layer.kind.startswith("Conv") else len(layer.shape) - 1  # of the channels in one row's output
+    others = tuple(i for i in range(given.ndim) if i != axis + 1)
+    return np.asarray(np.maximum(given, 0).mean(axis=others))
+
+
+def pruned(model: TorchModel, channels: Iterable[Channel]) -> TorchModel:
+    """The model without these channels; further training does not bring them back."""
+    return model.scaled(dict.fromkeys(channels, 0.0))

@@ -54,14 +54,16 @@ def gram(x: Tensor) -> Tensor:
 
     Updates share a large part that would cancel badly in distances, so it is taken off first: the mean of the rows whose
     norm is at most the median norm. With a plain mean one huge row would drown the distances between all the others.
+    Products with the origin are those that give back norms taken before the shift, of which short rows would keep nothing.
     """
-    norms = sum(block.double().square().sum(dim=1) for block in x.split(_BLOCK, dim=1))
-    small = norms <= norms.median()  # the lower median
+    squares = sum(block.double().square().sum(dim=1) for block in x.split(_BLOCK, dim=1))
+    small = squares <= squares.median()  # the lower median
     products = x.new_zeros(len(x) + 1, len(x) + 1, dtype=torch.float64)
     for block in x.split(_BLOCK, dim=1):
         part = torch.cat([block.double(), block.new_zeros(1, block.shape[1], dtype=torch.float64)])
         part -= part[:-1][small].mean(dim=0)
         products += part @ part.T
+    products[-1, :-1] = products[:-1, -1] = (products.diagonal()[:-1] + products[-1, -1] - squares) / 2
     return products.cpu()
 
 

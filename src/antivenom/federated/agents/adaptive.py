@@ -6,19 +6,20 @@ import dataclasses
 import enum
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import Agent, AgentView, Aggregator, ServerView
-from antivenom.core.registry import agent
+from antivenom.core.protocols import Agent, AgentView, Aggregator, Sent, ServerView
+from antivenom.core.registry import Derived, agent
 from antivenom.core.threat import HARMS, Knowledge
 from antivenom.data import Dataset
 from antivenom.federated.agents.knowledge import benign, crowd
 from antivenom.federated.aggregation import has_memory, step_of
 from antivenom.federated.aggregators import Mean
+from antivenom.federated.guarded import stepped
 
 RECALLED = 50  # rounds that are gone through again, at most: each costs a call of the rule and a matrix of updates
 
@@ -55,20 +56,23 @@ class NormBounded:
     agent: Agent
     bound: float | None = None
     knowledge: Knowledge | None = None
+    __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
         if self.bound is not None and not self.bound >= 0:
             raise PluginError("bound >= 0", f"{self.bound}", "give an L2 length")
 
-    def __call__(self, view: AgentView) -> Tensor:
-        sent = self.agent(view)
-        bound = self.bound
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
+        inner = stepped(self.agent, view, state)
+        sent, bound = inner.updates, self.bound
         if bound is None:
             bound = float(benign(view, self.knowledge).norm(dim=1).quantile(0.5))
         lengths = sent.double().norm(dim=1, keepdim=True)
         shortened = sent * (bound / lengths.clamp_min(1e-30)).clamp(max=1.0).to(sent.dtype)
         # Rounding may leave it a hair too long, and a server's bound is exact.
-        return torch.where(shortened.double().norm(dim=1, keepdim=True) > bound, shortened * (1 - 1e-6), shortened)
+        too_long = shortened.double().norm(dim=1, keepdim=True) > bound
+        return dataclasses.replace(inner, updates=torch.where(too_long, shortened * (1 - 1e-6), shortened))
 
 
 @agent(goal=HARMS, cite="Shejwalkar et al. 2022, arXiv:2108.10241")
@@ -90,10 +94,13 @@ class Scaled:
     factor: float = 1.0
     centre: Centre = Centre.ZERO
     knowledge: Knowledge | None = None
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
         middle = _middle(view, self.centre, self.knowledge)
-        return middle + self.factor * (self.agent(view) - middle)
+        inner = stepped(self.agent, view, state)
+        return dataclasses.replace(inner, updates=middle + self.factor * (inner.updates - middle))
 
 
 @agent(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
@@ -115,7 +122,7 @@ class LineSearch:
         damage: distance of the aggregate from the benign mean, or reversal, its length against the benign mean.
         evaluations: of the rule, per round.
         start: first scale tried, 0 or more.
-        step: first step.
+        first_step: what is added to the scale at first.
         ratio: what the step is multiplied by while closing in, between 0.5 and 1.
         knowledge: own or omniscient; None is what the threat model grants.
 
@@ -128,16 +135,16 @@ class LineSearch:
     damage: Damage = Damage.DISTANCE
     evaluations: int = 20
     start: float = 0.0
-    step: float = 10.0
+    first_step: float = 10.0
     ratio: float = 0.8
     knowledge: Knowledge | None = None
+    __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
-        if self.evaluations < 1 or self.start < 0 or self.step <= 0 or not 0.5 < self.ratio < 1:
+        if self.evaluations < 1 or self.start < 0 or self.first_step <= 0 or not 0.5 < self.ratio < 1:
             raise PluginError(
-                "evaluations >= 1, start >= 0, step > 0 and ratio between 0.5 and 1",
-                f"{self.evaluations}, {self.start}, {self.step} and {self.ratio}",
-                "correct LineSearch",
+                "evaluations >= 1, start >= 0, first_step > 0 and ratio between 0.5 and 1",
+                f"{self.evaluations}, {self.start}, {self.first_step} and {self.ratio}",
             )
 
     @property
@@ -145,19 +152,22 @@ class LineSearch:
         """Past participations of which the benign updates are wanted."""
         return RECALLED if has_memory(self.rule) else 0
 
-    def __call__(self, view: AgentView) -> Tensor:
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
         known = crowd(view, self.knowledge)
         memory = self._memory(view, known)
         middle = _middle(view, self.centre, self.knowledge)
-        sent = self.agent(view) - middle
+        inner = stepped(self.agent, view, state)
+        sent = inner.updates - middle
         mean, reversal = known.mean(dim=0), Damage(self.damage) is Damage.REVERSAL
 
         def damage(scale: float) -> float:
-            moved, _ = self._step(view, known, middle + scale * sent, memory)
+            moved, _ = self._aggregated(view, known, middle + scale * sent, memory)
             harm = float(-(moved @ mean) if reversal else (moved - mean).norm())
             return harm if math.isfinite(harm) else -math.inf
 
-        return middle + line_maximum(damage, self.evaluations, self.start, self.step, self.ratio) * sent
+        scale = line_maximum(damage, self.evaluations, self.start, self.first_step, self.ratio)
+        return dataclasses.replace(inner, updates=middle + scale * sent)
 
     def _memory(self, view: AgentView, known: Tensor) -> Any:
         """The state in which the rule comes into this round, as far as the attacker can tell."""
@@ -166,10 +176,10 @@ class LineSearch:
         for past in view.past[-self.recalls :] if self.recalls else ():
             then = dataclasses.replace(view, round=past.round, start=past.start)
             others = known if own or past.benign is None else past.benign
-            state = self._step(then, others, past.updates, state)[1]
+            state = self._aggregated(then, others, past.updates, state)[1]
         return state
 
-    def _step(self, view: AgentView, others: Tensor, sent: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def _aggregated(self, view: AgentView, others: Tensor, sent: Tensor, state: Any) -> tuple[Tensor, Any]:
         """What the rule makes of a round."""
         rows = torch.cat([others, sent])
         weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
@@ -200,7 +210,7 @@ def _middle(view: AgentView, centre: Centre, knowledge: Knowledge | None) -> Ten
 def _server(view: AgentView, rows: Tensor, weights: Tensor) -> ServerView:
     """What the attacker can play of the server: its own first shard stands for the server's rows."""
     x, y = view.shards[0]
-    own = Dataset(x.cpu().numpy(), y.cpu().numpy(), tuple(map(str, range(view.network.num_classes))))
+    own = Dataset(x.cpu().numpy(), y.cpu().numpy(), tuple(map(str, range(view.architecture.num_classes))))
     return ServerView(
         round=view.round,
         start=view.start,

@@ -62,7 +62,7 @@ class AlternatingMinimization:
         objectives = Objectives(view, member)
         centre = self._centre(view, member)
         measured = (
-            view.network.kernels.to(view.start.device) if self.weights_only else torch.ones_like(view.start).bool()
+            view.architecture.kernels.to(view.start.device) if self.weights_only else torch.ones_like(view.start).bool()
         )
         boost = torch.where(measured, view.factor(self.boost), 1.0)
         measured = measured.to(view.start.dtype)

@@ -12,7 +12,7 @@ from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent
 from antivenom.core.threat import Access, Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign
-from antivenom.federated.agents.objectives import all_honest, client_of, each_client, each_member, honest
+from antivenom.federated.agents.objectives import client_of, each_client, each_member
 from antivenom.federated.clients import Client
 
 
@@ -36,7 +36,7 @@ class SignFlip:
     def __call__(self, view: AgentView) -> Tensor:
         if Knowledge(self.knowledge) is Knowledge.OMNISCIENT:
             return alike(view, -self.scale * benign(view, self.knowledge).mean(dim=0))
-        return -self.scale * all_honest(view)
+        return -self.scale * view.all_honest()
 
 
 @agent(goal=Goal.AVAILABILITY, cite="Blanchard et al. 2017, NeurIPS 30")
@@ -62,7 +62,7 @@ class GaussianNoise:
             generator = view.streams.child("member", member).torch("noise", device=view.start.device)
             noise = torch.randn(view.start.shape, generator=generator, device=view.start.device, dtype=view.start.dtype)
             sent = self.mean + self.std * noise
-            return sent + honest(view, member) if self.on_honest else sent
+            return sent + view.honest(member) if self.on_honest else sent
 
         return each_member(view, update)
 
@@ -92,7 +92,7 @@ class LabelFlip:
         def client(member: int) -> Client:
             x, y = view.shards[member]
             streams = view.streams.child("member", member, "honest")
-            return client_of(view, x, self.flipped(y, view.network.num_classes), streams)
+            return client_of(view, x, self.flipped(y, view.architecture.num_classes), streams)
 
         return each_client(view, client)
 
@@ -182,7 +182,7 @@ class NonFinite:
 
     def __call__(self, view: AgentView) -> Tensor:
         def update(member: int) -> Tensor:
-            sent = honest(view, member)
+            sent = view.honest(member)
             d = sent.numel()
             rng = view.streams.child("member", member).numpy("coordinates")
             broken = rng.choice(d, max(1, round(self.share * d)), replace=False)

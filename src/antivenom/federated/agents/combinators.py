@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from antivenom.core.protocols import Agent, AgentView
-from antivenom.core.registry import agent
+from antivenom.core.protocols import Agent, AgentView, Sent
+from antivenom.core.registry import Derived, agent
 from antivenom.core.threat import HARMS, Goal
-from antivenom.federated.agents.objectives import all_honest, estimated_benign
+from antivenom.federated.agents.objectives import estimated_benign
 from antivenom.federated.answers import probabilities
+from antivenom.federated.guarded import stepped
 
 
 class Correction(enum.StrEnum):
@@ -40,16 +42,18 @@ class BenignEstimation:
     agent: Agent
     correction: Correction = Correction.PRE
     boost: float | None = None
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
         estimate = estimated_benign(view)
         if estimate is None:
-            return self.agent(view)
+            return stepped(self.agent, view, state)
         if Correction(self.correction) is Correction.PRE:
-            return self.agent(
-                dataclasses.replace(view, start=view.start + estimate, past=self._shifted(view, estimate))
-            )
-        return self.agent(view) - view.factor(self.boost) * estimate
+            ahead = dataclasses.replace(view, start=view.start + estimate, past=self._shifted(view, estimate))
+            return stepped(self.agent, ahead, state)
+        inner = stepped(self.agent, view, state)
+        return dataclasses.replace(inner, updates=inner.updates - view.factor(self.boost) * estimate)
 
     @staticmethod
     def _shifted(view: AgentView, estimate: Tensor) -> tuple:  # type: ignore[type-arg]
@@ -72,9 +76,11 @@ class Delayed:
 
     agent: Agent
     rounds: int = 5
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
-        return all_honest(view) if view.round <= self.rounds else self.agent(view)
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
+        return Sent(view.all_honest(), state) if view.round <= self.rounds else stepped(self.agent, view, state)
 
 
 @agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
@@ -92,11 +98,13 @@ class HoldOff:
 
     agent: Agent
     confidence: float = 0.8
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
-        shares = probabilities(view.network, view.start, view.targets.x)
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
+        shares = probabilities(view.architecture, view.start, view.targets.x)
         wanted = shares.gather(1, view.targets.wanted[:, None]).mean()
-        return all_honest(view) if float(wanted) > self.confidence else self.agent(view)
+        return Sent(view.all_honest(), state) if float(wanted) > self.confidence else stepped(self.agent, view, state)
 
 
 @agent(goal=HARMS, cite="Bhagoji et al. 2019, arXiv:1811.12470, authors' code")
@@ -112,6 +120,9 @@ class WithHonest:
     """
 
     agent: Agent
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
-        return self.agent(view) + all_honest(view)
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
+        inner = stepped(self.agent, view, state)
+        return dataclasses.replace(inner, updates=inner.updates + view.all_honest())

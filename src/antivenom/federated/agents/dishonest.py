@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import Agent, AgentView
-from antivenom.core.registry import agent
+from antivenom.core.protocols import Agent, AgentView, Sent, Shard
+from antivenom.core.registry import Derived, agent
 from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.knowledge import alike
 from antivenom.federated.agents.objectives import each_member
 from antivenom.federated.agents.teams import spoken_for
+from antivenom.federated.guarded import stepped
 
 
 @agent(goal=HARMS, cite="Fung et al. 2020, RAID; Flower's num-examples")
@@ -32,17 +36,19 @@ class FalseExamples:
 
     agent: Agent
     factor: float = 10.0
+    __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
         if not 0 <= self.factor < float("inf"):
             raise PluginError("a finite factor >= 0", f"{self.factor}", "10 claims ten times the true number")
 
-    def examples(self, shards: tuple[tuple[Tensor, Tensor], ...]) -> tuple[float, ...]:
+    def examples(self, shards: Sequence[Shard]) -> tuple[float, ...]:
         """What is claimed for shards of x and y."""
         return tuple(self.factor * len(y) for _, y in shards)
 
-    def __call__(self, view: AgentView) -> Tensor:
-        return self.agent(view)
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """What the inner agent sends; the state is its own."""
+        return stepped(self.agent, view, state)
 
 
 class Idleness(enum.StrEnum):
@@ -102,12 +108,14 @@ class Sybils:
 
     agent: Agent
     noise: float = 0.0
+    __call__: ClassVar[Derived]
 
-    def __call__(self, view: AgentView) -> Tensor:
-        sent = alike(view, self.agent(spoken_for(view, view.shards[:1], len(view.shards)))[0])
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
+        inner = stepped(self.agent, spoken_for(view, view.shards[:1], len(view.shards)), state)
+        sent = alike(view, inner.updates[0])
         generator = view.streams.torch("sybils", device=sent.device)
         noise = torch.randn(sent.shape, generator=generator, device=sent.device, dtype=sent.dtype)
         noise = self.noise * sent.norm(dim=1, keepdim=True) * noise / noise.norm(dim=1, keepdim=True).clamp_min(1e-12)
         noise[0] = 0
-        copies: Tensor = sent + noise
-        return copies
+        return dataclasses.replace(inner, updates=sent + noise)

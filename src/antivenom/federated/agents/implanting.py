@@ -70,8 +70,8 @@ def backdoored(
     )
     streams = view.streams.child("member", member, "backdoor")
     device = view.start.device
-    forward = view.network.training_forward(
-        streams.torch("dropout", device=device), {name: b.clone() for name, b in view.network.buffers.items()}
+    forward = view.architecture.training_forward(
+        streams.torch("dropout", device=device), {name: b.clone() for name, b in view.architecture.buffers.items()}
     )
     x, y = view.shards[member]
     bad_x, bad_y = rows

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from antivenom.core.protocols import AgentView
 from antivenom.core.threat import Knowledge
-from antivenom.federated.agents.objectives import all_honest, client_of
+from antivenom.federated.agents.objectives import client_of
 from antivenom.federated.clients import trained
 
 RESAMPLES = 3  # of a lone agent: a spread needs more than one update
@@ -31,7 +31,7 @@ def benign(view: AgentView, knowledge: Knowledge | None = None) -> Tensor:
 
 def estimated(view: AgentView) -> Tensor:
     """(b, d) honest updates of the own shards; a lone agent also trains on bootstrap resamples of its rows."""
-    own = all_honest(view)
+    own = view.all_honest()
     if len(own) > 1:
         return own
     x, y = view.shards[0]

@@ -11,7 +11,7 @@ from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent
 from antivenom.core.threat import Goal
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored, to_ball
-from antivenom.federated.agents.objectives import each_member, honest
+from antivenom.federated.agents.objectives import each_member
 
 
 @agent(goal=Goal.BACKDOOR, cite="Xie et al. 2020, ICLR (DBA)")
@@ -143,7 +143,7 @@ class Neurotoxin:
         boost = view.factor(self.boost)
 
         def update(member: int) -> Tensor:
-            moved = view.start - view.past[-1].start if view.past else honest(view, member)
+            moved = view.start - view.past[-1].start if view.past else view.honest(member)
             end = backdoored(
                 view,
                 member,

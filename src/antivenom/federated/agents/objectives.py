@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.core.protocols import AgentView
+from antivenom.core.protocols import AgentView, Shard
 from antivenom.core.streams import Streams
 from antivenom.federated.clients import Client, trained
 
@@ -23,8 +23,9 @@ class Objectives:
         streams = view.streams.child("member", member)
         self.x, self.y = view.shards[member]
         self.targets = view.targets
-        self._forward = view.network.training_forward(
-            streams.torch("dropout", device=view.start.device), {k: b.clone() for k, b in view.network.buffers.items()}
+        network = view.architecture
+        self._forward = network.training_forward(
+            streams.torch("dropout", device=view.start.device), {k: b.clone() for k, b in network.buffers.items()}
         )
 
     def on_targets(self, vector: Tensor) -> Tensor:
@@ -63,25 +64,22 @@ def each_client(view: AgentView, client: Callable[[int], Client]) -> Tensor:
     return trained([client(member) for member in range(len(view.shards))]) - view.start
 
 
+def train_honest(view: AgentView, members: Sequence[int], shards: Sequence[Shard]) -> Tensor:
+    """(m, d) the updates of honest agents with these shards: the trainer of views whose agents know the network."""
+    pairs = zip(members, shards, strict=True)
+    return trained([client_of(view, *own, view.streams.child("member", i, "honest")) for i, own in pairs]) - view.start
+
+
 def honest(view: AgentView, member: int, epochs: int | None = None) -> Tensor:
-    """(d,) the update of an honest agent with that member's shard."""
-    training = view.training if epochs is None else dataclasses.replace(view.training, epochs=epochs)
-    client = dataclasses.replace(_honest_client(view, member), training=training)
-    return trained([client])[0] - view.start
-
-
-def all_honest(view: AgentView) -> Tensor:
-    """(k, d) the updates of honest agents with the members' shards."""
-    return each_client(view, lambda member: _honest_client(view, member))
-
-
-def _honest_client(view: AgentView, member: int) -> Client:
-    return client_of(view, *view.shards[member], view.streams.child("member", member, "honest"))
+    """(d,) the update of an honest agent with that member's shard, after another number of epochs if one is given."""
+    if epochs is not None:
+        view = dataclasses.replace(view, training=dataclasses.replace(view.training, epochs=epochs))
+    return view.honest(member)
 
 
 def client_of(view: AgentView, x: Tensor, y: Tensor, streams: Streams) -> Client:
     """A client that trains as an honest one does, on rows of the attacker's choice."""
-    return Client(view.network, view.start, x, y, view.training, streams)
+    return Client(view.architecture, view.start, x, y, view.training, streams)
 
 
 def estimated_benign(view: AgentView) -> Tensor | None:

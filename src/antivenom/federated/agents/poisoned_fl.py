@@ -64,8 +64,7 @@ class PoisonedFL:
     @staticmethod
     def direction(view: AgentView) -> Tensor:
         """(d,) of 1 and -1, the same in every round."""
-        streams = type(view.streams)(view.streams.seed).child("direction")
-        generator = streams.torch(device=view.start.device)
+        generator = view.lasting.torch(device=view.start.device)
         draws = torch.rand(view.start.shape, generator=generator, device=view.start.device, dtype=view.start.dtype)
         return torch.where(draws < 0.5, -1.0, 1.0).to(view.start.dtype)
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import Agent, AgentView
-from antivenom.core.registry import agent
+from antivenom.core.protocols import Agent, AgentView, Sent, Shard
+from antivenom.core.registry import Derived, agent
 from antivenom.core.threat import HARMS
-from antivenom.federated.agents.objectives import all_honest
+from antivenom.federated.guarded import stepped
 
 
-def spoken_for(view: AgentView, shards: tuple[tuple[Tensor, Tensor], ...], each: int) -> AgentView:
+def spoken_for(view: AgentView, shards: tuple[Shard, ...], each: int) -> AgentView:
     """The view of a few agents that speak for all k, each for itself and the next `each - 1`: their boost stays 1/(a k)."""
     few = len(shards)
     return dataclasses.replace(
@@ -42,16 +42,19 @@ class Colluding:
 
     agent: Agent
     k: int = 2
+    __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise PluginError("k >= 1", f"{self.k}", "a team has at least one agent")
 
-    def __call__(self, view: AgentView) -> Tensor:
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's, which speaks for all teams."""
         teams = [view.shards[i : i + self.k] for i in range(0, len(view.shards), self.k)]
         pooled = tuple((torch.cat([x for x, _ in team]), torch.cat([y for _, y in team])) for team in teams)
-        sent = self.agent(spoken_for(view, pooled, self.k))
-        return sent.repeat_interleave(torch.tensor([len(team) for team in teams], device=sent.device), dim=0)
+        inner = stepped(self.agent, spoken_for(view, pooled, self.k), state)
+        sizes = torch.tensor([len(team) for team in teams], device=inner.updates.device)
+        return dataclasses.replace(inner, updates=inner.updates.repeat_interleave(sizes, dim=0))
 
 
 @agent(goal=HARMS, cite="Xie et al. 2020, ICLR (DBA)")
@@ -73,13 +76,15 @@ class Every:
     rounds: int = 2
     first: int = 1
     last: int | None = None
+    __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.first < 1:
             raise PluginError("rounds and first >= 1", f"{self.rounds} and {self.first}", "correct Every")
 
-    def __call__(self, view: AgentView) -> Tensor:
+    def step(self, view: AgentView, state: Any) -> Sent:
+        """The state is the inner agent's."""
         over = self.last is not None and view.round > self.last
         if over or view.round < self.first or (view.round - self.first) % self.rounds:
-            return all_honest(view)
-        return self.agent(view)
+            return Sent(view.all_honest(), state)
+        return stepped(self.agent, view, state)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
@@ -129,6 +129,7 @@ class WBC:
     """
 
     scale: float = 1e-4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PAST})
 
     def __post_init__(self) -> None:
         within(self, 0, math.inf, "scale")
@@ -139,7 +140,7 @@ class WBC:
         """The state is the mean of the round before."""
         mean = averaged(updates, weights)
         if state is None:
-            return mean, mean
+            return mean, mean.clone()
         streams = view.streams if view is not None else Streams(0)
         drawn = torch.empty(2, *mean.shape).exponential_(generator=streams.torch("white blood cells"))
         noise = self.scale * (drawn[0] - drawn[1]).to(mean)  # a difference of two exponential numbers is Laplacian

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
@@ -31,6 +32,7 @@ class CenteredClipping:
 
     tau: float = 10.0
     steps: int = 1
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PAST})
 
     def __post_init__(self) -> None:
         within(self, 0, math.inf, "tau")
@@ -44,4 +46,4 @@ class CenteredClipping:
         for _ in range(self.steps):
             share = clip_factors(kernels.norms_about(updates, v), self.tau).to(updates.device) / len(updates)
             v = kernels.combine(share, updates).add_(v, alpha=1 - float(share.sum()))
-        return v, v
+        return v, v.clone()

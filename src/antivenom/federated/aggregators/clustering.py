@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.streams import Streams
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
@@ -59,6 +60,8 @@ class ClippedClustering:
 
     Reference: Li, Ngai and Voigt 2023, arXiv:2302.07173.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PAST})
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: tuple[float, ...] | None

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from antivenom.core.protocols import ServerView
+from antivenom.core.registry import Derived
 from antivenom.core.threat import HARMS
-from antivenom.federated.aggregation import Derived, aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.distances import Gram
 
 

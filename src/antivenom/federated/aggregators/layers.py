@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, within
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.answers import probabilities
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
+from antivenom.federated.needs import layer_sizes, network_of
 from antivenom.models.network import Network
 
 
@@ -40,6 +42,7 @@ class LASA:
     sparsity: float = 0.3
     norm_bound: float = 2.0
     sign_bound: float = 1.0
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS})
 
     def __post_init__(self) -> None:
         within(self, 0, 1, "sparsity")
@@ -50,8 +53,7 @@ class LASA:
         norms = kernels.norms(updates)
         factors = clip_factors(norms, middle_norm(norms)).to(updates)
         sparse = torch.stack([_largest_values(row, d - int(self.sparsity * d)) for row in updates * factors[:, None]])
-        known = view is not None and view.network.dimension == d
-        sizes = [shape.numel() for shape in view.network.shapes.values()] if view is not None and known else [d]
+        sizes = [d] if view is None else layer_sizes(view, d, self)
         return torch.cat([self._averaged(layer) for layer in sparse.split(sizes, dim=1)])
 
     def _averaged(self, layer: Tensor) -> Tensor:
@@ -98,6 +100,7 @@ class DeepSight:
     tau: float = 1 / 3
     samples: int = 1000
     repeats: int = 3
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS, Need.NETWORK})
 
     def __post_init__(self) -> None:
         within(self, 0, 1, "tau")
@@ -109,11 +112,13 @@ class DeepSight:
             raise NotApplicable(
                 "a ServerView for DeepSight", "a bare matrix", "it looks into the network: use a federation"
             )
-        kernel, bias = output_layer(view.network, updates)
+        layer_sizes(view, updates.shape[1], self)  # refuses updates with more in them than parameters
+        network = network_of(view, self)
+        kernel, bias = output_layer(network, updates)
         energies = _energies(kernel, bias)
         among_most = (energies > max(0.01, 1 / energies.shape[1]) * energies.max(axis=1, keepdims=True)).sum(axis=1)
         suspicious = among_most <= np.median(among_most) / 2
-        answers = [_clusters(self._answers(updates, view, i)) for i in range(self.repeats)]
+        answers = [_clusters(self._answers(updates, view, network, i)) for i in range(self.repeats)]
         directions = _clusters((1 - Gram.of(bias).cosines).clamp_min(0).numpy(), "precomputed")
         views = [
             np.mean([_apart(labels) for labels in answers], axis=0),
@@ -129,12 +134,12 @@ class DeepSight:
             chosen(n, torch.tensor(good, dtype=torch.int64)) * clip_factors(norms, middle_norm(norms)), updates
         )
 
-    def _answers(self, updates: Tensor, view: ServerView, repeat: int) -> np.ndarray:
+    def _answers(self, updates: Tensor, view: ServerView, network: Network, repeat: int) -> np.ndarray:
         """(n, c) mean ratios of each client's outputs to the global model's, on random inputs."""
         generator = view.streams.torch("random inputs", repeat)
-        x = torch.rand(self.samples, *view.network.row_shape, generator=generator).to(view.start)
-        before = probabilities(view.network, view.start, x) + 1e-6
-        after = [probabilities(view.network, view.start + row.to(view.start), x) for row in updates]
+        x = torch.rand(self.samples, *network.row_shape, generator=generator).to(view.start)
+        before = probabilities(network, view.start, x) + 1e-6
+        after = [probabilities(network, view.start + row.to(view.start), x) for row in updates]
         return torch.stack([(own / before).mean(dim=0) for own in after]).double().cpu().numpy()
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import Derived
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import Derived, aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.distances import Gram
+from antivenom.federated.needs import network_of
 
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
@@ -36,6 +38,11 @@ class Krum:
     f: int = 1
     squared: bool = True
     kernels_only: bool = False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The layers, to tell weights from biases."""
+        return frozenset({Need.LAYERS}) if self.kernels_only else frozenset()
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         gram = Gram.of(compared(updates, self.kernels_only, view))
@@ -220,7 +227,7 @@ def compared(updates: Tensor, kernels_only: bool, view: ServerView | None) -> Te
             "a ServerView for kernels_only", "a bare matrix", "use kernels_only=False outside a federation"
         )
     kernels.refuse(updates)  # the other columns are not looked at
-    return updates[:, view.network.kernels.to(updates.device)]
+    return updates[:, network_of(view, compared).kernels.to(updates.device)]
 
 
 def selected(updates: Tensor, aggregate: Tensor) -> Tensor:

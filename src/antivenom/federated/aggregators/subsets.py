@@ -11,8 +11,9 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
+from antivenom.core.registry import Derived
 from antivenom.core.threat import HARMS
-from antivenom.federated.aggregation import Derived, aggregator, enough
+from antivenom.federated.aggregation import aggregator, enough
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import NotApplicable, PluginError
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, enough, within
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.clients import Client, trained
 from antivenom.federated.distances import Gram
+from antivenom.federated.needs import network_of
 from antivenom.models.training import Training
 
 
@@ -29,6 +30,8 @@ class FLTrust:
 
     Reference: Cao et al. 2021, NDSS, arXiv:2012.13995.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.NETWORK, Need.ROOT_ROWS})
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         own = own_update(view, self).to(updates).double()
@@ -61,6 +64,11 @@ class MoNNA:
     f: int = 1
     trusted: int | None = None
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Nothing where a row is trusted."""
+        return frozenset({Need.NETWORK, Need.ROOT_ROWS}) if self.trusted is None else frozenset()
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
         enough(self, n, self.f, 2, 1)
@@ -89,6 +97,7 @@ class FoolsGold:
     """
 
     confidence: float = 0.5
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.IDS, Need.PAST})
 
     def __post_init__(self) -> None:
         within(self, -math.inf, math.inf, "confidence")
@@ -136,7 +145,9 @@ def own_update(view: ServerView | None, rule: Any) -> Tensor:
     device = view.start.device
     x = torch.tensor(view.validation.x, device=device)
     y = torch.tensor(view.validation.y, device=device)
-    client = Client(view.network, view.start, x, y, view.training or Training(), view.streams.child("root rows"))
+    client = Client(
+        network_of(view, rule), view.start, x, y, view.training or Training(), view.streams.child("root rows")
+    )
     own = trained([client])[0] - view.start
     if not own.isfinite().all():
         name = type(rule).__name__

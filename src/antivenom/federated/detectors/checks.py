@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 
 from antivenom.core.errors import NotApplicable
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import client_detector
 from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import compared
 from antivenom.federated.answers import accuracy
 from antivenom.federated.distances import distances
+from antivenom.federated.needs import network_of
 
 
 @client_detector(goal=("availability", "targeted"), cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.3")
@@ -29,17 +32,18 @@ class AccuracyCheck:
     """
 
     gamma: float = 0.1
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.NETWORK, Need.ROOT_ROWS})
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
         if view.validation is None:
             raise NotApplicable("validation rows of the server", "none", "set validation_rows in the scenario")
         device = view.start.device
         x, y = torch.tensor(view.validation.x, device=device), torch.tensor(view.validation.y, device=device)
-        weighted = view.weights[:, None] * view.updates
+        network, weighted = network_of(view, self), view.weights[:, None] * view.updates
         total = weighted.sum(dim=0)
         gaps = [
-            accuracy(view.network, view.start + total - weighted[i], x, y)
-            - accuracy(view.network, view.start + view.updates[i], x, y)
+            accuracy(network, view.start + total - weighted[i], x, y)
+            - accuracy(network, view.start + view.updates[i], x, y)
             for i in range(len(view.updates))
         ]
         scores = np.array(gaps)
@@ -65,6 +69,11 @@ class RangeCheck:
 
     kappa: float = 5.0
     kernels_only: bool = False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The layers, to tell weights from biases."""
+        return frozenset({Need.LAYERS}) if self.kernels_only else frozenset()
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
         apart = distances(compared(view.updates, self.kernels_only, view)).cpu().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import client_detector
 from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import averaged
@@ -56,6 +57,7 @@ class FLDetector:
 
     window: int = 10
     start: int = 5
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.IDS, Need.PAST})
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.start < 0:
@@ -175,6 +177,7 @@ class FLANDERS:
     window: int = 5
     sample: int = 100
     steps: int = 10
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.IDS, Need.PAST})
 
     def __post_init__(self) -> None:
         if self.f < 0 or self.window < 1 or self.sample < 1 or self.steps < 1:

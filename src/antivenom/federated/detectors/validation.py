@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from antivenom.core.errors import NotApplicable, PluginError
-from antivenom.core.protocols import Aggregator, ServerView
+from antivenom.core.protocols import Aggregator, Need, ServerView
 from antivenom.core.registry import client_detector
 from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.answers import accuracy
+from antivenom.federated.needs import network_of
 
 
 class Impact(enum.StrEnum):
@@ -46,6 +48,7 @@ class LeaveOneOut:
     f: int = 1
     measure: Impact = Impact.UNION
     rule: Aggregator = Mean()
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.NETWORK, Need.ROOT_ROWS})
 
     def __post_init__(self) -> None:
         if self.f < 0:
@@ -79,7 +82,7 @@ class LeaveOneOut:
         kept = keep.to(view.updates.device)
         held = view.weights[kept]
         weights = held * (view.weights.sum() / held.sum().where(held.any(), 1))  # all zero if one agent holds all
-        vector = view.start + self.rule(view.updates[kept], weights, view)
+        network, vector = network_of(view, self), view.start + self.rule(view.updates[kept], weights, view)
         with torch.no_grad():
-            loss = F.cross_entropy(view.network.logits(vector, x), y)
-        return np.array([1 - accuracy(view.network, vector, x, y), float(loss.nan_to_num(nan=1e30, posinf=1e30))])
+            loss = F.cross_entropy(network.logits(vector, x), y)
+        return np.array([1 - accuracy(network, vector, x, y), float(loss.nan_to_num(nan=1e30, posinf=1e30))])

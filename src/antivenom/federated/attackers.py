@@ -1,0 +1,139 @@
+"""The attacker's half of a federation: the view that its agents get in a round, and what they carry into the next."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import AgentView, Claims, Participation, Recalls, Remembers, Sent, Shard, Targets
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Knowledge
+from antivenom.federated.agents.objectives import train_honest
+from antivenom.federated.clients import Shards
+from antivenom.federated.guarded import guarded_agent
+from antivenom.models.network import Network
+from antivenom.models.training import Training
+
+
+@dataclass(eq=False)
+class Attackers:
+    """The malicious agents of one federation. They work on copies; nothing that they write into reaches anybody else.
+
+    Fields:
+        agent: their strategy.
+        network: the architecture.
+        training: how an honest agent trains.
+        targets: what they want.
+        shards: everybody's rows, of which they are given their own.
+        num_agents: K, the size of the federation; the last agents are malicious.
+        num_malicious: how many they are.
+        knowledge: what they are granted.
+        lasting: their randomness that is the same in every round.
+    """
+
+    agent: Any
+    network: Network
+    training: Training
+    targets: Targets
+    shards: Shards
+    num_agents: int
+    num_malicious: int
+    knowledge: Knowledge
+    lasting: Streams
+    _past: tuple[Participation, ...] = field(default=(), repr=False)
+    _state: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.network = copy.deepcopy(self.network)
+        self._recalls = asked(self.agent, Recalls, "recalls", 0) if self.knowledge is Knowledge.OMNISCIENT else 0
+        self._remembers = max(2, self._recalls, asked(self.agent, Remembers, "remembers", 2))
+
+    @property
+    def first(self) -> int:
+        """The number of the first malicious agent."""
+        return self.num_agents - self.num_malicious
+
+    def claimed(self) -> list[float]:
+        """How many examples each of them claims; the true numbers unless the strategy says otherwise.
+
+        Raises:
+            PluginError: the strategy does not claim one finite number for each.
+        """
+        owned = range(self.first, self.num_agents)
+        claims = asked(self.agent, Claims, "examples", None)
+        if claims is None:
+            return [float(self.shards.size(a)) for a in owned]
+        claimed = claims(tuple(self.shards.of_agent(a) for a in owned))
+        if len(claimed) != len(owned) or not all(0 <= count < float("inf") for count in claimed):
+            raise PluginError(
+                f"{len(owned)} finite numbers of examples from {type(self.agent).__name__}",
+                f"{claimed}",
+                "claim one per malicious agent",
+            )
+        return list(map(float, claimed))
+
+    def send(
+        self,
+        number: int,
+        start: Tensor,
+        chosen: Sequence[int],
+        num_chosen: int,
+        weight: float,
+        benign: Tensor,
+        streams: Streams,
+    ) -> Sent:
+        """What the `chosen` of them send in a round; `benign` (b, d) is shown to them only if they are omniscient."""
+        omniscient = self.knowledge is Knowledge.OMNISCIENT
+        shards: tuple[Shard, ...] = tuple(self.shards.of_agent(a) for a in chosen)
+        view = AgentView(
+            round=number,
+            start=start.clone(),
+            training=self.training,
+            shards=shards,
+            targets=copied(self.targets),
+            num_agents=self.num_agents,
+            weight=weight,
+            past=self._past,
+            streams=streams,
+            network=self.network,
+            trainer=train_honest,
+            knowledge=self.knowledge,
+            benign=benign.clone() if omniscient else None,
+            members=tuple(a - self.first for a in chosen),
+            num_chosen=num_chosen,
+            lasting=self.lasting,
+        )
+        sent = guarded_agent(self.agent, view, self._state)
+        sent = dataclasses.replace(sent, updates=sent.updates.to(start))
+        seen = view.benign if self._recalls else None
+        self._past = (*self._past, Participation(number, view.start, sent.updates, seen))[-self._remembers :]
+        self._state = sent.state
+        return sent
+
+
+def copied(targets: Targets) -> Targets:
+    """Targets whose tensors and trigger are the attacker's own."""
+    return dataclasses.replace(
+        targets,
+        x=targets.x.clone(),
+        y=targets.y.clone(),
+        wanted=targets.wanted.clone(),
+        trigger=copy.deepcopy(targets.trigger),
+    )
+
+
+def asked(agent: Any, protocol: Any, name: str, default: Any) -> Any:
+    """What the agent, or an agent that it is made of, says under that name of the protocol."""
+    if isinstance(agent, protocol):
+        return getattr(agent, name)
+    if not dataclasses.is_dataclass(agent):
+        return default
+    inner = (getattr(agent, each.name) for each in dataclasses.fields(agent))
+    found = (asked(part, protocol, name, None) for part in inner if dataclasses.is_dataclass(part))
+    return next((value for value in found if value is not None), default)

@@ -1,0 +1,74 @@
+"""What rules and detectors need of a federation, checked when it starts, and how they get at it in a round."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import Need, Needs, ServerView
+from antivenom.models.network import Network
+
+_MISSING = {
+    Need.LAYERS: ("the layers of the model", "parameters without a layout", "give the server the network"),
+    Need.NETWORK: ("the network", "parameters without one", "give the server the network"),
+    Need.ROOT_ROWS: ("root rows of the server", "none", "set validation_rows in the scenario"),
+    Need.IDS: ("clients that can be told apart", "updates without ids", "pass the ids"),
+    Need.PAST: ("a server that remembers", "one without memory", "keep the state between rounds"),
+}
+
+
+def needs_of(plugin: object) -> frozenset[Need]:
+    """What the rule, reducer or detector needs, and what those need that it is made of."""
+    own = plugin.needs if isinstance(plugin, Needs) else frozenset[Need]()
+    return own.union(*(needs_of(part) for part in _parts(plugin)))
+
+
+def _parts(plugin: object) -> Iterable[object]:
+    if isinstance(plugin, tuple):
+        return plugin
+    if not dataclasses.is_dataclass(plugin) or isinstance(plugin, type):
+        return ()
+    held = (getattr(plugin, field.name) for field in dataclasses.fields(plugin))
+    return (each for each in held if isinstance(each, tuple) or dataclasses.is_dataclass(each))
+
+
+def require(plugin: object, given: Iterable[Need]) -> None:
+    """Refuse a plugin that needs more than is given.
+
+    Raises:
+        NotApplicable: the first need that is not met, by name.
+    """
+    missing = sorted(needs_of(plugin) - frozenset(given))
+    if missing:
+        expected, got, remedy = _MISSING[missing[0]]
+        raise NotApplicable(f"{expected} for {type(plugin).__name__}", got, remedy)
+
+
+def network_of(view: ServerView | None, plugin: object) -> Network:
+    """The network that the server sees.
+
+    Raises:
+        NotApplicable: a bare matrix, or a server that holds parameters only.
+    """
+    if view is None or view.network is None:
+        expected, got, remedy = _MISSING[Need.NETWORK]
+        got = "a bare matrix" if view is None else got
+        raise NotApplicable(f"{expected} for {type(plugin).__name__}", got, remedy)
+    return view.network
+
+
+def layer_sizes(view: ServerView, d: int, plugin: object) -> list[int]:
+    """How many of the d coordinates belong to each weight or bias, in their order.
+
+    Raises:
+        PluginError: the updates do not consist of the network's parameters.
+    """
+    network = network_of(view, plugin)
+    if network.dimension != d:
+        raise PluginError(
+            f"updates of the network's {network.dimension} parameters for {type(plugin).__name__}",
+            f"{d} numbers each",
+            "leave running statistics and counters out of the updates",
+        )
+    return [shape.numel() for shape in network.shapes.values()]
