@@ -53,6 +53,11 @@ def targets(context: AttackContext, attack: object) -> tuple[Dataset, np.ndarray
     return context.targets, context.wanted(context.targets.y, context.targets.num_classes)
 
 
+def each(asked: int, chosen: Dataset, data: Dataset, context: AttackContext) -> int:
+    """Rows to add for each target: as many as asked for, or fewer where the threat model grants fewer."""
+    return min(asked, count(context.threat.max_poisoned_rate, len(data)) // max(len(chosen), 1))
+
+
 def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Dataset]:
     """(rows to train a surrogate on, rows to measure its loss on): the attacker's own if there are any, else a third."""
     if context.rows is not None:

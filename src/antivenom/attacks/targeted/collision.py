@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from antivenom.attacks.inputs import targets
+from antivenom.attacks.inputs import each, targets
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import Architecture, AttackContext
 from antivenom.core.registry import attack
@@ -27,7 +27,7 @@ class FeatureCollision:
     surrogate's, so that many poisons and some opacity are needed; a nearest-neighbour look at the features finds them.
 
     Fields:
-        poisons: rows added for each target, >= 1.
+        poisons: rows added for each target, >= 1; fewer where the threat model grants fewer.
         opacity: weight of the target in the start of each poison, 0 (none) to below 1.
         steps: of the forward-backward splitting.
         step_size: lambda, > 0.
@@ -63,15 +63,16 @@ class FeatureCollision:
         model = learner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch architecture as FeatureCollision.surrogate", type(model).__name__, "use MLP()")
-        parts, labels = [], []
+        number_each = each(self.poisons, chosen, data, context)
+        parts, labels = [data.dense[:0]], [data.y[:0]]
         for number, label in enumerate(wanted):
             bases = np.flatnonzero(data.y == label)
             if not len(bases):
                 raise DataError(f"training rows of the wanted class {label}", "none", "want another class")
             order = context.streams.numpy("bases", number).permutation(bases)
-            starts = data.dense[np.resize(order, self.poisons)]
+            starts = data.dense[np.resize(order, number_each)]
             parts.append(self._collided(model, starts, chosen.dense[number]))
-            labels.append(np.full(self.poisons, label))
+            labels.append(np.full(number_each, label))
         x = np.clip(np.concatenate(parts), data.dense.min(), data.dense.max())
         poisoned = data.extend(x.astype(np.float32), np.concatenate(labels))
         return Poison(poisoned, np.arange(len(poisoned)) >= len(data))

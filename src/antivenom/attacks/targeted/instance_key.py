@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.attacks.inputs import targets
+from antivenom.attacks.inputs import each, targets
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import attack
@@ -19,7 +19,7 @@ class InputInstanceKey:
     Weakness: whoever looks at the labels sees rows of one class among another, and a nearest-neighbour filter finds them.
 
     Fields:
-        copies: rows added for each target, >= 1.
+        copies: rows added for each target, >= 1; fewer where the threat model grants fewer.
         noise: standard deviation of the Gaussian noise on images, in their own unit; other rows are copied exactly.
 
     Reference: Chen, Liu, Li, Lu and Song 2017, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning",
@@ -35,7 +35,7 @@ class InputInstanceKey:
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         chosen, wanted = targets(context, self)
-        rows = np.repeat(np.arange(len(chosen)), self.copies)
+        rows = np.repeat(np.arange(len(chosen)), each(self.copies, chosen, data, context))
         x = chosen.x[rows]
         if data.is_image and self.noise:
             noise = context.streams.numpy("noise").normal(0, self.noise, x.shape)
