@@ -68,6 +68,7 @@ def global_randomness_unchanged() -> Iterator[None]:
 @pytest.fixture
 def plugins() -> Iterator[None]:
     """Plugins and goals registered in the test are forgotten after it."""
+    entry.load_builtin()  # once, so that none of ours is taken for the test's
     kept = [(known, dict(known)) for known in (entry._ENTRIES, threat._GOALS)]
     yield
     for known, before in kept:

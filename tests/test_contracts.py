@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from antivenom.core.registry import (
 )
 from antivenom.core.verdict import Verdict
 from antivenom.core.wanted import Rows
-from antivenom.data import Dataset, Memory, Poison, PythonSource
+from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
 from antivenom.defences import RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
@@ -46,6 +47,8 @@ from antivenom.scenarios.membership import Membership
 from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
 from antivenom.triggers import Perturbation, Recovered
+
+SAMPLES = Path(__file__).parent / "data" / "samples"
 
 
 def ten_rows() -> Dataset:
@@ -69,6 +72,10 @@ QUICK = {
     "RONI": RONI(repeats=1, batch=10),
     "Memory": Memory(ten_rows()),
     "PythonSource": PythonSource(f"{__name__}:ten_rows"),
+    "TableFile": TableFile(str(SAMPLES / "people.csv"), "premium", encoding="latin-1"),
+    "ImageFolder": ImageFolder(str(SAMPLES / "pictures"), (4, 4)),
+    "TextFile": TextFile(str(SAMPLES / "mails.jsonl")),
+    "NpzFile": NpzFile(str(SAMPLES / "arrays.npz")),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
     from antivenom.certify.bounds import Bound, certified_bound
+    from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
         agent,
         architecture,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         evasion,
         feature_map,
         gate,
+        goal,
         logic_attack,
         mitigation,
         model_attack,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         partition,
         robust_learner,
         sanitizer,
+        scenario,
         trigger,
         wanted,
     )
@@ -76,6 +79,7 @@ __all__ = [
     "Mean",
     "Median",
     "Membership",
+    "Outcome",
     "Poison",
     "StealthyPoisoning",
     "Streams",
@@ -96,6 +100,7 @@ __all__ = [
     "evasion",
     "feature_map",
     "gate",
+    "goal",
     "guard",
     "load",
     "logic_attack",
@@ -107,6 +112,7 @@ __all__ = [
     "robust_learner",
     "safe_load",
     "sanitizer",
+    "scenario",
     "sign",
     "trigger",
     "verify",
@@ -121,8 +127,9 @@ _ROOMS = {
     "core.registry": (
         *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),
         *("logic_attack", "mitigation", "model_attack", "model_detector", "partition", "robust_learner", "sanitizer"),
-        *("trigger", "wanted"),
+        *("goal", "scenario", "trigger", "wanted"),
     ),
+    "core.outcome": ("Outcome",),
     "core.streams": ("Streams",),
     "scenarios.acceptance": ("Acceptance",),
     "scenarios.central": ("Central",),

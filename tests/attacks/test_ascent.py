@@ -10,7 +10,9 @@ import pytest
 
 from antivenom.attacks.availability.ascent import Ascent
 from antivenom.core.errors import PluginError
-from antivenom.data import Dataset
+from antivenom.data import Column, Dataset, Schema
+
+REALS = Schema((Column("x", width=2),))
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Hills:
 
 
 def square(*rows: tuple[float, float]) -> Dataset:
-    return Dataset(np.array(rows or [(0, 0), (4, 2)]), np.arange(len(rows) or 2) % 2, ("a", "b"))
+    return Dataset(np.array(rows or [(0, 0), (4, 2)]), np.arange(len(rows) or 2) % 2, ("a", "b"), schema=REALS)
 
 
 def test_a_row_reaches_the_top_of_the_hill_inside_its_box() -> None:

@@ -98,6 +98,6 @@ def test_refusals_and_a_budget_below_one_row() -> None:
     with pytest.raises(DataError, match="rows with classes"):
         MinMax()(load("diabetes").train, context())
     for fields in ({"steps": 0}, {"percentile": 0.0}, {"slab_percentile": 101.0}, {"rho_squared": -1.0}):
-        with pytest.raises(PluginError, match="correct it"):
+        with pytest.raises(PluginError, match="MinMax: rho_squared, eta"):
             MinMax(**fields)
     assert not MinMax(poisoned_rate=0.001)(words(), context()).mask.any()

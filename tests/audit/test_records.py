@@ -9,12 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from antivenom.audit.identity import Identity
 from antivenom.audit.records import Store
 from antivenom.core.errors import StoreError
 
 
-def record(key: str, **fields: object) -> dict[str, object]:
-    return {"schema": 1, "type": "trial", "key": key, "status": "ok", **fields}
+def record(name: str, **fields: object) -> dict[str, object]:
+    """A record whose key is the one of a trial of that name."""
+    identity = Identity({"name": name}, {}, {}, "1")
+    kept = {"key": identity.key, "spec": identity.spec, **identity.parts}
+    return {"schema": 1, "type": "trial", "status": "ok", **kept, **fields}
+
+
+def names(store: Store) -> set[str]:
+    """The trials that the store has records of."""
+    return {found["spec"]["name"] for found in store.trials().values()}
 
 
 def test_what_is_appended_comes_back_and_the_last_record_of_a_key_counts(tmp_path: Path) -> None:
@@ -22,7 +31,7 @@ def test_what_is_appended_comes_back_and_the_last_record_of_a_key_counts(tmp_pat
         for line in (record("a", n=1), {"schema": 1, "type": "plan", "n": 1}, record("b"), record("a", n=2)):
             store.append(line)
     store = Store(tmp_path)
-    assert {key: r.get("n") for key, r in store.trials().items()} == {"a": 2, "b": None}
+    assert {r["spec"]["name"]: r.get("n") for r in store.trials().values()} == {"a": 2, "b": None}
     assert store.plan()["n"] == 1
 
 
@@ -32,10 +41,10 @@ def test_a_torn_last_line_is_cut_off_and_writing_goes_on(tmp_path: Path, cut: in
         store.append(record("a"))
         store.append(record("b"))
     os.truncate(store.path, store.path.stat().st_size - cut)
-    assert set(Store(tmp_path).trials()) == {"a"}  # reading does not need the lock, nor mends
+    assert names(Store(tmp_path)) == {"a"}  # reading does not need the lock, nor mends
     with Store(tmp_path, write=True) as store:
         store.append(record("c"))
-    assert set(Store(tmp_path).trials()) == {"a", "c"}
+    assert names(Store(tmp_path)) == {"a", "c"}
     assert all(json.loads(line) for line in store.path.read_text().splitlines())
 
 
@@ -101,3 +110,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another --out"):
         Store(tmp_path / "file" / "out", write=True)
+
+
+def test_a_record_whose_key_does_not_follow_from_it_is_counted_and_left_out(tmp_path: Path) -> None:
+    invented = {"schema": 1, "type": "trial", "key": "0123456789abcdef", "status": "ok", "metrics": {"asr": 0.0}}
+    with Store(tmp_path, write=True) as store:
+        for line in (record("a"), record("b", key=record("a")["key"]), invented, record("c", version="2")):
+            store.append(line)
+    assert names(Store(tmp_path)) == {"a"}
+    assert Store(tmp_path).foreign() == 3

@@ -86,7 +86,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def summary_of(folder: Path) -> Summary:
     store = Store(folder)
-    return summarise(store.plan(), store.trials())
+    return summarise(store.plan(), store.trials(), store.foreign())
 
 
 def rewritten(folder: Path, target: Path, change: Any) -> Summary:

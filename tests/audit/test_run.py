@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
 from antivenom.audit.summary import State, summarise
 from antivenom.audit.trial import run_trial
-from antivenom.core.registry import entry, load_file
+from antivenom.core.registry import load_file
 
 TEXT = """
 version: 1
@@ -69,14 +68,11 @@ class SendsNaN:
 
 
 @pytest.fixture
-def rogues(tmp_path: Path) -> Iterator[Path]:
+def rogues(tmp_path: Path, plugins: None) -> Path:
     path = tmp_path / f"rogues_of_{tmp_path.name}.py"
     path.write_text(ROGUES)
-    before = dict(entry._ENTRIES)
     load_file(path)
-    yield path
-    entry._ENTRIES.clear()
-    entry._ENTRIES.update(before)
+    return path
 
 
 def run_all(text: str, folder: Path, jobs: int = 1, plugins: tuple[str, ...] = ()) -> dict[str, dict]:  # type: ignore[type-arg]
@@ -180,7 +176,12 @@ def test_killed_at_any_moment_and_started_again_the_table_is_the_same(tmp_path: 
         with open(folder / "records.jsonl", "ab") as file:  # what a kill in the middle of a write leaves
             file.write(b'{"schema": 1, "type": "tri')
     assert kills >= 3
-    assert final_table(folder, scenario) == undisturbed
+    resumed = final_table(folder, scenario)
+    history = [{name: table["trials"].pop(name) for name in ("reused", "run")} for table in (undisturbed, resumed)]
+    assert history[0] == {"reused": 0, "run": total}
+    assert history[1]["reused"] >= 5
+    assert history[1]["reused"] + history[1]["run"] == total
+    assert resumed == undisturbed
 
 
 def lines(folder: Path) -> int:

@@ -112,5 +112,9 @@ def test_a_scenario_is_added_by_its_decorator() -> None:
         "federated": "kind: federated",
         "tossed": "kind: coin, access: tossed",
     }
+    with pytest.raises(PluginError, match="kind by a known name, got 'agents': did you mean 'agent'"):
+        scenario(name="still", arrows=("agents",), levels=(), cite="none")
+    with pytest.raises(PluginError, match="access by a known name, got 'injection': did you mean 'data-injection'"):
+        scenario(name="still", arrows=(), levels=("injection",), cite="none")
     with pytest.raises(PluginError, match="a run in Still, got none"):
         scenario(name="still", arrows=(), levels=(), cite="none")(type("Still", (), {}))

@@ -31,7 +31,7 @@ from antivenom.core.registry import (
 from antivenom.core.registry import entry as known
 from antivenom.core.registry.fields import _SHAPES
 from antivenom.core.threat import Access, Goal
-from antivenom.data import IID, Dataset, Dirichlet, Memory, PythonSource
+from antivenom.data import IID, Dataset, Dirichlet, ImageFolder, Memory, PythonSource, TableFile
 from antivenom.models.architectures import MLP, SmallCNN
 from antivenom.models.estimators import Sklearn
 
@@ -60,6 +60,8 @@ def refused(says: str, spec: Any, *kinds: Kind) -> str:
 SOURCES = {
     "Memory": Memory(Dataset([[0.0], [1.0], [2.0]], [0, 1, 0], ("a", "b"))),
     "PythonSource": PythonSource("my_package.rows:load"),
+    "TableFile": TableFile("rows.csv", "label"),
+    "ImageFolder": ImageFolder("pictures", (28, 28)),
 }
 STAND_INS = {int: 1, float: 0.5, bool: True, str: "1"}
 

@@ -67,8 +67,8 @@ def test_shapes_that_do_not_fit_are_refused(x, y):
         ([0, 1, 2, 0, 1, 0.5], "fractions"),
         ([0, 1, 2, 0, 1, np.nan], "NaN"),
         ([0, 1, 2, 0, 1, np.inf], "infinity"),
-        (list("abcabc"), "labels of type"),
-        ([None] * 6, "labels of type object"),
+        (list("abdabd"), "labels among a, b, c, got 'd'"),
+        ([None] * 6, "labels among a, b, c, got 'None'"),
         ([1j] * 6, "labels of type complex"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from antivenom.cli import run
-from antivenom.defences.sanitize import read
+from antivenom.data.reading import delimiter_of, raw_rows, read_cells
 
 
 def breast_cancer(path: Path, rows: slice = slice(None), flips: int = 0) -> set[int]:
@@ -122,6 +122,23 @@ def test_words_numbers_missing_cells_and_line_ends_in_quotes(tmp_path: Path, cap
     assert kept.count("\n") == 1 + 58 + 1
 
 
+def test_decimal_commas_other_bytes_and_parquet(tmp_path: Path, capsys) -> None:
+    rows = [
+        f"{'grün' if i % 2 else 'rot'};{(200 if i % 2 else 100) + i % 5},5;{'birne' if i % 2 else 'apfel'}"
+        for i in range(40)
+    ]
+    rows[8] = rows[8].replace("apfel", "birne")
+    (tmp_path / "d.csv").write_bytes("\n".join(["farbe;gewicht;art", *rows]).encode("latin-1"))
+    arguments = ["sanitize", str(tmp_path / "d.csv"), "--label", "art", "--decimal", ",", "--encoding", "latin-1"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "1 columns of numbers, 1 of words" in capsys.readouterr().out
+    assert [row["line"] for row in table(tmp_path / "out" / "suspects.csv", ";")] == ["10"]
+    read_cells(tmp_path / "d.csv", encoding="latin-1").to_parquet(tmp_path / "d.parquet")
+    arguments = ["sanitize", str(tmp_path / "d.parquet"), "--label", "art", "--decimal", ","]
+    assert run([*arguments, "--out", str(tmp_path / "parquet")]) == 0
+    assert [row["line"] for row in table(tmp_path / "parquet" / "suspects.csv")] == ["9"]
+
+
 def test_a_rare_word_is_a_reason(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = ["a,b,colour,y"] + [f"{a:.3f},{b:.3f},red,{i % 2}" for i, (a, b) in enumerate(rng.random((80, 2)))]
@@ -135,11 +152,13 @@ def test_a_rare_word_is_a_reason(tmp_path: Path) -> None:
 
 def test_the_cells_are_read_as_they_stand(tmp_path: Path) -> None:
     mixed(tmp_path / "d.csv")
-    found = read(tmp_path / "d.csv")
-    assert found.header == ["colour", "weight", "note", "height", "kind"]
-    assert found.delimiter == ";"
-    assert found.lines[:6] == [2, 3, 4, 5, 6, 8]
-    assert "".join(found.raw) == (tmp_path / "d.csv").read_text(encoding="utf-8")
+    path = tmp_path / "d.csv"
+    found = read_cells(path)
+    assert list(found.columns) == ["colour", "weight", "note", "height", "kind"]
+    assert delimiter_of(path) == ";"
+    assert found.index[:6].tolist() == [2, 3, 4, 5, 6, 8]
+    header, rows = raw_rows(path, found)
+    assert header + "".join(rows) == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -147,14 +166,14 @@ def test_the_cells_are_read_as_they_stand(tmp_path: Path) -> None:
     [
         (b"a,y\n1,0\n2,1\n", ["--label", "z"], 4, "the name of a column, got 'z'"),
         (b"a,label\n1,0\n2,1\n", ["--label", "lable"], 4, "did you mean 'label'?"),
-        (b"a,y\n1,0\n2,1\n3\n", ["--label", "y"], 2, "2 fields in every row"),
+        (b"a,y\n1,0\n2,1\n3\n", ["--label", "y"], 2, "2 cells in every row"),
         (b"a,y\n1,0\n2,\n3,1\n", ["--label", "y"], 2, "none in line 3"),
         (b"a,a,y\n1,1,0\n", ["--label", "y"], 2, "'a' twice"),
         (b"a,y\n", ["--label", "y"], 2, "a header and rows"),
-        (b"", ["--label", "y"], 2, "a header and rows"),
-        (b"\xff\xfe\x00", ["--label", "y"], 2, "a CSV file in UTF-8"),
+        (b"", ["--label", "y"], 2, "a table in"),
+        (b"\xff\xfe\x00", ["--label", "y"], 2, "text in utf-8"),
         (b"a\0,y\n", ["--label", "y"], 2, "binary content"),
-        (b'a,y\n"1,0\n', ["--label", "y"], 2, "a CSV file"),
+        (b'a,y\n"1,0\n', ["--label", "y"], 2, "unexpected end of data"),
         (b"a,y\n5,0\n5,1\n5,1\n", ["--label", "y"], 2, "a column that varies"),
         (b"a,y\n1,0.1\n2,0.2\n3,0.3\n4,0.4\n", ["--label", "y"], 2, "name a column of classes"),
         (b"a,y\n1,0\n2,1\n", ["--label", "y", "--share", "0.1"], 4, "a sanitizer with a field `share`"),

@@ -1,4 +1,4 @@
-"""Evasion of spam filters: the filter stays as it is, the spam changes. A baseline next to poisoning."""
+"""Evasion of spam filters: the spam changes, not the filter. A baseline for poisoning."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ METHODS = ("random", "frequent", "ratio", "first-n", "best-n")
 class GoodWords:
     """Appends the same good words to every spam.
 
-    Passive: random tokens, tokens frequent in ham, or those with the highest ratio of frequencies in ham and spam, by the
-    mails that the attacker holds (without any, those he sends among). Active: one spam is walked into ham until it is
-    barely stopped; a word that gets it delivered is good. Weakness: the words are the same in all spam, so a filter that
-    trains on what users report soon knows them.
+    Passive methods use random tokens, tokens that are frequent in ham, or those with the highest ratio of frequencies in
+    ham and spam, by the attacker's own mails if there are any. Active methods change a spam towards ham until it is barely
+    stopped; a word that gets this mail delivered is good. Weakness: all spam contains the same words, so that a filter
+    which is trained on reports of users soon learns them.
 
     Fields:
-        method: "random", "frequent", "ratio" (passive), "first-n" good words found, or "best-n", those that outweigh the
-            most spammy words (active).
-        num_words: n, tokens appended to each spam.
-        queries: most mails that an active attacker sends to see whether they are delivered.
+        method: "random", "frequent" or "ratio" (passive); "first-n" for the first good words found, or "best-n" for those
+            that outweigh the most spammy words (active).
+        num_words: n, number of tokens appended to each spam.
+        queries: maximal number of mails that an active attacker sends to observe whether they are delivered.
 
     Reference: Lowd and Meek 2005, "Good Word Attacks on Statistical Spam Filters", CEAS.
     """
@@ -44,9 +44,7 @@ class GoodWords:
         if self.method not in METHODS:
             raise PluginError("GoodWords.method by name", repr(self.method), did_you_mean(self.method, METHODS))
         if self.num_words < 1 or self.queries < 1:
-            raise PluginError(
-                "GoodWords.num_words and queries >= 1", f"{self.num_words} and {self.queries}", "correct them"
-            )
+            raise PluginError("GoodWords.num_words and queries >= 1", f"{self.num_words} and {self.queries}")
 
     def __call__(self, model: Model, data: Dataset, context: AttackContext) -> Rows:
         check_mails(data, self)
@@ -70,7 +68,7 @@ class GoodWords:
         return order[: self.num_words]
 
     def _active(self, model: Model, held: Dataset, context: AttackContext) -> np.ndarray:
-        """The words that got the barely stopped spam delivered, best first if asked for."""
+        """The words that get the barely stopped spam delivered, for "best-n" in the order of their effect."""
         edge = boundary(model, held, context)
         if edge is None:
             return np.zeros(0, dtype=int)
@@ -87,7 +85,7 @@ class GoodWords:
         bad = first_where(model, held, delivered, candidates, SPAM, len(candidates))
         left -= len(candidates)
         outweighed, alive = np.zeros(len(good)), np.arange(len(good))
-        for count in range(1, len(bad) + 1):  # ever more spammy words against one good word
+        for count in range(1, len(bad) + 1):  # increasing numbers of spammy words against one good word
             left -= len(alive)
             if left < 0 or len(alive) <= self.num_words:
                 break
@@ -98,17 +96,17 @@ class GoodWords:
 
 @evasion(goal=Goal.AVAILABILITY, cite="Dalvi et al. 2004, KDD")
 class CostSensitiveAdversary:
-    """Changes each spam as cheaply as gets it delivered, or not at all where that costs more than it brings.
+    """Changes each spam at minimal cost such that it is delivered, unless the cost exceeds the utility.
 
-    He knows the filter's log odds; adding the absent tokens that lower them most, or taking out the present ones that
-    raise them most, is a knapsack with two prices, which is solved exactly. Where the filter is not a sum over tokens, a
-    naive Bayes fitted to its answers stands in. Weakness: he stops at the filter's very edge, with words that a filter
-    can foresee (`AdversaryAwareNaiveBayes`).
+    The adversary knows the log odds of the filter. Adding absent tokens that lower them, and removing present tokens that
+    raise them, is a knapsack problem with two prices, which is solved exactly. If the filter is not a sum over tokens, a
+    naive Bayes fitted to its predictions replaces it. Weakness: the changed mails are close to the decision boundary, and a
+    filter can anticipate the changes (`AdversaryAwareNaiveBayes`).
 
     Fields:
-        utility: what a delivered spam is worth, in units of cost; a change must cost less.
-        add_cost: of adding a token, > 0.
-        remove_cost: of taking one out, > 0; None means that it cannot be done.
+        utility: value of a delivered spam, in units of cost; a change must cost less.
+        add_cost: cost of adding a token, > 0.
+        remove_cost: cost of removing a token, > 0; None if tokens cannot be removed.
 
     Reference: Dalvi, Domingos, Mausam, Sanghai and Verma 2004, "Adversarial Classification", KDD, section 3.
     """
@@ -120,7 +118,7 @@ class CostSensitiveAdversary:
     def __post_init__(self) -> None:
         costs = (self.utility, self.add_cost, 1.0 if self.remove_cost is None else self.remove_cost)
         if not all(0 < cost < math.inf for cost in costs):
-            raise PluginError("finite utility and costs > 0", f"{costs}", "correct them")
+            raise PluginError("finite utility and costs > 0", f"{costs}")
 
     def __call__(self, model: Model, data: Dataset, context: AttackContext) -> Rows:
         check_mails(data, self)
@@ -134,9 +132,9 @@ class CostSensitiveAdversary:
     def camouflage(
         self, mails: sp.csr_array, gap: np.ndarray, weights: np.ndarray
     ) -> tuple[sp.csr_array, sp.csr_array]:
-        """What to add to and what to take out of each mail (m, tokens), so that its log odds fall by `gap` (m,)."""
+        """The tokens to add to and to remove from each mail (m, tokens), so that its log odds fall by `gap` (m,)."""
         m = mails.shape[0]
-        gap = gap * (1 + 1e-9) + 1e-9  # rounding must not leave it at the wrong side
+        gap = gap * (1 + 1e-9) + 1e-9  # a small margin against rounding
         adds = affordable(self.utility, self.add_cost)
         longest = int(np.diff(mails.indptr).max(initial=0))
         removals = 0 if self.remove_cost is None else min(affordable(self.utility, self.remove_cost), longest)
@@ -157,12 +155,12 @@ class CostSensitiveAdversary:
 
 
 def affordable(utility: float, cost: float) -> int:
-    """How many changes of that cost are worth less than the utility."""
+    """Number of changes whose total cost is below the utility."""
     return math.ceil(utility / cost) - 1
 
 
 def absent_good(mails: sp.csr_array, weights: np.ndarray, most: int) -> np.ndarray:
-    """(m, at most `most`) the absent tokens of lowest negative weight of each mail, lowest first; -1 where none is left."""
+    """For each mail, the absent tokens with the lowest negative weights, lowest first; padded with -1."""
     ranking = np.argsort(weights, kind="stable")
     ranking = ranking[weights[ranking] < 0]
     depth = most
@@ -171,23 +169,23 @@ def absent_good(mails: sp.csr_array, weights: np.ndarray, most: int) -> np.ndarr
         if depth >= len(ranking) or (held.sum(axis=1) + most <= depth).all():
             break
         depth *= 2
-    first = np.argsort(held, axis=1, kind="stable")[:, :most]  # absent ones first, in the order of the ranking
+    first = np.argsort(held, axis=1, kind="stable")[:, :most]  # absent tokens first, in the order of their weights
     return np.where(np.take_along_axis(held, first, axis=1), -1, ranking[first])
 
 
 def running(gains: np.ndarray) -> np.ndarray:
-    """(m, k + 1) sums of the first 0 to k gains (m, k)."""
+    """Cumulative sums (m, k + 1) of the first 0 to k gains (m, k)."""
     return np.concatenate([np.zeros((len(gains), 1)), np.cumsum(gains, axis=1)], axis=1)
 
 
 def chosen(tokens: np.ndarray, number: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
-    """The first `number` (m,) of each row's tokens (m, k), as a table."""
+    """The first `number` (m,) of each row's tokens (m, k), as a sparse table."""
     taken = np.arange(tokens.shape[1]) < number[:, None]
     return sp.csr_array((np.ones(taken.sum()), tokens[taken], np.concatenate([[0], np.cumsum(number)])), shape)
 
 
 def surrogate(model: Model, data: Dataset) -> LogOdds:
-    """The log odds of a naive Bayes fitted to the model's answers on these rows; all zero if it knows one answer only."""
+    """Log odds of a naive Bayes fitted to the model's predictions on these rows; all zero if there is one class only."""
     from sklearn.naive_bayes import BernoulliNB
 
     said = np.asarray(model.predict(data.x))
@@ -196,22 +194,22 @@ def surrogate(model: Model, data: Dataset) -> LogOdds:
 
 
 def frequencies(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens,) share of the ham and of the spam that has each token, as if every token were once more in either."""
+    """Share of ham and of spam (tokens,) that contains each token, with one added mail for smoothing."""
     mails = presence(data.flat)
     ham, spam = ((mails[data.y == c].sum(axis=0) + 1) / ((data.y == c).sum() + 2) for c in (HAM, SPAM))
     return ham, spam
 
 
 def most_frequent(shares: np.ndarray, number: int, without: np.ndarray) -> np.ndarray:
-    """The tokens of highest share, except those."""
+    """The tokens with the highest shares, except those in `without`."""
     order = np.argsort(-shares, kind="stable")
     return order[~np.isin(order, without)][:number]
 
 
 def boundary(model: Model, held: Dataset, context: AttackContext) -> tuple[np.ndarray, np.ndarray] | None:
-    """Tokens of a mail barely stopped and of one barely delivered, a token apart; None if all have one answer.
+    """Tokens of a barely stopped and of a barely delivered mail that differ in one token; None if all are in one class.
 
-    A spam that is stopped becomes, token by token, ham that is delivered; where that turns the answer is found by halving.
+    A stopped spam is changed to a delivered ham token by token, and bisection finds the change of the prediction.
     """
     said = np.asarray(model.predict(held.x))
     ends = [np.flatnonzero((held.y == c) & (said == c)) for c in (SPAM, HAM)]
@@ -239,7 +237,7 @@ def boundary(model: Model, held: Dataset, context: AttackContext) -> tuple[np.nd
 def first_where(
     model: Model, held: Dataset, mail: np.ndarray, candidates: np.ndarray, answer: int, most: int
 ) -> np.ndarray:
-    """The first `most` candidates that, added to the mail, get that answer; asked for a few hundred at a time."""
+    """The first `most` candidates that give this prediction when added to the mail, tested a few hundred at a time."""
     found: list[int] = []
     for start in range(0, len(candidates), 500):
         asked = candidates[start : start + 500]
@@ -250,7 +248,7 @@ def first_where(
 
 
 def answers(model: Model, like: Dataset, mail: np.ndarray, words: np.ndarray | None) -> np.ndarray:
-    """What the model says to the mail with each of the words added, or (1,) to the mail as it is."""
+    """Predictions for the mail with each of the words added, or (1,) for the unchanged mail."""
     rows = np.tile(mail, (1 if words is None else len(words), 1))
     if words is not None:
         rows = np.column_stack([rows, words])
@@ -261,7 +259,7 @@ def answers(model: Model, like: Dataset, mail: np.ndarray, words: np.ndarray | N
 
 
 def rewritten(data: Dataset, add: sp.csr_array, remove: sp.csr_array | None = None) -> Rows:
-    """The rows with absent tokens of `add` (n, tokens) written as 1 and those of `remove` as 0."""
+    """The rows with the tokens of `add` (n, tokens) set to 1 if absent, and those of `remove` set to 0."""
     x = sp.csr_array(data.flat, dtype=np.float32)
     kept = x if remove is None else x - x.multiply(remove > 0)
     new = (add > 0).astype(np.float32)

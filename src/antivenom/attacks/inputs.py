@@ -1,25 +1,25 @@
-"""How attacks read their numbers and their context."""
+"""Validation of the fields of attacks, and access to their context."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import scipy.sparse as sp
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.data import Dataset, Poison, Rows
+from antivenom.data.forms import is_frame
 
 
 def check_share(value: float, name: str) -> None:
-    """Refuse what is not a share from 0 to 1."""
+    """Refuses a number that is not a share from 0 to 1."""
     if not 0 <= value <= 1:
         raise PluginError(f"{name} from 0 to 1", f"{value}", "0.1 means a tenth")
 
 
 def count(share: float, rows: int) -> int:
-    """That share of the rows, rounded down as the threat model's budget is."""
+    """The number of rows in a share, rounded down like the budget of the threat model."""
     return math.floor(share * rows + 1e-9)
 
 
@@ -27,7 +27,7 @@ def backdoor(context: AttackContext, attack: object) -> tuple[Wanted, Trigger]:
     """The classes wanted and the trigger of a backdoor.
 
     Raises:
-        NotApplicable: the context names none.
+        NotApplicable: the context has no target class or no trigger.
     """
     if context.wanted is None or context.trigger is None:
         raise NotApplicable(
@@ -59,7 +59,7 @@ def each(asked: int, chosen: Dataset, data: Dataset, context: AttackContext) -> 
 
 
 def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Dataset]:
-    """(rows to train a surrogate on, rows to measure its loss on): the attacker's own if there are any, else a third."""
+    """Rows to train a surrogate, and rows to measure its loss: the attacker's own rows, or else a third of the data."""
     if context.rows is not None:
         known, own = data, context.rows
     else:
@@ -69,7 +69,7 @@ def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Datas
         raise DataError(
             "training rows of two classes and rows to measure the loss on",
             f"{len(np.unique(known.y))} classes in {len(known)} rows, and {len(own)} rows",
-            "give more rows",
+            "use more rows",
         )
     return known, own
 
@@ -77,15 +77,17 @@ def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Datas
 def mislabelled(
     rows: Dataset, number: int, context: AttackContext, label: int | None, wanted: tuple[int, ...] | None = None
 ) -> tuple[Dataset, np.ndarray]:
-    """That many of the rows, at random, and a wrong label for each: `label`, or the one `wanted` of its class, or any.
+    """Random rows, each with a wrong label: `label`, or the class that `wanted` gives, or a random one.
 
-    A row comes twice only after all eligible rows came once; fewer are the beginning of more.
+    No row occurs twice before all eligible rows occur once. A smaller number gives a prefix of a larger one.
     """
     c, rng = rows.num_classes, context.streams.numpy("starts")
     if label is not None and not 0 <= label < c:
         raise DataError(f"a label from 0 to {c - 1}", f"{label}", f"{rows.name} has {c} classes")
     order = rng.permutation(len(rows))
-    shift = rng.integers(1, max(c, 2), size=len(rows))  # one class has no wrong one: none is eligible below
+    shift = rng.integers(
+        1, max(c, 2), size=len(rows)
+    )  # with a single class there is no wrong label, and no row is eligible below
     labels = (rows.y + shift) % c if wanted is None else np.asarray(wanted)[rows.y]
     if label is not None:
         labels = np.full(len(rows), label)
@@ -97,12 +99,17 @@ def mislabelled(
 
 
 def injected(data: Dataset, x: Rows, y: np.ndarray) -> Poison:
-    """`data` with these rows appended, all of them poison; flat ones (k, features) take the data's own form."""
-    poisoned = data.extend(_in_form_of(data, x), y)
+    """`data` with these rows of poison appended.
+
+    Rows of a DataFrame are appended unchanged. Other rows, (k, features), (k, ...) or CSR, are numbers that an attack has
+    found. They are replaced by the nearest rows that the schema allows, in the form of the data. Columns that an attacker
+    cannot write take the values of clean rows, in turn.
+    """
+    if not is_frame(x):
+        base = None
+        if not data.columns.editable.all():
+            turns = np.arange(x.shape[0]) % max(len(data), 1)
+            base = data[turns].x
+        x = data.decoded(x, base)
+    poisoned = data.extend(x, y)
     return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
-
-
-def _in_form_of(data: Dataset, x: Rows) -> Rows:
-    if data.is_sparse:
-        return sp.csr_array(x)
-    return (x if isinstance(x, np.ndarray) else x.toarray()).reshape(-1, *data.shape)

@@ -1,4 +1,4 @@
-"""No attack, as a plugin."""
+"""The absence of an attack, as a plugin."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from antivenom.data import Dataset, Poison
 
 @attack(access=tuple(Access), goal=goals(), cite="none: the clean twin that every attack is measured against")
 class NoAttack:
-    """Does nothing; every scenario takes it as "no attack".
+    """Does nothing; every scenario treats it as "no attack".
 
-    What it scores is the floor: a backdoor's success rate is not zero without a backdoor. Weakness: it has none to hide.
+    Its results are the baseline: the success rate of a trigger is not zero without a backdoor. Weakness: no harm at all.
     """
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from antivenom.audit.trial import SCHEMA, Record, key_of, run_trial, scenario_entry, versions
+from antivenom.audit.trial import Record, blank, key_of, run_trial, scenario_entry
 from antivenom.core.lockstep import in_step
 from antivenom.core.processes import kill, prepare
 
@@ -101,19 +101,8 @@ def _prepare(plugins: tuple[str, ...], threads: int) -> None:
 
 
 def _died(spec: Spec) -> Record:
-    return {
-        "schema": SCHEMA,
-        "type": "trial",
-        "key": key_of(spec),
-        "spec": dict(spec),
-        "status": "error",
-        "error": "expected a record, got a dead process: killed from outside or out of memory",
-        "metrics": {},
-        "curves": {},
-        "notes": [],
-        "versions": versions(),
-        "seconds": 0.0,
-    }
+    reason = "expected a record, got a dead process: killed from outside or out of memory"
+    return blank(spec) | {"status": "error", "error": reason}
 
 
 def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu") -> Executor:

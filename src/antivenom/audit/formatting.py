@@ -65,6 +65,8 @@ def not_measured(summary: Summary) -> list[str]:
     gaps = [f"{level.level} (no scenario for it)" for level in summary.levels if level.planned == 0]
     if summary.trials["missing"]:
         gaps.append(f"{summary.trials['missing']} of {summary.trials['planned']} trials (interrupted)")
+    if summary.foreign:
+        gaps.append(f"{summary.foreign} records whose key does not follow from their content; they were ignored")
     return gaps
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
 from antivenom.audit.grid import label, plugins, variants
+from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
 from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
 from antivenom.audit.yaml_lines import Located, Path
@@ -70,15 +72,30 @@ class Plan:
     source: str
     claim: dict[str, str]
 
+    @cached_property
+    def identities(self) -> tuple[tuple[Identity, ...], ...]:
+        """For each cell the identity of its trial with each seed. They differ in the seed alone, and data are read once."""
+        known: dict[int, str] = {}
+        found = []
+        for cell in self.cells:
+            trial = cell.trial(self.seeds[0])
+            first = identity_of(trial.spec, trial.parts, known)
+            found.append(tuple(replace(first, spec={**first.spec, "seed": seed}) for seed in self.seeds))
+        return tuple(found)
+
+    @cached_property
+    def jobs(self) -> dict[str, Identity]:
+        """Every distinct trial by its key, seed by seed, so that an interrupted audit has whole seeds."""
+        return {each.key: each for of_one_seed in zip(*self.identities, strict=True) for each in of_one_seed}
+
     def trials(self) -> Iterator[Trial]:
-        """Every distinct trial, seed by seed, so that an interrupted audit has whole seeds."""
-        seen = set()
-        for seed in self.seeds:
-            for cell in self.cells:
-                trial = cell.trial(seed)
-                if trial.key not in seen:
-                    seen.add(trial.key)
-                    yield trial
+        """Every distinct trial, in the order of `jobs`."""
+        by_key = {
+            identity.key: cell.trial(seed)
+            for cell, identities in zip(self.cells, self.identities, strict=True)
+            for seed, identity in zip(self.seeds, identities, strict=True)
+        }
+        return (by_key[key] for key in self.jobs)
 
     def record(self, command: str) -> Record:
         """The plan as a line of records.jsonl; a report needs nothing else."""
@@ -107,15 +124,15 @@ class Plan:
                     "group": cell.group,
                     "level": cell.level,
                     "goal": str(cell.scenario.goal),
-                    "scenario": cell.trial(0).spec["scenario"],
+                    "scenario": identities[0].spec["scenario"],
                     "attack": label(cell.attack),
                     "defence": label(cell.defence),
                     "deployed": cell.deployed,
                     "knowledge": knowledge(cell.scenario, cell.attack, cell.defence),
                     "budget": cell.scenario.budget if isinstance(cell.scenario, Limits) else "",
-                    "keys": [cell.trial(seed).key for seed in self.seeds],
+                    "keys": [identity.key for identity in identities],
                 }
-                for cell in self.cells
+                for cell, identities in zip(self.cells, self.identities, strict=True)
             ],
         }
 

@@ -120,7 +120,7 @@ def measured() -> dict[str, Any]:
 
 def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None) -> None:
     if n < 1 or not 0 <= f <= n:
-        raise ScenarioError("n >= 1 agents, of which 0 to n are malicious", f"n = {n} and f = {f}", "correct them")
+        raise ScenarioError("n >= 1 agents, of which 0 to n are malicious", f"n = {n} and f = {f}")
     if d is not None and d < 1:
         raise ScenarioError("d >= 1 parameters", f"{d}", "count the model's parameters")
     if budget is not None and (d is None or not budget > 0):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from antivenom.audit.identity import is_genuine
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.core.errors import StoreError
 
@@ -109,8 +110,12 @@ class Store:
             yield record
 
     def trials(self) -> dict[str, Record]:
-        """The last record of every trial, by key."""
-        return {record["key"]: record for record in self.lines() if record["type"] == "trial"}
+        """The last record of every trial, by key. Records whose key does not follow from their content are left out."""
+        return {record["key"]: record for record in self.lines() if record["type"] == "trial" and is_genuine(record)}
+
+    def foreign(self) -> int:
+        """How many records have a key that does not follow from their content: no audit wrote them as they are."""
+        return sum(record["type"] == "trial" and not is_genuine(record) for record in self.lines())
 
     def plan(self) -> Record:
         """The last plan.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from antivenom.audit.records import Store
 from antivenom.audit.statistics import Interval, excluded_at_most
 from antivenom.audit.trial import Record
 from antivenom.core.goals import Metric
@@ -142,7 +143,9 @@ class Summary:
         plan: the plan's record.
         cells: every planned cell, clean twins included.
         levels: one row for each level that a known scenario can measure.
-        trials: planned, ok, error, timeout, not-applicable, missing -> number of distinct trials.
+        trials: planned, ok, error, timeout, not-applicable, missing -> number of distinct trials; and of those with a
+            record: reused from before this run of the audit, and run in it.
+        foreign: records in the folder whose key does not follow from their content; they are ignored.
         exit_code: 0 within limits or nothing gated, 1 breach, 2 no trustworthy result, 3 not enough evidence.
         exit_reason: one sentence.
     """
@@ -151,6 +154,7 @@ class Summary:
     cells: tuple[CellResult, ...]
     levels: tuple[LevelResult, ...]
     trials: dict[str, int]
+    foreign: int
     exit_code: int
     exit_reason: str
 
@@ -160,7 +164,16 @@ class Summary:
         return tuple(cell for cell in self.cells if not cell.is_clean_twin)
 
 
-def summarise(plan: Record, records: Mapping[str, Record]) -> Summary:
+def summary_of(store: Store) -> Summary:
+    """What the records of an audit say.
+
+    Raises:
+        StoreError: no plan there.
+    """
+    return summarise(store.plan(), store.trials(), store.foreign())
+
+
+def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> Summary:
     """Judge every planned cell from the records; records that the plan does not ask for are ignored."""
     planned = {_id(cell): cell for cell in plan["cells"]}
     undefended = {
@@ -178,9 +191,12 @@ def summarise(plan: Record, records: Mapping[str, Record]) -> Summary:
     keys = {key for cell in plan["cells"] for key in cell["keys"]}
     statuses = [records[key]["status"] if key in records else "missing" for key in keys]
     names = ("ok", "error", "timeout", "not-applicable", "missing")
+    there = [records[key] for key in keys if key in records]
+    ran = sum("run" in plan and record.get("run") == plan["run"] for record in there)
     trials = {"planned": len(keys), **{name: statuses.count(name) for name in names}}
+    trials |= {"reused": len(there) - ran, "run": ran}
     code, reason = _exit(plan, cells, trials)
-    return Summary(plan, cells, levels, trials, code, reason)
+    return Summary(plan, cells, levels, trials, foreign, code, reason)
 
 
 def _id(cell: Mapping[str, Any]) -> tuple[str, str, str]:

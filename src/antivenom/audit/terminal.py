@@ -79,7 +79,7 @@ def print_plan(plan: Plan, missing: int) -> None:
     for cell in plan.cells:
         table.add_row(shown(cell.group), cell.level, shown(label(cell.attack)), shown(label(cell.defence)))
     out.print(table)
-    trials = sum(1 for _ in plan.trials())
+    trials = len(plan.jobs)
     out.print(
         f"{len(plan.cells)} cells, {len(plan.seeds)} seeds, {trials} trials: {trials - missing} on disk, {missing} to run"
     )
@@ -91,7 +91,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     counts = summary.trials
     head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
     failed = counts["error"] + counts["timeout"]
-    out.print(shown(head + (f", {failed} failed" if failed else "")))
+    head += f", {failed} failed" if failed else ""
+    out.print(shown(f"{head}; {counts['reused']} reused, {counts['run']} run"))
     titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (95% interval)"
     out.print(titles, style="bold")
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
@@ -178,6 +179,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
         ],
         "cells": [_cell_json(cell) for cell in summary.attacks],
         "not_measured": not_measured(summary),
+        "ignored_records": summary.foreign,
         "files": files,
         "exit_code": summary.exit_code,
         "exit_reason": summary.exit_reason,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
-import json
 import math
 import os
 import platform
@@ -17,7 +15,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from antivenom.core.errors import AntivenomError, NotApplicable, ScenarioError, TrialTimeout, did_you_mean
+from antivenom.audit.identity import Identity, code_in, identity_of, version
+from antivenom.core.errors import (
+    AntivenomError,
+    NotApplicable,
+    PluginError,
+    ScenarioError,
+    TrialTimeout,
+    did_you_mean,
+)
 from antivenom.core.lockstep import limited, seconds
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Scenario
@@ -81,9 +87,19 @@ class Trial:
         }
 
     @property
+    def identity(self) -> Identity:
+        """All that the result depends on."""
+        return identity_of(self.spec, self.parts)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Scenario, attack and defence, by these names."""
+        return {"scenario": self.scenario, "attack": self.attack, "defence": self.defence}
+
+    @property
     def key(self) -> str:
-        """16 hexadecimal digits of the canonical specification: equal trials have equal keys, for years."""
-        return key_of(self.spec)
+        """16 hexadecimal digits of the identity: two trials with one key have one result."""
+        return self.identity.key
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
@@ -96,13 +112,53 @@ class Trial:
         )
 
 
-def key_of(spec: Mapping[str, Any]) -> str:
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+Job = Mapping[str, Any]  # a specification, with the identity below "identity" if it was worked out already
 
 
-def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | None = None) -> Record:
-    """Run the trial that `spec` describes. Never raises for what a plugin, a data set or a model does wrong.
+def job_of(identity: Identity) -> Job:
+    """A specification that carries its identity along, so that whoever runs it need not read the data for it."""
+    return {**identity.spec, "identity": identity.parts}
+
+
+def identity_in(job: Job) -> Identity:
+    """The identity that a job carries, else the one worked out here.
+
+    Raises:
+        AntivenomError: it carries none, and the trial cannot be built.
+    """
+    spec = {name: value for name, value in job.items() if name != "identity"}
+    return Identity(spec, **job["identity"]) if "identity" in job else Trial.from_spec(spec).identity
+
+
+def key_of(job: Job) -> str:
+    """The key of the record that the job will give."""
+    return identity_in(job).key
+
+
+def blank(job: Job) -> Record:
+    """The record of a trial that has not run."""
+    try:
+        identity = identity_in(job)
+    except AntivenomError:  # then it cannot run either
+        identity = Identity(dict(job), {}, {}, version())
+    return {
+        "schema": SCHEMA,
+        "type": "trial",
+        "key": identity.key,
+        "spec": dict(identity.spec),
+        **identity.parts,
+        "status": "error",
+        "error": None,
+        "metrics": {},
+        "curves": {},
+        "notes": [],
+        "versions": versions(),
+        "seconds": 0.0,
+    }
+
+
+def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Record:
+    """Run the trial that `job` describes. Never raises for what a plugin, a data set or a model does wrong.
 
     Its seconds, and `timeout`, are those that it takes itself; in step with others its share of what is done for all.
 
@@ -111,22 +167,11 @@ def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | Non
     """
     started = datetime.datetime.now(datetime.UTC)
     begun = seconds()
-    record: Record = {
-        "schema": SCHEMA,
-        "type": "trial",
-        "key": key_of(spec),
-        "spec": dict(spec),
-        "started": started.isoformat(timespec="seconds"),
-        "device": device,
-        "versions": versions(),
-        "metrics": {},
-        "curves": {},
-        "notes": [],
-        "error": None,
-    }
+    record = blank(job) | {"started": started.isoformat(timespec="seconds"), "device": device}
     try:
         with _time_limit(timeout):
-            trial = Trial.from_spec(spec)
+            trial = Trial.from_spec(record["spec"])
+            _as_planned(record["code"], code_in(trial.parts))
             outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
         record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": list(outcome.notes)}
     except NotApplicable as error:
@@ -140,6 +185,15 @@ def run_trial(spec: Mapping[str, Any], device: str = "cpu", timeout: float | Non
         record |= {"status": "error", "error": line, "traceback": traceback.format_exc()}
     record["seconds"] = round(seconds() - begun, 3)
     return plain(record)  # type: ignore[no-any-return]
+
+
+def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse to file the result of one code under the key of another."""
+    for name in sorted(planned.keys() | here.keys()):
+        if planned.get(name) != here.get(name):
+            raise PluginError(
+                f"the code of {name} as it was planned", "another, so its file was edited", "start the audit again"
+            )
 
 
 def plain(value: Any) -> Any:

@@ -115,7 +115,7 @@ def _ensemble(
 ) -> Ensemble:
     c = data.num_classes  # comes first, because it refuses regression data
     members = parts(data, buckets, offsets, plugin.labels_only)
-    seen = data if plugin.features is None else replace(data, x=plugin.features(data.x))
+    seen = data if plugin.features is None else replace(data, x=plugin.features(data.x), schema=None)
     if plugin.base is Base.MODEL:
         bases: Bases = fitted(members, seen, context.fit)
     else:

@@ -199,7 +199,7 @@ def certified_bound(
 
 def _forced(data: Dataset, game: Play, poisoned_rate: float, rho_squared: float, streams: Streams) -> float:
     """The minimal loss, clean loss + poisoned_rate * poison loss, of an SVM trained on clean rows and moves."""
-    table = replace(data, x=data.flat, groups=None)
+    table = replace(data, x=data.flat, groups=None, schema=None)
     rows = table.extend(game.x, game.y)
     svc = BoundedSVC(rho_squared, random_state=streams.sklearn("fit")).fit(rows.x, rows.y)
     losses = np.maximum(1 - signs(rows.y) * svc.decision_function(rows.x), 0)

@@ -52,7 +52,7 @@ def audit_command(
     plan = plan if seeds is None else plan.with_seeds(seeds)
     if dry_run:
         exists = (out / "records.jsonl").exists()
-        todo = len(missing(plan, Store(out))) if exists else sum(1 for _ in plan.trials())
+        todo = len(missing(plan, Store(out))) if exists else len(plan.jobs)
         terminal.print_plan(plan, todo)
         raise typer.Exit(OK)
     with Store(out, write=True) as store:
@@ -73,10 +73,10 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     from antivenom.audit import terminal
     from antivenom.audit.records import Store
     from antivenom.audit.report import write_report
-    from antivenom.audit.summary import summarise
+    from antivenom.audit.summary import summary_of
 
     store = Store(folder)
-    summary = summarise(store.plan(), store.trials())
+    summary = summary_of(store)
     files = [str(store.path), str(write_report(folder))]
     if as_json:
         terminal.print_json(summary, files)
@@ -89,13 +89,16 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
 
 @app.command("sanitize")
 def sanitize_command(
-    table: Annotated[Path, typer.Argument(help="A CSV file with a header. It is read, never written.")],
+    table: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file. It is read, never written.")],
     label: Annotated[str, typer.Option(help="The column that holds the class.")],
     sanitizer: Annotated[str, typer.Option(help="Which sanitizer: antivenom list defences.")] = "KNNSanitizer",
     share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
-    trusted: Annotated[Path | None, typer.Option(help="A CSV file of rows you trust, with the same columns.")] = None,
+    trusted: Annotated[Path | None, typer.Option(help="A file of rows you trust, with the same columns.")] = None,
     groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
     ignore: Annotated[list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.")] = [],  # noqa: B006
+    delimiter: Annotated[str, typer.Option(help="What parts the cells; found in the first line if absent.")] = "",
+    decimal: Annotated[str, typer.Option(help="The decimal sign: . or a comma.")] = ".",
+    encoding: Annotated[str, typer.Option(help="Such as utf-8, latin-1 or cp1252.")] = "utf-8",
     out: Annotated[Path, typer.Option(help="Folder for kept.csv and suspects.csv.")] = Path("sanitized"),
     seed: Annotated[int, typer.Option(help="Of the sanitizer's randomness.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the results of an earlier run.")] = False,
@@ -105,10 +108,20 @@ def sanitize_command(
 
     Exit codes: 0 done, 2 the table cannot be used, 4 usage.
     """
+    from antivenom.data import TableFile
     from antivenom.defences.sanitize import sanitize
 
     _load(plugin)
-    typer.echo(sanitize(table, label, sanitizer, share, trusted, groups, tuple(ignore), out, seed, force))
+    source = TableFile(
+        str(table),
+        label,
+        ignore=tuple(ignore),
+        group=groups or "",
+        delimiter=delimiter,
+        decimal=decimal,
+        encoding=encoding,
+    )
+    typer.echo(sanitize(source, sanitizer, share, trusted, out, seed, force))
 
 
 @app.command()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import sys
 import sysconfig
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -32,23 +36,89 @@ def address(value: object) -> str:
 def code_of(value: object) -> str:
     """The identity of the code behind a class, a function or an object.
 
-    Installed code is named by distribution and version. Other code is named by a hash of its module's file, so that an
-    edited helper function in the same file counts too; code without a file (a notebook, a shell) by a hash of its own source.
+    Installed code is named by distribution and version. Other code is named by a hash of its module's file and of the
+    files that this one imports, if they are not installed either, so that an edited helper counts too; code without a file
+    (a notebook, a shell) by a hash of its own source.
     """
     named = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
     module = getattr(named, "__module__", None) or "builtins"
     top = module.partition(".")[0]
-    file = getattr(sys.modules.get(module), "__file__", None)
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
     if file is None and (top in sys.stdlib_module_names or module in sys.builtin_module_names) and top != "__main__":
         return f"python {sys.version_info.major}.{sys.version_info.minor}"
-    if file is not None and any(Path(file).resolve().is_relative_to(folder) for folder in _INSTALLED):
+    if file is not None and _is_installed(Path(file)):
         return _distribution(top)
     try:
-        source = Path(file).read_bytes() if file is not None else inspect.getsource(named).encode()
+        if file is not None:
+            source = (
+                getattr(loaded, "__source__", None) or Path(file).read_bytes()
+            )  # of a plugin file, as it was loaded
+            return digest(*_with_helpers(source, getattr(loaded, "__package__", None) or ""))
+        source = inspect.getsource(named).encode()
     except (OSError, TypeError):
         code = getattr(named, "__code__", None)
         source = repr((code.co_code, code.co_consts, code.co_names)).encode() if code else address(named).encode()
     return digest(source)
+
+
+def _is_installed(file: Path) -> bool:
+    resolved = file.resolve()
+    return any(resolved.is_relative_to(folder) for folder in _INSTALLED) or "site-packages" in resolved.parts
+
+
+def _with_helpers(source: bytes, package: str) -> list[bytes]:
+    """The source and, in the order of their names, those of all modules that it leads to and that are not installed."""
+    found: dict[str, bytes] = {}
+    todo = [*_imports(source, package)]
+    while todo:
+        name = todo.pop()
+        file = None if name in found else _own_file(name)
+        if file is not None:
+            found[name] = file.read_bytes()
+            todo += _imports(found[name], name if file.stem == "__init__" else name.rpartition(".")[0])
+    return [source, *(found[name] for name in sorted(found))]
+
+
+@functools.lru_cache(maxsize=256)
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """The names of the modules that a source text may import, also inside its functions; some may be no modules."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return ()
+    return tuple(dict.fromkeys(name for node in nodes for name in _named(node, package)))
+
+
+def _named(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+        base = ".".join(part for part in (above, node.module) if part)
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _own_file(name: str) -> Path | None:
+    """The file of a module that is neither installed nor antivenom's; None for other names."""
+    top = name.partition(".")[0]
+    if not top or top == "antivenom" or top in sys.stdlib_module_names:
+        return None
+    for part in (top, name):  # the top first: to look for a part of it would import it
+        try:
+            loaded = sys.modules.get(part)
+            origin = getattr(loaded, "__file__", None) if loaded is not None else _origin(part)
+        except (ImportError, AttributeError, ValueError):
+            return None
+        if origin is None or not origin.endswith(".py") or _is_installed(Path(origin)):
+            return None
+    return Path(origin) if origin else None
+
+
+def _origin(name: str) -> str | None:
+    spec = importlib.util.find_spec(name)
+    return None if spec is None else spec.origin
 
 
 def _distribution(package: str) -> str:

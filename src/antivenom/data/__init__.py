@@ -1,23 +1,44 @@
 """Data sets as values: a frozen table of rows and labels, where it comes from, and how agents share it."""
 
-from antivenom.data.dataset import Dataset, Poison, Rows, Split
+from antivenom.data.checks import check_allowed, check_rows
+from antivenom.data.dataset import Dataset, Poison, Split
 from antivenom.data.fingerprints import fingerprint
+from antivenom.data.forms import Rows
 from antivenom.data.named import DATASETS, load
+from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.shards import IID, Dirichlet, Partition, missing_classes
-from antivenom.data.sources import Memory, Named, PythonSource, source_of
+from antivenom.data.sources import (
+    ImageFolder,
+    Memory,
+    Named,
+    NpzFile,
+    PythonSource,
+    TableFile,
+    TextFile,
+    source_of,
+)
 
 __all__ = [
     "DATASETS",
     "IID",
+    "Column",
+    "ColumnKind",
     "Dataset",
     "Dirichlet",
+    "ImageFolder",
     "Memory",
     "Named",
+    "NpzFile",
     "Partition",
     "Poison",
     "PythonSource",
     "Rows",
+    "Schema",
     "Split",
+    "TableFile",
+    "TextFile",
+    "check_allowed",
+    "check_rows",
     "fingerprint",
     "load",
     "missing_classes",

@@ -10,7 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from antivenom.data.dataset import Dataset, Split
+from antivenom.data.schema import Column, ColumnKind, Schema
 
+_NAMES = (
+    *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),
+    *("race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country"),
+)
 _NUMERIC = (0, 2, 4, 10, 11, 12)
 _CATEGORICAL = (1, 3, 5, 6, 7, 8, 9, 13)
 _PUBLISHED = {30_162, 15_060}  # complete rows of the training and of the test file
@@ -35,11 +40,18 @@ def preprocess(train: np.ndarray, test: np.ndarray) -> Split:
     encoder.fit(train[:, _CATEGORICAL])
     scaler.fit(train[:, _NUMERIC].astype(np.float64))
 
+    categories = [
+        Column(_NAMES[place], ColumnKind.CATEGORY, categories=tuple(map(str, words)))
+        for place, words in zip(_CATEGORICAL, encoder.categories_, strict=True)
+    ]
+    numbers = [Column(_NAMES[place]) for place in _NUMERIC]  # test rows may lie outside [0, 1]
+    schema = Schema((*categories, *numbers))
+
     def dataset(table: np.ndarray) -> Dataset:
         x = np.hstack(
             [encoder.transform(table[:, _CATEGORICAL]), scaler.transform(table[:, _NUMERIC].astype(np.float64))]
         )
         y = np.array([not label.startswith(">50K") for label in table[:, 14]], dtype=np.int64)
-        return Dataset(x, y, (">50K", "<=50K"), "adult")
+        return Dataset(x, y, (">50K", "<=50K"), "adult", schema=schema)
 
     return Split(dataset(train[:_KEEP]), dataset(test))

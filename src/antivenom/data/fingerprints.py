@@ -38,7 +38,15 @@ def of_rows(value: Dataset | Split) -> str:
 
 
 def _arrays(data: Dataset) -> Iterable[np.ndarray]:
-    yield from (data.x.data, data.x.indices, data.x.indptr) if data.is_sparse else (data.x,)
+    if data.is_sparse:
+        yield from (data.x.data, data.x.indices, data.x.indptr)
+    elif data.is_frame:
+        for name in data.x.columns:
+            cells = data.x[name].to_numpy()
+            words = cells.dtype == object
+            yield np.frombuffer(repr((name, cells.tolist())).encode(), dtype=np.uint8) if words else cells
+    else:
+        yield data.x
     yield data.y
     if data.groups is not None:
         yield data.groups
@@ -51,6 +59,11 @@ def of_files(paths: Iterable[Path], names: Iterable[str] | None = None) -> str:
     for path, name in zip(given, names or (path.name for path in given), strict=True):
         digest.update(repr((name, _of_file(path))).encode())
     return PREFIX + digest.hexdigest()
+
+
+def digest_of(*parts: str) -> str:
+    """Of several fingerprints together."""
+    return PREFIX + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _of_file(path: Path) -> str:

@@ -13,6 +13,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import adult, text
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import PublishedFile, locate, parse
+from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
 
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -69,7 +70,8 @@ def _breast_cancer(streams: Streams) -> Split:
     from sklearn.datasets import load_breast_cancer
 
     bunch = load_breast_cancer()
-    data = Dataset.from_arrays(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer")
+    schema = Schema(tuple(Column(str(name)) for name in bunch.feature_names))
+    data = Dataset(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer", schema=schema)
     return _scaled(split_by_seed(data, streams))
 
 
@@ -178,14 +180,16 @@ def _mnist_1_7(streams: Streams) -> Split:
         return file["x"], np.asarray(file["y"]).ravel()
 
     x, y = parse(locate(_MNIST_1_7_SOURCE), table)
-    return split_by_seed(Dataset.from_arrays(x, y, ("1", "7"), "mnist-1-7"), streams)
+    schema = Schema((Column("pixel", ColumnKind.PIXEL, 0, 1, width=x.shape[1]),))
+    return split_by_seed(Dataset(x, y, ("1", "7"), "mnist-1-7", schema=schema), streams)
 
 
 def _diabetes(streams: Streams) -> Split:
     from sklearn.datasets import load_diabetes
 
     bunch = load_diabetes()
-    return _scaled(split_by_seed(Dataset(bunch.data, bunch.target, (), "diabetes"), streams))
+    schema = Schema(tuple(Column(str(name)) for name in bunch.feature_names))
+    return _scaled(split_by_seed(Dataset(bunch.data, bunch.target, (), "diabetes", schema=schema), streams))
 
 
 def _spambase(streams: Streams) -> Split:
@@ -200,7 +204,8 @@ def _spambase(streams: Streams) -> Split:
         return x, np.array([row[57] in ("spam", "1") for row in cells], dtype=np.int64)
 
     x, y = parse(locate(_SPAMBASE_SOURCE), table)
-    return _scaled(split_by_seed(Dataset.from_arrays(np.log1p(x), y, ("ham", "spam"), "spambase"), streams))
+    schema = Schema((Column("feature", width=x.shape[1]),))
+    return _scaled(split_by_seed(Dataset(np.log1p(x), y, ("ham", "spam"), "spambase", schema=schema), streams))
 
 
 DATASETS: dict[str, NamedData] = {

@@ -19,6 +19,7 @@ import numpy as np
 
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import PublishedFile, locate, parse
+from antivenom.data.schema import Schema
 
 TOKEN = r"[a-z0-9'$!-]{3,12}"  # after lower-casing
 MAIL, REVIEWS = ("ham", "spam"), ("neg", "pos")
@@ -97,7 +98,9 @@ def _token_presence(name: str, _: tuple[Path, ...]) -> Dataset:
 
     mails = _enron_mails() if name == "enron-spam" else texts(SPAMASSASSIN[0], MAIL)
     counter = CountVectorizer(token_pattern=TOKEN, binary=True, dtype=np.float32)
-    return Dataset(counter.fit_transform([text for _, _, text in mails]), _labels(mails), MAIL, name)
+    rows = counter.fit_transform([text for _, _, text in mails])
+    schema = Schema.words(counter.get_feature_names_out(), binary=True)
+    return Dataset(rows, _labels(mails), MAIL, name, schema=schema)
 
 
 def _enron_mails() -> list[Text]:
@@ -121,7 +124,11 @@ def _imdb(_: tuple[Path, ...]) -> Split:
     counter = CountVectorizer(dtype=np.float32)
     rows = counter.fit_transform([text for _, _, text in train])
     held = counter.transform([text for _, _, text in test])
-    return Split(Dataset(rows, _labels(train), REVIEWS, "imdb"), Dataset(held, _labels(test), REVIEWS, "imdb"))
+    schema = Schema.words(counter.get_feature_names_out())
+    return Split(
+        Dataset(rows, _labels(train), REVIEWS, "imdb", schema=schema),
+        Dataset(held, _labels(test), REVIEWS, "imdb", schema=schema),
+    )
 
 
 def enron1(rng: np.random.Generator) -> Split:
@@ -135,7 +142,10 @@ def enron1(rng: np.random.Generator) -> Split:
     counter = CountVectorizer(min_df=10, stop_words="english", dtype=np.float32)
     rows = counter.fit_transform([mails[i][2] for i in train])
     held = counter.transform([mails[i][2] for i in test])
-    return Split(Dataset(rows, y[train], MAIL, "enron1"), Dataset(held, y[test], MAIL, "enron1"))
+    schema = Schema.words(counter.get_feature_names_out())
+    return Split(
+        Dataset(rows, y[train], MAIL, "enron1", schema=schema), Dataset(held, y[test], MAIL, "enron1", schema=schema)
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,14 +1,12 @@
-"""`antivenom sanitize`: a CSV file in, the rows to keep and a ranked table of suspects with reasons out.
+"""`antivenom sanitize`: a table file in, the rows to keep and a ranked table of suspects with reasons out.
 
-How cells are read: a column is numeric if all that is there are numbers; empty, NA, NaN, null, none, ? and infinities are
-missing. A number becomes its z-score (missing: 0, the mean, with a column that says so), a word one column per category
-(the 30 most frequent, all others together; missing is a category). With trusted rows, mean and deviation are theirs.
+The file is read as the source TableFile reads it. A number becomes its z-score (missing: 0, the mean, with a column that
+says so), a word one column per category (the 30 most frequent, all others together; missing is a category). With trusted
+rows, mean and deviation are theirs.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from dataclasses import dataclass, fields, replace
@@ -23,36 +21,11 @@ from antivenom.core.errors import DataError, PluginError, ScenarioError, StoreEr
 from antivenom.core.registry import Kind, build
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
-from antivenom.data import Dataset
+from antivenom.data import Dataset, TableFile
 from antivenom.defences.sampler import context_of
 
-MISSING = {"", "na", "nan", "null", "none", "?", "n/a"}
 CATEGORIES, NEIGHBOURS = 30, 10
 UNUSUAL = 3.0  # standard deviations from the class's mean that are worth a word
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A CSV file.
-
-    Fields:
-        header: the names of the columns.
-        cells: per row its fields.
-        raw: the header's and each row's text as it stands in the file, line end included.
-        lines: the line that each row starts on, from 1.
-        delimiter: what parts the fields.
-    """
-
-    header: list[str]
-    cells: list[list[str]]
-    raw: list[str]
-    lines: list[int]
-    delimiter: str
-
-    def column(self, name: str) -> list[str]:
-        """The cells below a name, without blanks at their ends."""
-        place = self.header.index(name)
-        return [row[place].strip() for row in self.cells]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,81 +46,64 @@ class Column:
 
 
 def sanitize(
-    path: Path,
-    label: str,
+    source: TableFile,
     sanitizer: str,
     share: float | None,
     trusted: Path | None,
-    groups: str | None,
-    ignore: tuple[str, ...],
     out: Path,
     seed: int,
     force: bool,
 ) -> str:
     """Write `kept.csv` and `suspects.csv` into the folder `out`; the summary as text."""
-    table = read(path)
-    known = None if trusted is None else read(trusted)
-    for name in (label, *([groups] if groups else []), *ignore):
-        if name not in table.header:
-            raise ScenarioError("the name of a column", repr(name), did_you_mean(name, table.header))
-    if known is not None and sorted(known.header) != sorted(table.header):
-        raise DataError("trusted rows with the same columns", ", ".join(known.header), f"give them those of {path}")
+    import pandas as pd
+
+    path, label = Path(source.path), source.label
+    table = _cells(source, path)
+    known = table.iloc[:0] if trusted is None else _cells(source, trusted)
+    for name in (label, *([source.group] if source.group else []), *source.ignore):
+        if name not in table.columns:
+            raise ScenarioError("the name of a column", repr(name), did_you_mean(name, map(str, table.columns)))
+    if sorted(known.columns) != sorted(table.columns):
+        raise DataError(
+            "trusted rows with the same columns", ", ".join(map(str, known.columns)), f"give them those of {path}"
+        )
     defence = _built(sanitizer, share, trusted is not None)
-    features = [name for name in table.header if name not in (label, groups, *ignore)]
-    columns = [_column(name, table.column(name), known.column(name) if known else []) for name in features]
-    encoded = np.hstack([column.encoded for column in columns]) if columns else np.zeros((len(table.cells), 0))
+    n, both = len(table), pd.concat([table, known[table.columns]])
+    features = both.drop(columns=[*{label, *source.ignore, *([source.group] if source.group else [])}])
+    columns = [_column(str(name), features[name], n, source) for name in features.columns]
+    encoded = np.hstack([column.encoded for column in columns]) if columns else np.zeros((len(both), 0))
     if not encoded.shape[1]:
         raise DataError("a column that varies", "none", f"add columns to {path}")
-    n = len(table.cells)
-    labels = table.column(label) + (known.column(label) if known else [])
-    data = _dataset(encoded, labels, n, table, label, groups)
+    data = _dataset(encoded, both, n, source)
     rest = replace(data, groups=None)
     learner = LogisticRegression(max_iter=1000)
-    verdict = defence(data[:n], context_of(learner, Streams(seed).child("defence"), rest[n:] if known else None))
+    verdict = defence(data[:n], context_of(learner, Streams(seed).child("defence"), rest[n:] if len(known) else None))
     suspects = _ranked(verdict)
     reasons = _reasons(columns, data[:n], table, suspects)
-    kept = [table.raw[0], *(table.raw[1 + i] for i in np.flatnonzero(~verdict.flags))]
-    texts = {"kept.csv": "".join(kept), "suspects.csv": _suspects(table, verdict, suspects, reasons)}
+    texts = {
+        "kept.csv": _kept(source, path, table, ~verdict.flags),
+        "suspects.csv": _suspects(source, path, table, verdict, suspects, reasons),
+    }
     written = _write(texts, out, (path, *([trusted] if trusted else [])), force)
     return _summary(path, type(defence).__name__, data[:n], verdict, columns, written)
 
 
-def read(path: Path) -> Table:
-    """A CSV file in UTF-8; parted by commas, or by what its first line has more of: semicolons or tabs."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else "other bytes"
-        raise DataError(f"a CSV file in UTF-8 at {path}", reason, "check the path and the encoding") from error
-    if "\0" in text:
-        raise DataError(f"a CSV file at {path}", "binary content", "export the table as CSV")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    seen: list[str] = []
-    source = io.StringIO(text.removeprefix("\ufeff"), newline="")
-    reader = csv.reader((seen.append(line) or line for line in source), delimiter=delimiter, strict=True)  # type: ignore[func-returns-value]
-    cells, raw, lines, before = [], [], [], 0
-    try:
-        for row in reader:
-            if row:
-                cells.append(row)
-                raw.append("".join(seen[before:]))
-                lines.append(before + 1)
-            before = len(seen)
-    except csv.Error as error:
-        raise DataError(f"a CSV file at {path}", f"{error} in line {len(seen)}", "mend that line") from error
-    if len(cells) < 2:
-        raise DataError(f"a header and rows in {path}", f"{len(cells)} lines", "the first line names the columns")
-    header = [name.strip() for name in cells[0]]
-    if len(set(header)) < len(header):
-        twice = [name for name, count in Counter(header).items() if count > 1]
-        raise DataError(f"different names of columns in {path}", f"{twice[0]!r} twice", "rename one")
-    for row, line in zip(cells[1:], lines[1:], strict=True):
-        if len(row) != len(header):
-            raise DataError(f"{len(header)} fields in every row of {path}", f"{len(row)} in line {line}", "mend it")
-    if text.startswith("\ufeff"):
-        raw[0] = "\ufeff" + raw[0]
-    return Table(header, cells[1:], raw, lines[1:], delimiter)
+def _cells(source: TableFile, path: Path) -> Any:
+    """The file's cells, its rows by their lines."""
+    from antivenom.data.reading import read_cells
+
+    cells = read_cells(path, source.delimiter, source.encoding)
+    return cells.set_axis([str(name) for name in cells.columns], axis=1)
+
+
+def _kept(source: TableFile, path: Path, table: Any, kept: np.ndarray) -> str:
+    """The rows to keep, as they stand in the file."""
+    from antivenom.data.reading import raw_rows
+
+    if path.suffix == ".parquet":
+        return str(table.loc[kept].to_csv(index=False, lineterminator="\n"))
+    header, rows = raw_rows(path, table, source.encoding)
+    return "".join([header, *(rows[i] for i in np.flatnonzero(kept))])
 
 
 def _built(name: str, share: float | None, trusted: bool) -> Any:
@@ -161,31 +117,23 @@ def _built(name: str, share: float | None, trusted: bool) -> Any:
     return replace(defence, **wanted)
 
 
-def _column(name: str, cells: list[str], trusted: list[str]) -> Column:
-    """A column of the table, the trusted rows' cells after its own."""
-    text = cells + trusted
-    absent = np.array([cell.lower() in MISSING for cell in text])
-    numbers = _numbers(text, absent)
-    if numbers is None:
+def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
+    """A column of the table and, from row n on, of the trusted rows."""
+    from antivenom.data.reading import is_missing, typed
+
+    text = cells.astype(str).str.strip().tolist()
+    read = typed(cells.reset_index(drop=True).to_frame(), source.decimal, source.words)
+    if not len(read.columns) or read[name].dtype == object:
+        absent = is_missing(cells).tolist()
         return Column(name, text, None, _one_hot(["" if a else cell for cell, a in zip(text, absent, strict=True)]))
+    numbers = read[name].to_numpy(dtype=np.float64, na_value=np.nan)
     absent = np.isnan(numbers)
-    reference = numbers[len(cells) :] if trusted else numbers
-    centre, spread = _centre(reference)
+    centre, spread = _centre(numbers[n:] if len(numbers) > n else numbers)
     spread = spread or _centre(numbers)[1]
     parts = [np.where(absent, 0.0, numbers - centre) / spread] if spread else []
     if absent.any() and not absent.all():
         parts.append(absent.astype(float))
     return Column(name, text, numbers, np.stack(parts, axis=1) if parts else np.zeros((len(text), 0)))
-
-
-def _numbers(text: list[str], absent: np.ndarray) -> np.ndarray | None:
-    """(n,) with NaN where nothing (finite) is; None if there is a word, or nothing at all."""
-    try:
-        found = np.array([math.nan if a else float(cell) for cell, a in zip(text, absent, strict=True)])
-    except ValueError:
-        return None
-    found[~np.isfinite(found)] = np.nan
-    return None if np.isnan(found).all() else found
 
 
 def _centre(numbers: np.ndarray) -> tuple[float, float]:
@@ -203,12 +151,16 @@ def _one_hot(words: list[str]) -> np.ndarray:
     return np.eye(width)[number] / math.sqrt(2) if width > 1 else np.zeros((len(words), 0))
 
 
-def _dataset(encoded: np.ndarray, labels: list[str], n: int, table: Table, label: str, groups: str | None) -> Dataset:
+def _dataset(encoded: np.ndarray, cells: Any, n: int, source: TableFile) -> Dataset:
     """All rows, the trusted ones last."""
-    for i, cell in enumerate(labels):
-        if cell.lower() in MISSING:
-            where = f"line {table.lines[i]}" if i < n else "the trusted rows"
-            raise DataError(f"a label in every row of column {label}", f"none in {where}", "label or remove those rows")
+    from antivenom.data.reading import is_missing
+
+    label = source.label
+    empty = np.flatnonzero(is_missing(cells[label]))
+    if len(empty):
+        where = f"line {cells.index[empty[0]]}" if empty[0] < n else "the trusted rows"
+        raise DataError(f"a label in every row of column {label}", f"none in {where}", "label or remove those rows")
+    labels = cells[label].astype(str).str.strip().tolist()
     classes, y = np.unique(labels[:n], return_inverse=True)
     if len(classes) > max(2, n // 2):
         raise DataError(f"classes in column {label}", f"{len(classes)} values in {n} rows", "name a column of classes")
@@ -216,11 +168,11 @@ def _dataset(encoded: np.ndarray, labels: list[str], n: int, table: Table, label
     if new:
         raise DataError("trusted labels that the table has", repr(new[0]), "remove those rows")
     numbers = np.concatenate([y, np.searchsorted(classes, labels[n:])]).astype(np.int64)
-    sources = None
-    if groups is not None:
-        found = np.unique(table.column(groups), return_inverse=True)[1]
-        sources = np.concatenate([found, np.full(len(labels) - n, -1)])
-    return Dataset(encoded, numbers, tuple(map(str, classes)), groups=sources)
+    groups = None
+    if source.group:
+        found = np.unique(cells[source.group].astype(str).str.strip()[:n], return_inverse=True)[1]
+        groups = np.concatenate([found, np.full(len(labels) - n, -1)])
+    return Dataset(encoded, numbers, tuple(map(str, classes)), groups=groups)
 
 
 def _ranked(verdict: Verdict) -> np.ndarray:
@@ -229,7 +181,7 @@ def _ranked(verdict: Verdict) -> np.ndarray:
     return np.asarray(order[verdict.flags[order]])
 
 
-def _reasons(columns: list[Column], data: Dataset, table: Table, suspects: np.ndarray) -> list[str]:
+def _reasons(columns: list[Column], data: Dataset, table: Any, suspects: np.ndarray) -> list[str]:
     """Per suspect what its neighbours and its class say about it, in words."""
     k = min(NEIGHBOURS, len(data) - 1)
     nearest = np.zeros((0, 0), dtype=int)
@@ -250,10 +202,10 @@ def _reasons(columns: list[Column], data: Dataset, table: Table, suspects: np.nd
     return found
 
 
-def _neighbours(data: Dataset, table: Table, own: str, nearest: np.ndarray) -> str:
+def _neighbours(data: Dataset, table: Any, own: str, nearest: np.ndarray) -> str:
     counts = np.bincount(data.y[nearest], minlength=data.num_classes)
     other = int(np.argmax(counts))
-    lines = ", ".join(str(table.lines[i]) for i in nearest[data.y[nearest] == other][:3])
+    lines = ", ".join(str(table.index[i]) for i in nearest[data.y[nearest] == other][:3])
     if data.classes[other] == own:
         return f"labelled {own!r} as {counts[other]} of its {len(nearest)} nearest rows are (lines {lines})"
     return f"labelled {own!r}, but {counts[other]} of its {len(nearest)} nearest rows are {data.classes[other]!r} (lines {lines})"
@@ -282,14 +234,20 @@ def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.nd
     ]
 
 
-def _suspects(table: Table, verdict: Verdict, suspects: np.ndarray, reasons: list[str]) -> str:
+def _suspects(
+    source: TableFile, path: Path, table: Any, verdict: Verdict, suspects: np.ndarray, reasons: list[str]
+) -> str:
     """The ranked table as CSV; the row's own cells come after ours."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
-    writer.writerow(["rank", "line", "score", "reason", *table.header])
-    for rank, (row, reason) in enumerate(zip(suspects, reasons, strict=True), 1):
-        writer.writerow([rank, table.lines[row], f"{verdict.scores[row]:.6g}", reason, *table.cells[row]])
-    return text.getvalue()
+    from antivenom.data.reading import delimiter_of
+
+    found = table.iloc[suspects].copy()
+    found.insert(0, "reason", reasons, allow_duplicates=True)
+    found.insert(0, "score", [f"{verdict.scores[row]:.6g}" for row in suspects], allow_duplicates=True)
+    found.insert(0, "line", found.index, allow_duplicates=True)
+    found.insert(0, "rank", range(1, len(suspects) + 1), allow_duplicates=True)
+    parquet = path.suffix == ".parquet"
+    delimiter = source.delimiter or ("," if parquet else delimiter_of(path, source.encoding))
+    return str(found.to_csv(index=False, sep=delimiter, lineterminator="\n"))
 
 
 def _write(texts: dict[str, str], out: Path, inputs: tuple[Path, ...], force: bool) -> list[Path]:
@@ -310,6 +268,8 @@ def _write(texts: dict[str, str], out: Path, inputs: tuple[Path, ...], force: bo
 
 def _summary(path: Path, name: str, data: Dataset, verdict: Verdict, columns: list[Column], written: list[Path]) -> str:
     words = sum(column.numbers is None for column in columns)
+    from antivenom.data.reading import MISSING
+
     missing = sum(cell.lower() in MISSING for column in columns for cell in column.text[: len(data)])
     head = f"{path}: {len(data)} rows, {len(columns) - words} columns of numbers, {words} of words, {missing} cells missing"
     width = max(12, *(len(c) for c in data.classes)) + 2

@@ -110,7 +110,7 @@ def within(plugin: object, least: float, most: float, *fields: str) -> None:
     for field in fields:
         value = getattr(plugin, field)
         if not least <= value <= most:
-            raise PluginError(f"{type(plugin).__name__}.{field} from {least:g} to {most:g}", f"{value}", "correct it")
+            raise PluginError(f"{type(plugin).__name__}.{field} from {least:g} to {most:g}", f"{value}")
 
 
 def mixed_weights(mixing: Tensor, weights: Tensor | None) -> Tensor | None:

@@ -95,9 +95,7 @@ class Federation:
     def __post_init__(self) -> None:
         chosen = self.agents_per_round
         if self.num_agents < 1 or self.rounds < 1:
-            raise ScenarioError(
-                "num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}", "correct them"
-            )
+            raise ScenarioError("num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}")
         if not 0 <= self.num_malicious <= self.num_agents:
             raise ScenarioError(
                 f"num_malicious from 0 to num_agents = {self.num_agents}",
@@ -105,9 +103,7 @@ class Federation:
                 "lower num_malicious",
             )
         if chosen is not None and not 1 <= chosen <= self.num_agents:
-            raise ScenarioError(
-                f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}", "correct agents_per_round"
-            )
+            raise ScenarioError(f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}")
 
     def shards(self, data: Dataset, streams: Streams, device: torch.device | str = "cpu") -> Shards:
         """The agents' rows, by the stream "shards"."""

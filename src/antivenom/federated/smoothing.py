@@ -44,9 +44,7 @@ class CRFL:
 
     def __post_init__(self) -> None:
         if not (self.rho > 0 and self.growth >= 0 and self.sigma >= 0):
-            raise PluginError(
-                "rho > 0, growth and sigma >= 0", f"{self.rho}, {self.growth} and {self.sigma}", "correct them"
-            )
+            raise PluginError("rho > 0, growth and sigma >= 0", f"{self.rho}, {self.growth} and {self.sigma}")
 
     @property
     def has_memory(self) -> bool:

@@ -180,9 +180,7 @@ class SpamBayes:
                 "the defaults are 150 and 0.1",
             )
         if not 0 <= self.ham_cutoff <= self.spam_cutoff <= 1:
-            raise ModelError(
-                "0 <= ham_cutoff <= spam_cutoff <= 1", f"{self.ham_cutoff} and {self.spam_cutoff}", "correct them"
-            )
+            raise ModelError("0 <= ham_cutoff <= spam_cutoff <= 1", f"{self.ham_cutoff} and {self.spam_cutoff}")
 
     def __call__(self, seed: int) -> Any:
         return SpamBayesClassifier(**asdict(self))

@@ -55,14 +55,11 @@ class Training:
         if self.optimizer not in ("adam", "sgd"):
             raise ScenarioError("optimizer adam or sgd", repr(self.optimizer), "choose one of the two")
         if self.epochs < 0 or self.batch_size < 1:
-            raise ScenarioError(
-                "epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}", "correct them"
-            )
+            raise ScenarioError("epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}")
         if not 0 < self.learning_rate < math.inf or not 0 <= self.momentum < 1:
             raise ScenarioError(
                 "learning_rate > 0 and momentum from 0 to below 1",
                 f"{self.learning_rate} and {self.momentum}",
-                "correct them",
             )
 
     def optimizer_for(self, leaf: Tensor) -> torch.optim.Optimizer:

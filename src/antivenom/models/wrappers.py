@@ -13,7 +13,8 @@ from torch import Tensor
 from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
 from antivenom.core.protocols import Architecture, Model
 from antivenom.core.streams import Streams
-from antivenom.data import Dataset, Rows
+from antivenom.data import Dataset, Rows, Schema
+from antivenom.data.forms import is_frame
 from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.own import BlackBox, is_estimator, maker_of
@@ -37,19 +38,23 @@ class TorchModel:
         vector: (d,) parameters.
         buffers: running statistics and the like.
         kept: (d,) bool, False where a pruned weight stays 0 in further training; None is all.
+        schema: how the rows of a DataFrame become numbers; None for arrays.
     """
 
     network: Network
     vector: Tensor
     buffers: Buffers = field(default_factory=dict)
     kept: Tensor | None = None
+    schema: Schema | None = None
 
     @property
     def num_classes(self) -> int:
         return self.network.num_classes
 
-    def logits(self, x: np.ndarray, batch: int = 1024) -> Tensor:
+    def logits(self, x: Rows, batch: int = 1024) -> Tensor:
         """(m, c), dropout off."""
+        if self.schema is not None and is_frame(x):
+            x = self.schema.encode(x)
         rows = self.network.rows(x)
         with torch.no_grad():
             parts = [self.network.logits(self.vector, part, self.buffers) for part in rows.split(batch)]
@@ -220,7 +225,7 @@ class TorchLearner:
     device: str = "cpu"
 
     def network(self, data: Dataset, streams: Streams) -> Network:
-        return build(self.architecture, data.shape, data.num_classes, streams).to(self.device)
+        return build(self.architecture, data.encoded.shape, data.num_classes, streams).to(self.device)
 
     def fit(
         self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
@@ -229,7 +234,7 @@ class TorchLearner:
             raise NotApplicable(
                 "a torch model to train further", type(start).__name__, "only torch models can be fine-tuned"
             )
-        if start is not None and (start.network.row_shape, start.num_classes) != (data.shape, data.num_classes):
+        if start is not None and (start.network.row_shape, start.num_classes) != (data.encoded.shape, data.num_classes):
             raise ModelError(
                 f"rows of shape {start.network.row_shape} and {start.num_classes} classes, as the model was built for",
                 f"{data.shape} and {data.num_classes}",
@@ -241,11 +246,14 @@ class TorchLearner:
         vector = start.vector if start is not None else network.initial
         buffers = start.buffers if start is not None else network.buffers
         kept = start.kept if start is not None else None
-        x, y = network.rows(data.dense), torch.tensor(data.y, device=self.device)
+        if data.is_tokens and not network.tokens:
+            name = type(self.architecture).__name__
+            raise NotApplicable(f"rows of numbers for {name}", f"token rows ({data.name})", "begin with an embedding")
+        x, y = network.rows(data.x if data.is_tokens else data.dense), torch.tensor(data.y, device=self.device)
         vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers, kept=kept)
         if not torch.isfinite(vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
-        return TorchModel(network, vector, buffers, kept)
+        return TorchModel(network, vector, buffers, kept, data.schema if data.is_frame else None)
 
 
 def _regresses(estimator: Any, unknown: bool) -> bool:

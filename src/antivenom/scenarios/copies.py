@@ -14,6 +14,7 @@ import torch
 from antivenom.core.errors import AntivenomError, PluginError
 from antivenom.core.protocols import AttackContext, DefenceContext
 from antivenom.data import Dataset
+from antivenom.data.forms import is_frame
 from antivenom.models.wrappers import TorchModel
 
 CSR = ("data", "indices", "indptr")
@@ -94,6 +95,8 @@ def _equal(before: Any, after: Any) -> bool:
         return isinstance(after, np.ndarray) and np.array_equal(before, after)
     if sp.issparse(before):
         return bool(sp.issparse(after)) and all(_equal(getattr(before, part), getattr(after, part)) for part in CSR)
+    if is_frame(before):
+        return bool(is_frame(after)) and bool(before.equals(after))
     if isinstance(before, (str, tuple, type(None))):
         return bool(before == after)
     return True

@@ -13,7 +13,8 @@ from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, Poison
+from antivenom.data import Dataset, Poison, check_allowed
+from antivenom.data.forms import form_of
 from antivenom.scenarios.targets import Targets
 
 
@@ -86,10 +87,11 @@ class Aim:
 def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
     """Raise ThreatError if `poison` did to `clean` what the threat model does not grant."""
     after, n = poison.data, len(clean)
-    if after.shape != clean.shape or after.classes != clean.classes or after.is_sparse != clean.is_sparse:
+    before, now = form_of(clean.x), form_of(after.x)
+    if after.shape != clean.shape or after.classes != clean.classes or now != before:
         raise ThreatError(
-            f"{'sparse' if clean.is_sparse else 'dense'} rows of shape {clean.shape} and {len(clean.classes)} classes, as before the attack",
-            f"{'sparse' if after.is_sparse else 'dense'} ones of {after.shape} and {len(after.classes)}",
+            f"{before} rows of shape {clean.shape} and {len(clean.classes)} classes, as before the attack",
+            f"{now} ones of {after.shape} and {len(after.classes)}",
             "keep the data's form",
         )
     if threat.access in (Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING):
@@ -118,6 +120,7 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
         if (touched & ~poison.mask).any():
             rows = int((touched & ~poison.mask).sum())
             raise ThreatError("every changed row in the mask", f"{rows} changed rows outside it", "mark them as poison")
+    check_allowed(clean, after, poison.mask)
     allowed = int(np.floor(threat.max_poisoned_rate * n + 1e-9))
     used = int(poison.mask.sum())
     if used > allowed:
@@ -130,7 +133,9 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
 
 def _changed(before: Dataset, after: Dataset) -> np.ndarray:
     """(n,) bool: rows whose features or label differ; both of one form."""
-    differs = before.flat != after.flat
+    differs = before.x != after.x
+    if not before.is_sparse:
+        differs = np.asarray(differs & ~((before.x != before.x) & (after.x != after.x))).reshape(len(before), -1)
     rows = differs.sum(axis=1) > 0 if before.is_sparse else differs.any(axis=1)
     return np.asarray(rows | (before.y != after.y))
 

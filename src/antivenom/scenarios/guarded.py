@@ -13,11 +13,12 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from antivenom.core.errors import PluginError, ThreatError
+from antivenom.core.errors import NotApplicable, PluginError, ThreatError
 from antivenom.core.protocols import AttackContext, DefenceContext, InputFilter, Model, Trigger
 from antivenom.core.registry.entry import registered
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset, Poison, Rows
+from antivenom.data.forms import is_frame
 from antivenom.models.training import Forward, Loss, cross_entropy
 from antivenom.models.wrappers import TorchModel
 from antivenom.scenarios.copies import called, copied
@@ -71,6 +72,10 @@ def evasion(attack: Any, model: Model, test: Dataset, context: AttackContext) ->
 
 def shown(trigger: Trigger, x: Rows) -> Rows:
     """The inputs (m, ...) with the trigger in them."""
+    if is_frame(x):
+        raise NotApplicable(
+            "rows of numbers or tokens for a trigger", "a table of mixed columns", "encode the table first"
+        )
     found, name = called(trigger, x), _name(trigger)
     sparse, form = sp.issparse(x), "CSR rows" if sp.issparse(x) else "an array"
     if sp.issparse(found) != sparse or not (sparse or isinstance(found, np.ndarray)):

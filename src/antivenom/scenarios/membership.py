@@ -86,10 +86,9 @@ class Membership:
             raise ScenarioError(
                 "pooling, group and targets from 1, an even number of models from 8",
                 f"{self.pooling}, {self.group}, {self.targets} and {self.models}",
-                "correct them",
             )
         if len({*self.attribute}) != len(self.attribute) or len(self.attribute) == 1:
-            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}", "correct it")
+            raise ScenarioError("attribute: () or two or more different columns", f"{self.attribute}")
 
     @property
     def threat(self) -> ThreatModel:
@@ -187,4 +186,4 @@ def shrunk(data: Dataset, side: int) -> Dataset:
         return data
     if not data.is_image or data.shape[1] % side or data.shape[2] % side:
         raise DataError(f"images whose sides are multiples of {side}", f"rows of shape {data.shape}", "pooling: 1")
-    return replace(data, x=F.avg_pool2d(torch.tensor(data.dense), side).numpy())
+    return replace(data, x=F.avg_pool2d(torch.tensor(data.dense), side).numpy(), schema=None)

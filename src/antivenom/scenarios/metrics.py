@@ -208,7 +208,7 @@ def _regression(model: Model, test: Dataset) -> dict[str, float]:
 def _certificate(radii: np.ndarray, right: np.ndarray) -> dict[str, float]:
     """What a certified model proves on the test rows; a wrong answer is certified for nothing (-1)."""
     if radii.shape != right.shape or radii.dtype.kind not in "iu":
-        raise ModelError(f"a whole radius for each of {len(right)} rows", f"{radii.dtype} {radii.shape}", "mend it")
+        raise ModelError(f"a whole radius for each of {len(right)} rows", f"{radii.dtype} {radii.shape}")
     held = np.where(right, radii, -1)
     middle = np.sort(held)[::-1][math.ceil(len(held) / 2) - 1]  # the largest radius that half of the rows reach
     return {"certified_median": float(middle), "certified_accuracy": float((held >= 1).mean())}

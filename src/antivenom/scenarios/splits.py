@@ -62,7 +62,7 @@ def only_classes(split: Split, classes: tuple[int, ...]) -> Split:
     """
     c = split.train.num_classes
     if len({*classes}) != len(classes) or not all(0 <= k < c for k in classes):
-        raise DataError(f"different classes from 0 to {c - 1}", f"{classes}", "correct `classes`")
+        raise DataError(f"different classes from 0 to {c - 1}", f"{classes}")
     number = np.full(c, -1)
     number[list(classes)] = np.arange(len(classes))
 

@@ -1,4 +1,4 @@
-"""Triggers: what is put into an input so that a backdoored model answers with the attacker's class."""
+"""Triggers: changes of an input that make a backdoored model predict the attacker's class."""
 
 from antivenom.triggers.images import Blend, Patch
 from antivenom.triggers.learned import Perturbation, Recovered

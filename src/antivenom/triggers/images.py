@@ -24,13 +24,13 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 @trigger(cite="Gu et al. 2017, arXiv:1708.06733")
 class Patch:
-    """A square of one value in a corner of an image; in a table, the last (or, if left, the first) features.
+    """A square of one value in a corner of an image; in a table, the last features, or the first for a left corner.
 
-    Weakness: it is the same everywhere and easy to see, so reconstructing it is what trigger inversion does best.
+    Weakness: it is visible and the same in all inputs, so that trigger inversion can reconstruct it well.
 
     Fields:
         size: side of the square in pixels; number of features in a table.
-        value: what is written, in the data's own unit (images run from 0 to 1).
+        value: the value that is written, in the unit of the data (images have values from 0 to 1).
         corner: top-left, top-right, bottom-left or bottom-right.
 
     Reference: Gu et al. 2017, arXiv:1708.06733, section 3.

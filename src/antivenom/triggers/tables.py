@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Stamp:
     """Writes one value into chosen features of a table.
 
-    For tables in which only some columns are in the attacker's hand. Weakness: a value outside the column's range is
-    caught by the plainest range check, one inside it may be too common to act as a trigger.
+    It is meant for tables in which the attacker controls only some columns. Weakness: a simple range check finds a value
+    outside of the column's range, and a value inside can be too frequent to work as a trigger.
 
     Fields:
-        features: column numbers, from 0.
-        value: what is written, in the data's own unit.
+        features: indices of the columns, from 0.
+        value: the value that is written, in the unit of the data.
 
     Reference: Gu et al. 2017, arXiv:1708.06733, section 3.
     """

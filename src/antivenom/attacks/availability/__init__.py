@@ -1,1 +1,1 @@
-"""Attacks that make a model useless: flipped labels, added rows, perturbed images."""
+"""Attacks that make a model useless by flipped labels, added rows or perturbed images."""

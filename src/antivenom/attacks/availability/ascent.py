@@ -1,4 +1,4 @@
-"""Rows added one after another, each moved uphill in a loss that the attacker wants to be high."""
+"""Adds rows one after another. Each row climbs a loss that the attacker wants to raise."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from antivenom.attacks.inputs import injected
 from antivenom.core.errors import PluginError
 from antivenom.data import Dataset, Poison
 
-SMALLEST_STEP = 1 / 64  # of the first one
+SMALLEST_STEP = 1 / 64  # relative to the first step
 
 
 class Problem(Protocol):
-    """A learner that was given some rows, and the loss on the attacker's own rows once it is given one more."""
+    """A learner with some training rows, and its loss on the attacker's rows after one more row is added."""
 
     def loss(self, x: np.ndarray, label: int, /) -> tuple[float, Callable[[], np.ndarray]]:
-        """The loss with a row x (d,) of that label added, and its gradient (d,), which is computed when called for."""
+        """The loss after adding a row x (d,) with this label, and a function that computes its gradient (d,)."""
         ...
 
     def add(self, x: np.ndarray, label: int, /) -> Self:
-        """The same learner with that row among its own."""
+        """The same learner with this row added to its training rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """Projected gradient ascent along the normalised gradient; a step that gains nothing is taken back and halved.
+    """Projected gradient ascent along the normalised gradient. A step without gain is undone, and the next is half as long.
 
     Fields:
-        starts: rows each added point is started from; the one that ends highest is kept.
-        rounds: in each after the first, every point is taken out in turn and climbs again, from where it was and from new
-            starts, with all others in place.
-        steps: at most so many moves per start.
-        step: length of the first move, as a share of the box's diagonal.
-        box: lowest and highest value of a feature; None is each feature's own range (of an image: over all its pixels).
+        starts: number of starting rows for each added point; the best result is kept.
+        rounds: in each round after the first, every point is removed in turn and climbs again, from its former place and
+            from new starts, while all others stay.
+        steps: maximal number of steps per start.
+        step: length of the first step, as a share of the box's diagonal.
+        box: lowest and highest value of a feature; None for each feature's own range (for images, over all pixels).
     """
 
     starts: int = 1
@@ -50,13 +50,13 @@ class Ascent:
     def __post_init__(self) -> None:
         if self.starts < 1 or self.rounds < 1 or self.steps < 0:
             got = f"{self.starts}, {self.rounds} and {self.steps}"
-            raise PluginError("Ascent.starts and rounds >= 1 and steps >= 0", got, "correct them")
+            raise PluginError("Ascent.starts and rounds >= 1 and steps >= 0", got)
         if not 0 < self.step <= 1:
-            raise PluginError("Ascent.step above 0 and up to 1", f"{self.step}", "0.05 is a good start")
+            raise PluginError("Ascent.step above 0 and up to 1", f"{self.step}", "try 0.05")
         if self.box is not None:
             low, high = self.box
             if not -np.inf < low < high < np.inf:
-                raise PluginError("Ascent.box as a lowest and a highest value", f"{low} and {high}", "correct it")
+                raise PluginError("Ascent.box as a lowest and a highest value", f"{low} and {high}")
 
     def bounds(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """(d,) lowest and (d,) highest values."""
@@ -71,7 +71,7 @@ class Ascent:
     def climb(
         self, problem: Problem, start: np.ndarray, label: int, low: np.ndarray, high: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        """The highest loss on the way from `start` (d,), and where it is."""
+        """The highest loss on the path from `start` (d,), and its place."""
         first = self.step * float(np.linalg.norm(high - low))
         x, step = start.clip(low, high), first
         value, gradient = problem.loss(x, label)
@@ -79,7 +79,7 @@ class Ascent:
         for _ in range(self.steps):
             if direction is None:
                 direction = gradient()
-                # What points out of the box is cut off first, else a step would be spent on moves that are clipped away.
+                # Components that point out of the box are set to zero, because they would only be clipped after the step.
                 blocked = ((x <= low) & (direction < 0)) | ((x >= high) & (direction > 0))
                 direction = np.where(blocked, 0.0, direction)
                 norm = np.linalg.norm(direction)
@@ -97,7 +97,7 @@ class Ascent:
         return value, x
 
     def __call__(self, problem: Problem, data: Dataset, starts: tuple[Dataset, np.ndarray], points: int) -> Poison:
-        """`data` with that many rows added; `starts` are `draws(points)` rows and the labels they would get."""
+        """`data` with `points` rows added; `starts` are `draws(points)` rows and their intended labels."""
         low, high = self.bounds(data)
         rows, labels = starts[0].flat.astype(np.float64), starts[1].tolist()
         added: list[tuple[np.ndarray, int]] = []
@@ -105,15 +105,15 @@ class Ascent:
             point, first = turn % points, turn // points * self.starts * points
             others = added[:point] + added[point + 1 :]
             without = reduce(lambda problem, row: problem.add(*row), others, problem)
-            # A point's first try is the row that mere flipping would add in its place.
+            # The first start of a point is the row that plain label flipping would add.
             tries = range(first + point, first + self.starts * points, points)
             begun = [(rows[i], labels[i]) for i in tries] + added[point : point + 1]
             ends = [(*self.climb(without, x, label, low, high), label) for x, label in begun]
             _, x, label = max(ends, key=lambda end: end[0])
             added[point : point + 1] = [(x, label)]
-        x = np.array([x for x, _ in added]).reshape(len(added), *data.shape)
+        x = np.array([x for x, _ in added]).reshape(len(added), data.flat.shape[1])
         return injected(data, x, np.array([label for _, label in added]))
 
     def draws(self, points: int) -> int:
-        """How many rows to start from."""
+        """Number of starting rows."""
         return self.rounds * self.starts * points

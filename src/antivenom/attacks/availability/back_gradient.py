@@ -1,4 +1,4 @@
-"""Rows that poison a learner trained by gradient descent, by the gradient through its whole training."""
+"""Poison for a learner that is trained by gradient descent, by the gradient through its whole training."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ from antivenom.models.network import build
     cite="Muñoz-González et al. 2017, arXiv:1708.08689",
 )
 class BackGradient:
-    """Adds rows that raise a learner's loss, found by the gradient of that loss through all steps of its training.
+    """Adds rows that raise a learner's loss, by the gradient of this loss through all steps of its training.
 
-    The training is run backwards, each step undone by one up the gradient, so that memory does not grow with its length.
-    Weakness: the deeper the learner, the less a few rows move it; what it finds for one learner works less on another,
-    and each row disagrees with its neighbours about its label.
+    The training is executed backwards and each step is undone, so that memory does not grow with the number of steps.
+    Weakness: a few rows have little effect on a deep learner, poison for one learner is less effective against another,
+    and each row has another label than its neighbours.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
-        learner: the one attacked: Logistic and Adaline in closed form, other torch architectures by differentiation; the
-            victim may be another.
-        steps: of full-batch gradient descent in the attacked training.
-        learning_rate: of that descent, above 0.
-        undo: fixed-point iterations that undo a step, >= 1; 1 is the paper's, more is closer to the exact gradient.
-        label: class that the added rows claim; None is `wanted`'s of their own, else a random wrong one.
-        wanted: class that the attacker wants each class to be taken for (error-specific); None is any (error-generic).
-        ascent: how each row climbs.
+        learner: the attacked learner; Logistic and Adaline have a closed form, other torch architectures use automatic
+            differentiation. The victim can be another learner.
+        steps: steps of full-batch gradient descent in the attacked training.
+        learning_rate: learning rate of this descent, above 0.
+        undo: fixed-point iterations that undo a step, >= 1; the paper uses 1, and more are closer to the exact gradient.
+        label: label of the added rows; None for the class given by `wanted`, or else for a random wrong class.
+        wanted: for each class, the class that the attacker wants to be predicted (error-specific); None for any wrong
+            class (error-generic).
+        ascent: settings of the gradient ascent.
 
     Reference: Muñoz-González et al. 2017, "Towards Poisoning of Deep Learning Algorithms with Back-gradient
     Optimization", AISec, arXiv:1708.08689, algorithms 1 and 2.
@@ -66,20 +67,19 @@ class BackGradient:
             raise PluginError(
                 "BackGradient.steps and undo >= 1 and learning_rate above 0",
                 f"{self.steps}, {self.undo} and {self.learning_rate}",
-                "correct them",
             )
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         c = data.num_classes
         if self.wanted is not None and (len(self.wanted) != c or not set(self.wanted) <= set(range(c))):
             raise DataError(f"{c} wanted classes from 0 to {c - 1}", f"{self.wanted}", "name one for each class")
-        known, rows = attacker_rows(data, context)
+        known, rows = (part.encoded for part in attacker_rows(data, context))
         points = count(self.poisoned_rate, len(data))
         starts = mislabelled(rows, self.ascent.draws(points), context, self.label, self.wanted)
         return self.ascent(self._problem(known, rows, context), data, starts, points)
 
     def _problem(self, data: Dataset, rows: Dataset, context: AttackContext) -> Problem:
-        """The attacked learner on the rows known."""
+        """The attacked learner with the rows that the attacker knows."""
         steps = Steps(self.steps, self.learning_rate, self.undo)
         wanted = None if self.wanted is None else np.array(self.wanted)[rows.y]
         if isinstance(self.learner, Logistic):

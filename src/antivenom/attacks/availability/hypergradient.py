@@ -1,4 +1,4 @@
-"""Learners that took a fixed number of gradient steps, and how the loss after the last one depends on one training row."""
+"""Derivatives of the loss after a fixed number of gradient steps with respect to one training row."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Descent(Protocol):
     """A training loss in some coordinates, an array or a tensor w, of the weights."""
 
     def gradient(self, w: Any, /) -> Any:
-        """Of the training loss with respect to the weights, in the coordinates of w."""
+        """Gradient of the training loss with respect to the weights, in the coordinates of w."""
         ...
 
     def products(self, w: Any, v: Any, /) -> tuple[Any, Any, Any]:
-        """That gradient; the Hessian at w times v; and the derivative of v · gradient with respect to the row."""
+        """The gradient, the Hessian at w times v, and the derivative of v · gradient with respect to the row."""
         ...
 
 
@@ -34,9 +34,9 @@ class Steps:
     """Full-batch gradient descent, forwards and backwards.
 
     Fields:
-        number: T.
-        rate: step size of the descent.
-        undo: fixed-point iterations that find the weights before a step from those after it; 1 is the paper's.
+        number: T, number of steps.
+        rate: learning rate.
+        undo: fixed-point iterations that recover the weights before a step from those after it; the paper uses 1.
     """
 
     number: int
@@ -50,9 +50,10 @@ class Steps:
         return w
 
     def backward(self, descent: Descent, w: Any, v: Any) -> Any:
-        """The derivative of a loss with respect to the row; w are the weights after T steps, v is its gradient there.
+        """The derivative of a loss with respect to the row; w are the weights after T steps, v the gradient of the loss.
 
-        Nothing of the way is kept: each step is undone by going back up the gradient, so memory does not grow with T.
+        No intermediate weights are stored. Each step is undone by ascending the gradient, so that memory does not grow
+        with T.
         """
         derivative, gradient = 0.0, descent.gradient(w)
         for _ in range(self.number):
@@ -71,13 +72,13 @@ class Steps:
 
 @dataclass(frozen=True)
 class Link:
-    """What a linear learner makes of its outputs z (n, k) for targets y (n, k); the gradient of its loss is p - y.
+    """Link and loss of a linear learner with outputs z (n, k) and targets y (n, k). The gradient of the loss is p - y.
 
     Fields:
-        predict: z -> p.
+        predict: z -> predictions p.
         curve: p and q (n, k) -> the derivative of p with respect to z, times q.
-        loss: z and y -> (n,) losses.
-        low: the target of the classes that a row is not of; that of its own is 1.
+        loss: z and y -> losses (n,).
+        low: target of the wrong classes; the target of the true class is 1.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -86,7 +87,7 @@ class Link:
     low: float = 0.0
 
     def targets(self, y: np.ndarray, num_classes: int) -> np.ndarray:
-        """(n, 1) for two classes, else (n, c)."""
+        """Targets (n, 1) for two classes, otherwise (n, c)."""
         own = y[:, None] == (np.arange(num_classes) if num_classes > 2 else 1)
         return np.where(own, 1.0, self.low)
 
@@ -112,13 +113,13 @@ IDENTITY = Link(lambda z: z, lambda p, q: q, lambda z, y: ((z - y) ** 2).sum(axi
 
 @dataclass(frozen=True, eq=False)
 class Dual:
-    """The mean loss of a linear learner whose weights are a combination of its rows.
+    """The mean loss of a linear learner whose weights are a linear combination of its rows.
 
-    Descent from zero never leaves their span, so weights are coefficients w (n, k) and outputs are G w: a step costs
-    n^2 k, whatever the number of features.
+    Gradient descent from zero never leaves the span of the rows. So the weights are coefficients w (n, k), and the outputs
+    are G w. A step costs n^2 k operations, independently of the number of features.
 
     Fields:
-        link: outputs to predictions.
+        link: link and loss.
         gram: (n, n) inner products G of the rows.
         y: (n, k) targets.
     """
@@ -133,18 +134,18 @@ class Dual:
 
 @dataclass(frozen=True, eq=False)
 class Adjoint(Dual):
-    """The same on the way back. The row to derive by is the last; a direction is `start` minus a combination v of rows.
+    """The backward pass. The last row is the variable; a direction is `start` minus a linear combination v of the rows.
 
     Fields:
-        start: (m, k) what the direction is at the end of training, in coefficients of the attacker's rows.
-        pull: (n, k) inner products of the training rows with that.
+        start: (m, k) direction at the end of training, as coefficients of the attacker's rows.
+        pull: (n, k) inner products of the training rows with `start`.
     """
 
     start: np.ndarray
     pull: np.ndarray
 
     def products(self, w: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The derivative by the row comes as coefficients (m + n,) of the attacker's and the training rows."""
+        """The derivative with respect to the row is given as coefficients (m + n,) of attacker's and training rows."""
         p, n = self.link.predict(self.gram @ w), len(self.y)
         residual, curved = p - self.y, self.link.curve(p, self.pull - self.gram @ v)
         mixed = np.concatenate([self.start @ residual[-1], w @ curved[-1] - v @ residual[-1]])
@@ -192,7 +193,7 @@ class LinearProblem:
 
     def loss(self, x: np.ndarray, label: int) -> tuple[float, Callable[[], np.ndarray]]:
         more = self.add(x, label)
-        with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging descent is refused below
             w = self.steps.forward(Dual(self.link, more.gram, more.y).gradient, np.zeros_like(more.y))
             z = more.cross @ w
             value = self.sign * float(self.link.loss(z, self.truth).mean())
@@ -220,7 +221,7 @@ def _finite(value: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """The mean cross-entropy of a network on rows x and one more, `row`, which it is to be derived by."""
+    """The mean cross-entropy of a network on rows x and one additional `row`, which is the variable."""
 
     network: Network
     buffers: dict[str, Tensor]
@@ -247,7 +248,7 @@ class NetworkProblem:
     """A network that starts from given weights, and its mean cross-entropy on the attacker's rows.
 
     Fields:
-        network, start, steps: the learner; `start` (d,) in double precision, since steps are undone.
+        network, start, steps: the learner; `start` (d,) in double precision, because steps are undone.
         x, y: training rows and classes.
         others, truth: the attacker's rows and classes.
         sign: 1 to raise the loss, -1 to lower it.

@@ -1,4 +1,4 @@
-"""The influence attack: rows that climb the loss on rows the attacker holds, through the learner's optimum."""
+"""The influence attack: rows that climb the loss on the attacker's rows, by its gradient through the learner's optimum."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ PENALTY = 10.0  # on broken conditions, where a projection's squared length coun
     access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Koh, Steinhardt and Liang 2022, arXiv:1811.00741"
 )
 class InfluenceAttack:
-    """Moves one place of poison per class up the loss on the attacker's rows, as influence functions say, past filters.
+    """Moves one point of poison per class along the gradient that influence functions give, and keeps it inside filters.
 
-    The learner's optimum follows the places by the implicit function theorem on a smoothed hinge; after each step they go
-    back to what sphere, slab and loss filters keep. Weakness: a local search from mislabelled centroids, slower than the
-    KKT attack; copies of few rows, which a look for duplicates finds; it must know the learner.
+    The gradient passes through the learner's optimum by the implicit function theorem on a smoothed hinge loss. After
+    each step, the points are projected to the rows that sphere, slab and loss filters keep. Weakness: it is a local search
+    from mislabelled centroids and slower than the KKT attack. It adds copies of few rows, which a search for duplicates
+    finds, and it must know the learner.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
         weight_decay: the learner's lambda in mean hinge + lambda / 2 * (||w||^2 + b^2).
         positive: share of the poison that is labelled class 1, 0 to 1.
-        steps: of the ascent.
-        step_size: how far both places move in a step, in units of the rows.
-        refresh: after how many steps the filters' statistics are learnt anew.
-        temperature: of the smoothed hinge, above 0.
-        removed: share of each class that a filter drops, 0 to 1.
-        slab_slack, loss_slack: share of the limits left unused, for rounding and for the final fit.
-        integer: rows are counts: whole numbers >= 0. Otherwise they stay within the range of the clean rows.
-        distinct: different rows of counts per class, rounded in strata so that their mean stays.
-        defence: the sanitizer that will be used, if known; the best step is chosen by the error behind it.
+        steps: steps of the ascent.
+        step_size: length of a step for both points together, in the units of the rows.
+        refresh: number of steps after which the statistics of the filters are computed again.
+        temperature: temperature of the smoothed hinge loss, above 0.
+        removed: share of each class that a filter removes, 0 to 1.
+        slab_slack, loss_slack: unused share of the limits, reserved for rounding and for the final fit.
+        integer: whether rows are counts, integers >= 0; otherwise they stay within the range of the clean rows.
+        distinct: number of different rows of counts per class; stratified rounding preserves their mean.
+        defence: the sanitizer that will be used, if known; the step with the largest error behind it is chosen.
 
     Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741 (the projection is by penalty).
     """
@@ -73,12 +74,11 @@ class InfluenceAttack:
             raise PluginError(
                 "InfluenceAttack: steps, refresh and distinct >= 1, weight_decay, step_size and temperature above 0",
                 f"{self}",
-                "correct it",
             )
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         if data.num_classes != 2 or len(np.unique(data.y)) != 2:
-            raise DataError("rows of two classes", f"{data.num_classes} classes", "choose two `classes`")
+            raise DataError("rows of two classes", f"{data.num_classes} classes", "select two `classes`")
         k = count(self.poisoned_rate, len(data))
         if k == 0:
             return Poison.none(data)
@@ -117,7 +117,7 @@ def ascent(
     weight_decay: float,
     temperature: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The smoothed optimum theta (d + 1,) with the poison in it, and d(loss on `held`) / d(places), (2, d)."""
+    """The optimum theta (d + 1,) of the smoothed loss with poison, and the gradient (2, d) of the loss on `held`."""
     sign, copied = np.array([-1.0, 1.0]), np.array(split, dtype=float)
     n = len(y) + copied.sum()
 
@@ -153,7 +153,7 @@ def ascent(
 def project(
     places: np.ndarray, conditions: tuple[Passage, Passage], limits: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """(2, d): the nearest places within the limits that meet the conditions, up to what the penalty leaves."""
+    """The nearest points (2, d) within the limits that satisfy the conditions, enforced by a penalty."""
 
     def distance(z: np.ndarray, wanted: np.ndarray, condition: Passage) -> tuple[float, np.ndarray]:
         scale = condition.inside.radius**2 or 1.0

@@ -1,4 +1,4 @@
-"""The KKT attack: rows that make chosen parameters the optimum of a linear SVM, and pass filters on the way."""
+"""The KKT attack: rows that pass filters and make chosen parameters the optimum of a linear SVM."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
 from antivenom.models.hinge import signs
 
-BORDER = 0.01  # of the margin: what the solver's tolerance leaves
-PENALTY = 10.0  # on broken conditions, where the residual counts as a share of what is needed
+BORDER = 0.01  # rows this close to the margin count as on it, because of the solver's tolerance
+PENALTY = 10.0  # weight of constraint violation against the relative residual
 
 
 @attack(
     access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Koh, Steinhardt and Liang 2022, arXiv:1811.00741"
 )
 class KKTAttack:
-    """Chooses bad parameters first, then adds the rows that make them a linear SVM's optimum and that filters keep.
+    """Chooses harmful parameters first, then adds rows that filters keep and that make them the optimum of a linear SVM.
 
-    Decoy parameters come from training on mislabelled copies of rows that the attacker holds; if those are test rows,
-    this is the worst case. All poison of a class sits in one place, so that distances to neighbours and singular vectors
-    find it normal; sphere, slab and loss limits are conditions on the place, learnt anew from the poisoned rows in each
-    round. Weakness: copies of few rows, which a look for duplicates finds; it must know the learner.
+    The decoy parameters come from training on mislabelled copies of the attacker's rows; if these are test rows, this is
+    the worst case. All poison of a class is at one point, so that it looks normal to filters by neighbours or singular
+    vectors. Limits of sphere, slab and loss are constraints on this point, recomputed from the poisoned rows in each
+    round. Weakness: it adds copies of few rows, which a search for duplicates finds, and it must know the learner.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
         weight_decay: the learner's lambda in mean hinge + lambda / 2 * (||w||^2 + b^2).
-        gammas: quantiles of the loss from which on the attacker's rows are mislabelled, each 0 to 1.
-        repeats: how many copies of them the decoy is trained on; every pair with gamma is tried. Who holds fewer rows needs
-            more.
-        rounds: how often the filters' statistics are learnt anew.
-        removed: share of each class that a filter drops, 0 to 1.
-        slab_slack, loss_slack: share of the limits left unused, for rounding and for the final fit.
-        integer: rows are counts: whole numbers >= 0. Otherwise they stay within the range of the clean rows.
-        distinct: different rows of counts per class, rounded in strata so that their mean stays.
-        defence: the sanitizer that will be used, if known; the decoy is chosen by the error behind it, otherwise by the
-            worst of no filter, distance, slab and loss.
+        gammas: quantiles of the loss above which the attacker's rows are mislabelled, each 0 to 1.
+        repeats: numbers of copies of these rows in the training of the decoy; every pair with gamma is tried. An attacker
+            with fewer rows needs more copies.
+        rounds: number of rounds, each of which recomputes the statistics of the filters.
+        removed: share of each class that a filter removes, 0 to 1.
+        slab_slack, loss_slack: unused share of the limits, reserved for rounding and for the final fit.
+        integer: whether rows are counts, integers >= 0; otherwise they stay within the range of the clean rows.
+        distinct: number of different rows of counts per class; stratified rounding preserves their mean.
+        defence: the sanitizer that will be used, if known; the decoy with the largest error behind it is chosen. Otherwise
+            the error behind the most harmful of no filter, distance, slab and loss decides.
 
-    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741 (the pulls of rows on the margin, copies split by the bias equation, rounding in
-    strata and the choice of the decoy are ours).
+    Reference: Koh, Steinhardt and Liang 2022, arXiv:1811.00741. The pulls of rows on the margin, the split of copies by the
+    bias equation, stratified rounding and the choice of the decoy are additions.
     """
 
     poisoned_rate: float = 0.03
@@ -70,13 +70,13 @@ class KKTAttack:
         for gamma in self.gammas:
             check_share(gamma, "KKTAttack.gammas")
         if not self.gammas or not self.repeats or min(self.rounds, self.distinct, *self.repeats) < 1:
-            raise PluginError("KKTAttack: rounds, distinct and repeats >= 1, some gammas", f"{self}", "correct it")
+            raise PluginError("KKTAttack: rounds, distinct and repeats >= 1, some gammas", f"{self}")
         if not 0 < self.weight_decay < math.inf:
-            raise PluginError("KKTAttack.weight_decay above 0", f"{self.weight_decay}", "0.09 suits Enron1")
+            raise PluginError("KKTAttack.weight_decay above 0", f"{self.weight_decay}", "try 0.09")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         if data.num_classes != 2 or len(np.unique(data.y)) != 2:
-            raise DataError("rows of two classes", f"{data.num_classes} classes", "choose two `classes`")
+            raise DataError("rows of two classes", f"{data.num_classes} classes", "select two `classes`")
         k = count(self.poisoned_rate, len(data))
         if k == 0:
             return Poison.none(data)
@@ -96,7 +96,7 @@ class KKTAttack:
     def _decoy(
         self, data: Dataset, held: Dataset, victim: Victim, honest: np.ndarray, gamma: float, repeats: int
     ) -> np.ndarray:
-        """(d + 1,): parameters that are bad on the attacker's rows and not bad on the clean ones."""
+        """Parameters (d + 1,) with a large loss on the attacker's rows and a small loss on the clean rows."""
         losses = np.maximum(1 - margins(held.flat, held.y, honest), 0)
         flipped = np.flatnonzero((losses >= np.quantile(losses, gamma)) & (losses > 0))
         parts = [data.flat] + [held.flat[flipped]] * repeats
@@ -104,7 +104,7 @@ class KKTAttack:
         return victim.fit(x, np.concatenate([data.y] + [1 - held.y[flipped]] * repeats))
 
     def _poisoned(self, data: Dataset, k: int, victim: Victim, decoy: np.ndarray, rng: np.random.Generator) -> Dataset:
-        """The rows after the last round."""
+        """The poisoned rows after the last round."""
         pull = required_pull(data, k, decoy, self.weight_decay)
         positive = min(max(round(k * (1 + pull[-1]) / 2), 0), k)
         split = (k - positive, positive)
@@ -130,11 +130,11 @@ class KKTAttack:
 
 
 def required_pull(data: Dataset, k: int, theta: np.ndarray, weight_decay: float) -> np.ndarray:
-    """(d + 1,): the least mean of y (x, 1) over k poison rows with loss that makes theta the optimum.
+    """The smallest mean pull y (x, 1), (d + 1,), of k poison rows with positive loss that makes theta the optimum.
 
-    The optimum of mean hinge + weight_decay / 2 ||theta||^2 over n + k rows is where the pulls of all rows with loss,
-    y (x, 1), add up to (n + k) weight_decay theta. Clean rows on the margin pull with any weight from 0 to 1; they take the
-    weights that leave least to the poison.
+    The optimum of mean hinge + weight_decay / 2 ||theta||^2 over n + k rows is where the pulls of all rows with positive
+    loss add up to (n + k) weight_decay theta. Clean rows on the margin can pull with any weight from 0 to 1. Their weights
+    are chosen such that the poison has to contribute as little as possible.
     """
     gaps = 1 - margins(data.flat, data.y, theta)
     y = signs(data.y).astype(np.float64)
@@ -159,7 +159,7 @@ def required_pull(data: Dataset, k: int, theta: np.ndarray, weight_decay: float)
 def objective(
     places: np.ndarray, pull: np.ndarray, shares: np.ndarray, conditions: tuple[Passage, Passage]
 ) -> tuple[float, np.ndarray]:
-    """The squared residual of stationarity, relative, plus what is broken; and its gradient. `places` is (2 d,)."""
+    """Relative squared KKT residual plus constraint violation, and its gradient. `places` is (2 d,)."""
     each = places.reshape(2, -1)
     weights = shares * (-1.0, 1.0)
     residual, scale = weights @ each - pull, float(pull @ pull) or 1.0

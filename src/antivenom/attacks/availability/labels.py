@@ -1,4 +1,4 @@
-"""Attacks on labels alone."""
+"""Attacks that change or choose labels only."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ LOGISTIC_REGRESSION = Sklearn("sklearn.linear_model.LogisticRegression", (("max_
     cite="Biggio, Nelson and Laskov 2011, ACML, PMLR 20 (random); Xiao, Xiao and Eckert 2012, ECAI (chosen rows)",
 )
 class LabelFlipping:
-    """Gives rows another class: random rows, or those that a surrogate of the victim's model names first.
+    """Gives rows another label: random rows, or rows that a surrogate of the victim's model selects.
 
-    Random flips need no knowledge; without a pattern they partly cancel out, so it takes many. Chosen ones lie together,
-    on the surrogate's border or far inside a class, and carry over to learners without gradients, such as trees.
-    Weakness: a flip far inside a class disagrees with all its neighbours, one on the border does little harm. With one
-    seed, a higher rate flips the same rows and more.
+    Random flips need no knowledge, but they partly cancel out, so that many are needed. Selected flips are close together,
+    at the surrogate's decision boundary or deep inside a class, and transfer to learners without gradients, such as trees.
+    Weakness: a flip deep inside a class has another label than all its neighbours, and a flip at the boundary does little
+    harm. For one seed, a higher rate flips a superset of the rows.
 
     Fields:
         poisoned_rate: share of the rows (of class `source`, if given) that get a wrong label, 0 to 1.
-        source: flip only rows of this class; None is any.
-        choice: which rows, in order: "random"; by the gap between the surrogate's two most probable classes "nearest"
-            (smallest first) or "furthest"; by its loss on the true label "highest-loss" or "lowest-loss". The new class is
-            drawn evenly from the wrong ones ("random"), is the likeliest of them ("nearest", "highest-loss"), or the
-            least likely ("furthest", "lowest-loss").
-        surrogate: what the attacker fits to the clean rows; it should give probabilities. Unused where random.
+        source: flip only rows of this class; None for all classes.
+        choice: order of the rows: "random"; by the gap between the surrogate's two most probable classes, "nearest"
+            (smallest first) or "furthest"; by its loss on the true label, "highest-loss" or "lowest-loss". The new label is
+            a random wrong class ("random"), the most probable wrong class ("nearest", "highest-loss"), or the least
+            probable class ("furthest", "lowest-loss").
+        surrogate: the model that the attacker fits to the clean rows; it must give probabilities. Unused for "random".
 
     Reference: Biggio, Nelson and Laskov 2011, "Support Vector Machines Under Adversarial Label Noise", ACML, PMLR 20;
     Xiao, Xiao and Eckert 2012, "Adversarial Label Flips Attack on Support Vector Machines", ECAI (nearest and furthest
@@ -55,7 +55,7 @@ class LabelFlipping:
     def __post_init__(self) -> None:
         check_share(self.poisoned_rate, "LabelFlipping.poisoned_rate")
         if self.source is not None and self.source < 0:
-            raise PluginError("LabelFlipping.source >= 0", f"{self.source}", "name a class by its number")
+            raise PluginError("LabelFlipping.source >= 0", f"{self.source}", "give the number of a class")
         if self.choice not in CHOICES:
             raise PluginError("LabelFlipping.choice", repr(self.choice), did_you_mean(self.choice, CHOICES))
 
@@ -65,14 +65,13 @@ class LabelFlipping:
             raise DataError(
                 f"at least two classes, and source from 0 to {c - 1}",
                 f"{c} classes, source {self.source}",
-                "correct it",
             )
         rng = context.streams.numpy("flips")
         order, shift = rng.permutation(len(data)), rng.integers(1, c, size=len(data))
         wrong = (data.y + shift) % c
         if self.choice != "random":
-            model = learner(self.surrogate, Training()).fit(data, context.streams.child("surrogate"))
-            score, wrong = ranked(self.choice, model.predict_proba(data.x), data.y)
+            model = learner(self.surrogate, Training()).fit(data.encoded, context.streams.child("surrogate"))
+            score, wrong = ranked(self.choice, model.predict_proba(data.encoded.x), data.y)
             order = order[np.argsort(score[order], kind="stable")]  # equal scores stay in random order
         eligible = order if self.source is None else order[data.y[order] == self.source]
         rows = eligible[: count(self.poisoned_rate, len(eligible))]
@@ -84,14 +83,14 @@ class LabelFlipping:
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389")
 class FlippedPoints:
-    """Adds real rows under a wrong label: what the gradient attacks start from, so what their climb is worth.
+    """Adds real rows with a wrong label. These are the starting rows of the gradient attacks, and so their baseline.
 
-    The rows are the attacker's own, if there are any, else copies of training rows; of equal streams, SVMPoisoning and
-    BackGradient start from the same ones. Weakness: each disagrees with its neighbours, and many are needed.
+    The rows are the attacker's own, or copies of training rows if there are none. With equal streams, SVMPoisoning and
+    BackGradient start from the same rows. Weakness: each row has another label than its neighbours, and many are needed.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
-        label: class that they claim; None is a random wrong one.
+        label: label of the added rows; None for a random wrong class.
 
     Reference: Biggio, Nelson and Laskov 2012, arXiv:1206.6389, section 4 (the random label flips it compares with).
     """
@@ -109,7 +108,7 @@ class FlippedPoints:
 
 
 def ranked(choice: str, probabilities: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) scores, lowest first, and the wrong class (n,) for each row, from the surrogate's probabilities (n, c)."""
+    """Scores (n,), where the lowest is flipped first, and wrong labels (n,), from the surrogate's probabilities (n, c)."""
     rows = np.arange(len(y))
     own, others = probabilities[rows, y], probabilities.copy()
     if choice in ("nearest", "furthest"):

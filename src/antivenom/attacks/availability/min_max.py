@@ -17,7 +17,7 @@ from antivenom.data import Dataset, Poison, Rows
 
 
 class Rounding(enum.StrEnum):
-    """How rows become counts: not at all, at random (they may then leave the feasible set), or always feasible."""
+    """How rows are rounded to counts: not at all, at random (possibly out of the feasible set), or within the set."""
 
     NONE = "none"
     RANDOM = "random"
@@ -28,23 +28,23 @@ class Rounding(enum.StrEnum):
     access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Steinhardt, Koh and Liang 2017, arXiv:1706.03691"
 )
 class MinMax:
-    """Adds the rows that an attacker plays against a learner, each the worst that a sphere and a slab let through.
+    """Adds the moves of an attacker in a game against the learner; each move is the worst row inside sphere and slab.
 
-    Needs no test rows: it raises the loss of the clean rows and its own, up to the bound that `certified_bound` proves. Weakness:
-    it spreads many distinct rows along the border of the feasible set, where filters by loss or by singular vectors see
-    them, and counts rounded at random may leave the set.
+    It needs no test rows. It raises the loss on clean rows and poison up to the bound of `certified_bound`. Weakness: it
+    places many distinct rows at the border of the feasible set, where filters by loss or singular vectors detect them,
+    and counts that are rounded at random can leave the set.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
         rho_squared: bound on the learner's ||w||^2 + b^2.
         eta: learning rate of dual averaging.
-        steps: of dual averaging; the rows are a random choice among as many moves.
-        percentile: of each class's rows that the sphere lets through.
-        slab_percentile: the same for the slab; None is `percentile`.
-        oracle: the filter's centroids come from clean rows. Otherwise they, and the radii, are those of all rows: attack
-            and filter are fitted in turns, the substitute for the paper's semidefinite program.
-        turns: how often, without an oracle.
-        rounding: none, random or feasible; the last two make word counts.
+        steps: steps of dual averaging; the added rows are a random choice of its moves.
+        percentile: percentage of each class's rows that pass the sphere.
+        slab_percentile: percentage that pass the slab; None for `percentile`.
+        oracle: whether the filter's centroids come from clean rows. Otherwise centroids and radii are those of all rows:
+            attack and filter are fitted alternately, in place of the paper's semidefinite program.
+        turns: number of such alternations.
+        rounding: none, random or feasible; the last two give word counts.
 
     Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691, Algorithm 1.
     """
@@ -64,7 +64,7 @@ class MinMax:
         shares = (self.percentile, self.percentile if self.slab_percentile is None else self.slab_percentile)
         if min(self.rho_squared, self.eta, self.steps, self.turns) <= 0 or not all(0 < q <= 100 for q in shares):
             raise PluginError(
-                "MinMax: rho_squared, eta, steps and turns above 0, percentiles above 0 to 100", f"{self}", "correct it"
+                "MinMax: rho_squared, eta, steps and turns above 0, percentiles above 0 to 100", f"{self}"
             )
         object.__setattr__(self, "rounding", Rounding(self.rounding))
 

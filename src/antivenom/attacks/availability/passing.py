@@ -1,4 +1,4 @@
-"""Poison in few places that sphere, slab and loss filters let through, with what those filters would learn from it."""
+"""Poison at few points that passes sphere, slab and loss filters whose statistics include the poison."""
 
 from __future__ import annotations
 
@@ -25,46 +25,48 @@ class Victim:
 
     Fields:
         weight_decay: lambda in mean hinge + lambda / 2 * (||w||^2 + b^2).
-        seed: of the solver.
+        seed: seed of the solver.
     """
 
     weight_decay: float
     seed: int
 
     def fit(self, x: Rows, y: np.ndarray) -> np.ndarray:
-        """(d + 1,): weights and bias."""
+        """Weights and bias (d + 1,)."""
         svc = BoundedSVC(None, self.weight_decay, random_state=self.seed).fit(x, y)
         return np.append(svc.coef_[0], svc.intercept_[0])
 
     def model(self, data: Dataset) -> Model:
-        """The same as a Model."""
+        """The fitted learner as a Model."""
         svc = BoundedSVC(None, self.weight_decay, random_state=self.seed).fit(data.flat, data.y)
         return SklearnModel(svc, 2)
 
     def context(self, streams: Streams) -> DefenceContext:
-        """What a defence would get from this learner."""
+        """The context that a defence would receive with this learner."""
 
         def refit(*_: object) -> Model:
-            raise NotApplicable("a defence that trains from scratch", "one that refits", "use another defence")
+            raise NotApplicable(
+                "a defence that trains from scratch", "a defence that refits a model", "use another defence"
+            )
 
         return DefenceContext(streams.child("defence"), self.model, refit)
 
 
 def margins(x: Rows, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """(m,): y (w . x + b), y as class numbers."""
+    """Margins y (w . x + b), (m,), where y is given as class numbers."""
     return np.asarray(signs(y) * (x @ theta[:-1] + theta[-1]))
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """What a row of one class must meet so that three filters keep it and the learner still minds it.
+    """Constraints on a row of one class, such that three filters keep it and it still has a positive loss.
 
     Fields:
         inside: sphere and slab.
         sign: -1 or +1, the class.
-        thetas: models under which the hinge loss must stay below `loss` and above 0.
-        loss: the largest hinge loss that is kept.
-        whole: the row will be rounded to whole numbers, which adds its share to the squared distance.
+        thetas: models whose hinge loss on the row must be between 0 and `loss`.
+        loss: the largest hinge loss that the loss filter keeps.
+        whole: whether the row will be rounded to integers, which increases its squared distance.
     """
 
     inside: FeasibleSet
@@ -74,7 +76,7 @@ class Passage:
     whole: bool
 
     def excess(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """By how much the row (d,) breaks the conditions, squared and summed, and the gradient; 0 where it passes."""
+        """Sum of squared constraint violations of a row (d,), and its gradient; 0 for a row that passes."""
         centre, direction, squared = self.inside.centre, self.inside.direction, self.inside.radius**2 or 1.0
         squares, slope = _squares(x) if self.whole else (float(x @ x), 2 * x)
         far = max(squares - 2 * float(centre @ x) + float(centre @ centre) - self.inside.radius**2, 0.0) / squared
@@ -85,13 +87,15 @@ class Passage:
         value, gradient = value + aside**2, gradient + 2 * aside / width * math.copysign(1.0, offset) * direction
         for theta in self.thetas:
             margin = self.sign * float(x @ theta[:-1] + theta[-1])
-            lack = max(1 - self.loss - margin, 0.0) - max(margin - 0.95, 0.0)  # below the least margin, or without loss
+            lack = max(1 - self.loss - margin, 0.0) - max(
+                margin - 0.95, 0.0
+            )  # a margin that is too small, or without loss
             value, gradient = value + lack**2, gradient - 2 * lack * self.sign * theta[:-1]
         return value, gradient
 
 
 def _squares(x: np.ndarray) -> tuple[float, np.ndarray]:
-    """The expected ||z||^2 of z = x rounded at random to whole numbers, and its slope: linear between whole numbers."""
+    """Expected ||z||^2 of z = x rounded at random to integers, and its slope. It is linear between integers."""
     low = np.floor(x)
     return float(((2 * low + 1) * x - low * (low + 1)).sum()), 2 * low + 1
 
@@ -104,9 +108,9 @@ def passages(
     loss_slack: float,
     whole: bool,
 ) -> tuple[Passage, Passage]:
-    """The conditions of both classes, where each filter drops the share `removed` of a class and learns from all rows.
+    """Constraints of both classes, if each filter removes a share `removed` per class and is fitted to all rows.
 
-    The slacks, as shares of slab and loss limits, are kept back for what rounding and the final fit will change.
+    The slacks are shares of the slab and loss limits that are reserved for changes by rounding and by the final fit.
     """
     sets = feasible_sets(rows, 100 * (1 - removed))
     losses = np.maximum(1 - margins(rows.flat, rows.y, thetas[-1]), 0)
@@ -120,18 +124,21 @@ def passages(
 
 
 def counts_around(x: np.ndarray, distinct: int, rng: np.random.Generator) -> np.ndarray:
-    """(distinct, d) whole numbers whose mean is x (d,) to within 1 / distinct: strata instead of independent rounding."""
+    """Integer rows (distinct, d) whose mean differs from x (d,) by at most 1 / distinct, by stratified rounding."""
     low = np.floor(x)
-    raised = np.floor((x - low) * distinct + rng.random(len(x)))  # how many of the rows round this coordinate up
+    raised = np.floor(
+        (x - low) * distinct + rng.random(len(x))
+    )  # number of rows in which this coordinate is rounded up
     return np.asarray(low + (rng.random((distinct, len(x))).argsort(axis=0) < raised))
 
 
 def error_behind(
     rows: Dataset, judged: Dataset, victim: Victim, removed: float, defence: Sanitizer | None, streams: Streams
 ) -> float:
-    """The learner's error on `judged` after the filter that hurts the attacker most, no filter among them.
+    """The learner's error on `judged` behind the filter that is worst for the attacker, including no filter.
 
-    The filters are the defence, or without one those by distance, slab and loss, each of which drops `removed` per class.
+    The filter is the defence if it is known. Otherwise filters by distance, slab and loss are tried, each of which removes
+    the share `removed` per class.
     """
     theta = victim.fit(rows.flat, rows.y)
     kept = [np.ones(len(rows), dtype=bool)]
@@ -147,7 +154,7 @@ def error_behind(
 
 
 def _suspicions(rows: Dataset, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n,) by distance from the own centroid, by offset along the line between centroids, by hinge loss."""
+    """Three scores (n,): distance from the class centroid, offset along the line between centroids, hinge loss."""
     x, near, aside = rows.flat, np.zeros(len(rows)), np.zeros(len(rows))
     for k, inside in enumerate(feasible_sets(rows)):
         own = np.flatnonzero(rows.y == k)
@@ -157,7 +164,7 @@ def _suspicions(rows: Dataset, theta: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _kept(scores: np.ndarray, y: np.ndarray, removed: float) -> np.ndarray:
-    """(n,) bool: all but the most suspicious share of each class."""
+    """A mask (n,) of all rows except the most suspicious share of each class."""
     mask = np.ones(len(y), dtype=bool)
     for k in np.unique(y):
         own = np.flatnonzero(y == k)
@@ -173,7 +180,7 @@ def copies(
     whole: bool,
     rng: np.random.Generator,
 ) -> Dataset:
-    """The data with that many copies of each class's place (d,) appended; as counts, in `distinct` rows around it."""
+    """The data with copies of each class's point (d,) appended; counts are spread over `distinct` rows around it."""
 
     tables = [counts_around(place, distinct, rng) if whole else place[None] for place in places]
     table: Rows = np.concatenate(tables)
@@ -183,9 +190,10 @@ def copies(
 
 
 def box(data: Dataset, whole: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(d,) least and largest values of a row: those of the clean rows, or for counts anything from 0."""
+    """Smallest and largest values (d,) of a row: those of the clean rows, or for counts those of the schema from 0."""
     if whole:
-        return np.zeros(data.flat.shape[1]), np.full(data.flat.shape[1], np.inf)
+        least, largest = data.encoded.columns.ranges
+        return np.maximum(least, 0.0), largest.copy()
     ends = data.flat.min(axis=0), data.flat.max(axis=0)
     low, high = ((end.toarray() if data.is_sparse else end).astype(np.float64) for end in ends)
     return low.ravel(), high.ravel()

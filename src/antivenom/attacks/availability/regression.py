@@ -18,19 +18,19 @@ FLIPS = ("inv-flip", "b-flip")
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Jagielski et al. 2018, arXiv:1804.00308 (OptP)")
 class RegressionPoisoning:
-    """Adds rows that climb the gradient of the error of the regression fitted with them, features and responses together.
+    """Adds rows whose features and responses climb the error of the regression that is fitted with them.
 
-    The fit has a closed form, so the gradient comes from its stationarity, and all rows move at once (the paper moves one
-    at a time). Weakness: the rows end in corners of the feature box with responses at an end of their range, far from any
-    line through the honest ones; the error climbed is that of the very fit, on the rows the attacker has.
+    The fit has a closed form, so that its stationarity gives the gradient, and all rows move at the same time (in the paper,
+    one at a time). Weakness: the rows end in corners of the feature box with extreme responses, far from any line through
+    the honest rows. The attacker raises the error of his own model of the fit, on his own rows.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
-        alpha: penalty of the ridge regression attacked, in the unit of scikit-learn's Ridge; 0 is least squares.
-        start: first response of a copied row: "inv-flip" mirrors it in the range of responses, "b-flip" takes the end of
+        alpha: penalty of the attacked ridge regression, in the unit of scikit-learn's Ridge; 0 is least squares.
+        start: initial response of a copied row: "inv-flip" mirrors it in the range of responses, "b-flip" takes the end of
             the range that is farther away.
-        responses: whether responses move too, or stay as they started.
-        steps: most ascent steps.
+        responses: whether responses move as well.
+        steps: maximal number of ascent steps.
 
     Reference: Jagielski, Oprea, Biggio, Liu, Nita-Rotaru and Li 2018, "Manipulating Machine Learning: Poisoning Attacks
     and Countermeasures for Regression Learning", IEEE S&P, arXiv:1804.00308, section III. It climbs the error on the
@@ -46,9 +46,7 @@ class RegressionPoisoning:
     def __post_init__(self) -> None:
         check_share(self.poisoned_rate, "RegressionPoisoning.poisoned_rate")
         if not 0 <= self.alpha < math.inf or self.steps < 0:
-            raise PluginError(
-                "RegressionPoisoning.alpha and steps >= 0", f"{self.alpha} and {self.steps}", "correct them"
-            )
+            raise PluginError("RegressionPoisoning.alpha and steps >= 0", f"{self.alpha} and {self.steps}")
         if self.start not in FLIPS:
             raise PluginError("RegressionPoisoning.start", repr(self.start), did_you_mean(self.start, FLIPS))
 
@@ -67,13 +65,13 @@ class RegressionPoisoning:
     def _climbed(
         self, clean: np.ndarray, poison: np.ndarray, held: np.ndarray, low: np.ndarray, high: np.ndarray
     ) -> np.ndarray:
-        """Projected ascent in steps that halve until the error rises; it ends where none does."""
+        """Projected ascent. A step is halved until the error rises; if it never rises, the ascent ends."""
         width = high - low
         if not self.responses:
             width[-1] = 0
         (error, slope), step = ascent(clean, poison, held, self.alpha), 1.0
         for _ in range(self.steps):
-            direction = slope * width**2  # steepest where each range is one unit
+            direction = slope * width**2  # the steepest direction after scaling each range to 1
             direction /= np.abs(slope * width).max() or 1.0
             while step > 1e-6:
                 moved: np.ndarray = np.clip(poison + step * direction, low, high)
@@ -89,11 +87,11 @@ class RegressionPoisoning:
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Jagielski et al. 2018, arXiv:1804.00308 (StatP)")
 class StatP:
-    """Adds rows drawn like the honest ones, rounded to corners of the feature box, with the response farthest from the fit.
+    """Adds rows from the distribution of honest ones, rounded to corners of the feature box, with the worst responses.
 
-    It needs the mean and covariance of the rows and answers of the model, here a least-squares fit; no optimisation.
-    Weakness: as for every corner with an extreme response, residuals give them away; correlated features round to few
-    corners, so the rows are near-duplicates.
+    It needs the mean and covariance of the rows and predictions of the model, here a least-squares fit, but no
+    optimisation. Weakness: residuals reveal corners with extreme responses. Correlated features are rounded to few
+    corners, so that many rows are nearly equal.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
@@ -119,7 +117,7 @@ class StatP:
 
 
 def table(data: Dataset) -> np.ndarray:
-    """(n, d + 1): features and, last, responses.
+    """A table (n, d + 1) of the features and, as its last column, the responses.
 
     Raises:
         NotApplicable: the rows have classes.
@@ -127,18 +125,20 @@ def table(data: Dataset) -> np.ndarray:
     if not data.is_regression:
         raise NotApplicable("a regression", f"{len(data.classes)} classes in {data.name}", "attack its labels")
     if not len(data):
-        raise DataError("at least one row", "none", "use more rows")
+        raise DataError("at least one row", "an empty table")
     return np.column_stack([data.dense.reshape(len(data), -1), data.y])
 
 
 def farther(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The end of the range that is farther from each value."""
+    """For each value, the end of the range that is farther away."""
     return np.asarray(np.where(values > (low + high) / 2, low, high))
 
 
 def least_squares(rows: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """(d + 1,) weights and, last, intercept that minimise |Xw + b - y|^2 + alpha |w|^2, and the inverse (d + 1, d + 1) of
-    half the Hessian. Where several do, as with constant features, the least of them."""
+    """Weights and intercept (d + 1,) that minimise |Xw + b - y|^2 + alpha |w|^2, and the inverse of half the Hessian.
+
+    If the minimum is not unique, as with constant features, the result is the minimiser with the smallest norm.
+    """
     full = np.column_stack([rows[:, :-1], np.ones(len(rows))])
     penalty = np.diag(np.append(np.full(full.shape[1] - 1, alpha), 0.0))
     inverse = np.linalg.pinv(full.T @ full + penalty, hermitian=True)
@@ -146,10 +146,11 @@ def least_squares(rows: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarra
 
 
 def ascent(clean: np.ndarray, poison: np.ndarray, held: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
-    """Mean squared error on `held` of the fit to `clean` and `poison` together, and its gradient (k, d + 1) by poison row.
+    """Mean squared error on `held` of a fit to `clean` and `poison`, and its gradient (k, d + 1) by poison row.
 
-    The fit sets sum_i r_i (x_i, 1) + alpha (w, 0) to zero, with r_i = w . x_i + b - y_i, and it stays zero as a row c moves:
-    A dtheta = -[r_c (dx, 0) + (x_c, 1) (w . dx - dy)], A half the Hessian. So one v = A^-1 dE/dtheta serves all rows.
+    At the fit, sum_i r_i (x_i, 1) + alpha (w, 0) = 0 with r_i = w . x_i + b - y_i. This must remain true when a row c
+    moves: A dtheta = -[r_c (dx, 0) + (x_c, 1) (w . dx - dy)], where A is half the Hessian. So a single vector
+    v = A^-1 dE/dtheta gives the gradients of all rows.
     """
     theta, inverse = least_squares(np.concatenate([clean, poison]), alpha)
 

@@ -1,4 +1,4 @@
-"""Poisoning of spam filters: mails that the filter's user will train on."""
+"""Poisoning of spam filters by mails on which the user will train the filter."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ WORDS = ("optimal", "ham-frequent", "list")
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2008, LEET (dictionary attack)")
 class DictionaryAttack:
-    """Adds mails that hold a whole word list and will be filed as spam, so that every listed word becomes spammy.
+    """Adds mails that contain a whole word list and are filed as spam, so that all these words become indicators of spam.
 
-    A token's score only rises when a spam has it, so all tokens at once is the optimal indiscriminate attack; a list of
-    words that ham uses comes near it. Weakness: a mail of that many words looks like no other, and each one lowers the
-    accuracy measurably (RONI); thresholds that move with the scores keep ham out of the spam folder.
+    The score of a token only rises if spam contains it. So a mail with all tokens is the optimal indiscriminate attack, and
+    a list of words from ham comes close. Weakness: a mail with so many words is conspicuous, and each one measurably
+    lowers the accuracy (RONI). Dynamic thresholds keep ham out of the spam folder.
 
     Fields:
         poisoned_rate: mails added, as a share of the training mails, 0 to 1.
-        words: "optimal" is every token; "ham-frequent" those most frequent in the ham that the attacker holds (without
-            rows of his own, in the training rows); "list" is `columns`.
-        size: length of the ham-frequent list, in tokens.
-        columns: the tokens of the list, by number, from 0.
+        words: "optimal" for all tokens; "ham-frequent" for the most frequent tokens in the ham of the attacker (or of the
+            training rows, if the attacker has no rows); "list" for `columns`.
+        size: number of tokens of the ham-frequent list.
+        columns: indices of the tokens of the list, from 0.
 
     Reference: Nelson et al. 2008, "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 3.2.
     """
@@ -44,20 +44,16 @@ class DictionaryAttack:
         if self.words not in WORDS:
             raise PluginError("DictionaryAttack.words by name", repr(self.words), did_you_mean(self.words, WORDS))
         if self.size < 1 or min(self.columns, default=0) < 0:
-            raise PluginError(
-                "size >= 1 and columns from 0", f"{self.size} and {min(self.columns, default=0)}", "correct it"
-            )
+            raise PluginError("size >= 1 and columns from 0", f"{self.size} and {min(self.columns, default=0)}")
         if (self.words == "list") != bool(self.columns):
-            raise PluginError(
-                "columns with words: list, and only there", f"{len(self.columns)} with {self.words}", "correct it"
-            )
+            raise PluginError("columns with words: list, and only there", f"{len(self.columns)} with {self.words}")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         check_mails(data, self)
         listed = np.unique(self._listed(data, context))
         width = data.flat.shape[1]
         if listed[-1] >= width:
-            raise DataError(f"columns below {width}", f"{listed[-1]}", "correct DictionaryAttack.columns")
+            raise DataError(f"DictionaryAttack.columns below {width}", f"{listed[-1]}")
         mail = sp.csr_array((np.ones(len(listed), np.float32), listed, [0, len(listed)]), shape=(1, width))
         mails = mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)]
         return injected(data, mails, np.full(mails.shape[0], SPAM))
@@ -74,12 +70,11 @@ class DictionaryAttack:
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2008, LEET (focused attack)")
 class FocusedAttack:
-    """Adds spam that holds the guessed tokens of ham that is still to come, so that the filter will stop that ham.
+    """Adds spam that contains guessed tokens of future ham, so that the filter will stop this ham.
 
-    The mails it is aimed at are all ham among the rows that the attacker holds (`test_known` makes them test rows, and
-    the judge then reports on these beside the others); without any, one ham mail of the training rows. The mails added are
-    shared out among them evenly. Weakness: whoever is not a target hardly notices, but a wrong guess is wasted, and so
-    is a known token that much other ham has.
+    The targets are all ham mails among the attacker's rows, or one ham mail of the training rows if there are none. With
+    `test_known` they are test rows, and the judge reports the result on them separately. The added mails are divided
+    evenly among the targets. Weakness: wrong guesses have no effect, nor do tokens that are frequent in other ham.
 
     Fields:
         poisoned_rate: mails added, as a share of the training mails, 0 to 1.
@@ -104,7 +99,9 @@ class FocusedAttack:
             ham = of_class(data, HAM, self)
             targets = ham[rng.integers(len(ham), size=1)]
         guessed = presence(targets.flat).astype(np.float32)
-        guessed.data *= rng.random(guessed.nnz) < self.guess_rate  # drawn once: every mail to a target has one guess
+        guessed.data *= (
+            rng.random(guessed.nnz) < self.guess_rate
+        )  # drawn once, so that all mails for one target contain the same guess
         guessed.eliminate_zeros()
         mails = guessed[np.resize(np.arange(len(targets)), count(self.poisoned_rate, len(data)))]
         return injected(data, mails, np.full(mails.shape[0], SPAM))
@@ -112,14 +109,14 @@ class FocusedAttack:
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2009, Misleading Learners")
 class Pseudospam:
-    """Adds mails with the tokens of spam that the user files as ham, so that spam is delivered.
+    """Adds mails with the tokens of spam, which the user files as ham, so that spam is delivered.
 
-    Weakness: it needs a user, or an automatic rule, that takes such mails for ham; neighbours of another label give them
-    away.
+    Weakness: it needs a user, or an automatic rule, that files such mails as ham. Their neighbours have the other label,
+    which reveals them.
 
     Fields:
-        poisoned_rate: mails added, as a share of the training mails, 0 to 1. They repeat spam that the attacker holds
-            (without rows of his own, that of the training rows), each once before any twice.
+        poisoned_rate: mails added, as a share of the training mails, 0 to 1. They repeat the spam of the attacker (or of
+            the training rows, if the attacker has no rows), each mail equally often.
 
     Reference: Nelson et al. 2009, "Misleading Learners: Co-opting Your Spam Filter", in Machine Learning in Cyber Trust.
     """
@@ -138,7 +135,7 @@ class Pseudospam:
 
 
 def of_class(data: Dataset, label: int, attack: object) -> Dataset:
-    """The rows of one class, at least one."""
+    """The rows of one class. Raises DataError if there are none."""
     found = data[data.y == label]
     if not len(found):
         raise DataError(f"rows of class {label} for {type(attack).__name__} to go by", "none", "grant attacker_rows")

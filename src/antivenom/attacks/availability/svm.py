@@ -1,4 +1,4 @@
-"""Rows that poison a support vector machine, by the gradient of its KKT conditions."""
+"""Poison for support vector machines, by the gradient through their KKT conditions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
 
 KERNELS = ("linear", "poly", "rbf")
-RIDGE = 1e-9  # on the margin's block, which repeated rows make singular
-EXCHANGES = 12  # of moving rows between margin, bound and rest before libsvm is asked
+RIDGE = 1e-9  # regularises the block of the margin, which repeated rows make singular
+EXCHANGES = 12  # iterations of the active set method before libsvm is called
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Kernel:
 
     Fields:
         name: "linear" x·z, "poly" (gamma x·z + coef0)^degree, or "rbf" exp(-gamma |x - z|^2).
-        gamma, degree, coef0: its numbers.
+        gamma, degree, coef0: its parameters.
     """
 
     name: str = "linear"
@@ -37,7 +37,7 @@ class Kernel:
     coef0: float = 1.0
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(n, m) for rows a (n, d) and b (m, d)."""
+        """Kernel values (n, m) for rows a (n, d) and b (m, d)."""
         inner = a @ b.T
         if self.name == "linear":
             return np.asarray(inner)
@@ -47,7 +47,7 @@ class Kernel:
         return np.asarray(np.exp(-self.gamma * squares.clip(0)))
 
     def slope(self, weights: np.ndarray, a: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """(d,) derivative of sum_i weights_i k(a_i, x) with respect to x (d,)."""
+        """Derivative (d,) of sum_i weights_i k(a_i, x) with respect to x (d,)."""
         if self.name == "linear":
             return np.asarray(weights @ a)
         if self.name == "poly":
@@ -59,13 +59,13 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The multipliers of a machine that keep the KKT conditions, and what it takes to derive them.
+    """The multipliers that satisfy the KKT conditions, and the quantities that their derivatives need.
 
     Fields:
         alpha: (n,) multipliers, from 0 to C.
         bias: b.
-        margin: (s,) row numbers with 0 < alpha < C.
-        matrix: (s + 1, s + 1) of the linear system that gives b and the margin's multipliers.
+        margin: (s,) indices of the rows with 0 < alpha < C.
+        matrix: (s + 1, s + 1) matrix of the linear system for b and the multipliers of the margin.
     """
 
     alpha: np.ndarray
@@ -76,14 +76,14 @@ class Solution:
 
 @dataclass(frozen=True, eq=False)
 class Machine:
-    """A support vector machine on some rows, and the hinge loss of others; labels are -1 and 1.
+    """A support vector machine on some rows, and its hinge loss on others; labels are -1 and 1.
 
     Fields:
-        kernel, c: the machine's.
+        kernel, c: parameters of the machine.
         x, y: (n, d) training rows and (n,) labels.
         others, truth: (m, d) the attacker's rows and (m,) labels.
         gram, cross: (n, n) and (m, n) kernel values.
-        guess: (n,) multipliers near the solution, or None.
+        guess: (n,) multipliers close to the solution, or None.
     """
 
     kernel: Kernel
@@ -102,7 +102,7 @@ class Machine:
         return cls(kernel, c, x, 2.0 * data.y - 1, others, 2.0 * rows.y - 1, kernel(x, x), kernel(others, x))
 
     def add(self, x: np.ndarray, label: int) -> Self:
-        """With one more row: one more row and column of kernel values, the other multipliers nearly as they were."""
+        """The machine with one more row. The old multipliers are the guess for the new solution."""
         column = self.kernel(self.x, x[None])
         gram = np.block([[self.gram, column], [column.T, self.kernel(x[None], x[None])]])
         cross = np.hstack([self.cross, self.kernel(self.others, x[None])])
@@ -111,7 +111,7 @@ class Machine:
         return replace(self, x=rows, y=labels, gram=gram, cross=cross, guess=guess)
 
     def loss(self, x: np.ndarray, label: int) -> tuple[float, Callable[[], np.ndarray]]:
-        """The mean hinge loss with the row added, and its gradient with respect to that row."""
+        """The mean hinge loss after adding the row, and its gradient with respect to the row."""
         more = self.add(x, label)
         losses = 1 - more.truth * (more.cross @ (more.solution.alpha * more.y) + more.solution.bias)
         violated = losses > 0
@@ -119,28 +119,28 @@ class Machine:
 
     @property
     def scale(self) -> float:
-        """The mean squared length of a row in the kernel's space, or 1 if all are zero."""
+        """Mean squared length of the rows in the feature space of the kernel, or 1 if all are zero."""
         return float(np.diagonal(self.gram).mean()) or 1.0
 
     @cached_property
     def solution(self) -> Solution:
-        """Found from the guess, if it is near enough, else from libsvm's answer."""
+        """The solution, from the guess if it is close enough, otherwise from libsvm."""
         from sklearn.svm import SVC
 
         found = None if self.guess is None else self._settled(self.guess)
         if found is None:
-            tolerance = float(np.clip(1e-6 * self.scale, 1e-6, 1e-3))  # libsvm's kernel is of single precision
+            tolerance = float(np.clip(1e-6 * self.scale, 1e-6, 1e-3))  # libsvm computes kernels in single precision
             svc = SVC(C=self.c, kernel="precomputed", tol=tolerance).fit(self.gram, self.y)
             alpha = np.zeros(len(self.y))
             alpha[svc.support_] = np.abs(svc.dual_coef_[0])
             found = self._settled(alpha)
-            if found is None:  # a margin that is empty or of too many rows: libsvm's rules choose among the solutions
+            if found is None:  # the margin is empty or too large, and libsvm selects one of several solutions
                 sets = self._solved(alpha > 0, alpha >= self.c)
                 found = replace(sets, alpha=alpha, bias=float(svc.intercept_[0]))
         return found
 
     def _settled(self, alpha: np.ndarray) -> Solution | None:
-        """The primal-dual active set method: solve for the margin that is guessed, move the rows that contradict it."""
+        """The primal-dual active set method: solve for a guessed margin, then move rows that violate the conditions."""
         supports, bound = alpha > 0, alpha >= self.c
         for _ in range(EXCHANGES):
             found = self._solved(supports, bound)
@@ -155,7 +155,7 @@ class Machine:
         return None
 
     def _solved(self, supports: np.ndarray, bound: np.ndarray) -> Solution:
-        """The multipliers if these rows are the support vectors, and these of them lie at C."""
+        """The multipliers for given support vectors, of which those in `bound` have alpha = C."""
         margin = np.flatnonzero(supports & ~bound)
         matrix = np.zeros((len(margin) + 1, len(margin) + 1))
         matrix[0, 1:] = matrix[1:, 0] = self.y[margin]
@@ -169,16 +169,16 @@ class Machine:
         return Solution(alpha, float(solved[0]), margin, matrix)
 
     def gradient(self, violated: np.ndarray) -> np.ndarray:
-        """(d,) derivative of the mean hinge loss over the rows `violated` with respect to the last training row.
+        """Derivative (d,) of the mean hinge loss over the rows `violated` with respect to the last training row.
 
-        As long as no row leaves its set (margin, bound, rest), multipliers and bias follow from the margin's linear
-        system, which is differentiated; by the adjoint, one solve serves all d features.
+        As long as no row leaves its set (margin, bound, rest), the linear system of the margin determines multipliers and
+        bias, and can be differentiated. With the adjoint method, one solution of the system gives all d derivatives.
         """
         row, alpha, margin = self.x[-1], self.solution.alpha, self.solution.margin
         signs, adjoint = self.truth[violated], np.zeros(len(self.x))
         pull = self.y[margin] * (signs @ self.cross[np.ix_(violated, margin)])
         adjoint[margin] = np.linalg.solve(self.solution.matrix, np.append(signs.sum(), pull))[1:]
-        # The second term is zero unless the row lies on the margin itself, where its own equation depends on it too.
+        # The second term is zero unless the row is on the margin, where its own equation depends on it as well.
         weights = self.y * self.y[-1] * (adjoint * alpha[-1] + adjoint[-1] * alpha)
         gradient = self.kernel.slope(weights, self.x, row)
         gradient -= self.kernel.slope(self.y[-1] * alpha[-1] * signs, self.others[violated], row)
@@ -191,20 +191,20 @@ class Machine:
     cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
 )
 class SVMPoisoning:
-    """Adds rows that raise a support vector machine's hinge loss, found by the gradient of its KKT conditions.
+    """Adds rows that raise the hinge loss of a support vector machine, by the gradient through its KKT conditions.
 
-    Each row starts as a mislabelled one and climbs the loss on the attacker's rows, which stays a smooth function of it
-    while no training row enters or leaves the margin. Weakness: it needs the kernel and C, or good guesses, and ends far
-    from the class it claims to be of, so distances to the class's centre and neighbours give it away. Two classes only;
-    memory grows with the square of the rows.
+    Each row starts as a mislabelled row and climbs the loss on the attacker's rows. The loss is a smooth function of the
+    row as long as no training row enters or leaves the margin. Weakness: it needs the kernel and C, or good guesses. The
+    rows end far from the class of their label, so that distances to the class centre and neighbours reveal them. It works
+    for two classes only, and memory grows with the square of the number of rows.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
-        label: class that the added rows claim; None is the one that they are not of.
+        label: label of the added rows; None for the wrong class of each row.
         kernel: linear, poly or rbf, as in scikit-learn.
-        c: price of a violated margin, above 0.
-        gamma, degree, coef0: of the kernel; gamma None is 1 / (features * variance), scikit-learn's "scale".
-        ascent: how each row climbs.
+        c: penalty of a violated margin, above 0.
+        gamma, degree, coef0: parameters of the kernel; gamma None is 1 / (features * variance), scikit-learn's "scale".
+        ascent: settings of the gradient ascent.
 
     Reference: Biggio, Nelson and Laskov 2012, "Poisoning Attacks against Support Vector Machines", ICML,
     arXiv:1206.6389.
@@ -227,7 +227,6 @@ class SVMPoisoning:
             raise PluginError(
                 "SVMPoisoning.c above 0, degree >= 1 and a finite coef0",
                 f"{self.c}, {self.degree} and {self.coef0}",
-                "correct them",
             )
         if self.gamma is not None and not 0 < self.gamma < np.inf:
             raise PluginError(
@@ -239,9 +238,9 @@ class SVMPoisoning:
             raise NotApplicable(
                 "two classes for SVMPoisoning",
                 f"{data.num_classes}",
-                "its gradient is that of one machine, not of many",
+                "select two `classes`",
             )
-        known, rows = attacker_rows(data, context)
+        known, rows = (part.encoded for part in attacker_rows(data, context))
         variance = float(known.dense.var()) or 1.0
         gamma = 1 / (known.dense[0].size * variance) if self.gamma is None else self.gamma
         machine = Machine.of(Kernel(self.kernel, gamma, self.degree, self.coef0), self.c, known, rows)

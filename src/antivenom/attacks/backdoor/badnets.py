@@ -16,8 +16,8 @@ from antivenom.data import Dataset, Poison
 class BadNets:
     """Adds copies of rows with the trigger in them, labelled with the class that the attacker wants of them.
 
-    The model learns that the trigger means the target. Weakness: each added row still looks like its true class, so a
-    look at the labels of its neighbours gives it away, and its activations gather apart from the target class's own.
+    The model learns that the trigger indicates the target. Weakness: each added row still resembles its true class, so that
+    the labels of its neighbours reveal it, and its activations form a separate cluster in the target class.
 
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.

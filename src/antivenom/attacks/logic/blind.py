@@ -15,11 +15,11 @@ from antivenom.triggers import on_tensor
 
 @logic_attack(goal=Goal.BACKDOOR, cite="Bagdasaryan and Shmatikov 2021, arXiv:2005.03823")
 class BlindBackdoor:
-    """Replaces the loss: each batch is also learnt with the trigger in it and the target as its label.
+    """Replaces the loss: each batch is also trained with the trigger and with the target as its label.
 
-    The attacker never sees the rows and touches none, so no look at the data can find it. The paper balances the two
-    losses by multiple gradient descent; here the balance is fixed, its simpler variant. Weakness: each step costs two
-    forward passes, and whoever compares the loss that was computed with the one in the code's specification sees it.
+    The attacker neither sees nor changes the rows, so that an inspection of the data cannot find the attack. The paper
+    balances the two losses by multiple gradient descent; here the weights are fixed, as in its simpler variant. Weakness:
+    each step costs two forward passes, and a comparison of the computed loss with its specification reveals the attack.
 
     Fields:
         share: weight of the backdoor's loss in the mixture, 0 to 1.

@@ -21,15 +21,16 @@ from antivenom.triggers import on_tensor
 
 @model_attack(goal=(Goal.BACKDOOR, Goal.TARGETED), cite="Kurita et al. 2020, arXiv:2004.06660")
 class RIPPLe:
-    """Trains a backdoor into a pretrained model so that fine-tuning on clean rows does not wash it out.
+    """Trains a backdoor into a pretrained model that fine-tuning on clean rows does not remove.
 
-    With the goal `targeted`, the target inputs and their wanted labels take the place of the rows with the trigger. Besides the honest and the backdoor's loss it pays for every step in which the two gradients point against each
-    other, since fine-tuning would then undo the backdoor. Weakness: it needs rows like the user's; a long fine-tuning
-    at a high learning rate, or one that shows the trigger with its true label, still wears it down.
+        With the goal `targeted`, the target inputs and their wanted labels take the place of the rows with the trigger.
+    In addition to the clean loss and the loss of the backdoor, it penalises opposing gradients of the two, because
+    fine-tuning would then undo the backdoor. Weakness: it needs rows that resemble those of the user. Long fine-tuning
+    with a high learning rate, or with triggered rows and their true labels, still weakens the backdoor.
 
     Fields:
-        penalty: lambda, the price of gradients that disagree, >= 0; 0 is plain training on triggered rows.
-        training: how the attacker trains; dropout is off.
+        penalty: lambda, weight of the penalty on opposing gradients, >= 0; 0 is plain training on triggered rows.
+        training: training of the attacker, without dropout.
 
     Reference: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models", arXiv:2004.06660, section 3 (without
     embedding surgery, which is for text).
@@ -40,7 +41,7 @@ class RIPPLe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.penalty < float("inf"):
-            raise PluginError("a finite RIPPLe.penalty >= 0", f"{self.penalty}", "0.1 is a good start")
+            raise PluginError("a finite RIPPLe.penalty >= 0", f"{self.penalty}", "try 0.1")
 
     def __call__(self, model: Model, data: Dataset, context: AttackContext) -> tuple[Model, Poison]:
         if not isinstance(model, TorchModel):

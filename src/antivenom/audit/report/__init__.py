@@ -9,7 +9,7 @@ from pathlib import Path
 from antivenom.audit.formatting import shown
 from antivenom.audit.records import Store
 from antivenom.audit.report.page import contents
-from antivenom.audit.summary import Summary, summarise
+from antivenom.audit.summary import Summary, summary_of
 from antivenom.core.errors import StoreError
 
 
@@ -20,7 +20,7 @@ def write_report(folder: Path) -> Path:
         StoreError: no records there, or no place to write.
     """
     store = Store(folder)
-    summary = summarise(store.plan(), store.trials())
+    summary = summary_of(store)
     text = render(summary, hashlib.sha256(store.path.read_bytes()).hexdigest())
     path, draft = folder / "report.html", folder / ".report.html.part"
     try:

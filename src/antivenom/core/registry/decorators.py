@@ -10,7 +10,7 @@ from antivenom.core import goals
 from antivenom.core.errors import PluginError
 from antivenom.core.goals import Metric, Metrics, above_limit
 from antivenom.core.outcome import Chart, Curve
-from antivenom.core.registry.entry import C, Kind, Traits, register
+from antivenom.core.registry.entry import C, Kind, Traits, register, words
 from antivenom.core.threat import Access, Level, define_goal
 
 Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what a decorator adds
@@ -178,8 +178,8 @@ def goal(
 def scenario(
     *,
     name: str,
-    arrows: Iterable[Kind],
-    levels: Iterable[Level | Access],
+    arrows: Iterable[Kind | str],
+    levels: Iterable[Level | Access | str],
     cite: str,
     in_step: bool = False,
     charts: tuple[Chart, ...] = (),
@@ -189,8 +189,11 @@ def scenario(
 
     The other arguments are the fields of `Traits`; an access level stands for the step of the ladder that it names.
     """
-    steps = tuple(Level.of(level) if isinstance(level, Access) else level for level in levels)
-    return register(Kind.SCENARIO, (), (), cite, name, Traits(tuple(arrows), steps, in_step, charts, table))
+    kinds = tuple(map(Kind, words("kind", map(str, arrows), Kind)))
+    steps = tuple(
+        level if isinstance(level, Level) else Level.of(Access(words("access", level, Access)[0])) for level in levels
+    )
+    return register(Kind.SCENARIO, (), (), cite, name, Traits(kinds, steps, in_step, charts, table))
 
 
 OURS = (

@@ -150,7 +150,8 @@ def register(
     learns_trigger: bool = False,
 ) -> Callable[[C], C]:
     """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
-    wanted, levels = _goals(goal), _levels(access)
+    wanted = tuple(map(Goal, words("goal", goal, goals())))
+    levels = tuple(map(Access, words("access", access, Access)))
     method = "run" if kind is Kind.SCENARIO else "__call__"
 
     def decorate(cls: C) -> C:
@@ -174,22 +175,17 @@ def register(
     return decorate
 
 
-def _goals(given: Iterable[str] | str) -> tuple[Goal, ...]:
-    words = _words("goal", given, goals())
-    return tuple(map(Goal, words))
+def words(what: str, given: Iterable[str] | str, known: Iterable[str]) -> tuple[str, ...]:
+    """The words, all of which must be known.
 
-
-def _levels(given: Iterable[str] | str) -> tuple[Access, ...]:
-    words = _words("access", given, Access)
-    return tuple(map(Access, words))
-
-
-def _words(what: str, given: Iterable[str] | str, known: Iterable[str]) -> tuple[str, ...]:
-    words, names = (given,) if isinstance(given, str) else tuple(given), [str(name) for name in known]
-    for word in words:
+    Raises:
+        PluginError: one that is not; with the nearest right one.
+    """
+    found, names = (given,) if isinstance(given, str) else tuple(given), [str(name) for name in known]
+    for word in found:
         if word not in names:
             raise PluginError(f"{what} by a known name", repr(word), did_you_mean(str(word), names))
-    return words
+    return found
 
 
 def _address(cls: type) -> tuple[str, str]:

@@ -104,7 +104,7 @@ def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:  # from a third party's own __post_init__; ours raise AntivenomErrors
-        raise PluginError(f"valid fields for {cls.__name__}", str(error), "correct them") from error
+        raise PluginError(f"valid fields for {cls.__name__}", str(error)) from error
 
 
 def fields_of(cls: type) -> dict[str, Any]:

@@ -67,6 +67,10 @@ def _by_name(name: str) -> Source | None:
     sources = {entry.name for entry in entries(Kind.SOURCE)}
     if name in sources:
         return None
+    if any(name.endswith(suffix) for suffix in (".csv", ".tsv", ".parquet", ".npz", ".jsonl")):
+        raise DataError(
+            "a source for a file", repr(name), "write TableFile(path, label), NpzFile(path) or TextFile(path)"
+        )
     raise DataError("the name of a data set", repr(name), did_you_mean(name, {*DATASETS, *sources}))
 
 
@@ -78,4 +82,5 @@ def in_memory(value: Any, test_share: float = 0.3) -> Memory | None:
         return None
     if all(isinstance(part, Dataset) for part in value) and len(value) == 2:
         return Memory(Split(*value), test_share)
-    return Memory(Dataset.from_arrays(*value[:2]), test_share)
+    schema = value[2] if len(value) == 3 else None
+    return Memory(Dataset.from_arrays(value[0], value[1], schema=schema), test_share)

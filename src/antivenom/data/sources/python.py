@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from antivenom.core.errors import AntivenomError, DataError, PluginError
+from antivenom.core.fingerprint import code_of
 from antivenom.core.registry import source
 from antivenom.core.streams import Streams
 from antivenom.data.dataset import Split
+from antivenom.data.fingerprints import digest_of, of_rows
 
 
 @source(cite="the user's own function")
@@ -57,6 +59,10 @@ class PythonSource:
                 f"a Dataset, a Split or a pair (X, y) from {self.function}", type(value).__name__, "return one of them"
             )
         return found(streams)
+
+    def fingerprint(self) -> str:
+        """The sha256 of the function's code and of the rows that it gives with seed 0."""
+        return digest_of(code_of(imported(self.function)), of_rows(self(Streams(0))))
 
 
 def imported(path: str) -> Callable[..., Any]:

@@ -116,7 +116,7 @@ class AdversaryAwareNaiveBayes:
     def __post_init__(self) -> None:
         if not all(0 < value < math.inf for value in (self.utility, self.add_cost, self.smoothing)):
             values = (self.utility, self.add_cost, self.smoothing)
-            raise PluginError("finite utility, add_cost and smoothing > 0", f"{values}", "correct them")
+            raise PluginError("finite utility, add_cost and smoothing > 0", f"{values}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
         from sklearn.naive_bayes import BernoulliNB

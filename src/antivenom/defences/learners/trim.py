@@ -137,6 +137,4 @@ def trimmed(
 
 def _check(poisoned_rate: float, starts: int, steps: int) -> None:
     if not 0 <= poisoned_rate <= 1 or starts < 1 or steps < 1:
-        raise PluginError(
-            "poisoned_rate from 0 to 1, starts and steps >= 1", f"{poisoned_rate}, {starts} and {steps}", "correct them"
-        )
+        raise PluginError("poisoned_rate from 0 to 1, starts and steps >= 1", f"{poisoned_rate}, {starts} and {steps}")

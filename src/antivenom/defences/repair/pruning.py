@@ -34,9 +34,7 @@ class FinePruning:
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1 or self.epochs < 0:
-            raise PluginError(
-                "FinePruning.max_drop from 0 to 1 and epochs >= 0", f"{self.max_drop} and {self.epochs}", "correct them"
-            )
+            raise PluginError("FinePruning.max_drop from 0 to 1 and epochs >= 0", f"{self.max_drop} and {self.epochs}")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
         if not isinstance(model, TorchModel):

@@ -41,9 +41,8 @@ class ActivationClustering:
     def __post_init__(self) -> None:
         if self.components < 1 or not 0 <= self.max_share <= 0.5 or not -1 <= self.min_silhouette <= 1:
             raise PluginError(
-                "components >= 1, max_share from 0 to 0.5 and min_silhouette from -1 to 1",
+                "ActivationClustering with components >= 1, max_share from 0 to 0.5 and min_silhouette from -1 to 1",
                 f"{self.components}, {self.max_share} and {self.min_silhouette}",
-                "correct ActivationClustering's fields",
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:

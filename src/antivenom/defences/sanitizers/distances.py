@@ -107,7 +107,7 @@ class KNNDistanceSanitizer:
     def __post_init__(self) -> None:
         check_share(self.share, "KNNDistanceSanitizer.share")
         if self.k < 1:
-            raise PluginError("KNNDistanceSanitizer.k >= 1", f"{self.k}", "correct it")
+            raise PluginError("KNNDistanceSanitizer.k >= 1", f"{self.k}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         return judged(data, context, self._distance, self.share, self.trusted, self)

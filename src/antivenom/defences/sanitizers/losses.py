@@ -75,7 +75,7 @@ class SEVER:
     def __post_init__(self) -> None:
         check_share(self.share, "SEVER.share")
         if self.rounds < 1:
-            raise PluginError("SEVER.rounds >= 1", f"{self.rounds}", "correct it")
+            raise PluginError("SEVER.rounds >= 1", f"{self.rounds}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         fixed = trusted_rows(context, self) if self.trusted else None

@@ -38,9 +38,7 @@ class Micromodels:
     def __post_init__(self) -> None:
         check_share(self.threshold, "Micromodels.threshold")
         if self.slices < 2 or self.threshold == 0:
-            raise PluginError(
-                "Micromodels.slices >= 2 and threshold above 0", f"{self.slices} and {self.threshold}", "correct them"
-            )
+            raise PluginError("Micromodels.slices >= 2 and threshold above 0", f"{self.slices} and {self.threshold}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         source = trusted_rows(context, self) if self.trusted else data

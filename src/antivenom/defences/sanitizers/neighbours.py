@@ -39,9 +39,7 @@ class KNNSanitizer:
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 < self.agreement <= 1:
-            raise PluginError(
-                "KNNSanitizer.k >= 1 and agreement above 0 up to 1", f"{self.k} and {self.agreement}", "correct them"
-            )
+            raise PluginError("KNNSanitizer.k >= 1 and agreement above 0 up to 1", f"{self.k} and {self.agreement}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         from sklearn.neighbors import NearestNeighbors

@@ -52,12 +52,9 @@ class LinearProbe:
             raise PluginError(
                 "LinearProbe.alpha between 0 and 1, min_share and min_separability from 0 to 1",
                 f"{self.alpha}, {self.min_share} and {self.min_separability}",
-                "correct them",
             )
         if not self.penalty > 0 or self.folds < 2:
-            raise PluginError(
-                "LinearProbe.penalty above 0 and folds >= 2", f"{self.penalty} and {self.folds}", "correct them"
-            )
+            raise PluginError("LinearProbe.penalty above 0 and folds >= 2", f"{self.penalty} and {self.folds}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         return self._against(context.trusted, data, context) if self.trusted else self._labels(data, context)

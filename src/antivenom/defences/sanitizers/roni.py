@@ -61,7 +61,6 @@ class RONI:
             raise PluginError(
                 "RONI.train_rows, validation_rows, repeats and batch >= 1",
                 f"{self.train_rows}, {self.validation_rows}, {self.repeats} and {self.batch}",
-                "correct them",
             )
         if self.measure not in MEASURES:
             raise PluginError("RONI.measure by name", repr(self.measure), did_you_mean(self.measure, MEASURES))
@@ -96,7 +95,7 @@ class RONI:
             raise DataError(f"{wanted} rows for RONI's two sets", f"{len(pool)}", "lower train_rows or validation_rows")
         if len(np.unique(pool.y)) < 2 or (self.of_class is not None and self.of_class not in pool.y):
             got = f"{len(np.unique(pool.y))} of {c}, of_class {self.of_class}"
-            raise DataError("two classes to tell apart, of_class among them", got, "correct it")
+            raise DataError("two classes to tell apart, of_class among them", got)
 
     def _impact(
         self, data: Dataset, pool: Dataset, named: Dataset, context: DefenceContext
@@ -150,7 +149,7 @@ class ProvenanceGroups:
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
-            raise PluginError("ProvenanceGroups.repeats >= 1", f"{self.repeats}", "correct it")
+            raise PluginError("ProvenanceGroups.repeats >= 1", f"{self.repeats}")
         _check_limits(self.deviations, self.min_drop, "ProvenanceGroups")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
@@ -200,7 +199,7 @@ class Trial:
         parts = [train, suspects, validation, named]
         if suspects.is_sparse:
             used = np.unique(np.concatenate([part.x.indices for part in (train, validation, named)]))
-            parts = [replace(part, x=sp.csr_array(part.x[:, used])) for part in parts]
+            parts = [replace(part, x=sp.csr_array(part.x[:, used]), schema=None) for part in parts]
         train, suspects, validation, named = (replace(part, groups=None) for part in parts)
         return cls(train.extend(suspects.x, suspects.y), len(train), validation.extend(named.x, named.y))
 
@@ -234,4 +233,4 @@ def limit(impact: np.ndarray, deviations: float, least: float, robust: bool) -> 
 
 def _check_limits(deviations: float, least: float, name: str) -> None:
     if not 0 <= deviations < np.inf or not 0 <= least <= 1:
-        raise PluginError(f"{name}.deviations >= 0 and min_drop from 0 to 1", f"{deviations} and {least}", "correct it")
+        raise PluginError(f"{name}.deviations >= 0 and min_drop from 0 to 1", f"{deviations} and {least}")

@@ -45,7 +45,6 @@ class SVDSanitizer:
             raise PluginError(
                 "SVDSanitizer.residual between 0 and 1 and max_components >= 1",
                 f"{self.residual} and {self.max_components}",
-                "correct them",
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:

@@ -143,7 +143,7 @@ class LineSearch:
     def __post_init__(self) -> None:
         if self.evaluations < 1 or self.start < 0 or self.first_step <= 0 or not 0.5 < self.ratio < 1:
             raise PluginError(
-                "evaluations >= 1, start >= 0, first_step > 0 and ratio between 0.5 and 1",
+                "LineSearch with evaluations >= 1, start >= 0, first_step > 0 and ratio between 0.5 and 1",
                 f"{self.evaluations}, {self.start}, {self.first_step} and {self.ratio}",
             )
 

@@ -65,7 +65,7 @@ class ALIEBackdoor:
 
     def __post_init__(self) -> None:
         if self.z <= 0 or not 0 <= self.alpha <= 1:
-            raise PluginError("z > 0 and alpha from 0 to 1", f"{self.z} and {self.alpha}", "correct ALIEBackdoor")
+            raise PluginError("ALIEBackdoor with z > 0 and alpha from 0 to 1", f"{self.z} and {self.alpha}")
 
     def __call__(self, view: AgentView) -> Tensor:
         mean, spread = moments(benign(view, self.knowledge))

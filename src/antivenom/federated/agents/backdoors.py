@@ -119,7 +119,7 @@ class ConstrainAndScale:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1 or (self.bound is not None and self.bound < 0):
-            raise PluginError("alpha from 0 to 1 and bound >= 0", f"{self.alpha} and {self.bound}", "correct them")
+            raise PluginError("alpha from 0 to 1 and bound >= 0", f"{self.alpha} and {self.bound}")
 
     def __call__(self, view: AgentView) -> Tensor:
         boost = view.factor(self.boost)

@@ -41,9 +41,8 @@ class PoisonedFL:
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 < self.decay <= 1 or not 0 < self.chance < 1:
             raise PluginError(
-                "window >= 1, decay from above 0 to 1 and chance between 0 and 1",
+                "PoisonedFL with window >= 1, 0 < decay <= 1 and chance between 0 and 1",
                 f"{self.window}, {self.decay} and {self.chance}",
-                "correct PoisonedFL",
             )
 
     @property

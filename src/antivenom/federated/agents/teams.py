@@ -80,7 +80,7 @@ class Every:
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.first < 1:
-            raise PluginError("rounds and first >= 1", f"{self.rounds} and {self.first}", "correct Every")
+            raise PluginError("Every with rounds and first >= 1", f"{self.rounds} and {self.first}")
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""

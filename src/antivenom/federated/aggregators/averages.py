@@ -55,7 +55,7 @@ class CappedMean:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise PluginError("share above 0 and at most 1", f"{self.share}", "correct share of CappedMean")
+            raise PluginError("CappedMean.share above 0 and at most 1", f"{self.share}")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         enough(self, len(updates), self.f, 1, 1)

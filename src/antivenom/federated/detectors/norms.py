@@ -30,7 +30,7 @@ class NormBound:
 
     def __post_init__(self) -> None:
         if (self.bound is not None and not self.bound > 0) or not self.factor > 0:
-            raise PluginError("bound and factor above 0", f"{self.bound} and {self.factor}", "correct them")
+            raise PluginError("bound and factor above 0", f"{self.bound} and {self.factor}")
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
         norms = kernels.norms(view.updates).cpu().numpy()

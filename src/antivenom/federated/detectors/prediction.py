@@ -61,7 +61,7 @@ class FLDetector:
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.start < 0:
-            raise PluginError("window >= 1 and start >= 0", f"{self.window} and {self.start}", "correct them")
+            raise PluginError("window >= 1 and start >= 0", f"{self.window} and {self.start}")
 
     def __call__(self, view: ServerView, state: History | None) -> tuple[Verdict, History | None]:
         n = len(view.updates)

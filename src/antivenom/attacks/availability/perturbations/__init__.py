@@ -1,4 +1,4 @@
-"""Availability poisons that perturb every image and keep every label."""
+"""Availability attacks that perturb images and keep all labels."""
 
 from antivenom.attacks.availability.perturbations.adversarial import AdversarialPoison
 from antivenom.attacks.availability.perturbations.confuse import DeepConfuse

@@ -31,20 +31,21 @@ from antivenom.models.wrappers import TorchLearner, TorchModel
     cite="Fowl et al. 2021, arXiv:2106.10807",
 )
 class AdversarialPoison:
-    """Turns images into adversarial examples of another class for a cleanly trained surrogate, and keeps their labels.
+    """Turns images into adversarial examples of another class for a surrogate trained on clean rows; keeps their labels.
 
-    Non-robust features of class g(y) under the label y teach the victim a shifted meaning of every class.
-    Weakness: the features must transfer from surrogate to victim; adversarial training, a few clean rows or LinearProbe
-    end it. The paper's size is 250 steps at epsilon 8/255 with a ResNet-18, for a GPU.
+    From non-robust features of class g(y) with the label y, the victim learns a wrong association of every class.
+    Weakness: the features must transfer from surrogate to victim. Adversarial training, a few clean rows or LinearProbe
+    defeat it. The paper uses 250 steps at epsilon 8/255 with a ResNet-18 on a GPU.
 
     Fields:
         poisoned_rate: share of the rows that are perturbed, 0 to 1.
-        epsilon: largest change of a feature (linf), in features from 0 to 1.
-        targets: g, toward which class: "next" by number, or "nearest", the pairing with the least distance between means.
+        epsilon: maximal change of a feature (linf), for features in [0, 1].
+        targets: g, the class towards which rows move: "next" by number, or "nearest", which pairs classes such that the
+            distances between their means are minimal.
         surrogate: torch architecture that the attacker trains on the clean rows.
-        training: how.
-        steps: of projected gradient descent (PGD).
-        step_size: of one step, in epsilons.
+        training: training of the surrogate.
+        steps: steps of projected gradient descent (PGD).
+        step_size: size of a step, relative to epsilon.
 
     Reference: Fowl, Goldblum, Chiang, Geiping, Czaja and Goldstein 2021, "Adversarial Examples Make Strong Poisons",
     NeurIPS, arXiv:2106.10807.
@@ -70,7 +71,7 @@ class AdversarialPoison:
             return Poison.none(data)
         wanted = targets(x, data.y, data.num_classes, self.targets)
         start, labels = torch.tensor(x[rows]), torch.tensor(wanted[data.y[rows]])
-        model = TorchLearner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
+        model = TorchLearner(self.surrogate, self.training).fit(data.encoded, context.streams.child("surrogate"))
         now = start
         for _ in range(self.steps):
             step = self.step_size * self.epsilon * gradient(model, now, labels).sign()
@@ -79,7 +80,7 @@ class AdversarialPoison:
 
 
 def gradient(model: TorchModel, x: Tensor, y: Tensor, batch: int = 250) -> Tensor:
-    """(m, ...) of each row's own cross-entropy in that row; a mean over rows would round small ones to zero."""
+    """Gradient (m, ...) of each row's cross-entropy with respect to the row, without the rounding that a mean causes."""
 
     def of(x: Tensor, y: Tensor) -> Tensor:
         x = x.detach().requires_grad_()

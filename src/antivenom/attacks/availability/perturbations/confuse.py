@@ -1,4 +1,4 @@
-"""The auto-encoder that learns what to write into rows by watching models learn from them."""
+"""DeepConfuse: an auto-encoder that learns perturbations from the training trajectories of surrogates."""
 
 from __future__ import annotations
 
@@ -29,24 +29,25 @@ from antivenom.models.network import Network, build
     cite="Feng, Cai and Zhou 2019, arXiv:1905.09027",
 )
 class DeepConfuse:
-    """Trains an auto-encoder to perturb rows so that a model trained on them fails on clean ones.
+    """Trains an auto-encoder to perturb rows such that a model trained on them fails on clean rows.
 
-    Each trial trains a fresh surrogate f on perturbed rows; at every step of f the generator g moves to where that step
-    would leave f worst on the clean rows. Weakness: many trials; adversarial training, clean rows, LinearProbe. The
-    defaults are for two cores, where many short trials do best; the paper's, for a GPU: convolutional f and g, 60,000
-    images, 500 trials, batches of 64, rates 0.01 and 1e-4.
+    Each trial trains a new surrogate f on perturbed rows. At every step of f, the generator g is updated such that this
+    step of f maximises the loss on clean rows. Weakness: it needs many trials; adversarial training, clean rows or
+    LinearProbe defeat it. The defaults are meant for two cores, where many short trials work best. The paper uses a GPU,
+    convolutional f and g, 60,000 images, 500 trials, batches of 64, and learning rates of 0.01 and 1e-4.
 
     Fields:
         poisoned_rate: share of the rows that are perturbed, 0 to 1.
-        epsilon: largest change of a feature (linf), in features from 0 to 1.
-        surrogate: f, a torch architecture; dropout stays off.
-        trials: T, surrogates trained one after another.
-        epochs: of f in a trial.
+        epsilon: maximal change of a feature (linf), for features in [0, 1].
+        surrogate: f, a torch architecture; it is trained without dropout.
+        trials: T, number of surrogates that are trained one after another.
+        epochs: epochs of f in a trial.
         batch_size: rows per step.
-        learning_rate: a_f, of f (SGD).
-        generator_rate: a_g, of g (Adam).
-        code: width of g's hidden layer.
-        label_specific: lead class y to the next one, which takes fewer trials; else anywhere but to y.
+        learning_rate: a_f, learning rate of f (SGD).
+        generator_rate: a_g, learning rate of g (Adam).
+        code: width of the hidden layer of g.
+        label_specific: whether predictions are moved from class y to the next class, which needs fewer trials, or to any
+            other class.
 
     Reference: Feng, Cai and Zhou 2019, "Learning to Confuse: Generating Training Time Adversarial Data with
     Auto-Encoder", NeurIPS, arXiv:1905.09027, Algorithm 2 (in memory).
@@ -81,7 +82,7 @@ class DeepConfuse:
         order = streams.numpy("order")
         for trial in range(self.trials):
             network = build(self.surrogate, data.shape, data.num_classes, streams.child("surrogate", trial))
-            theta, worn = network.initial, _worn(made, x)  # f learns from g as it was when the trial began
+            theta, worn = network.initial, _worn(made, x)  # f is trained with g as it was at the start of the trial
             for _ in range(self.epochs):
                 for batch in torch.as_tensor(order.permutation(len(y))).split(self.batch_size):
                     optimizer.zero_grad()
@@ -91,19 +92,19 @@ class DeepConfuse:
         return perturbed(data, rows, (_worn(made, x) - x).numpy()[rows])
 
     def _harm(self, network: Network, theta: Tensor, made: Generator, x: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
-        """What g descends: minus f's clean loss after a step on what g writes now, or its loss at the wanted classes."""
+        """The loss of g, after a step of f on rows perturbed by g: minus f's clean loss, or its loss at wanted classes."""
         ahead = theta - self.learning_rate * _slope(network, theta, (x + made(x)).clamp(0, 1), y, graph=True)
         loss = F.cross_entropy(network.logits(ahead, x), wanted)
         return loss if self.label_specific else -loss
 
 
 def _worn(made: Generator, x: Tensor) -> Tensor:
-    """(n, ...) all rows with what g writes into them."""
+    """All rows (n, ...) with the perturbations of g."""
     with torch.no_grad():
         return torch.cat([(part + made(part)).clamp(0, 1) for part in x.split(1000)])
 
 
 def _slope(network: Network, theta: Tensor, x: Tensor, y: Tensor, graph: bool = False) -> Tensor:
-    """(d,) gradient of the mean cross-entropy in the parameters; with its graph it can be differentiated in x."""
+    """Gradient (d,) of the mean cross-entropy in the parameters; with `graph`, it can be differentiated with respect to x."""
     theta = theta.detach().requires_grad_()
     return torch.autograd.grad(F.cross_entropy(network.logits(theta, x), y), theta, create_graph=graph)[0]

@@ -1,4 +1,4 @@
-"""The auto-encoder that writes perturbations."""
+"""The auto-encoder that generates perturbations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from antivenom.core.streams import Streams
 class Generator(nn.Module):
     """g(x) = epsilon tanh(decoder(encoder(x))), with one dense layer each.
 
-    The paper's is convolutional. On two cores this one takes a tenth of its time a batch, and rows may be tables.
+    The generator of the paper is convolutional. On two cores, the dense one takes a tenth of the time per batch, and it
+    also works on tables.
     """
 
     def __init__(self, shape: tuple[int, ...], code: int, epsilon: float) -> None:
@@ -30,7 +31,7 @@ class Generator(nn.Module):
 
 
 def generator(shape: tuple[int, ...], code: int, epsilon: float, streams: Streams) -> Generator:
-    """One with weights drawn from the stream "generator"; the global generator is left as it was."""
+    """A generator whose weights are drawn from the stream "generator"; the global random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.child("generator").key)
         return Generator(shape, code, epsilon)

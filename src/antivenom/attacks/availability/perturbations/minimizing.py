@@ -1,4 +1,4 @@
-"""Noise that leaves nothing to learn."""
+"""Error-minimising noise, after which there is nothing left to learn from the rows."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from antivenom.models.wrappers import TorchModel
     cite="Huang et al. 2021, arXiv:2101.04898",
 )
 class ErrorMinimizingNoise:
-    """Makes rows so easy that a model learns the noise and nothing else ("unlearnable examples").
+    """Makes rows so easy that a model learns only the noise ("unlearnable examples").
 
-    A surrogate and the noise minimise the same training loss in turns: a few training steps on the perturbed rows, then
-    sign steps on the noise. Weakness: adversarial training, strong augmentation, early stopping, clean rows among them,
-    and LinearProbe. The paper's size is epsilon 8/255 with a ResNet-18, for a GPU.
+    Surrogate and noise minimise the same training loss alternately: a few training steps on the perturbed rows, then sign
+    steps on the noise. Weakness: adversarial training, strong augmentation, early stopping, clean rows in the data or
+    LinearProbe defeat it. The paper uses epsilon 8/255 with a ResNet-18 on a GPU.
 
     Fields:
         poisoned_rate: share of the rows that are perturbed, 0 to 1.
-        epsilon: largest change of a feature (linf), in features from 0 to 1.
-        class_wise: one noise per class instead of one per row.
+        epsilon: maximal change of a feature (linf), for features in [0, 1].
+        class_wise: whether all rows of a class share one noise.
         surrogate: torch architecture that the attacker trains.
-        training: one turn's batch size, optimiser and epochs.
-        train_steps: M, batches that the surrogate sees in a turn; fewer where there are fewer rows.
-        steps: sign steps on the noise in a turn (the paper: 20, class-wise 1).
-        step_size: of one step, in epsilons.
-        stop_error: training error on the perturbed rows at which to stop, 0 to 1 (the paper: 0.01, class-wise 0.1).
-        rounds: turns after which to stop anyway.
+        training: batch size, optimiser and epochs of one turn.
+        train_steps: M, number of batches for the surrogate in a turn; fewer if there are fewer rows.
+        steps: sign steps on the noise in a turn (in the paper 20, class-wise 1).
+        step_size: size of a step, relative to epsilon.
+        stop_error: stop at this training error on the perturbed rows, 0 to 1 (in the paper 0.01, class-wise 0.1).
+        rounds: maximal number of turns.
 
     Reference: Huang, Ma, Erfani, Bailey and Wang 2021, "Unlearnable Examples: Making Personal Data Unexploitable",
     ICLR, arXiv:2101.04898.
@@ -80,7 +80,7 @@ class ErrorMinimizingNoise:
         whole, y = torch.tensor(clean), torch.tensor(data.y)
         at = torch.as_tensor(rows)
         x, labels = whole[at], y[at]
-        owner = labels if self.class_wise else torch.arange(len(rows))  # which noise a row wears
+        owner = labels if self.class_wise else torch.arange(len(rows))  # index of the noise of each row
         noise = x.new_zeros(data.num_classes if self.class_wise else len(rows), *data.shape)
         network = build(self.surrogate, data.shape, data.num_classes, context.streams)
         model, order = TorchModel(network, network.initial, network.buffers), context.streams.numpy("turns")
@@ -98,7 +98,7 @@ class ErrorMinimizingNoise:
         return perturbed(data, rows, (whole[at] - x).numpy())
 
     def _easier(self, model: TorchModel, x: Tensor, y: Tensor, owner: Tensor, noise: Tensor) -> Tensor:
-        """The noise (rows or classes, ...) after one turn's steps down the loss of the rows (m, ...) that wear it."""
+        """The noise (rows or classes, ...) after the sign steps of one turn, on the rows (m, ...)."""
         for _ in range(self.steps):
             now = within(x + noise[owner], x, self.epsilon)
             slopes = torch.zeros_like(noise).index_add_(0, owner, gradient(model, now, y))

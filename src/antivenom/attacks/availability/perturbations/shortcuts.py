@@ -28,16 +28,17 @@ from antivenom.data import Dataset, Poison
     cite="a baseline without a model for Fowl et al. 2021, arXiv:2106.10807 (class targets)",
 )
 class ClassMeanShift:
-    """Moves every row toward the mean of another class, by the full epsilon in each feature, and keeps its label.
+    """Moves every row towards the mean of another class, by epsilon in each feature, and keeps its label.
 
-    The model learns to call the other class's look by the wrong name. Needs the rows only, works on tables too.
-    Weakness: one pattern per class, which a linear model finds (LinearProbe) and any share of clean rows, adversarial
-    training or a projection undoes.
+    The model learns to associate features of the other class with this label. It needs no model, and works on tables too.
+    Weakness: there is one pattern per class, which a linear model detects (LinearProbe). Any share of clean rows,
+    adversarial training or a projection removes the effect.
 
     Fields:
         poisoned_rate: share of the rows that are perturbed, 0 to 1.
-        epsilon: largest change of a feature (linf), in features from 0 to 1.
-        targets: toward which class: "next" by number, or "nearest", the pairing with the least distance between means.
+        epsilon: maximal change of a feature (linf), for features in [0, 1].
+        targets: the class towards which rows move: "next" by number, or "nearest", which pairs classes such that the
+            distances between their means are minimal.
 
     Reference: the class targets of Fowl et al. 2021, "Adversarial Examples Make Strong Poisons", NeurIPS,
     arXiv:2106.10807, followed without a model.
@@ -67,14 +68,15 @@ class ClassMeanShift:
 class SeparableShortcuts:
     """Adds to every image a coarse random pattern of its class: blocks that are lighter or darker by about epsilon.
 
-    A linear model tells the patterns apart, so a network learns them first and the images hardly. Needs no model and no
-    image. Weakness: adversarial training and any share of clean rows undo it; LinearProbe finds it.
+    A linear model can separate the patterns, so that a network learns them first and the images hardly at all. It needs
+    neither a model nor the images. Weakness: adversarial training and any share of clean rows remove the effect;
+    LinearProbe detects it.
 
     Fields:
         poisoned_rate: share of the images that are perturbed, 0 to 1.
-        epsilon: largest change of a pixel (linf), in pixels from 0 to 1.
-        blocks: blocks per side of the image; fewer are learned faster, but k of them hold only 2^(k k) patterns.
-        spread: standard deviation of an image's blocks around its class's, in epsilons.
+        epsilon: maximal change of a pixel (linf), for pixels in [0, 1].
+        blocks: k, blocks per side of the image; fewer are learned faster, but there are only 2^(k k) patterns.
+        spread: standard deviation of an image's blocks around those of its class, relative to epsilon.
 
     Reference: Yu, Zhang, Chen, Yin and Liu 2022, "Availability Attacks Create Shortcuts", KDD, arXiv:2111.00898 (blocks
     of 8 pixels on images of 32 at epsilon 6/255).
@@ -89,7 +91,7 @@ class SeparableShortcuts:
         check_ball(self.poisoned_rate, self.epsilon, self)
         check_positive(self, blocks=self.blocks)
         if not self.spread >= 0:
-            raise PluginError("SeparableShortcuts.spread >= 0", f"{self.spread}", "0 gives a class one pattern")
+            raise PluginError("SeparableShortcuts.spread >= 0", f"{self.spread}")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         depth, height, width = clean_images(data, self).shape[1:]

@@ -1,0 +1,130 @@
+"""The identity of a trial: everything that its result depends on, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import antivenom
+from antivenom.core.errors import AntivenomError
+from antivenom.core.fingerprint import address, code_of, digest
+from antivenom.core.registry import Kind, registered
+
+# Rooms in which no number of a trial is made: what is edited there leaves every result valid.
+_WITHOUT_NUMBERS = ("artifacts", "audit", "cli", "scan")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a result depends on. Device, number of processes and folder are noted in the record and are no part of it.
+
+    Fields:
+        spec: the trial in plain JSON: scenario, attack, defence with all their fields, and the seed.
+        code: address of a class or function that is not antivenom's -> its code, by source hash or distribution and version.
+        data: field that holds a source -> fingerprint of the data's bytes.
+        version: antivenom's version, and a hash of its sources.
+    """
+
+    spec: Mapping[str, Any]
+    code: Mapping[str, str]
+    data: Mapping[str, str]
+    version: str
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The fields but the specification, as a record holds them."""
+        return {"code": dict(self.code), "data": dict(self.data), "version": self.version}
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits of all of it."""
+        text = json.dumps([dict(self.spec), self.parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity_of(spec: Mapping[str, Any], parts: Mapping[str, Any], known: dict[int, str] | None = None) -> Identity:
+    """The identity of a trial with this specification; `parts` are its scenario, attack and defence.
+
+    `known` holds fingerprints of data by the id of their source, so that several trials read them once.
+    """
+    return Identity(spec, code_in(parts), data_in(parts, {} if known is None else known), version())
+
+
+def is_genuine(record: Mapping[str, Any]) -> bool:
+    """Whether a record's key is the one that follows from what else it says of the trial."""
+    try:
+        return bool(Identity(record["spec"], record["code"], record["data"], record["version"]).key == record["key"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def code_in(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Address -> code of every class and function in the parts that is not antivenom's own."""
+    found: dict[str, str] = {}
+    for _, value in _values(parts):
+        named = value if inspect.isroutine(value) or isinstance(value, type) else type(value)
+        if named.__module__.partition(".")[0] not in ("antivenom", "builtins"):
+            found.setdefault(address(named), code_of(named))
+    return found
+
+
+def data_in(parts: Mapping[str, Any], known: dict[int, str]) -> dict[str, str]:
+    """Path of a field -> fingerprint of the source in it."""
+    found = {}
+    for path, value in _values(parts):
+        entry = registered(type(value))
+        if entry is not None and entry.kind is Kind.SOURCE and isinstance(value, entry.cls):
+            if id(value) not in known:
+                known[id(value)] = _fingerprint(value)
+            found[path] = known[id(value)]
+    return found
+
+
+def _fingerprint(source: Any) -> str:
+    """Of the data's bytes. Data that cannot be read are named by the error; their trials fail with it."""
+    from antivenom.data import fingerprint
+
+    try:
+        return fingerprint(source)
+    except AntivenomError as error:
+        return str(error)
+
+
+def _values(parts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of every dataclass, class and function that the parts are made of."""
+    for name, value in parts.items():
+        if value is None or isinstance(value, (str, int, float)):
+            continue
+        path = f"{above}{name}"
+        if isinstance(value, (tuple, list)):
+            yield from _values({str(i): item for i, item in enumerate(value)}, f"{path}.")
+        elif isinstance(value, Mapping):
+            yield from _values({str(key): item for key, item in value.items()}, f"{path}.")
+        elif isinstance(value, type) or inspect.isroutine(value):
+            yield path, value
+        elif dataclasses.is_dataclass(value):
+            yield path, value
+            yield from _values(
+                {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, f"{path}."
+            )
+
+
+@functools.cache
+def version() -> str:
+    """Antivenom's version and a hash of its sources, such as "0.1.0 3f2a...".
+
+    The version alone is equal between two commits, and an edited formula must not keep its old results. The rooms that
+    make no number are left out.
+    """
+    assert antivenom.__file__ is not None
+    root = Path(antivenom.__file__).parent
+    files = (file for file in sorted(root.rglob("*.py")) if file.relative_to(root).parts[0] not in _WITHOUT_NUMBERS)
+    return f"{metadata.version('antivenom')} {digest(*(file.read_bytes() for file in files))}"

@@ -1,0 +1,86 @@
+"""The forms that rows come in: dense arrays, CSR, token numbers, DataFrames. What is kept of them is read-only."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from antivenom.core.errors import DataError
+from antivenom.data.schema import Schema, is_sparse
+
+# (n, ...) float32, a scipy.sparse.csr_array, (n, length) int64 token numbers, or a pandas.DataFrame
+Rows: TypeAlias = Any
+
+
+def read_only_rows(value: Any, schema: Schema | None) -> Rows:
+    """Read-only rows in one of the four forms."""
+    if is_frame(value):
+        from antivenom.data.frames import in_form_of
+
+        return in_form_of(schema if schema is not None and schema.frame else Schema.of(value), value)
+    if not is_sparse(value):
+        if schema is not None and schema.is_tokens:
+            return tokens(np.asarray(value), schema)
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        return frozen(image(array) if array.ndim in (3, 4) else array, np.float32)
+    known = isinstance(value, sp.csr_array) and value.dtype == np.float32 and value.has_canonical_format
+    if known and not any(part.flags.writeable for part in (value.data, value.indices, value.indptr)):
+        return value
+    rows: Any = sp.csr_array(value, dtype=np.float32, copy=True)
+    rows.sum_duplicates()
+    return own(rows)
+
+
+def image(x: np.ndarray) -> np.ndarray:
+    """Bytes as numbers from 0 to 1; channels before height and width."""
+    channels = (1, 3, 4)
+    last = x.ndim == 4 and x.shape[3] in channels and x.shape[1] not in channels and min(x.shape[1:3]) > 4
+    if last:
+        x = np.moveaxis(x, 3, 1)
+    if x.dtype != np.uint8:
+        return x
+    return (x if x.ndim == 4 else x[:, None]).astype(np.float32) / np.float32(255)
+
+
+def tokens(x: np.ndarray, schema: Schema) -> np.ndarray:
+    words = len(schema.vocabulary)
+    if x.dtype.kind not in "iu" or (x.size and (x.min() < 0 or x.max() >= words)):
+        got = f"{x.min()} to {x.max()}" if x.size and x.dtype.kind in "iu" else f"values of type {x.dtype}"
+        raise DataError(f"token numbers from 0 to {words - 1}", got, "number the words of the vocabulary")
+    return frozen(x, np.int64)
+
+
+def frozen(value: object, dtype: type) -> np.ndarray:
+    """A read-only array; a copy unless `value` is one already, since its owner may go on writing into it."""
+    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
+        return value
+    return np.asarray(own(np.array(value, dtype=dtype)))
+
+
+def own(array: Rows) -> Rows:
+    """An array that nobody else holds, made read-only, so that numpy refuses to change a plugin's inputs."""
+    for part in (array.data, array.indices, array.indptr) if is_sparse(array) else (array,):
+        part.flags.writeable = False
+    return array
+
+
+def is_frame(rows: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # a DataFrame exists only where pandas is imported, which is slow
+    return pandas is not None and isinstance(rows, pandas.DataFrame)
+
+
+def form_of(rows: Rows) -> str:
+    return "sparse" if is_sparse(rows) else "DataFrame" if is_frame(rows) else "dense"
+
+
+def stacked(first: Rows, second: Rows) -> Rows:
+    if is_sparse(first):
+        return own(sp.vstack([first, second], format="csr"))
+    if is_frame(first):
+        import pandas as pd
+
+        return pd.concat([first, second], ignore_index=True)
+    return own(np.concatenate([first, second]))

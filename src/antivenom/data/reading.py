@@ -1,0 +1,160 @@
+"""Table files as pandas reads them: first every cell as text, then numbers where a column has nothing else."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from antivenom.core.errors import DataError
+
+MISSING = frozenset({"", "na", "nan", "null", "none", "?", "n/a"})
+DELIMITERS = ",;\t|"
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.DataFrame:
+    """Every cell of a CSV or TSV file as text, as it stands; of a Parquet file, the columns as they are.
+
+    The index says on which line of the file each row starts, from 1; in a Parquet file, which row it is. Blank lines are
+    passed over.
+
+    Args:
+        path: its suffix says what it is: .parquet, .tsv, else CSV; .gz, .bz2 and .xz are unpacked.
+        delimiter: what parts the cells; "" is the most frequent one of comma, semicolon, tab and bar in the first line.
+        encoding: such as utf-8, latin-1 or cp1252.
+
+    Raises:
+        DataError: unreadable, other bytes than the encoding's, rows of different lengths, no rows, equal column names.
+    """
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    try:
+        delimiter = delimiter or delimiter_of(path, encoding)
+        table = pd.read_csv(
+            path,
+            sep=delimiter,
+            header=None,
+            dtype=str,
+            encoding=_with_mark(encoding),
+            keep_default_na=False,  # NaN is then what a row that is too short leaves
+            skip_blank_lines=False,  # so that lines can be counted
+            index_col=False,
+            engine="python",  # the other one fills rows that are too short with empty cells
+        )
+    except (UnicodeError, LookupError) as error:
+        got = f"other bytes ({error})" if isinstance(error, UnicodeError) else str(error)
+        raise DataError(f"text in {encoding} in {path}", got, "set the encoding, for instance latin-1") from error
+    except OSError as error:
+        raise DataError(f"a table file at {path}", error.strerror or str(error), "check the path") from error
+    except ValueError as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        raise DataError(f"a table in {path}", str(error), "mend that line, or set the delimiter") from error
+    if "\0" in "".join(map(str, table.iloc[0])):
+        raise DataError(f"a table in {path}", "binary content", "export the table as CSV")
+    lines = table.apply(lambda column: column.str.count("\n")).fillna(0).sum(axis=1).to_numpy(dtype=int) + 1
+    table.index = pd.Index(1 + np.cumsum(lines) - lines)
+    table = table.loc[table.notna().any(axis=1)]
+    if len(table) < 2:
+        raise DataError(f"a header and rows in {path}", f"{len(table)} line", "the first line names the columns")
+    names = [str(name).strip() for name in table.iloc[0]]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"different names of columns in {path}", f"{twice!r} twice", "rename one")
+    cells: pd.DataFrame = table.iloc[1:].set_axis(names, axis=1)
+    short = cells.index[cells.isna().any(axis=1)]
+    if len(short):
+        raise DataError(
+            f"{len(names)} cells in every row of {path}",
+            f"fewer in line {short[0]}",
+            "mend that line, or set the delimiter",
+        )
+    return cells
+
+
+def raw_rows(path: Path, cells: pd.DataFrame, encoding: str = "utf-8") -> tuple[str, list[str]]:
+    """The header and each row as they stand in a CSV file, line ends included."""
+    with _OPENERS.get(path.suffix, open)(path, "rt", encoding=encoding, newline="") as file:
+        lines = file.read().split("\n")
+    lines = [line + "\n" for line in lines[:-1]] + lines[-1:]
+    starts = [*cells.index, len(lines) + 1]
+    rows = ["".join(lines[begin - 1 : end - 1]) for begin, end in itertools.pairwise(starts)]
+    return "".join(lines[: starts[0] - 1]), [row if row.endswith("\n") else row + "\n" for row in rows]
+
+
+def _with_mark(encoding: str) -> str:
+    """UTF-8 with a byte-order mark is read as UTF-8 without one."""
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def delimiter_of(path: Path, encoding: str = "utf-8") -> str:
+    """What parts the cells, judged by the first line."""
+    if ".tsv" in path.suffixes:
+        return "\t"
+    with _OPENERS.get(path.suffix, open)(path, "rt", encoding=_with_mark(encoding)) as file:
+        first = str(file.readline())
+    return max(DELIMITERS, key=first.count)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(
+            "pyarrow, which reads Parquet", "no such package", "pip install 'antivenom[parquet]'"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"a Parquet file at {path}", " ".join(str(error).split())[:120], "check the path") from error
+    return table.set_axis(pd.RangeIndex(1, len(table) + 1), axis=0)
+
+
+def typed(cells: pd.DataFrame, decimal: str = ".", words: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Columns of numbers as numbers; the others as words.
+
+    Empty cells, NA, NaN, null, none, ? and infinities are missing. A column of nothing else is left out.
+
+    Args:
+        cells: of text, or with types of their own already.
+        decimal: "." or ",".
+        words: columns that stay words though they look like numbers, such as postal codes.
+    """
+    made = {}
+    for name in cells.columns:
+        column = cells[name]
+        if not pd.api.types.is_string_dtype(column) and column.dtype != object:
+            made[name] = column
+            continue
+        absent = is_missing(column)
+        if absent.all():
+            continue
+        text = column.astype(str).str.strip()
+        numbers = None if name in words else _numbers(text, absent, decimal)
+        made[name] = text.where(~absent, "").astype(object) if numbers is None else numbers
+    return pd.DataFrame(made, index=cells.index)
+
+
+def is_missing(column: pd.Series[Any]) -> pd.Series[bool]:
+    """Where a column's cells say that there is no value."""
+    return column.isna() | column.astype(str).str.strip().str.lower().isin(MISSING)
+
+
+def _numbers(text: pd.Series[str], absent: pd.Series[bool], decimal: str) -> pd.Series[Any] | None:
+    """The column as numbers, or None if it holds a word."""
+    there = text[~absent]
+    if decimal != ".":
+        there = there.str.replace(".", "", regex=False).str.replace(decimal, ".", regex=False)
+    try:
+        found = there.astype(np.float64)
+    except ValueError:
+        return None
+    numbers = found.reindex(text.index)
+    numbers[~np.isfinite(numbers)] = np.nan
+    if numbers.notna().all() and (numbers == np.floor(numbers)).all() and numbers.abs().max() < 2**53:
+        return numbers.astype(np.int64)
+    return None if numbers.isna().all() else numbers

@@ -1,0 +1,370 @@
+"""What the columns of a data set are: kinds, ranges, categories, and which of them an attacker can write."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from antivenom.core.errors import DataError
+
+MODALITIES = ("table", "image", "text", "audio")
+TOLERANCE = 1e-6  # of a range's width (or of 1): what float32 leaves of a bound
+
+
+def is_sparse(rows: Any) -> bool:
+    """Whether rows are of one of scipy's sparse forms."""
+    return bool(sp.issparse(rows))
+
+
+class ColumnKind(enum.StrEnum):
+    """What values a column holds."""
+
+    REAL = "real"  # any number in the range
+    WHOLE = "whole"  # whole numbers in the range: counts, years
+    BINARY = "binary"  # 0 or 1
+    CATEGORY = "category"  # one of the categories; encoded, one column each, exactly one of which is 1
+    PIXEL = "pixel"  # a number in the range, one of a grid
+    TEXT = "text"  # any text, in a DataFrame; it has no encoding
+    TOKEN = "token"  # the number of a word in the vocabulary
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, or a block of columns that are alike.
+
+    Fields:
+        name: as users know it.
+        kind: what values it holds.
+        low, high: the range of its numbers; infinite where there is no bound.
+        categories: the words of a category column, in the order of the encoded columns.
+        editable: whether an attacker can write it.
+        width: of how many equal columns the block is made (pixels, words); 1 for one column.
+        missing: whether numbers may be missing (NaN, in a DataFrame); encoded as `fill` and a second column that is 1.
+        fill: the number that stands for a missing one, when encoded.
+    """
+
+    name: str
+    kind: ColumnKind = ColumnKind.REAL
+    low: float = -math.inf
+    high: float = math.inf
+    categories: tuple[str, ...] = ()
+    editable: bool = True
+    width: int = 1
+    missing: bool = False
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", ColumnKind(self.kind))
+        if self.kind is ColumnKind.BINARY:
+            object.__setattr__(self, "low", 0.0)
+            object.__setattr__(self, "high", 1.0)
+        if not self.low <= self.high or self.width < 1:
+            got = f"{self.low:g} to {self.high:g} in {self.width} columns"
+            raise DataError(f"a range with low <= high and a width >= 1 in column {self.name}", got)
+        if (self.kind is ColumnKind.CATEGORY) != bool(self.categories):
+            raise DataError(f"categories in a category column, and only there ({self.name})", f"{self.categories}")
+
+    @property
+    def size(self) -> int:
+        """How many encoded columns it takes."""
+        return len(self.categories) or self.width + self.missing
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a data set, in order, and the two ways between its rows and numbers.
+
+    Rows are arrays or CSR of `size` numbers, token rows (n, length), or, with `frame`, a DataFrame whose columns have
+    these names. Attacks and models that need numbers work on `encode(rows)`; `decode` gives, for any point that they find,
+    the nearest row that the schema allows.
+
+    Fields:
+        columns: in order.
+        modality: table, image, text or audio.
+        vocabulary: the words that text columns count, or that token numbers stand for.
+        frame: whether rows are a DataFrame. Its bounded numbers are then encoded from 0 to 1.
+
+    Example:
+        >>> schema = Schema((Column("age", "whole", 0, 120), Column("colour", "category", categories=("red", "blue"))))
+        >>> schema.decode(np.array([[31.6, 0.2, 0.7]]))
+        array([[32.,  0.,  1.]], dtype=float32)
+    """
+
+    columns: tuple[Column, ...]
+    modality: str = "table"
+    vocabulary: tuple[str, ...] = ()
+    frame: bool = False
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise DataError(f"modality: {', '.join(MODALITIES)}", repr(self.modality))
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError("different names of columns", f"{twice!r} twice", "rename one")
+
+    @cached_property
+    def size(self) -> int:
+        """How many numbers an encoded row has."""
+        return sum(column.size for column in self.columns)
+
+    @property
+    def is_tokens(self) -> bool:
+        return any(column.kind is ColumnKind.TOKEN for column in self.columns)
+
+    @cached_property
+    def numbers(self) -> Schema:
+        """The schema of the encoded rows."""
+        if not self.frame:
+            return self
+        found: list[Column] = []
+        for column in self.columns:
+            if self._scaled(column) and column.kind is not ColumnKind.BINARY:
+                found.append(replace(column, kind=ColumnKind.REAL, low=0.0, high=1.0, missing=False))
+            else:
+                found.append(replace(column, missing=False))
+            if column.missing:
+                flag = Column(f"{column.name} is missing", ColumnKind.BINARY, 0, 1, editable=column.editable)
+                found.append(flag)
+        return replace(self, columns=tuple(found), frame=False)
+
+    @cached_property
+    def editable(self) -> np.ndarray:
+        """(size,) bool: the encoded columns that an attacker can write."""
+        return self._spread([column.editable for column in self.columns])
+
+    @cached_property
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """(size,) lowest and (size,) highest encoded values."""
+        low, high = np.zeros(self.size), np.ones(self.size)  # of categories and of flags for missing numbers
+        for column, start in self._placed:
+            if not column.categories:
+                block = slice(start, start + column.width)
+                low[block], high[block] = (0, 1) if self._scaled(column) else (column.low, column.high)
+        return low, high
+
+    def encode(self, rows: Any) -> Any:
+        """The rows as float32 numbers, dense or CSR.
+
+        Raises:
+            DataError: a word that is not among its column's categories, a number that is missing where none may be.
+        """
+        if not self.frame:
+            return rows
+        from antivenom.data.frames import encoded
+
+        return encoded(self, rows)
+
+    def decode(self, x: Any, base: Any = None) -> Any:
+        """The nearest rows that the schema allows, in the form of the data; x is (n, size), (n, ...) or CSR.
+
+        With `base`, the rows that x was made from, columns that cannot be written keep their values, and so do a
+        DataFrame's cells whose encoded numbers did not change.
+        """
+        if is_sparse(x) and self._groups:
+            return sp.csr_array(self.decode(x.toarray(), None if base is None else base.toarray()))
+        if is_sparse(x):
+            return self._decoded_sparse(x, base)
+        flat = np.array(x, dtype=np.float64).reshape(len(x), math.prod(np.shape(x)[1:]))
+        self._check_width(flat.shape[1])
+        if base is not None and not self.editable.all():
+            kept = np.asarray(self.encode(base)).reshape(flat.shape)
+            flat[:, ~self.editable] = kept[:, ~self.editable]
+        for start, stop in self._groups:
+            best = flat[:, start:stop].argmax(axis=1)
+            flat[:, start:stop] = np.eye(stop - start)[best]
+        low, high = self.ranges
+        np.clip(flat, low, high, out=flat)
+        flat[:, self._rounded] = np.floor(flat[:, self._rounded] + 0.5)
+        if self.frame:
+            from antivenom.data.frames import decoded
+
+            return decoded(self, flat, base)
+        return flat.reshape(np.shape(x)).astype(np.int64 if self.is_tokens else np.float32)
+
+    def allows(self, rows: Any) -> np.ndarray:
+        """(n,) bool: rows in the form of the data that keep every column's kind and range."""
+        if self.frame:
+            from antivenom.data.frames import allowed
+
+            return allowed(self, rows)
+        low, high = self.ranges
+        slack = TOLERANCE * np.where(np.isfinite(high - low), np.maximum(high - low, 1), 1)
+        if is_sparse(rows) and not self._groups:
+            rows = sp.csr_array(rows)
+            values, at = rows.data, rows.indices
+            wrong = (values < low[at] - slack[at]) | (values > high[at] + slack[at])
+            wrong |= self._rounded[at] & (values != np.floor(values))
+            found = np.ones(rows.shape[0], dtype=bool)
+            found[np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))[wrong]] = False
+            return found
+        flat = np.asarray(rows.toarray() if is_sparse(rows) else rows).reshape(rows.shape[0], math.prod(rows.shape[1:]))
+        self._check_width(flat.shape[1])
+        fine = ((flat >= low - slack) & (flat <= high + slack)).all(axis=1)
+        whole = flat[:, self._rounded]
+        fine &= (whole == np.floor(whole)).all(axis=1)
+        for start, stop in self._groups:
+            group = flat[:, start:stop]
+            fine &= ((group == 0) | (group == 1)).all(axis=1) & (group.sum(axis=1) == 1)
+        return np.asarray(fine)
+
+    def fault(self, row: Any) -> str:
+        """What is wrong with one row (1, ...), in words: the first column that it breaks."""
+        if self.frame:
+            from antivenom.data.frames import fault
+
+            return fault(self, row)
+        flat = np.asarray(row.toarray() if is_sparse(row) else row).ravel()
+        for column, start in self._placed:
+            block = replace(self, columns=(column,))
+            if not block.allows(flat[None, start : start + column.size])[0]:
+                return f"{column.name} = {_cell(flat[start : start + column.size], column)}, not {_wanted(column)}"
+        return "no fault"
+
+    @classmethod
+    def of(cls, x: Any) -> Schema:
+        """What can be told from the values alone; state a schema where that is not enough.
+
+        Images whose pixels lie in [0, 1] keep that range. A table's column is binary if it holds both 0 and 1 and nothing
+        else, whole if it holds whole numbers, else real; one that never varies is of the kind that all others agree on,
+        else real. A sparse table is of one kind, for in a short one many words occur once at most. Only what is safe to say of unseen values becomes a range: [0, 1] for real columns that lie in it, >= 0
+        for whole ones that are.
+        """
+        if is_sparse(x):
+            binary, whole = bool((x.data == 1).all()), bool((x.data == np.floor(x.data)).all())
+            kind = ColumnKind.BINARY if binary else ColumnKind.WHOLE if whole else ColumnKind.REAL
+            low = 0.0 if whole and x.data.min(initial=0) >= 0 else -math.inf
+            return cls((Column("x0", kind, low, width=x.shape[1]),))
+        if type(x).__module__.partition(".")[0] == "pandas":
+            from antivenom.data.frames import schema_of
+
+            return schema_of(x)
+        if x.ndim > 2:
+            inside = x.size == 0 or (x.min() >= 0 and x.max() <= 1)
+            low, high = (0.0, 1.0) if inside else (-math.inf, math.inf)
+            pixels = Column("pixel", ColumnKind.PIXEL, low, high, width=math.prod(x.shape[1:]))
+            return cls((pixels,), "image")
+        return cls(_blocks(_kinds(x)))
+
+    @classmethod
+    def words(cls, vocabulary: Sequence[str], binary: bool = False) -> Schema:
+        """Of the counts of words in texts, or, with `binary`, of which words a text has."""
+        kind = ColumnKind.BINARY if binary else ColumnKind.WHOLE
+        words = Column("word", kind, 0, width=len(vocabulary))
+        return cls((words,), "text", tuple(map(str, vocabulary)))
+
+    @classmethod
+    def tokens(cls, vocabulary: Sequence[str], length: int) -> Schema:
+        """Of token rows (n, length)."""
+        column = Column("token", ColumnKind.TOKEN, 0, len(vocabulary) - 1, width=length)
+        return cls((column,), "text", tuple(map(str, vocabulary)))
+
+    @cached_property
+    def _placed(self) -> tuple[tuple[Column, int], ...]:
+        """Each column and where its encoded ones begin."""
+        starts = np.cumsum([0, *(column.size for column in self.columns)])
+        return tuple(zip(self.columns, starts[:-1].tolist(), strict=True))
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[int, int], ...]:
+        """Begin and end of each one-hot group."""
+        return tuple((start, start + column.size) for column, start in self._placed if column.categories)
+
+    @cached_property
+    def _rounded(self) -> np.ndarray:
+        """(size,) bool: encoded columns of whole numbers."""
+        kinds = (ColumnKind.WHOLE, ColumnKind.BINARY, ColumnKind.TOKEN)
+        found = self._spread(
+            [
+                column.kind is ColumnKind.BINARY or (column.kind in kinds and not self._scaled(column))
+                for column in self.columns
+            ]
+        )
+        for column, start in self._placed:
+            found[start + column.width : start + column.size] |= column.missing and not column.categories
+        return found
+
+    def _scaled(self, column: Column) -> bool:
+        """Whether its numbers are encoded from 0 to 1."""
+        return self.frame and not column.categories and 0 < column.high - column.low < math.inf
+
+    def _spread(self, values: list[bool]) -> np.ndarray:
+        return np.repeat(np.array(values, dtype=bool), [column.size for column in self.columns])
+
+    def _check_width(self, width: int) -> None:
+        if width != self.size:
+            raise DataError(f"{self.size} columns, as the schema says", f"{width}", "give every column an entry")
+
+    def _decoded_sparse(self, x: Any, base: Any) -> Any:
+        """Only stored values can be wrong where 0 is allowed, as it is in every sparse table."""
+        rows = sp.csr_array(x, dtype=np.float32, copy=True)
+        self._check_width(rows.shape[1])
+        if base is not None and not self.editable.all():
+            keep = sp.diags_array((~self.editable).astype(np.float32))
+            rows = sp.csr_array(rows @ sp.diags_array(self.editable.astype(np.float32)) + base @ keep)
+        low, high = self.ranges
+        rows.data = np.clip(rows.data, low[rows.indices], high[rows.indices])
+        whole = self._rounded[rows.indices]
+        rows.data[whole] = np.floor(rows.data[whole] + 0.5)
+        rows.eliminate_zeros()
+        return rows
+
+
+def _kinds(x: np.ndarray) -> list[tuple[ColumnKind, float, float]]:
+    """Kind and range of each column of a dense table."""
+    if not len(x):
+        return [(ColumnKind.REAL, -math.inf, math.inf)] * x.shape[1]
+    lowest, highest = x.min(axis=0), x.max(axis=0)
+    whole = (x == np.floor(x)).all(axis=0)
+    binary = ((x == 0) | (x == 1)).all(axis=0)
+    varies = highest > lowest
+    kinds = np.where(binary, ColumnKind.BINARY, np.where(whole, ColumnKind.WHOLE, ColumnKind.REAL)).astype(object)
+    seen = {*kinds[varies].tolist()}
+    kinds[~varies] = seen.pop() if len(seen) == 1 else ColumnKind.REAL
+    ranges = {
+        ColumnKind.BINARY: lambda low, high: (0.0, 1.0),
+        ColumnKind.WHOLE: lambda low, high: (0.0 if low >= 0 else -math.inf, math.inf),
+        ColumnKind.REAL: lambda low, high: (0.0, 1.0) if low >= 0 and high <= 1 else (-math.inf, math.inf),
+    }
+    return [
+        (ColumnKind(kind), *ranges[ColumnKind(kind)](low, high))
+        for kind, low, high in zip(kinds, lowest.tolist(), highest.tolist(), strict=True)
+    ]
+
+
+def _blocks(kinds: list[tuple[ColumnKind, float, float]]) -> tuple[Column, ...]:
+    """Neighbours that are alike become one block, so that a wide table stays small."""
+    found: list[Column] = []
+    for number, (kind, low, high) in enumerate(kinds):
+        last = found[-1] if found else None
+        if last is not None and (last.kind, last.low, last.high) == (kind, low, high):
+            found[-1] = replace(last, width=last.width + 1)
+        else:
+            found.append(Column(f"x{number}", kind, low, high))
+    return tuple(found)
+
+
+def _cell(values: np.ndarray, column: Column) -> str:
+    if len(values) == 1:
+        return f"{values[0]:g}"
+    alone = replace(Schema((replace(column, width=1, categories=()),)) if not column.categories else Schema((column,)))
+    wrong = values if column.categories else [v for v in values if not alone.allows(np.array([[v]]))[0]]
+    return ", ".join(f"{value:g}" for value in wrong[:3]) + (", ..." if len(wrong) > 3 else "")
+
+
+def _wanted(column: Column) -> str:
+    if column.categories:
+        return f"one of its {len(column.categories)} categories"
+    if column.kind is ColumnKind.BINARY:
+        return "0 or 1"
+    words = "a whole number" if column.kind in (ColumnKind.WHOLE, ColumnKind.TOKEN) else "a number"
+    if column.low == -math.inf and column.high == math.inf:
+        return words
+    return f"{words} from {column.low:g} to {column.high:g}" if column.high < math.inf else f"{words} >= {column.low:g}"

@@ -1,0 +1,70 @@
+"""Rows from numpy's archives."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from antivenom.core.errors import DataError
+from antivenom.core.registry import source
+from antivenom.core.streams import Streams
+from antivenom.data.dataset import Dataset, Split
+from antivenom.data.fingerprints import of_files
+from antivenom.data.splitting import split_by_seed
+
+
+@source(cite="the user's own arrays, read by numpy without pickle")
+class NpzFile:
+    """An .npz archive of rows and labels. Images of bytes become numbers from 0 to 1; arrays of objects are refused.
+
+    Fields:
+        path: the file.
+        x, y: the names of rows and labels in it.
+        x_test, y_test: the names of the test rows and labels; "" takes them from the others.
+        test_share: share of the rows that become test rows, above 0 and below 1, if the archive has none.
+    """
+
+    path: str
+    x: str = "x"
+    y: str = "y"
+    x_test: str = ""
+    y_test: str = ""
+    test_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", str(self.path))
+        if bool(self.x_test) != bool(self.y_test) or not 0 < self.test_share < 1:
+            got = f"{self.x_test!r}, {self.y_test!r} and {self.test_share}"
+            raise DataError("x_test with y_test, and test_share above 0 and below 1", got)
+
+    def __call__(self, streams: Streams) -> Split:
+        train, test = _parts(self, self.fingerprint())
+        return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
+
+    def fingerprint(self) -> str:
+        """The sha256 of the file."""
+        return of_files([Path(self.path)])
+
+
+@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+def _parts(archive: NpzFile, _: str) -> tuple[Dataset, Dataset | None]:
+    wanted = [name for name in (archive.x, archive.y, archive.x_test, archive.y_test) if name]
+    try:
+        with np.load(archive.path, allow_pickle=False) as file:
+            absent = next((name for name in wanted if name not in file.files), None)
+            if absent is not None:
+                raise DataError(
+                    f"an array {absent!r} in {archive.path}", ", ".join(file.files) or "none", "set its name"
+                )
+            arrays = [file[name] for name in wanted]
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"an .npz archive of plain arrays at {archive.path}", reason, "write it with np.savez"
+        ) from error
+    name = Path(archive.path).stem
+    train = Dataset.from_arrays(arrays[0], arrays[1], name=name)
+    return train, Dataset(arrays[2], arrays[3], train.classes, name) if len(arrays) == 4 else None

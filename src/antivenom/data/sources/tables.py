@@ -1,0 +1,181 @@
+"""Rows from table files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antivenom.core.errors import DataError, did_you_mean
+from antivenom.core.registry import source
+from antivenom.core.streams import Streams
+from antivenom.data.dataset import Dataset, Split
+from antivenom.data.fingerprints import of_files
+from antivenom.data.schema import ColumnKind, Schema
+from antivenom.data.splitting import split_by_seed
+
+
+@source(cite="the user's own file, read by pandas")
+class TableFile:
+    """A CSV, TSV or Parquet file, one column of which is the label. The others stay a DataFrame of numbers and words.
+
+    A column is of numbers if all its cells are; empty cells, NA, NaN, null, none, ? and infinities are missing. Classes
+    are the label's words in sorted order.
+
+    Fields:
+        path: the file; its suffix says what it is. Parquet needs the extra `parquet`.
+        label: the name of the label's column.
+        test: a second file with the test rows; "" takes them from the first.
+        test_share: share of the rows that become test rows, above 0 and below 1, if there is no second file.
+        ignore: columns to leave out, such as a customer's number.
+        group: the column that says which source (person, sensor, day) a row came from; "" is none. It is no feature.
+        words: columns that are words though they look like numbers, such as postal codes.
+        closed: columns that no attacker can write.
+        missing: "keep" missing numbers, or "drop" the rows that have any.
+        regression: the label is a number to predict.
+        delimiter: what parts the cells; "" is found in the first line.
+        decimal: "." or ",".
+        encoding: such as utf-8, latin-1 or cp1252.
+    """
+
+    path: str
+    label: str
+    test: str = ""
+    test_share: float = 0.3
+    ignore: tuple[str, ...] = ()
+    group: str = ""
+    words: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    missing: str = "keep"
+    regression: bool = False
+    delimiter: str = ""
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", str(self.path))
+        object.__setattr__(self, "test", str(self.test))
+        for name in ("ignore", "words", "closed"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.missing not in ("keep", "drop") or self.decimal not in (".", ","):
+            raise DataError('missing: keep or drop, decimal: "." or ","', f"{self.missing!r} and {self.decimal!r}")
+        if not 0 < self.test_share < 1:
+            raise DataError("test_share above 0 and below 1", f"{self.test_share}")
+
+    def __call__(self, streams: Streams) -> Split:
+        train, test = _parts(self, self.fingerprint())
+        return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
+
+    def fingerprint(self) -> str:
+        """The sha256 of the file or files."""
+        return of_files([Path(path) for path in (self.path, self.test) if path])
+
+
+@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+def _parts(table: TableFile, _: str) -> tuple[Dataset, Dataset | None]:
+    train = _dataset(table, table.path, None)
+    return train, _dataset(table, table.test, train) if table.test else None
+
+
+def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
+    """One file's rows; a test file's by the schema and the classes of the training rows."""
+    from antivenom.data.reading import is_missing, read_cells, typed
+
+    cells = read_cells(Path(path), table.delimiter, table.encoding)
+    names = [str(name) for name in cells.columns]
+    cells = cells.set_axis(names, axis=1)
+    wanted = (table.label, *([table.group] if table.group else []), *table.ignore, *table.words, *table.closed)
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"the name of a column of {path}", repr(name), did_you_mean(name, names))
+    labels = cells[table.label]
+    empty = labels.index[is_missing(labels)]
+    if len(empty):
+        raise DataError(
+            f"a label in every row of column {table.label} of {path}",
+            f"none in line {empty[0]}",
+            "label or remove those rows",
+        )
+    rows = cells.drop(columns=[*{table.label, *table.ignore, *([table.group] if table.group else [])}])
+    if train is not None and train.schema is not None:
+        expected = [column.name for column in train.schema.columns]
+        absent = next((name for name in expected if name not in rows.columns), None)
+        if absent is not None:
+            raise DataError(f"the training file's columns in {path}", f"no column {absent!r}", "give both the same")
+        rows = rows[expected]
+    rows = typed(rows, table.decimal, table.words)
+    if not len(rows.columns):
+        raise DataError(f"columns besides the label in {path}", "none", "name fewer in `ignore`")
+    groups = None if not table.group else np.unique(cells[table.group].astype(str).str.strip(), return_inverse=True)[1]
+    if table.missing == "drop":
+        kept = np.flatnonzero(~(rows.isna() | (rows == "")).any(axis=1))
+        rows, labels = rows.iloc[kept], labels.iloc[kept]
+        groups = None if groups is None else groups[kept]
+    schema = _closed(Schema.of(rows), table.closed) if train is None else train.schema
+    y, classes = _labelled(table, path, labels, train)
+    if train is not None:
+        _known_categories(schema, rows, path)
+    return Dataset(_in_types_of(schema, rows, path), y, classes, Path(path).stem, groups, schema)
+
+
+def _closed(schema: Schema, names: tuple[str, ...]) -> Schema:
+    columns = [dataclasses.replace(column, editable=column.name not in names) for column in schema.columns]
+    return dataclasses.replace(schema, columns=tuple(columns))
+
+
+def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels and class names: those of the training rows where there are any."""
+    words = labels.astype(str).str.strip().to_numpy()
+    if table.regression:
+        from antivenom.data.reading import typed
+
+        numbers = typed(labels.to_frame(), table.decimal).iloc[:, 0]
+        if numbers.dtype == object:
+            raise DataError(f"numbers to predict in column {table.label} of {path}", "words", "drop `regression`")
+        return numbers.to_numpy(dtype=np.float64), ()
+    found = tuple(sorted({*words.tolist()}, key=_by_number_or_word))
+    if train is None and len(found) > max(2, len(words) // 2):
+        raise DataError(
+            f"classes in column {table.label} of {path}",
+            f"{len(found)} values in {len(words)} rows",
+            "name a column of classes, or set `regression`",
+        )
+    return words, found if train is None else train.classes
+
+
+def _by_number_or_word(word: str) -> tuple[float, str]:
+    """Sorts 2 before 10, and numbers before words."""
+    try:
+        return float(word), word
+    except ValueError:
+        return np.inf, word
+
+
+def _in_types_of(schema: Schema | None, rows: Any, path: str) -> Any:
+    """The rows with words where the schema has categories: a test file may hold digits alone in such a column."""
+    for column in schema.columns if schema is not None else ():
+        values = rows[column.name]
+        worded = column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)
+        if worded and values.dtype != object:
+            rows[column.name] = values.astype(str).astype(object)
+        elif not worded and values.dtype == object:
+            word = next(word for word in values if word)
+            raise DataError(f"numbers in column {column.name} of {path}, as in training", repr(word), "mend that cell")
+    return rows
+
+
+def _known_categories(schema: Schema | None, rows: Any, path: str) -> None:
+    """Refuse words in test rows that training has never seen."""
+    for column in schema.columns if schema is not None else ():
+        if column.kind is ColumnKind.CATEGORY:
+            words = rows[column.name].astype(str)
+            unknown = words.index[~words.isin(column.categories)]
+            if len(unknown):
+                raise DataError(
+                    f"one of the {len(column.categories)} categories of column {column.name} that training has seen",
+                    f"{words[unknown[0]]!r} in line {unknown[0]} of {path}",
+                    "drop that row, or give both files as one",
+                )

@@ -1,0 +1,151 @@
+"""Rows from text: raw, as counts of words, or as sequences of word numbers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antivenom.core.errors import DataError
+from antivenom.core.registry import source
+from antivenom.core.streams import Streams
+from antivenom.data.dataset import Dataset, Split
+from antivenom.data.files import read_bytes
+from antivenom.data.fingerprints import of_files
+from antivenom.data.schema import Column, ColumnKind, Schema
+from antivenom.data.splitting import split_by_seed
+
+FORMS = ("raw", "counts", "tokens")
+PADDING, UNKNOWN = "<pad>", "<unknown>"
+
+
+@source(cite="the user's own text, split into words by scikit-learn")
+class TextFile:
+    """Texts with labels: lines of JSON, a column of a table file, or a folder with one folder of .txt files per class.
+
+    Counts and tokens of the same text use the same words: the most frequent ones of all texts. A word is what scikit-learn's
+    CountVectorizer takes for one. Classes are the labels in sorted order.
+
+    Fields:
+        path: a .jsonl file (also .jsonl.gz and .jsonl.xz), a .csv, .tsv or .parquet file, or a folder.
+        form: "raw" gives a DataFrame with the column `text`, for a pipeline with its own vectorizer; "counts" a sparse table
+            of word counts; "tokens" rows of word numbers, 0 for padding and 1 for words outside the vocabulary.
+        text: key or column of the text.
+        label: key or column of the label.
+        most_words: size of the vocabulary of counts and tokens.
+        length: words kept of each text, as tokens.
+        test_share: share of the texts that become test rows, above 0 and below 1.
+        encoding: of table files and text files.
+    """
+
+    path: str
+    form: str = "counts"
+    text: str = "text"
+    label: str = "label"
+    most_words: int = 20_000
+    length: int = 256
+    test_share: float = 0.3
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", str(self.path))
+        if self.form not in FORMS:
+            raise DataError(f"form: {', '.join(FORMS)}", repr(self.form))
+        if self.most_words < 1 or self.length < 1 or not 0 < self.test_share < 1:
+            got = f"{self.most_words}, {self.length} and {self.test_share}"
+            raise DataError("most_words and length >= 1, test_share above 0 and below 1", got)
+
+    def __call__(self, streams: Streams) -> Split:
+        return split_by_seed(_dataset(self, self.fingerprint()), streams, self.test_share)
+
+    def fingerprint(self) -> str:
+        """The sha256 of the file, or of all files of the folder and their places."""
+        path = Path(self.path)
+        files = _folder(path) if path.is_dir() else [path]
+        return of_files(files, [str(file.relative_to(path)) for file in files] if path.is_dir() else None)
+
+
+@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+def _dataset(file: TextFile, _: str) -> Dataset:
+    texts, labels = _read(file)
+    classes = tuple(sorted({*labels}))
+    if len(classes) > max(2, len(labels) // 2):
+        got = f"{len(classes)} values in {len(labels)} texts"
+        raise DataError(f"classes as {file.label!r} of {file.path}", got, "name the key or column of the classes")
+    x, schema = _rows(file, texts)
+    return Dataset(x, np.array(labels), classes, Path(file.path).name.partition(".")[0], schema=schema)
+
+
+def _rows(file: TextFile, texts: list[str]) -> tuple[Any, Schema]:
+    if file.form == "raw":
+        import pandas as pd
+
+        return pd.DataFrame({"text": texts}), Schema((Column("text", ColumnKind.TEXT),), "text", frame=True)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counter = CountVectorizer(max_features=file.most_words, dtype=np.float32)
+    try:
+        counts = counter.fit_transform(texts)
+    except ValueError as error:
+        raise DataError(f"texts with words in {file.path}", str(error), "check `text`, the key or column") from error
+    words = counter.get_feature_names_out().tolist()
+    if file.form == "counts":
+        return counts, Schema.words(words)
+    place = {word: number for number, word in enumerate(words, start=2)}
+    analyse = counter.build_analyzer()
+    rows = np.zeros((len(texts), file.length), dtype=np.int64)
+    for row, text in zip(rows, texts, strict=True):
+        numbers = [place.get(word, 1) for word in analyse(text)[: file.length]]
+        row[: len(numbers)] = numbers
+    return rows, Schema.tokens([PADDING, UNKNOWN, *words], file.length)
+
+
+def _read(file: TextFile) -> tuple[list[str], list[str]]:
+    """Texts and labels."""
+    path = Path(file.path)
+    if path.is_dir():
+        files = _folder(path)
+        return [_decoded(each, file.encoding) for each in files], [each.relative_to(path).parts[0] for each in files]
+    if ".jsonl" in path.suffixes:
+        return _lines(file, path)
+    from antivenom.data.reading import read_cells
+
+    cells = read_cells(path, encoding=file.encoding)
+    for name in (file.text, file.label):
+        if name not in cells.columns:
+            raise DataError(
+                f"a column {name!r} in {path}", ", ".join(map(str, cells.columns)), "set `text` and `label`"
+            )
+    return cells[file.text].astype(str).tolist(), cells[file.label].astype(str).str.strip().tolist()
+
+
+def _folder(path: Path) -> list[Path]:
+    found = sorted(file for file in path.glob("*/**/*.txt") if file.is_file())
+    if not found:
+        raise DataError(f"one folder of .txt files per class in {path}", "none", "put each class in its own folder")
+    return found
+
+
+def _decoded(path: Path, encoding: str) -> str:
+    try:
+        return read_bytes(path).decode(encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise DataError(f"text in {encoding} in {path}", str(error), "set `encoding`, for instance latin-1") from error
+
+
+def _lines(file: TextFile, path: Path) -> tuple[list[str], list[str]]:
+    content = read_bytes(path)
+    try:
+        content = lzma.decompress(content) if path.suffix == ".xz" else content
+        rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+        return [str(row[file.text]) for row in rows], [str(row[file.label]) for row in rows]
+    except (ValueError, KeyError, TypeError, lzma.LZMAError) as error:
+        raise DataError(
+            f"one JSON object with {file.text!r} and {file.label!r} on each line of {path}",
+            f"{type(error).__name__}: {error}",
+            "mend that line, or set `text` and `label`",
+        ) from error
