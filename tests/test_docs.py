@@ -30,8 +30,8 @@ def blocks(language: str) -> list[pytest.param]:  # type: ignore[valid-type]
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code: str, capsys) -> None:
-    exec(compile(code, "block", "exec"), {"__name__": "block"})  # noqa: S102 - our own documents
+def test_python_blocks_run(code: str, capsys, plugins: None) -> None:
+    exec(compile(code, "block", "exec", dont_inherit=True), {"__name__": "block"})  # noqa: S102 - our own documents
     assert capsys.readouterr().out
 
 

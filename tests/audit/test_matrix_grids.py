@@ -42,7 +42,7 @@ def test_every_grid_is_the_one_it_is_named_for(script: Any) -> None:
             federation = cell.scenario.federation
             assert (federation.num_agents, federation.num_malicious) == (11, grid.malicious)
             assert (type(federation.partition).__name__ == "IID") == (grid.shards == "equal")
-            assert cell.scenario.data == grid.data
+            assert cell.scenario.data.dataset == grid.data
             if cell.defence is not None:
                 found = assumed(describe(cell.defence))
                 assert found <= {grid.assumed}

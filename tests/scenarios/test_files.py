@@ -24,7 +24,7 @@ def test_each_is_a_plan_with_three_seeds_or_more(path: Path) -> None:
 @pytest.mark.parametrize("name", ["spambase", "adult", "enron", "imdb"])
 def test_the_named_corpora_have_an_example(name: str) -> None:
     plan = read_plan(ROOT / "examples" / "scenarios" / f"{name}.yaml")
-    assert all(cell.scenario.data.startswith(name) for cell in plan.cells)
+    assert all(cell.scenario.data.dataset.startswith(name) for cell in plan.cells)
     assert any(cell.attack is not None and cell.defence is not None for cell in plan.cells)
 
 

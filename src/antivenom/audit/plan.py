@@ -208,7 +208,9 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
     """The cells of one entry of `scenarios`: its variants x (no attack, attacks) x (no defence, defences)."""
     with document.at(path):
         if not isinstance(group, Mapping):
-            raise ScenarioError("a mapping with `kind`", repr(group), "write `- kind: central`")
+            raise ScenarioError(
+                "a mapping with `kind`", repr(group), f"write `- kind: {entries(Kind.SCENARIO)[0].name}`"
+            )
         if "kind" not in group:
             raise ScenarioError(
                 "`kind` in the scenario",

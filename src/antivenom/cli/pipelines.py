@@ -125,10 +125,14 @@ def sanitize_command(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="The folder of an audit.")]) -> None:
-    """Write report.html again from an audit's records."""
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
+    plugin: Plugins = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Write report.html again from an audit's records. Only goals of a plugin's own need --plugin."""
     from antivenom.audit.report import write_report
 
+    _load(plugin)
     typer.echo(write_report(folder))
 
 

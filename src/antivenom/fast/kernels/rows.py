@@ -42,13 +42,14 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
 def _squares(x: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
     """Write each row's sum of squares."""
     for k in range(x.shape[0]):
-        squares[k] = 0
+        whole = 0.0
         for start in range(begin, end, PIECE):
             row = x[k, start : min(start + PIECE, end)]
             total = x.dtype.type(0)
             for t in range(row.size):
                 total += row[t] * row[t]
-            squares[k] += total
+            whole += total
+        squares[k] = whole
 
 
 @compiled(fastmath=EXACT)
@@ -57,13 +58,16 @@ def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # 
     while begin < end:
         stop = min(begin + _STRETCH, end)
         for k in range(x.shape[0]):
+            whole = 0.0
             for start in range(begin, stop, PIECE):
-                row, middle = x[k, start : min(start + PIECE, stop)], centre[start : min(start + PIECE, stop)]
+                width = min(PIECE, stop - start)
+                row, middle = x[k, start : start + width], centre[start : start + width]
                 total = x.dtype.type(0)
-                for t in range(row.size):
+                for t in range(width):
                     apart = row[t] - middle[t]
                     total += apart * apart
-                squares[k] += total
+                whole += total
+            squares[k] += whole
         begin = stop
 
 
