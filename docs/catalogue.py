@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "catalogue"
 KEY = {
     Kind.ARCHITECTURE: "model",
     Kind.ESTIMATOR: "model",
+    Kind.SCHEDULE: "training",
+    Kind.AUGMENTATION: "training",
     Kind.TRIGGER: "trigger",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",
@@ -101,7 +103,8 @@ def linked(cite: str) -> str:
 def snippet(entry: Entry) -> str:
     """The line that names the plugin, with its required fields."""
     needs = [f.name for f in dataclasses.fields(entry.cls) if f.default is dataclasses.MISSING]
-    written = f"{{name: {entry.name}, {', '.join(f'{n}: ExplicitBoosting' for n in needs)}}}" if needs else entry.name
+    wanted = "..." if entry.kind is Kind.SOURCE else "ExplicitBoosting"
+    written = f"{{name: {entry.name}, {', '.join(f'{n}: {wanted}' for n in needs)}}}" if needs else entry.name
     if entry.kind in ATTACKS:
         return f"attacks: [{written}]"
     return f"defences: [{written}]" if entry.kind in DEFENCES else f"{KEY[entry.kind]}: {written}"

@@ -18,9 +18,12 @@ from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
 from antivenom.audit.trial import run_trial
 from antivenom.core.registry import load_file
+from antivenom.fast import available
 from antivenom.federated import clients
 from antivenom.federated.batched import together as stacked
 
+# A client's numbers do not depend on who else trains if it is compiled; stacked they do, and one of 200 test rows is 5e-3.
+ROUNDING = 0.0 if available() else 2e-2
 # Attackers that train once and several times; a rule that trains; rounds that differ in number and shards in size.
 TEXT = """
 version: 1
@@ -93,12 +96,11 @@ def same(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> None:
 
 @pytest.mark.parametrize("seats", [1, 5, 64])
 def test_records_are_those_of_one_by_one(seats: int, alone: dict[str, dict[str, Any]]) -> None:
-    """Bit by bit: a compiled client's numbers do not depend on who else trains."""
     step = list(together(seats)(run_trial, specs_of(TEXT)))
     assert len(step) == len(alone) == 26
     assert {record["key"] for record in step} == alone.keys()
     for record in step:
-        same(record, alone[record["key"]], 0.0)
+        same(record, alone[record["key"]], ROUNDING)
     assert {record["status"] for record in step} == {"ok"}
 
 
@@ -117,7 +119,7 @@ def test_stacked_as_on_an_accelerator_they_are_the_same_to_rounding(
 
     monkeypatch.setattr(clients, "_way", lambda client: counted)
     for record in together(len(specs))(run, specs):
-        same(record, alone[record["key"]], 2e-2)  # one of 200 test rows is 5e-3
+        same(record, alone[record["key"]], 2e-2)
     assert max(sizes) == 16 * 5 + 8 * 6  # the honest agents of 16 attacked federations and 8 others
 
 
@@ -145,7 +147,7 @@ def test_what_fails_in_the_common_training_is_divided(
 
     monkeypatch.setattr(clients, "_way", lambda client: cramped)
     for record in together(8)(run_trial, specs):
-        same(record, alone[record["key"]], 0.0)
+        same(record, alone[record["key"]], ROUNDING)
     assert failed
 
 
@@ -207,4 +209,4 @@ def test_killed_and_started_again_the_records_are_the_same(tmp_path: Path, alone
         assert len(list(audit(plan, store, together(4), run_trial, "command"))) == left
         whole = store.trials()
     for key, record in alone.items():
-        same(record, whole[key], 0.0)
+        same(record, whole[key], ROUNDING)

@@ -126,7 +126,7 @@ def test_entries_come_by_kind_and_name():
 
 def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
-    models = [Kind.ARCHITECTURE, Kind.ESTIMATOR]
+    models = [Kind.ARCHITECTURE, Kind.ESTIMATOR, Kind.SCHEDULE, Kind.AUGMENTATION]
     wholes = [Kind.GOAL, Kind.SCENARIO]
     assert parts == [Kind.TRIGGER, Kind.WANTED, Kind.PARTITION, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
@@ -176,6 +176,8 @@ def test_every_decorator_registers_its_kind():
         "wanted": ({}, Kind.WANTED, ()),
         "architecture": ({}, Kind.ARCHITECTURE, ()),
         "estimator": ({}, Kind.ESTIMATOR, ()),
+        "schedule": ({}, Kind.SCHEDULE, ()),
+        "augmentation": ({}, Kind.AUGMENTATION, ()),
         "partition": ({}, Kind.PARTITION, ()),
         "feature_map": ({}, Kind.FEATURE_MAP, ()),
         "source": ({}, Kind.SOURCE, ()),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from antivenom.core.errors import DataError, NotApplicable
 from antivenom.core.streams import Streams
-from antivenom.leakage.shadows import Shadows, _batches, beginnings, half_cosine, halves, train_together
+from antivenom.leakage.shadows import Shadows, _batches, beginnings, halves, train_together
 from antivenom.models.architectures import MLP, FashionCNN, Logistic
+from antivenom.models.schedules import half_cosine
 from antivenom.models.training import Training
 
 

@@ -195,7 +195,7 @@ def test_the_order_is_new_each_epoch_or_never():
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"optimizer": "Adam"}, "optimizer adam or sgd, got 'Adam'"),
+        ({"optimizer": "Adam"}, "optimizer: adam, adamw, sgd, got 'Adam'"),
         ({"epochs": -1}, "epochs >= 0"),
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"learning_rate": 0.0}, "learning_rate > 0"),

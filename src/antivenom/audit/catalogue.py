@@ -53,7 +53,7 @@ def _matches(entry: Entry, access: str | None, goal: str | None) -> bool:
     return (access is None or access in entry.access) and (goal is None or goal in entry.goals)
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: Entry) -> dict[str, object]:
     return {
         "kind": str(entry.kind),
         "name": entry.name,

@@ -27,7 +27,7 @@ Axes = tuple[str, ...]
 Choice = tuple[Any, Axes]
 
 
-def variants(cls: type, mapping: Any, document: Located, path: Path, reserved: Sequence[str] = ()) -> list[Choice]:
+def variants(cls: type, mapping: object, document: Located, path: Path, reserved: Sequence[str] = ()) -> list[Choice]:
     """Every instance of a dataclass that the mapping describes, with the field=value texts that tell them apart.
 
     `reserved` are the mapping's keys that are no fields; `fields` among them holds fields whose names are reserved.
@@ -60,7 +60,7 @@ def variants(cls: type, mapping: Any, document: Located, path: Path, reserved: S
     return found
 
 
-def plugins(node: Any, document: Located, path: Path, *kinds: Kind) -> list[Choice]:
+def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[Choice]:
     """Every plugin that a name, a mapping with `name`, or a list of these describes."""
     if isinstance(node, list):
         return [choice for i, item in enumerate(node) for choice in plugins(item, document, (*path, i), *kinds)]
@@ -81,7 +81,7 @@ def _options(hint: Any, node: Any, document: Located, path: Path, where: str) ->
     return [(coerce(item, hint, where), ()) for item in (node if is_axis else [node])]
 
 
-def _holds_sequence(hint: Any) -> bool:
+def _holds_sequence(hint: object) -> bool:
     return any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
 
 

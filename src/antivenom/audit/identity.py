@@ -39,7 +39,7 @@ class Identity:
     version: str
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """The fields but the specification, as a record holds them."""
         return {"code": dict(self.code), "data": dict(self.data), "version": self.version}
 
@@ -50,7 +50,9 @@ class Identity:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def identity_of(spec: Mapping[str, Any], parts: Mapping[str, Any], known: dict[int, str] | None = None) -> Identity:
+def identity_of(
+    spec: Mapping[str, object], parts: Mapping[str, object], known: dict[int, str] | None = None
+) -> Identity:
     """The identity of a trial with this specification; `parts` are its scenario, attack and defence.
 
     `known` holds fingerprints of data by the id of their source, so that several trials read them once.
@@ -66,7 +68,7 @@ def is_genuine(record: Mapping[str, Any]) -> bool:
         return False
 
 
-def code_in(parts: Mapping[str, Any]) -> dict[str, str]:
+def code_in(parts: Mapping[str, object]) -> dict[str, str]:
     """Address -> code of every class and function in the parts that is not antivenom's own."""
     found: dict[str, str] = {}
     for _, value in _values(parts):
@@ -76,7 +78,7 @@ def code_in(parts: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def data_in(parts: Mapping[str, Any], known: dict[int, str]) -> dict[str, str]:
+def data_in(parts: Mapping[str, object], known: dict[int, str]) -> dict[str, str]:
     """Path of a field -> fingerprint of the source in it."""
     found = {}
     for path, value in _values(parts):
@@ -98,7 +100,7 @@ def _fingerprint(source: Any) -> str:
         return str(error)
 
 
-def _values(parts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _values(parts: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     """(path, value) of every dataclass, class and function that the parts are made of."""
     for name, value in parts.items():
         if value is None or isinstance(value, (str, int, float)):

@@ -11,7 +11,7 @@ from antivenom.core.protocols import Scenario, Tells
 from antivenom.core.registry import registered
 
 
-def knowledge(scenario: Scenario, attack: Any, defence: Any) -> str:
+def knowledge(scenario: Scenario, attack: object, defence: object) -> str:
     """Such as "the training rows; not the model, not the defence".
 
     The scenario says what it shows. Whether the attack knows the defence is seen from its fields: a defence in one of them

@@ -141,7 +141,7 @@ class Plan:
         return replace(self, seeds=tuple(range(n)))
 
 
-def _curves(kind: str) -> dict[str, Any]:
+def _curves(kind: str) -> dict[str, object]:
     """What a kind of scenario says of its curves, for a report that knows no scenario."""
     traits = scenario_entry(kind).traits
     assert traits is not None
@@ -197,7 +197,7 @@ def plan_of(text: str, name: str) -> Plan:
     )
 
 
-def _only(mapping: Mapping[str, Any], known: tuple[str, ...], document: Located, path: Path) -> None:
+def _only(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
     for key in mapping:
         with document.at((*path, key)):
             if key not in known:
@@ -230,7 +230,7 @@ def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
                 yield Cell(name, scenario, attack, defence, deployed=defence == deployed)
 
 
-def _deployed(group: Mapping[str, Any], defences: list[Any], document: Located, path: Path) -> Any:
+def _deployed(group: Mapping[str, object], defences: list[object], document: Located, path: Path) -> object:
     """The defence that the user runs; None is none. It is named as in `defences`, by its label or its class."""
     wanted = group.get("deployed", "none")
     by_name = {"none": None, **{type(d).__name__: d for d in defences}, **{label(d): d for d in defences}}
@@ -240,7 +240,7 @@ def _deployed(group: Mapping[str, Any], defences: list[Any], document: Located, 
     return by_name[wanted]
 
 
-def _seeds(value: Any, document: Located) -> tuple[int, ...]:
+def _seeds(value: object, document: Located) -> tuple[int, ...]:
     with document.at(("seeds",)):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return tuple(range(value))
@@ -254,7 +254,7 @@ def _seeds(value: Any, document: Located) -> tuple[int, ...]:
         raise ScenarioError("seeds: a number >= 1 or a list of different numbers", repr(value), "write seeds: 3")
 
 
-def _timeout(value: Any, document: Located) -> float | None:
+def _timeout(value: object, document: Located) -> float | None:
     with document.at(("timeout",)):
         if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0):
             raise ScenarioError("timeout: seconds > 0", repr(value), "write timeout: 600")
@@ -266,7 +266,7 @@ def _goals() -> list[str]:
     return [entry.name for entry in entries(Kind.GOAL)]
 
 
-def _shares(top: Mapping[str, Any], field: str, document: Located) -> dict[str, float]:
+def _shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
     """A mapping from goals to shares between 0 and 1."""
     value = top.get(field) or {}
     with document.at((field,)):

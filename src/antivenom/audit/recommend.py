@@ -168,14 +168,14 @@ def _regret(choice: Choice) -> float:
     return choice.harm + max(choice.cost, 0.0)
 
 
-def assuming(spec: Any, f: int) -> Any:
+def assuming(spec: object, f: int) -> object:
     """The description of a rule with every f in it replaced."""
     if isinstance(spec, Mapping):
         return {key: f if key == "f" else assuming(value, f) for key, value in spec.items()}
     return [assuming(item, f) for item in spec] if isinstance(spec, list) else spec
 
 
-def _unmeasured(seen: list[Choice], settings: list[dict[str, Any]]) -> str | None:
+def _unmeasured(seen: list[Choice], settings: list[dict[str, object]]) -> str | None:
     one = settings[0]
     few = len(seen) < len(settings)
     return f"not measured with {one['malicious']} of {one['agents']} agents malicious" if few else None

@@ -236,7 +236,7 @@ def _judge(
     hits = sum(metric.success(_numbers(records[key]), done, limit) for key, done in harms.items())
     state, reason = _state(cell, harm, limit, found, failed, refused, hits, len(finished), positive_control)
 
-    def lost(own: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    def lost(own: Mapping[str, object], other: Mapping[str, object]) -> float:
         return number(other["clean_accuracy"]) - number(own["clean_accuracy"])
 
     return CellResult(

@@ -187,7 +187,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
     print(json.dumps(plain(document), indent=1))
 
 
-def _cell_json(cell: CellResult | None) -> dict[str, Any] | None:
+def _cell_json(cell: CellResult | None) -> dict[str, object] | None:
     if cell is None:
         return None
     named = (

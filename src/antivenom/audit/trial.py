@@ -92,7 +92,7 @@ class Trial:
         return identity_of(self.spec, self.parts)
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, object]:
         """Scenario, attack and defence, by these names."""
         return {"scenario": self.scenario, "attack": self.attack, "defence": self.defence}
 
@@ -222,7 +222,7 @@ def _time_limit(most: float | None) -> Iterator[None]:
     """Raise TrialTimeout in the block after so many seconds: at once where signals can reach it; in step with other
     trials, when its clients were trained."""
 
-    def expire(*_: Any) -> None:
+    def expire(*_: object) -> None:
         raise TrialTimeout(
             f"an end within {most:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
@@ -36,7 +35,7 @@ class Located:
         except yaml.YAMLError as error:
             raise ScenarioError("valid YAML", str(error).splitlines()[0], "save it as UTF-8 text").at(name) from error
 
-    def _value(self, node: yaml.Node, path: Path) -> Any:
+    def _value(self, node: yaml.Node, path: Path) -> object:
         self._lines.setdefault(path, node.start_mark.line + 1)
         if len(path) > 20:  # an alias that contains itself would go on for ever
             raise ScenarioError("at most 20 levels of nesting", "more, or an alias inside itself", "write it out").at(
@@ -45,7 +44,7 @@ class Located:
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
             raise ScenarioError("plain lists and mappings", f"the tag {node.tag}", "remove it").at(self.place(path))
         if isinstance(node, yaml.MappingNode):
-            mapping: dict[Any, Any] = {}
+            mapping: dict[object, object] = {}
             for key_node, value_node in node.value:
                 key = yaml.safe_load(yaml.serialize(key_node))
                 self._lines[(*path, key)] = key_node.start_mark.line + 1

@@ -26,18 +26,18 @@ class _Abandoned(BaseException):
 class _Task:
     """A task in a thread of its own, so that it may call from wherever it is. It runs only while somebody waits for it."""
 
-    def __init__(self, run: Callable[[], Any]) -> None:
+    def __init__(self, run: Callable[[], object]) -> None:
         self.call: tuple[Joint, Hashable] | None = None  # what it waits for; None when it has ended
-        self.items: Sequence[Any] = ()
-        self.result: Any = None
+        self.items: Sequence[object] = ()
+        self.result: object = None
         self.waited = 0.0
         self.limit: tuple[float, Callable[[], None]] | None = None
         self._stopped: SimpleQueue[None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Any, float]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[object, float]] = SimpleQueue()
         threading.Thread(target=self._live, args=(run,), daemon=True).start()
         self._stopped.get()
 
-    def _live(self, run: Callable[[], Any]) -> None:
+    def _live(self, run: Callable[[], object]) -> None:
         _own.set(self)
         try:
             self.result = run()
@@ -46,7 +46,7 @@ class _Task:
         self.call = None
         self._stopped.put(None)
 
-    def ask(self, function: Joint, items: Sequence[Any], alike: Hashable) -> Any:
+    def ask(self, function: Joint, items: Sequence[object], alike: Hashable) -> object:
         """In the task: wait for the answer."""
         self.call, self.items, begun = (function, alike), items, perf_counter()
         self._stopped.put(None)
@@ -58,7 +58,7 @@ class _Task:
             self.limit[1]()
         return answer
 
-    def answer(self, answer: Any, share: float = 0.0) -> None:
+    def answer(self, answer: object, share: float = 0.0) -> None:
         """From outside: give the answer, which took `share` seconds of work for this task, and wait for what is next."""
         self._answers.put((answer, share))
         self._stopped.get()
@@ -129,7 +129,7 @@ def _heard(task: _Task, waiting: list[_Task]) -> Iterator[Any]:
         yield task.result
 
 
-def _answers(function: Joint, tasks: list[_Task]) -> Iterator[tuple[_Task, Any, float]]:
+def _answers(function: Joint, tasks: list[_Task]) -> Iterator[tuple[_Task, object, float]]:
     """Each task's answer, or error, and how many seconds it took."""
     begun = perf_counter()
     try:

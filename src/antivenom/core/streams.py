@@ -66,7 +66,7 @@ class SealedStreams(Streams):
 
     _state: Any
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, state: object) -> None:
         object.__setattr__(self, "_state", state)
 
     def child(self, *names: object) -> Streams:

@@ -67,7 +67,7 @@ def own(array: Rows) -> Rows:
     return array
 
 
-def is_frame(rows: Any) -> bool:
+def is_frame(rows: object) -> bool:
     pandas = sys.modules.get("pandas")  # a DataFrame exists only where pandas is imported, which is slow
     return pandas is not None and isinstance(rows, pandas.DataFrame)
 

@@ -17,7 +17,7 @@ from antivenom.core.errors import DataError
 
 MISSING = frozenset({"", "na", "nan", "null", "none", "?", "n/a"})
 DELIMITERS = ",;\t|"
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.DataFrame:

@@ -181,7 +181,7 @@ def _ranked(verdict: Verdict) -> np.ndarray:
     return np.asarray(order[verdict.flags[order]])
 
 
-def _reasons(columns: list[Column], data: Dataset, table: Any, suspects: np.ndarray) -> list[str]:
+def _reasons(columns: list[Column], data: Dataset, table: object, suspects: np.ndarray) -> list[str]:
     """Per suspect what its neighbours and its class say about it, in words."""
     k = min(NEIGHBOURS, len(data) - 1)
     nearest = np.zeros((0, 0), dtype=int)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from antivenom.core.streams import Streams
 from antivenom.fast import ABSENT, available
 from antivenom.models.network import Network
+from antivenom.models.schedules import Constant
 from antivenom.models.stacked import layers, unsupported
 from antivenom.models.training import Training
 
@@ -80,6 +81,10 @@ def supports(network: Network, training: Training) -> str | None:
         return "only dense layers, ReLU and dropout on flat rows have a compiled form"
     if training.bf16:
         return "products in bfloat16 have no compiled form"
+    if training.optimizer == "adamw" or training.nesterov or training.weight_decay:
+        return "adamw, nesterov and weight decay have no compiled form"
+    if training.schedule != Constant() or training.augmentation:
+        return "schedules and augmentation have no compiled form"
     return None if available() else ABSENT
 
 

@@ -7,8 +7,6 @@ padded as `add_product` asks; what padding holds is never read.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from antivenom.fast.compiled import EXACT, compiled
@@ -23,7 +21,7 @@ def _padded(n: int, to: int) -> int:  # pragma: no cover - compiled
 
 
 @compiled()
-def _layer(packed: Any, sizes: Any, layer: int) -> Any:  # pragma: no cover - compiled
+def _layer(packed: np.ndarray, sizes: np.ndarray, layer: int) -> np.ndarray:  # pragma: no cover - compiled
     """A layer's weights and biases (inputs + 1, outputs) in a packed vector."""
     at = 0
     for i in range(layer):
@@ -33,7 +31,7 @@ def _layer(packed: Any, sizes: Any, layer: int) -> Any:  # pragma: no cover - co
 
 
 @compiled()
-def _values(buffer: Any, sizes: Any, tall: int, layer: int) -> Any:  # pragma: no cover - compiled
+def _values(buffer: np.ndarray, sizes: np.ndarray, tall: int, layer: int) -> np.ndarray:  # pragma: no cover - compiled
     """What goes into a layer (tall, inputs + 1), or the logits after the last, in a buffer for all."""
     at = 0
     for i in range(layer):
@@ -43,7 +41,7 @@ def _values(buffer: Any, sizes: Any, tall: int, layer: int) -> Any:  # pragma: n
 
 
 @compiled()
-def _transpose(a: Any, into: Any) -> None:  # pragma: no cover - compiled
+def _transpose(a: np.ndarray, into: np.ndarray) -> None:  # pragma: no cover - compiled
     """a (m, n) into the corner (n, m) of another, ROWS at a time: a column of them is one place in cache."""
     m, n = a.shape
     for i in range(0, m - m % ROWS, ROWS):
@@ -56,7 +54,9 @@ def _transpose(a: Any, into: Any) -> None:  # pragma: no cover - compiled
 
 
 @compiled()
-def pack(w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> Any:  # pragma: no cover - compiled
+def pack(
+    w: np.ndarray, sizes: np.ndarray, weight_at: np.ndarray, bias_at: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
     """The flat weights w (d,) as the steps use them."""
     size = 0
     for layer in range(weight_at.size):
@@ -72,7 +72,9 @@ def pack(w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> Any:  # pragma: no
 
 
 @compiled()
-def unpack(packed: Any, w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> None:  # pragma: no cover - compiled
+def unpack(
+    packed: np.ndarray, w: np.ndarray, sizes: np.ndarray, weight_at: np.ndarray, bias_at: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """The inverse of `pack`, into w (d,)."""
     for layer in range(weight_at.size):
         n, out = sizes[layer], sizes[layer + 1]
@@ -84,7 +86,7 @@ def unpack(packed: Any, w: Any, sizes: Any, weight_at: Any, bias_at: Any) -> Non
 
 @compiled(fastmath=EXACT, error_model="numpy")
 def _activate(
-    a: Any, n: int, relu: bool, mask: Any, noise: Any, drawn: int, p: float
+    a: np.ndarray, n: int, relu: bool, mask: np.ndarray, noise: np.ndarray, drawn: int, p: float
 ) -> int:  # pragma: no cover - compiled
     """Values a (m, n) become a layer's input in place: ReLU, dropout by uniform numbers from `drawn` on, a one behind."""
     zero, kept = a.dtype.type(0), a.dtype.type(1 / max(1 - p, 1e-30))
@@ -103,7 +105,9 @@ def _activate(
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
-def _derive(e: Any, n: int, relu: bool, mask: Any, a: Any, p: float) -> None:  # pragma: no cover - compiled
+def _derive(
+    e: np.ndarray, n: int, relu: bool, mask: np.ndarray, a: np.ndarray, p: float
+) -> None:  # pragma: no cover - compiled
     """Derivatives e (m, n) by a layer's input become those by what `_activate` made it of."""
     for i in range(a.shape[0]):
         for j in range(n):
@@ -114,7 +118,7 @@ def _derive(e: Any, n: int, relu: bool, mask: Any, a: Any, p: float) -> None:  #
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
-def _errors(z: Any, classes: int, labels: Any) -> None:  # pragma: no cover - compiled
+def _errors(z: np.ndarray, classes: int, labels: np.ndarray) -> None:  # pragma: no cover - compiled
     """Logits z (m, classes) become the derivative of the mean cross-entropy by them."""
     m = z.dtype.type(labels.size)
     for i in range(labels.size):
@@ -134,7 +138,14 @@ def _errors(z: Any, classes: int, labels: Any) -> None:  # pragma: no cover - co
 
 @compiled(fastmath=EXACT, error_model="numpy")
 def _descend(
-    w: Any, g: Any, first: Any, second: Any, adam: bool, rate: float, momentum: float, count: int
+    w: np.ndarray,
+    g: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    adam: bool,
+    rate: float,
+    momentum: float,
+    count: int,
 ) -> None:  # pragma: no cover - compiled
     """One step of Adam (betas .9 and .999, eps 1e-8) or of SGD with momentum, as torch takes it."""
     kind = w.dtype.type
@@ -153,7 +164,16 @@ def _descend(
 
 @compiled(fastmath=EXACT, error_model="numpy")
 def _step(
-    w: Any, first: Any, second: Any, a: Any, e: Any, g: Any, adam: bool, rate: float, momentum: float, count: int
+    w: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    a: np.ndarray,
+    e: np.ndarray,
+    g: np.ndarray,
+    adam: bool,
+    rate: float,
+    momentum: float,
+    count: int,
 ) -> None:  # pragma: no cover - compiled
     """The optimiser's step on a layer (rows, columns) from its inputs a (m, rows) and its outputs' errors e (m, columns)."""
     rows, columns = w.shape
@@ -171,18 +191,18 @@ def _step(
 
 @compiled(fastmath=EXACT, error_model="numpy")
 def epoch(
-    packed: Any,
-    first: Any,
-    second: Any,
-    x: Any,
-    order: Any,
-    labels: Any,
+    packed: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    x: np.ndarray,
+    order: np.ndarray,
+    labels: np.ndarray,
     batch: int,
-    sizes: Any,
-    bias_at: Any,
-    relu: Any,
-    drop: Any,
-    noise: Any,
+    sizes: np.ndarray,
+    bias_at: np.ndarray,
+    relu: np.ndarray,
+    drop: np.ndarray,
+    noise: np.ndarray,
     adam: bool,
     rate: float,
     momentum: float,

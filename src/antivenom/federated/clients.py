@@ -20,6 +20,7 @@ from antivenom.data import Dataset
 from antivenom.fast import ABSENT
 from antivenom.fast.dense import plan_of, supports, train_dense
 from antivenom.federated.batched import together
+from antivenom.models import stacked
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
 from antivenom.models.training import Training, train
@@ -110,7 +111,7 @@ def trained(clients: Sequence[Client]) -> Tensor:
 
     On an accelerator all clients are stacked, those of other trials in step among them. On a CPU each core trains one
     client at a time, whose weights then stay in its cache, if the network is dense or convolves; others are stacked
-    there, too. Layers without a stacked form are trained by the plain loop.
+    there, too. Layers and trainings without a stacked form go through the plain loop.
     """
     return jointly(_way(clients[0]), clients, clients[0].alike)  # type: ignore[no-any-return]
 
@@ -119,7 +120,9 @@ def _way(client: Client) -> Callable[[Sequence[Client]], Tensor]:
     if unsupported(client.network):
         return one_by_one
     beside = _convolves(client.network) or supports(client.network, client.training) is None
-    return side_by_side if beside and not client.start.is_cuda else together
+    if beside and not client.start.is_cuda:
+        return side_by_side
+    return together if stacked.supports(client.training) is None else one_by_one
 
 
 def _convolves(network: Network) -> bool:
@@ -130,7 +133,10 @@ def loop_note(network: Network, training: Training, device: torch.device | str) 
     """A note for the outcome if agents are trained in a slow form that could be avoided, or None."""
     if layers := unsupported(network):
         return f"agents were trained one after another: no vectorised form of {', '.join(layers)}"
-    if torch.device(device).type == "cpu" and supports(network, training) == ABSENT:
+    on_cpu = torch.device(device).type == "cpu"
+    if (reason := stacked.supports(training)) and not (on_cpu and _convolves(network)):
+        return f"agents were trained one after another: {reason}"
+    if on_cpu and supports(network, training) == ABSENT:
         return f"agents were trained without compiled code, which is slower: {ABSENT}"
     return None
 

@@ -24,7 +24,7 @@ from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregation import step_of
 
 
-def guarded_agent(agent: Any, view: AgentView, state: Any) -> Sent:
+def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
     """What the agents send from this view, whose tensors must be theirs.
 
     Raises:
@@ -54,7 +54,7 @@ def stepped(agent: Any, view: AgentView, state: Any) -> Sent:
     return Sent(agent(view))
 
 
-def guarded_detector(detector: ClientDetector, view: ServerView, state: Any) -> tuple[Verdict, Any]:
+def guarded_detector(detector: ClientDetector, view: ServerView, state: object) -> tuple[Verdict, object]:
     """The verdict over the n agents of the view, and what the detector remembers.
 
     Raises:
@@ -73,7 +73,7 @@ def guarded_detector(detector: ClientDetector, view: ServerView, state: Any) -> 
     return verdict, kept
 
 
-def guarded_rule(rule: Aggregator, view: ServerView, state: Any) -> tuple[Tensor, Any]:
+def guarded_rule(rule: Aggregator, view: ServerView, state: object) -> tuple[Tensor, object]:
     """(d,) what the rule makes of the updates of the view, and what it remembers.
 
     Raises:
@@ -136,7 +136,7 @@ def _written(name: str, what: str) -> PluginError:
     return PluginError(f"{name} to leave its inputs alone", f"a change in {what}", "work on a copy")
 
 
-def shares_memory(state: Any, result: Tensor) -> bool:
+def shares_memory(state: object, result: Tensor) -> bool:
     """Whether a tensor anywhere in the state is, or is a view into, the result."""
     if isinstance(state, Tensor):
         return state.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()

@@ -15,9 +15,10 @@ from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import robust_learner
 from antivenom.data import Dataset
 from antivenom.leakage.accountant import epsilon
-from antivenom.leakage.shadows import half_cosine
+from antivenom.leakage.shadows import check_plain
 from antivenom.models.network import Network
-from antivenom.models.stacked import layer_passes
+from antivenom.models.schedules import half_cosine
+from antivenom.models.stacked import layer_passes, unsupported
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
 
@@ -74,6 +75,7 @@ class DPSGD:
     ) -> Tensor:
         """Weights (m, d) of m models, trained from `start` (m, d). Model i sees x[rows[i]], y[rows[i]]; rows is (m, k)."""
         check_dense(network)
+        check_plain(self.training)
         vectors = start.clone().requires_grad_()
         optimizer = self.training.optimizer_for(vectors)
         expected, steps = min(self.training.batch_size, rows.shape[1]), self.training.steps(rows.shape[1])
@@ -125,6 +127,9 @@ def check_dense(network: Network) -> None:
     Raises:
         NotApplicable: parameters outside of dense layers, or a dense layer that is applied to a row more than once.
     """
+    odd = unsupported(network)
+    if odd:
+        raise NotApplicable("a network of dense layers without dropout", ", ".join(odd), "choose MLP or Logistic")
     layers = list(layer_passes(network, network.initial.unsqueeze(0), torch.zeros(1, 1, *network.row_shape)))
     held = sum(p.numel() for layer, _, outputs in layers if _plain(layer, outputs) for p in layer.parameters())
     random = any(isinstance(layer, nn.Dropout) and layer.p for layer, _, _ in layers)

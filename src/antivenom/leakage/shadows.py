@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,8 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.leakage.likelihood_ratio import logit_scaled
 from antivenom.models.network import Network, build
-from antivenom.models.stacked import Draws, stacked_logits, unsupported
+from antivenom.models.schedules import half_cosine
+from antivenom.models.stacked import Draws, stacked_logits, supports, unsupported
 from antivenom.models.training import Training
 
 
@@ -67,6 +67,7 @@ def train_together(
     The models are independent, because optimisers work elementwise. `annealed` lets the learning rate fall to 0 along a
     half cosine. Otherwise the noise of the last steps hides which rows the model has memorised.
     """
+    check_plain(training)
     vectors = start.clone().requires_grad_()
     optimizer = training.optimizer_for(vectors)
     steps = training.steps(rows.shape[1])
@@ -81,12 +82,15 @@ def train_together(
     return vectors.detach()
 
 
-def half_cosine(done: float) -> float:
-    """Falls from 1 to 0 as `done` rises from 0 to 1.
+def check_plain(training: Training) -> None:
+    """Refuse a training that has no form for many models at once.
 
-    Reference: Loshchilov and Hutter 2017, arXiv:1608.03983.
+    Raises:
+        NotApplicable: it has a schedule of its own, or augmentation.
     """
-    return 0.5 * (1 + math.cos(math.pi * done))
+    reason = supports(training)
+    if reason is not None:
+        raise NotApplicable("a training without schedule and augmentation", reason, "drop them")
 
 
 def _batches(rows: Tensor, training: Training, generator: torch.Generator) -> Iterator[Tensor]:

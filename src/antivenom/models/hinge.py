@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -103,5 +103,5 @@ class BoundedSVM:
                 "0.8 suits MNIST-1-7, 16 the IMDB reviews",
             )
 
-    def __call__(self, seed: int) -> Any:
+    def __call__(self, seed: int) -> object:
         return BoundedSVC(self.rho_squared, self.weight_decay, random_state=seed)

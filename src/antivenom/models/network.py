@@ -290,7 +290,11 @@ class Network:
         return state
 
     def _cast(self, x: Tensor) -> Tensor:
-        return x if self.precision is None or not x.is_floating_point() else x.to(self.precision)
+        if not x.is_floating_point():
+            return x
+        if self.tokens:
+            return x.to(torch.int64)
+        return x if self.precision is None else x.to(self.precision)
 
     def _plain(self, logits: Tensor) -> Tensor:
         return logits.float() if self.layout.has_half and logits.dtype in HALF else logits

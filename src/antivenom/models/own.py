@@ -64,7 +64,7 @@ class OwnEstimator:
         """A fresh estimator. Every parameter called `random_state`, also one inside a pipeline, is set from the seed."""
         if not _is_estimator(self.make):
             assert callable(self.make)
-            return _estimator(self.make(seed), self.make)
+            return checked_estimator(self.make(seed), self.make)
         from sklearn.base import clone
 
         made: Any = clone(self.make) if hasattr(self.make, "get_params") else copy.deepcopy(self.make)
@@ -104,7 +104,7 @@ class BlackBox:
 OWN = (OwnArchitecture, OwnEstimator, BlackBox)
 
 
-def is_estimator(maker: Any) -> bool:
+def is_estimator(maker: object) -> bool:
     """Whether a plugin that `maker_of` gave makes an estimator, not a torch module."""
     if isinstance(maker, OWN):
         return isinstance(maker, OwnEstimator)
@@ -113,7 +113,7 @@ def is_estimator(maker: Any) -> bool:
 
 @converts(Kind.ARCHITECTURE)
 @converts(Kind.ESTIMATOR)
-def _converted(value: Any) -> Any:
+def _converted(value: object) -> object:
     """What `maker_of` gives for a value that the registry does not understand by itself, else None."""
     by_name = ":" not in value if isinstance(value, str) else "name" in value if isinstance(value, Mapping) else False
     return None if by_name or _is_plugin(type(value)) else maker_of(value)
@@ -140,7 +140,7 @@ def maker_of(value: Any) -> Any:
     if _is_module(value):
         return OwnArchitecture(value)
     if hasattr(value, "fit"):
-        return OwnEstimator(_estimator(value, value))
+        return OwnEstimator(checked_estimator(value, value))
     if hasattr(value, "predict_proba"):
         return BlackBox(value)
     if callable(value):
@@ -148,7 +148,7 @@ def maker_of(value: Any) -> Any:
     raise PluginError(WANTED, _shown(value), "docs/guide/models.md shows each of them")
 
 
-def _of_class(cls: type) -> Any:
+def _of_class(cls: type) -> object:
     from torch import nn
 
     if issubclass(cls, nn.Module):
@@ -240,7 +240,7 @@ def _state(value: Any) -> str:
         return digest(repr(value))
 
 
-def _estimator(value: Any, source: Any) -> ScikitLearn:
+def checked_estimator(value: Any, source: Any) -> ScikitLearn:
     if not _is_estimator(value):
         lacks = " and ".join(name for name in ("fit", "predict") if not callable(getattr(value, name, None)))
         got = f"{_shown(value)} without {lacks}" + ("" if value is source else f" from {_shown(source)}")
@@ -248,7 +248,7 @@ def _estimator(value: Any, source: Any) -> ScikitLearn:
     return value  # type: ignore[no-any-return]
 
 
-def _is_estimator(value: Any) -> bool:
+def _is_estimator(value: object) -> bool:
     return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("fit", "predict"))
 
 
@@ -263,16 +263,16 @@ def _is_module(value: Any) -> bool:
     return isinstance(value, nn.Module)
 
 
-def _parameters(estimator: Any) -> dict[str, Any]:
+def _parameters(estimator: object) -> dict[str, object]:
     found = getattr(estimator, "get_params", None)
     return dict(found()) if callable(found) else {}
 
 
-def _plain(value: Any) -> Plain:
+def _plain(value: object) -> Plain:
     return value if isinstance(value, (bool, int, float, str, type(None))) else " ".join(repr(value).split())
 
 
-def _takes(function: Callable[..., Any], arguments: int) -> bool:
+def _takes(function: Callable[..., object], arguments: int) -> bool:
     """Whether it can be called with so many positional arguments."""
     try:
         inspect.signature(function).bind(*[None] * arguments)
@@ -283,11 +283,11 @@ def _takes(function: Callable[..., Any], arguments: int) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return str(getattr(value, "__name__", type(value).__name__))
 
 
-def _signature(function: Callable[..., Any]) -> str:
+def _signature(function: Callable[..., object]) -> str:
     try:
         return str(inspect.signature(function))
     except ValueError:

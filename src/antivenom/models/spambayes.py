@@ -52,7 +52,7 @@ class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.tokens_ = np.zeros((2, X.shape[1]))
         return self.partial_fit(X, y, sample_weight)
 
-    def partial_fit(self, X: Rows, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Rows, y: object, sample_weight: object = None) -> Self:
         """Count further mails; `sample_weight` (m,) is how many copies of each there are."""
         if not hasattr(self, "tokens_"):
             return self.fit(X, y, sample_weight)
@@ -182,5 +182,5 @@ class SpamBayes:
         if not 0 <= self.ham_cutoff <= self.spam_cutoff <= 1:
             raise ModelError("0 <= ham_cutoff <= spam_cutoff <= 1", f"{self.ham_cutoff} and {self.spam_cutoff}")
 
-    def __call__(self, seed: int) -> Any:
+    def __call__(self, seed: int) -> object:
         return SpamBayesClassifier(**asdict(self))

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from antivenom.models.layout import HALF
 from antivenom.models.network import Network, dropped, noise_type
+from antivenom.models.schedules import Constant
+from antivenom.models.training import Training
 
 Parameters = dict[str, Tensor]
 
@@ -123,6 +125,19 @@ def unsupported(network: Network) -> list[str]:
     """What in the network has no stacked form, by layer type; empty when it can be trained stacked."""
     reasons = (_obstacle(layer, prefix, network) for prefix, layer in layers(network.module))
     return sorted({reason for reason in reasons if reason is not None})
+
+
+def supports(training: Training) -> str | None:
+    """Why models cannot be trained stacked in this way, as the end of a sentence; None if they can.
+
+    Optimisers work weight by weight, so every one of them works on a stack. A schedule depends on each model's own number
+    of steps, and augmentation on its own random numbers.
+    """
+    if training.schedule != Constant():
+        return f"the schedule {type(training.schedule).__name__} has no vectorised form"
+    if training.augmentation:
+        return "augmentation has no vectorised form"
+    return None
 
 
 def layer_passes(

@@ -12,12 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.core.errors import AntivenomError, ModelError, ScenarioError
+from antivenom.core.errors import AntivenomError, ModelError, NotApplicable, PluginError, ScenarioError, did_you_mean
+from antivenom.core.protocols import Augmentation, Schedule
 from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
+from antivenom.models.schedules import Constant
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Forward, Tensor, Tensor], Tensor]
+OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 def cross_entropy(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
@@ -32,14 +35,18 @@ class Training:
     Fields:
         epochs: passes over the rows (E).
         batch_size: rows per step (B); the last batch of an epoch may be smaller.
-        optimizer: "adam" (betas .9 and .999, eps 1e-8) or "sgd". Its state is fresh at every call.
-        learning_rate: step size.
+        optimizer: "adam" or "adamw" (betas .9 and .999, eps 1e-8), or "sgd". Its state is fresh at every call.
+        learning_rate: step size, at the start.
         momentum: of SGD only.
+        nesterov: SGD looks ahead along its momentum.
+        weight_decay: added to the gradient as that multiple of the weights; adamw shrinks the weights instead.
+        schedule: how the step size changes in the course of a training, which is one round in a federation.
+        augmentation: random changes of each batch of images, in this order.
         shuffle: draw a new order each epoch; else sequential slices, as the authors of the federated paper do.
         bf16: layers multiply in bfloat16, which keeps 8 bits of a factor and is faster where the processor has such
             products; weights, losses and optimiser stay as they are. Weakness: updates of the reference models differ
-            from exact ones by 1 to 24 % of their length. Only `train` and a federation's clients heed it;
-            attackers' own objectives, shadow models and DP-SGD stay exact, a dense network on a CPU loses its compiled
+            from exact ones by 1 to 24 % of their length. Only `train` and a federation's clients heed it
+            (as they do schedule and augmentation); attackers' own objectives, shadow models and DP-SGD stay exact, a dense network on a CPU loses its compiled
             training, and double precision is left as it is.
     """
 
@@ -50,10 +57,23 @@ class Training:
     momentum: float = 0.0
     shuffle: bool = True
     bf16: bool = False
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: Schedule = Constant()
+    augmentation: tuple[Augmentation, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adam", "sgd"):
-            raise ScenarioError("optimizer adam or sgd", repr(self.optimizer), "choose one of the two")
+        if self.optimizer not in OPTIMIZERS:
+            raise ScenarioError(
+                f"optimizer: {', '.join(OPTIMIZERS)}",
+                repr(self.optimizer),
+                did_you_mean(str(self.optimizer), OPTIMIZERS),
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise ScenarioError("weight_decay >= 0", f"{self.weight_decay}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+            got = f"optimizer {self.optimizer} with momentum {self.momentum}"
+            raise ScenarioError("sgd with momentum for nesterov", got, "set momentum: 0.9")
         if self.epochs < 0 or self.batch_size < 1:
             raise ScenarioError("epochs >= 0 and batch_size >= 1", f"{self.epochs} and {self.batch_size}")
         if not 0 < self.learning_rate < math.inf or not 0 <= self.momentum < 1:
@@ -63,9 +83,41 @@ class Training:
             )
 
     def optimizer_for(self, leaf: Tensor) -> torch.optim.Optimizer:
+        rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "adam":
-            return torch.optim.Adam([leaf], lr=self.learning_rate, fused=True)
-        return torch.optim.SGD([leaf], lr=self.learning_rate, momentum=self.momentum, fused=True)
+            return torch.optim.Adam([leaf], lr=rate, weight_decay=decay, fused=True)
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW([leaf], lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.SGD(
+            [leaf], lr=rate, momentum=self.momentum, nesterov=self.nesterov, weight_decay=decay, fused=True
+        )
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, done: float) -> None:
+        """Give the optimiser the step size for when a share `done` of the steps is behind."""
+        if self.schedule != Constant():
+            optimizer.param_groups[0]["lr"] = self.learning_rate * self.schedule(done)
+
+    def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The batch (m, ...) with its random changes.
+
+        Raises:
+            NotApplicable: rows that are no images.
+            PluginError: an augmentation that returns another shape.
+        """
+        for change in self.augmentation:
+            if x.dim() != 4:
+                raise NotApplicable(
+                    f"images for {type(change).__name__}",
+                    f"rows of shape {tuple(x.shape[1:])}",
+                    "drop the augmentation",
+                )
+            changed = change(x, generator)
+            if changed.shape != x.shape:
+                raise PluginError(
+                    f"images of shape {tuple(x.shape)} from {type(change).__name__}", f"{tuple(changed.shape)}"
+                )
+            x = changed
+        return x
 
     def products(self, device: torch.device) -> AbstractContextManager[object]:
         """The context in which a network's layers multiply as `bf16` says."""
@@ -104,7 +156,7 @@ def train(
 
     `penalty` (d,) -> () is added to the loss of every batch. Weights where `kept` (d,) is False stay as they are at the start.
 
-    Randomness: the streams "order" and "dropout" below `streams`; layers that draw from torch's global generator
+    Randomness: the streams "order", "dropout" and "augmentation" below `streams`; layers that draw from torch's global generator
     are given a seeded one for the time of the call. `apart` leaves that one alone: for layers that draw nothing from it,
     so that threads may train side by side.
     """
@@ -125,10 +177,13 @@ def train(
             got = f"{type(error).__name__}: {error}"
             raise ModelError(f"logits for a batch of {len(inputs)} rows in training", got, remedy) from error
 
+    generator = streams.torch("augmentation", device=start.device)
+    steps = training.steps(len(y))
     with nullcontext() if apart else _seeded(streams.child("global").key, start.device):
-        for rows in training.batches(len(y), streams.numpy("order")):
+        for step_number, rows in enumerate(training.batches(len(y), streams.numpy("order"))):
+            training.set_rate(optimizer, step_number / steps)
             batch = torch.as_tensor(rows, device=start.device)
-            value = loss(forward, x[batch], y[batch])
+            value = loss(forward, training.augmented(x[batch], generator), y[batch])
             if penalty is not None:
                 value = value + penalty(vector)
             (vector.grad,) = torch.autograd.grad(value, vector)

@@ -17,7 +17,7 @@ from antivenom.data import Dataset, Rows, Schema
 from antivenom.data.forms import is_frame
 from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
-from antivenom.models.own import BlackBox, is_estimator, maker_of
+from antivenom.models.own import BlackBox, checked_estimator, is_estimator, maker_of
 from antivenom.models.training import Loss, Training, cross_entropy, train
 
 
@@ -280,7 +280,7 @@ class SklearnLearner:
             raise NotApplicable(
                 "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
             )
-        estimator = self.make(streams.sklearn("fit"))
+        estimator: Any = checked_estimator(self.make(streams.sklearn("fit")), self.make)
         if _regresses(estimator, data.is_regression) != data.is_regression:
             kind = {True: "regressor", False: "classifier"}
             raise ModelError(

@@ -109,7 +109,7 @@ class Central:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown."""
         shown, withheld = {
             Kind.LOGIC_ATTACK: (["the batch in hand while it is trained on"], ["the other rows"]),

@@ -100,7 +100,7 @@ class Membership:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown while it makes its rows, and afterwards when it asks."""
         rows = "the pool that training rows are drawn from", "the records asked about"
         shown = ("its own rows",) if self.access is Access.DATA_MANIPULATION else rows

@@ -85,7 +85,7 @@ class WorstCase:
     confirmed: float
     attempts: tuple[Attempt, ...]
 
-    def ranking(self) -> list[tuple[Any, float]]:
+    def ranking(self) -> list[tuple[object, float]]:
         """Every attack that finished with all seeds of the search and its mean harm, worst first."""
         return _ranked(self.attempts)
 
@@ -97,7 +97,7 @@ def worst_case(
     rule: Any,
     scenario: Federated = OMNISCIENT,
     *,
-    families: Sequence[Any] | None = None,
+    families: Sequence[object] | None = None,
     factors: Sequence[float] = FACTORS,
     seeds: Sequence[int] = (0, 1, 2),
     refine: int = 2,
@@ -184,7 +184,7 @@ def default_families(goal: Goal, rule: Any) -> tuple[Any, ...]:
 class _Search:
     """The trials so far; each seed's clean twin is run once."""
 
-    def __init__(self, rule: Any, scenario: Federated, device: str, progress: Progress | None) -> None:
+    def __init__(self, rule: object, scenario: Federated, device: str, progress: Progress | None) -> None:
         self.rule, self.scenario, self.device, self.progress = rule, scenario, device, progress
         self.attempts: list[Attempt] = []
         self.planned = 0
@@ -194,13 +194,13 @@ class _Search:
         """The harm of the attack in each seed."""
         return [self._one(attack, seed, stage) for seed in seeds]
 
-    def _one(self, attack: Any, seed: int, stage: str) -> float:
+    def _one(self, attack: object, seed: int, stage: str) -> float:
         if seed not in self._twins:
             self._twins[seed] = {}
             self._twins[seed] = self._measure(None, seed, "twin").metrics
         return self._measure(attack, seed, stage).harm
 
-    def _measure(self, attack: Any, seed: int, stage: str) -> Attempt:
+    def _measure(self, attack: object, seed: int, stage: str) -> Attempt:
         try:
             metrics = self.scenario.run(attack, self.rule, seed, self.device).metrics
             done = 0.0 if attack is None else self.scenario.goal.metric.value(metrics, self._twins[seed])
@@ -213,9 +213,9 @@ class _Search:
         return attempt
 
 
-def _ranked(attempts: Sequence[Attempt]) -> list[tuple[Any, float]]:
+def _ranked(attempts: Sequence[Attempt]) -> list[tuple[object, float]]:
     """Attacks with their mean harm in the search, worst first; one that failed with any seed is left out."""
-    harms: dict[Any, list[float]] = {}
+    harms: dict[object, list[float]] = {}
     for attempt in attempts:
         if attempt.stage in ("search", "refine"):
             harms.setdefault(attempt.attack, []).append(attempt.harm)
@@ -223,7 +223,7 @@ def _ranked(attempts: Sequence[Attempt]) -> list[tuple[Any, float]]:
     return sorted((pair for pair in means if not math.isnan(pair[1])), key=lambda pair: -pair[1])
 
 
-def _between(ranked: list[tuple[Any, float]]) -> Iterator[Scaled]:
+def _between(ranked: list[tuple[object, float]]) -> Iterator[Scaled]:
     """The worst attack with factors half-way to its neighbours of the same family; nothing if it has no factor."""
     if not ranked or not isinstance(ranked[0][0], Scaled):
         return

@@ -96,7 +96,7 @@ class Transfer:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 

@@ -415,6 +415,25 @@ def _estimator(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(fitted, data) for data in _data())
 
 
+def _schedule(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def factors() -> np.ndarray:
+        found = np.array([plugin(done) for done in (0.0, 0.25, 0.5, 0.99)], dtype=float)
+        if not np.isfinite(found).all() or (found < 0).any():
+            raise PluginError(f"finite factors from 0 of {entry.name}", f"{found.tolist()}")
+        return found
+
+    yield factors
+
+
+def _augmentation(plugin: Any, entry: Entry) -> Iterator[Check]:
+    def changed() -> np.ndarray:
+        x = torch.tensor(load("digits", Streams(SEED)).train[:20].dense)
+        training = dataclasses.replace(TRAINING, augmentation=(plugin,))
+        return np.asarray(_unchanged(entry, (x,), lambda: training.augmented(x, Streams(SEED).torch("augmentation"))))
+
+    yield changed
+
+
 CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.DATA_ATTACK: _data_attack,
     Kind.MODEL_ATTACK: _model_attack,
@@ -434,6 +453,8 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.PARTITION: _partition,
     Kind.ARCHITECTURE: _architecture,
     Kind.ESTIMATOR: _estimator,
+    Kind.SCHEDULE: _schedule,
+    Kind.AUGMENTATION: _augmentation,
     Kind.FEATURE_MAP: _feature_map,
     Kind.GOAL: goal_calls,
     Kind.SCENARIO: scenario_calls,

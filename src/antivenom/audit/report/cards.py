@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from antivenom.audit.formatting import headline, interval, percent, points, stealth
 from antivenom.audit.report.replay import replay
@@ -13,7 +12,7 @@ from antivenom.audit.summary import CellResult, LevelResult, Summary
 from antivenom.core.registry import split_fields
 
 
-def card(level: LevelResult, summary: Summary) -> dict[str, Any]:
+def card(level: LevelResult, summary: Summary) -> dict[str, object]:
     """The worst case of a level in full."""
     cell = level.deployed
     assert cell is not None
@@ -47,7 +46,7 @@ def _rows(cell: CellResult) -> str:
     return f"{percent(cell.mean('poisoned_rate'))} of the training rows ({rows:.0f} rows)"
 
 
-def _fields(spec: Mapping[str, Any] | None) -> str:
+def _fields(spec: Mapping[str, object] | None) -> str:
     """A plugin with all its fields, in words."""
     if not spec:
         return "not measured"

@@ -25,7 +25,7 @@ MOST_CELLS = 2000
 WORST_CELLS = 200
 
 
-def contents(summary: Summary, sha256: str) -> dict[str, Any]:
+def contents(summary: Summary, sha256: str) -> dict[str, object]:
     """Everything the template shows."""
     shown = _shown(summary)
     goals = [Goal(goal).metric for goal in dict.fromkeys(cell.goal for cell in summary.cells)]
@@ -103,7 +103,7 @@ def _verdict(levels: list[LevelResult]) -> str:
     return f"No breach is shown at the {len(tried)} access levels that were tried; not all of them are shown to hold."
 
 
-def _level(level: LevelResult, summary: Summary) -> dict[str, Any]:
+def _level(level: LevelResult, summary: Summary) -> dict[str, object]:
     worst = level.deployed
     return {
         "name": level.level,
@@ -120,7 +120,7 @@ def _level(level: LevelResult, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | None) -> dict[str, Any]:
+def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | None) -> dict[str, object]:
     """Where the marks of the ladder stand, in percent of its width; harm below 0 stands at 0."""
 
     def at(value: float) -> float:
@@ -195,7 +195,7 @@ def _remedy(cell: CellResult) -> str:
     return "a stronger attack: a higher rate, boost or number of agents"
 
 
-def _changes(level: LevelResult, summary: Summary) -> dict[str, Any]:
+def _changes(level: LevelResult, summary: Summary) -> dict[str, object]:
     """Every defence tried against the worst attack of a level: what it leaves and what it costs."""
     worst = level.deployed
     assert worst is not None
@@ -232,7 +232,7 @@ def _slower(cell: CellResult, summary: Summary) -> str:
     return f"{sum(ratios) / len(ratios):.1f}x" if ratios else "not measured"
 
 
-def _matrix(name: str, shown: list[CellResult]) -> dict[str, Any]:
+def _matrix(name: str, shown: list[CellResult]) -> dict[str, object]:
     """A level's attacks against its defences, the worst row and column first."""
     tables = []
     groups = sorted(
@@ -268,7 +268,7 @@ def _cell_text(cell: CellResult) -> str:
     return f"{percent(cell.harm.mean)} ({bounds(cell.harm)})"
 
 
-def _price(summary: Summary) -> dict[str, Any]:
+def _price(summary: Summary) -> dict[str, object]:
     """What each defence costs without attack, against the harm it leaves."""
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -315,7 +315,7 @@ def _detection(summary: Summary) -> list[dict[str, str]]:
     return rows
 
 
-def _row(cell: CellResult) -> dict[str, Any]:
+def _row(cell: CellResult) -> dict[str, object]:
     values = "" if cell.harm is None else ", ".join(percent(value) for value in cell.harm.values)
     return {"cell": cell, "values": values}
 

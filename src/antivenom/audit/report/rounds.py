@@ -14,7 +14,7 @@ MOST_FIGURES = 12
 Values = list[float | None]
 
 
-def rounds(summary: Summary) -> dict[str, Any]:
+def rounds(summary: Summary) -> dict[str, object]:
     """A figure and a table for each attack whose trials have curves, the worst first."""
     own = [c for c in summary.attacks if c.records and c.records[0]["curves"]]
     bare = sorted((c for c in own if c.defence == "none"), key=severity, reverse=True)

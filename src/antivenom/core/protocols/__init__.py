@@ -51,8 +51,10 @@ from antivenom.core.protocols.federated import (
 )
 from antivenom.core.protocols.models import (
     Architecture,
+    Augmentation,
     Estimator,
     Model,
+    Schedule,
     ScikitLearn,
 )
 from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
@@ -63,6 +65,7 @@ __all__ = [
     "Aggregator",
     "Architecture",
     "AttackContext",
+    "Augmentation",
     "Claims",
     "ClientDetector",
     "DataAttack",
@@ -90,6 +93,7 @@ __all__ = [
     "RobustLearner",
     "Sanitizer",
     "Scenario",
+    "Schedule",
     "ScikitLearn",
     "Sent",
     "ServerView",

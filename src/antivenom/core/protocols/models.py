@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
     from antivenom.data import Rows
 
@@ -32,6 +33,22 @@ class Architecture(Protocol):
 
     def __call__(self, shape: tuple[int, ...], num_classes: int, /) -> nn.Module:
         """A module that maps rows (m, *shape) to logits (m, num_classes)."""
+        ...
+
+
+class Schedule(Protocol):
+    """How the step size changes in the course of a training."""
+
+    def __call__(self, done: float, /) -> float:
+        """The factor of the step size when a share `done` of the steps is behind, from 0 to below 1."""
+        ...
+
+
+class Augmentation(Protocol):
+    """A random change of the images of a batch."""
+
+    def __call__(self, x: Tensor, generator: torch.Generator, /) -> Tensor:
+        """New images of the same shape (m, channels, height, width)."""
         ...
 
 

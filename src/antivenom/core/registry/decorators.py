@@ -125,6 +125,18 @@ def estimator(*, cite: str) -> Callable[[C], C]:
 
 
 @typing.dataclass_transform(frozen_default=True)
+def schedule(*, cite: str) -> Callable[[C], C]:
+    """Register a schedule: share of the steps done, from 0 to below 1 -> factor of the step size."""
+    return register(Kind.SCHEDULE, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def augmentation(*, cite: str) -> Callable[[C], C]:
+    """Register an augmentation: a batch of images (m, channels, height, width), generator -> images of that shape."""
+    return register(Kind.AUGMENTATION, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
 def feature_map(*, cite: str) -> Callable[[C], C]:
     """Register a feature map: rows (m, ...) -> features (m, f), each from its row alone."""
     return register(Kind.FEATURE_MAP, (), (), cite)

@@ -42,6 +42,8 @@ class Kind(enum.StrEnum):
     PARTITION = "partition"
     ARCHITECTURE = "architecture"
     ESTIMATOR = "estimator"
+    SCHEDULE = "schedule"
+    AUGMENTATION = "augmentation"
     FEATURE_MAP = "feature map"
     SOURCE = "source"
     GOAL = "goal"
@@ -127,7 +129,9 @@ _BUILTIN = (
     "antivenom.models.features",
     "antivenom.models.hinge",
     "antivenom.models.own",
+    "antivenom.models.schedules",
     "antivenom.models.architectures",
+    "antivenom.models.augmentations",
     "antivenom.models.estimators",
     "antivenom.models.spambayes",
     "antivenom.scenarios.acceptance",

@@ -38,7 +38,7 @@ def source_of(value: Any) -> Source:
 
 
 @converts(Kind.SOURCE)
-def _converted(value: Any) -> Source | None:
+def _converted(value: object) -> Source | None:
     """A source from a value that is neither a source nor names one; None for what the registry understands."""
     if isinstance(value, str):
         return _by_name(value)

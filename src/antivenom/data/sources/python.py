@@ -87,7 +87,7 @@ def imported(path: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _takes_streams(function: Callable[..., Any]) -> bool:
+def _takes_streams(function: Callable[..., object]) -> bool:
     required = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(
         parameter.kind in required and parameter.default is parameter.empty

@@ -6,7 +6,6 @@ import functools
 import json
 import lzma
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -80,7 +79,7 @@ def _dataset(file: TextFile, _: str) -> Dataset:
     return Dataset(x, np.array(labels), classes, Path(file.path).name.partition(".")[0], schema=schema)
 
 
-def _rows(file: TextFile, texts: list[str]) -> tuple[Any, Schema]:
+def _rows(file: TextFile, texts: list[str]) -> tuple[object, Schema]:
     if file.form == "raw":
         import pandas as pd
 

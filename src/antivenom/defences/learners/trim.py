@@ -80,7 +80,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         poisoned_rate: float = 0.2,
         starts: int = 20,
         steps: int = 50,
-        random_state: Any = 0,
+        random_state: object = 0,
     ) -> None:
         self.regressor = regressor
         self.poisoned_rate = poisoned_rate
@@ -106,7 +106,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return np.asarray(self.regressor_.predict(X))
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags

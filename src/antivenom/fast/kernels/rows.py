@@ -10,8 +10,6 @@ down.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from antivenom.fast.compiled import EXACT, compiled
@@ -23,7 +21,7 @@ PIECE = 512  # products that are summed in the rows' own precision
 
 
 @compiled(fastmath=EXACT)
-def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cover - compiled
+def _sizes(x: np.ndarray, begin: int, end: int, sizes: np.ndarray) -> None:  # pragma: no cover - compiled
     """For each row a number that is finite if its columns are: of single precision 0, of double its squares with a margin."""
     single = x.itemsize == 4
     for k in range(x.shape[0]):
@@ -39,7 +37,7 @@ def _sizes(x: Any, begin: int, end: int, sizes: Any) -> None:  # pragma: no cove
 
 
 @compiled(fastmath=EXACT)
-def _squares(x: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
+def _squares(x: np.ndarray, begin: int, end: int, squares: np.ndarray) -> None:  # pragma: no cover - compiled
     """Write each row's sum of squares."""
     for k in range(x.shape[0]):
         whole = 0.0
@@ -53,7 +51,9 @@ def _squares(x: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no 
 
 
 @compiled(fastmath=EXACT)
-def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # pragma: no cover - compiled
+def _about(
+    x: np.ndarray, centre: np.ndarray, begin: int, end: int, squares: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Add each row's sum of squared differences from the centre."""
     while begin < end:
         stop = min(begin + _STRETCH, end)
@@ -72,7 +72,7 @@ def _about(x: Any, centre: Any, begin: int, end: int, squares: Any) -> None:  # 
 
 
 @compiled(fastmath=EXACT)
-def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no cover - compiled
+def _products(block: np.ndarray, n: int, width: int, total: np.ndarray) -> None:  # pragma: no cover - compiled
     """Add the lower triangle of block @ block.T, nine products at a time so that each number loaded is used thrice."""
     zero = block.dtype.type(0)
     for i in range(0, n, 3):
@@ -104,7 +104,9 @@ def _products(block: Any, n: int, width: int, total: Any) -> None:  # pragma: no
 
 
 @compiled(fastmath=EXACT)
-def _centred(x: Any, centre: Any, begin: int, width: int, block: Any) -> None:  # pragma: no cover - compiled
+def _centred(
+    x: np.ndarray, centre: np.ndarray, begin: int, width: int, block: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Copy the rows less the centre, and the origin less the centre, into the block."""
     middle, n = centre[begin : begin + width], x.shape[0]
     for k in range(n):
@@ -117,7 +119,9 @@ def _centred(x: Any, centre: Any, begin: int, width: int, block: Any) -> None:  
 
 
 @compiled()
-def _grams(x: Any, begin: int, end: int, total: Any, norms: Any) -> None:  # pragma: no cover - compiled
+def _grams(
+    x: np.ndarray, begin: int, end: int, total: np.ndarray, norms: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Add the products about a shift, and the squared norms of the rows about the origin."""
     n, padded = x.shape[0], total.shape[0]
     block = np.zeros((padded, PIECE), x.dtype)

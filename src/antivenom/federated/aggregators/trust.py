@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -131,7 +131,7 @@ class FoolsGold:
         return (torch.logit(shares) + self.confidence).clamp(0, 1)
 
 
-def own_update(view: ServerView | None, rule: Any) -> Tensor:
+def own_update(view: ServerView | None, rule: object) -> Tensor:
     """(d,) what the server would send if it were a client: its root rows, trained on as a client does.
 
     Raises:

@@ -1,0 +1,63 @@
+"""How the step size changes in the course of a training."""
+
+from __future__ import annotations
+
+import math
+
+from antivenom.core.errors import PluginError
+from antivenom.core.registry import schedule
+
+
+@schedule(cite="Robbins and Monro 1951, Ann. Math. Stat. 22(3)")
+class Constant:
+    """The same step size throughout."""
+
+    def __call__(self, done: float) -> float:
+        return 1.0
+
+
+@schedule(cite="Loshchilov and Hutter 2017, arXiv:1608.03983")
+class Cosine:
+    """The step size falls along a half cosine.
+
+    Fields:
+        end: share of the step size that is left at the end, 0 to 1.
+    """
+
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.end <= 1:
+            raise PluginError("Cosine.end from 0 to 1", f"{self.end}")
+
+    def __call__(self, done: float) -> float:
+        return self.end + (1 - self.end) * half_cosine(done)
+
+
+@schedule(cite="He et al. 2016, CVPR, arXiv:1512.03385, section 4.2")
+class Steps:
+    """The step size falls by a factor at certain points.
+
+    Fields:
+        at: shares of the training, each above 0 and below 1, rising.
+        factor: what the step size is multiplied by at each, above 0.
+    """
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        rising = list(self.at) == sorted({*self.at})
+        if not rising or not all(0 < share < 1 for share in self.at) or not 0 < self.factor < math.inf:
+            raise PluginError("Steps.at rising between 0 and 1, and factor above 0", f"{self.at} and {self.factor}")
+
+    def __call__(self, done: float) -> float:
+        return float(self.factor ** sum(done >= share for share in self.at))
+
+
+def half_cosine(done: float) -> float:
+    """From 1 to 0 as `done` goes from 0 to 1.
+
+    Reference: Loshchilov and Hutter 2017, arXiv:1608.03983.
+    """
+    return 0.5 * (1 + math.cos(math.pi * done))
