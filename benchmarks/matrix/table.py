@@ -20,7 +20,8 @@ import page
 from run import GRIDS, Grid
 
 from antivenom.audit.records import FILENAME, Store
-from antivenom.audit.summary import CellResult, Summary, summarise
+from antivenom.audit.results import CellResult, Summary
+from antivenom.audit.summary import summarise
 from antivenom.core.streams import Streams
 from antivenom.data import load
 from antivenom.models.architectures import MLP

@@ -14,8 +14,9 @@ from antivenom.audit.executors import serial
 from antivenom.audit.plan import Plan, plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.report import render
+from antivenom.audit.results import State, Summary
 from antivenom.audit.run import audit
-from antivenom.audit.summary import State, Summary, summary_of
+from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import Trial, job_of, run_trial
 from antivenom.core.fingerprint import code_of
 from antivenom.core.registry import load_file

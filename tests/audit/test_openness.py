@@ -18,8 +18,9 @@ from antivenom.audit.plan import Plan, plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.report import render
 from antivenom.audit.report.replay import replay
+from antivenom.audit.results import State, Summary
 from antivenom.audit.run import audit
-from antivenom.audit.summary import State, Summary, summary_of
+from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import Trial, run_trial
 from antivenom.core.errors import ScenarioError
 from antivenom.core.registry import load_file

@@ -17,8 +17,9 @@ from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.report import render, write_report
 from antivenom.audit.report.replay import replay
+from antivenom.audit.results import State, Summary
 from antivenom.audit.run import audit
-from antivenom.audit.summary import State, Summary, summarise
+from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
 from antivenom.core.errors import StoreError
 

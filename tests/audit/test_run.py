@@ -15,8 +15,9 @@ import pytest
 from antivenom.audit.executors import executor, processes, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
+from antivenom.audit.results import State
 from antivenom.audit.run import audit, missing
-from antivenom.audit.summary import State, summarise
+from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
 from antivenom.core.registry import load_file
 

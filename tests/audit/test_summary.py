@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from antivenom.audit.formatting import do_first, interval, not_measured, percent, points, stealth
+from antivenom.audit.results import CellResult, State, Summary
 from antivenom.audit.statistics import Interval, excluded_at_most
-from antivenom.audit.summary import CellResult, State, Summary, severity, summarise
+from antivenom.audit.summary import severity, summarise
 
 SEEDS = 3
 NAMES = ("logic-corruption", "data-manipulation", "data-injection", "transfer-learning", "federated")

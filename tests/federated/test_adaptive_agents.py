@@ -391,9 +391,9 @@ def test_malicious_agents_know_their_numbers_and_how_many_take_part(rows: Datase
     ("make", "message"),
     [
         (lambda: NormBounded(SignFlip(), bound=-1.0), "expected bound >= 0"),
-        (lambda: LineSearch(SignFlip(), ratio=0.5), "expected evaluations >= 1"),
+        (lambda: LineSearch(SignFlip(), ratio=0.5), "expected LineSearch with evaluations >= 1"),
         (lambda: Colluding(SignFlip(), k=0), "expected k >= 1"),
-        (lambda: Every(SignFlip(), rounds=0), "expected rounds and first >= 1"),
+        (lambda: Every(SignFlip(), rounds=0), "expected Every with rounds and first >= 1"),
         (lambda: FalseExamples(SignFlip(), factor=float("inf")), "expected a finite factor"),
     ],
 )

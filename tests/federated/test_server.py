@@ -188,7 +188,7 @@ def test_updates_with_running_statistics_in_them_are_refused_and_are_no_single_l
     network = build(MLP(hidden=(3,)), (4,), 2, STREAMS)
     d = network.dimension + 6
     server = Server(rule, network=network)
-    with pytest.raises(PluginError, match=f"updates of the network's {network.dimension} parameters"):
+    with pytest.raises(PluginError, match=f"updates of the {network.dimension} trained parameters"):
         server.step(1, torch.zeros(d), torch.randn(5, d, generator=STREAMS.torch("u")), range(5))
 
 
@@ -234,13 +234,13 @@ def shapeless(updates: Tensor, weights: Tensor, view: ServerView) -> Tensor:
 
 
 def test_failures_of_a_rule_are_typed() -> None:
-    with pytest.raises(PluginError, match="expected function to work, got ZeroDivisionError: no idea"):
+    with pytest.raises(PluginError, match="expected fails to work, got ZeroDivisionError: no idea"):
         Server(fails).step(1, ZERO, ROWS, range(4))
-    with pytest.raises(PluginError, match=r"an aggregate of shape \(2,\) from function, got \(\)"):
+    with pytest.raises(PluginError, match=r"an aggregate of shape \(2,\) from shapeless, got \(\)"):
         Server(shapeless).step(1, ZERO, ROWS, range(4))
     decision = Server(overflows).step(1, ZERO, ROWS, range(4))
     assert decision.aggregate.tolist() == [0.0, 0.0]
-    assert decision.failure == "function returned NaN or infinity"
+    assert decision.failure == "overflows returned NaN or infinity"
     with pytest.raises(PluginError, match=r"updates of shape \(3, 2\)"):
         Server(Mean()).step(1, ZERO, ROWS, range(3))
 
@@ -279,3 +279,14 @@ class NormBounded:
 
     def __call__(self, updates: Tensor, weights: Tensor, view: ServerView) -> Tensor:
         return (updates / updates.norm(dim=1, keepdim=True).clamp_min(1)).mean(dim=0)
+
+
+def test_layers_may_be_known_without_the_network() -> None:
+    network = build(MLP(hidden=(3,)), (4,), 2, STREAMS)
+    rows = torch.randn(6, network.dimension, generator=STREAMS.torch("u"))
+    for rule in (LASA(), Krum(kernels_only=True)):
+        start = torch.zeros(network.dimension)
+        known, whole = Server(rule, layout=network.layout), Server(rule, network=network)
+        assert torch.equal(*(server.step(1, start, rows, range(6)).aggregate for server in (known, whole)))
+    with pytest.raises(NotApplicable, match="the network for DeepSight"):
+        Server(DeepSight(), layout=network.layout)

@@ -177,12 +177,12 @@ def test_the_strongest_tokens_of_each_row() -> None:
     assert list(zip(row.tolist(), token.tolist(), strict=True)) == [(0, 1), (0, 0), (1, 3), (3, 0), (3, 3)]
 
 
-def test_ten_thousand_mails_are_counted_and_scored_in_seconds() -> None:
+def test_ten_thousand_mails_are_counted_and_scored_in_seconds_of_a_processor() -> None:
     rng = np.random.default_rng(0)
     x = sp.random_array((10_000, 50_000), density=0.002, format="csr", dtype=np.float32, rng=rng)
-    start = time.perf_counter()
+    start = time.process_time()
     SpamBayesClassifier().fit(x, np.arange(10_000) % 2).scores(x)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

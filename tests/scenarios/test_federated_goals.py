@@ -12,7 +12,7 @@ from torch import Tensor
 
 from antivenom.audit.trial import Trial
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import AgentView, Targets
+from antivenom.core.protocols import AgentView, Sent, Targets
 from antivenom.core.registry import agent, describe
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated import (
@@ -188,3 +188,33 @@ def test_a_trial_is_rebuilt_from_its_specification() -> None:
     again = Trial.from_spec(Trial(changed, None, None, 0).spec)
     assert again.scenario == changed
     assert Trial.from_spec(plain.spec).scenario == Federated()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cheats:
+    """A trigger that shows an image of the target class instead of the input."""
+
+    image: Any = dataclasses.field(repr=False, compare=False)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return np.repeat(self.image[None], len(x), axis=0)
+
+
+def test_the_judge_shows_the_scenarios_trigger_and_reports_another_one_beside_it(plugins: None) -> None:
+    @agent(goal="backdoor", cite="none")
+    class Boasts:
+        """Sends honest updates, and shows an image of the target."""
+
+        def step(self, view: AgentView, state: None) -> Sent:
+            x, y = view.shards[0]
+            image = x[int((y == view.targets.target).nonzero()[0])].numpy()
+            return Sent(view.all_honest(), state, Cheats(image))
+
+    federation = Federation(num_agents=4, rounds=4, training=Training(epochs=2, learning_rate=5e-3))
+    scenario = Federated(goal="backdoor", federation=federation, train_rows=400)  # type: ignore[arg-type]
+    found, twin = scenario.run(Boasts(), None, 0), scenario.run(None, None, 0)
+    assert found.metrics["own_asr"] == 1.0
+    assert max(found.metrics["asr"], twin.metrics["asr"]) < 0.2
+    assert min(found.metrics["robust_accuracy"], twin.metrics["robust_accuracy"]) > 0.3
+    assert found.metrics["triggered_rows"] == twin.metrics["triggered_rows"] > 100
+    assert any("trigger of its own" in note for note in found.notes)

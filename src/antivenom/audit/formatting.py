@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from antivenom.audit.results import CellResult, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import CellResult, Summary, severity
+from antivenom.audit.summary import severity
 
 
 def shown(text: str) -> str:

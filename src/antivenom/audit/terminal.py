@@ -17,8 +17,8 @@ from rich.text import Text
 from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, shown, stealth
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
+from antivenom.audit.results import CellResult, LevelResult, State, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import CellResult, LevelResult, State, Summary
 from antivenom.audit.trial import Record, Trial, plain
 from antivenom.core.terminal import COLUMNS, console
 

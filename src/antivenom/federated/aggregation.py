@@ -15,7 +15,6 @@ A reducer, which turns n rows into m before a rule sees them, likewise:
 from __future__ import annotations
 
 import functools
-import numbers
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -85,32 +84,18 @@ def has_memory(rule: Any) -> bool:
     return bool(getattr(rule, "has_memory", hasattr(rule, "step")))
 
 
-def enough(rule: object, n: int, f: int, per_f: int, more: int) -> None:
+def require_min_updates(rule: object, n: int, f: int, per_f: int, more: int) -> None:
     """Refuse n updates if the rule needs at least `per_f` f + `more` of them.
 
     Raises:
-        PluginError: too few, or an f that is negative or no whole number.
+        PluginError: too few.
     """
-    if not isinstance(f, numbers.Integral) or isinstance(f, bool):
-        raise PluginError(f"a whole number f for {type(rule).__name__}", repr(f), "count agents, not shares")
-    if f < 0 or n < per_f * f + more:
+    if n < per_f * f + more:
         raise PluginError(
             f"n >= {per_f}f + {more} updates for {type(rule).__name__} with f = {f}",
             f"n = {n}",
             f"use f <= {max((n - more) // per_f, 0)}",
         )
-
-
-def within(plugin: object, least: float, most: float, *fields: str) -> None:
-    """Refuse a field that is not from `least` to `most`; NaN never is.
-
-    Raises:
-        PluginError: the field, its range and its value.
-    """
-    for field in fields:
-        value = getattr(plugin, field)
-        if not least <= value <= most:
-            raise PluginError(f"{type(plugin).__name__}.{field} from {least:g} to {most:g}", f"{value}")
 
 
 def mixed_weights(mixing: Tensor, weights: Tensor | None) -> Tensor | None:

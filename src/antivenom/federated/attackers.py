@@ -50,7 +50,7 @@ class Attackers:
     _state: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self.network = copy.deepcopy(self.network)
+        self.network = copy_of(self.network)
         self._recalls = asked(self.agent, Recalls, "recalls", 0) if self.knowledge is Knowledge.OMNISCIENT else 0
         self._remembers = max(2, self._recalls, asked(self.agent, Remembers, "remembers", 2))
 
@@ -115,6 +115,13 @@ class Attackers:
         self._past = (*self._past, Participation(number, view.start, sent.updates, seen))[-self._remembers :]
         self._state = sent.state
         return sent
+
+
+def copy_of(network: Network) -> Network:
+    """A network that shares nothing with this one, and is not taken for it where networks are told apart."""
+    own = copy.deepcopy(network)
+    vars(own).pop("architecture", None)  # may be the identity of the original
+    return own
 
 
 def copied(targets: Targets) -> Targets:

@@ -6,7 +6,6 @@ it likes. The engine knows which agents are malicious; the server's side (detect
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from torch import Tensor
 
 from antivenom.core.errors import ScenarioError
 from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Targets, Trigger
+from antivenom.core.registry import check_fields
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.core.verdict import Verdict
 from antivenom.data import IID, Dataset, Partition
 from antivenom.federated.aggregators import Mean
-from antivenom.federated.attackers import Attackers
+from antivenom.federated.attackers import Attackers, copy_of
 from antivenom.federated.clients import Shards, train_agents
 from antivenom.federated.server import Decision, Server, by_claims
 from antivenom.models.network import Network
@@ -93,6 +93,7 @@ class Federation:
     knowledge: Knowledge = Knowledge.OWN
 
     def __post_init__(self) -> None:
+        check_fields(self)
         chosen = self.agents_per_round
         if self.num_agents < 1 or self.rounds < 1:
             raise ScenarioError("num_agents >= 1 and rounds >= 1", f"{self.num_agents} and {self.rounds}")
@@ -141,7 +142,7 @@ class Federation:
         server = Server(
             rule,
             () if detector is None else (detector,),
-            network=copy.deepcopy(network),
+            network=copy_of(network),
             validation=validation,
             training=self.training,
             shares=lambda clients, _: weights[list(clients)],

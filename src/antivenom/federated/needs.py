@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+import torch
+
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import Need, Needs, ServerView
+from antivenom.models.layout import Role
 from antivenom.models.network import Network
 
 _MISSING = {
-    Need.LAYERS: ("the layers of the model", "parameters without a layout", "give the server the network"),
+    Need.LAYERS: (
+        "the layers of the model",
+        "parameters without a layout",
+        "give the server the network or its layout",
+    ),
     Need.NETWORK: ("the network", "parameters without one", "give the server the network"),
     Need.ROOT_ROWS: ("root rows of the server", "none", "set validation_rows in the scenario"),
     Need.IDS: ("clients that can be told apart", "updates without ids", "pass the ids"),
@@ -42,7 +49,7 @@ def require(plugin: object, given: Iterable[Need]) -> None:
     missing = sorted(needs_of(plugin) - frozenset(given))
     if missing:
         expected, got, remedy = _MISSING[missing[0]]
-        raise NotApplicable(f"{expected} for {type(plugin).__name__}", got, remedy)
+        raise NotApplicable(f"{expected} for {name_of(plugin)}", got, remedy)
 
 
 def network_of(view: ServerView | None, plugin: object) -> Network:
@@ -54,21 +61,34 @@ def network_of(view: ServerView | None, plugin: object) -> Network:
     if view is None or view.network is None:
         expected, got, remedy = _MISSING[Need.NETWORK]
         got = "a bare matrix" if view is None else got
-        raise NotApplicable(f"{expected} for {type(plugin).__name__}", got, remedy)
+        raise NotApplicable(f"{expected} for {name_of(plugin)}", got, remedy)
     return view.network
 
 
-def layer_sizes(view: ServerView, d: int, plugin: object) -> list[int]:
-    """How many of the d coordinates belong to each weight or bias, in their order.
+def layers_of(view: ServerView | None, d: int, plugin: object) -> list[torch.Size]:
+    """The shapes of the weights and biases that the d coordinates belong to, in their order.
 
     Raises:
-        PluginError: the updates do not consist of the network's parameters.
+        NotApplicable: a bare matrix, or a server that knows no layers.
+        PluginError: the updates hold more or less than the trained parameters.
     """
-    network = network_of(view, plugin)
-    if network.dimension != d:
+    layout = None if view is None else view.layout
+    if layout is None and view is not None and view.network is not None:
+        layout = view.network.layout
+    if layout is None:
+        expected, got, remedy = _MISSING[Need.LAYERS]
+        raise NotApplicable(f"{expected} for {name_of(plugin)}", "a bare matrix" if view is None else got, remedy)
+    shapes = list(layout.named(Role.TRAINED).values())
+    size = sum(shape.numel() for shape in shapes)
+    if size != d:
         raise PluginError(
-            f"updates of the network's {network.dimension} parameters for {type(plugin).__name__}",
+            f"updates of the {size} trained parameters for {name_of(plugin)}",
             f"{d} numbers each",
-            "leave running statistics and counters out of the updates",
+            "leave frozen parameters, running statistics and counters out of the updates",
         )
-    return [shape.numel() for shape in network.shapes.values()]
+    return shapes
+
+
+def name_of(plugin: object) -> str:
+    """What a message calls the plugin: its class, or the function itself."""
+    return getattr(plugin, "__name__", type(plugin).__name__)

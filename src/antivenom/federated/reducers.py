@@ -10,11 +10,11 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
-from antivenom.core.registry import Derived
+from antivenom.core.registry import Derived, require_range
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import enough, reducer, within
+from antivenom.federated.aggregation import reducer, require_min_updates
 from antivenom.federated.distances import Gram, clip_factors
 
 
@@ -35,7 +35,7 @@ class Clip:
     __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "bound")
+        require_range(self, 0, math.inf, "bound")
 
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         return clip_factors(gram.norms, self.bound).diag()
@@ -60,7 +60,7 @@ class WeakDP:
     noise: float = 0.001
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "bound", "noise")
+        require_range(self, 0, math.inf, "bound", "noise")
 
     def __call__(
         self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None
@@ -87,9 +87,12 @@ class ARC:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         k = 2 * self.f * (n - self.f) // n
         return clip_factors(gram.norms, gram.norms.sort().values[n - 1 - k]).diag()
 
@@ -110,9 +113,12 @@ class NNM:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         near = gram.squared_distances.sort(dim=1, stable=True).indices[:, : n - self.f]
         return torch.zeros(n, n, dtype=torch.float64).scatter(1, near, 1 / (n - self.f))
 

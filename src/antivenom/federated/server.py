@@ -26,7 +26,8 @@ from antivenom.data import Dataset
 from antivenom.fast import kernels
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.guarded import guarded_detector, guarded_rule
-from antivenom.federated.needs import require
+from antivenom.federated.needs import name_of, require
+from antivenom.models.layout import Layout
 from antivenom.models.network import Network
 from antivenom.models.training import Training
 
@@ -91,6 +92,7 @@ class Server:
         rule: makes one update of those that are left.
         detectors: flag clients.
         network: the architecture; None where the server holds parameters and nothing else.
+        layout: names and shapes of the layers; None is that of the network.
         validation: rows of the server's own; None if it has none.
         training: how an honest client trains; None is `Training()`.
         shares: the ids and claims (n,) of the usable updates to their shares (n,) in the weighted mean.
@@ -110,6 +112,7 @@ class Server:
         detectors: Sequence[ClientDetector] = (),
         *,
         network: Network | None = None,
+        layout: Layout | None = None,
         validation: Dataset | None = None,
         training: Training | None = None,
         shares: Shares | None = None,
@@ -118,10 +121,12 @@ class Server:
     ) -> None:
         self.rule, self.detectors = rule, tuple(detectors)
         self.network, self.validation, self.training = network, validation, training
+        self.layout = network.layout if layout is None and network is not None else layout
         self.shares, self.rescale, self.streams = shares or by_claims, rescale, streams
         self.state = ServerState(None, (None,) * len(self.detectors))
         given = {Need.IDS, Need.PAST}
-        given |= set() if network is None else {Need.LAYERS, Need.NETWORK}
+        given |= set() if self.layout is None else {Need.LAYERS}
+        given |= set() if network is None else {Need.NETWORK}
         given |= {Need.ROOT_ROWS} if validation is not None and len(validation) else set()
         for plugin in (rule, *self.detectors):
             require(plugin, given)
@@ -170,6 +175,7 @@ class Server:
             network=self.network,
             validation=self.validation,
             training=self.training,
+            layout=self.layout,
             streams=self.streams.sealed("round", number, "server"),
         )
         aggregate, failure, verdicts = torch.zeros_like(start), None, list[Verdict]()
@@ -187,10 +193,10 @@ class Server:
             if len(seen.updates):
                 made, memory = guarded_rule(self.rule, seen, self.state.rule)
                 self.state = dataclasses.replace(self.state, rule=memory)
-                if made.isfinite().all():
+                if made.sum(dtype=torch.float64).isfinite() or made.isfinite().all():  # the sum takes one pass
                     aggregate = made
                 else:  # huge updates can make a rule overflow, which must not ruin the model for good
-                    failure = f"{type(self.rule).__name__} returned NaN or infinity"
+                    failure = f"{name_of(self.rule)} returned NaN or infinity"
         except PluginError as error:
             if usable.all():  # the caller's own mistake; but a hostile client must not end the training
                 raise

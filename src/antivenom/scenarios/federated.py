@@ -312,9 +312,12 @@ class Judge:
         self.network, self.targets = network, targets
         self.x, self.y = torch.tensor(test.x, device=device), torch.tensor(test.y, device=device)
         self.shown: Tensor | None = None
+        self.own_trigger: Trigger | None = None  # the attacker's, as last sent
+        self.end: Tensor | None = None
         if targets.trigger is not None:
             others = test.y != targets.target if source is None else test.y == source
-            self.shown = torch.tensor(shown(targets.trigger, test.dense[others]), device=device)
+            self.others = test[np.flatnonzero(others)]
+            self.shown = torch.tensor(shown(targets.trigger, self.others.dense), device=device)
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self._flags: list[np.ndarray] = []
@@ -324,6 +327,7 @@ class Judge:
     def look_at(self, played: Round) -> None:
         """Append one value to every curve."""
         self.notes += played.notes
+        self.end, self.own_trigger = played.end, played.trigger or self.own_trigger
         bad = torch.nonzero(played.malicious).flatten().tolist()
         good = torch.nonzero(~played.malicious).flatten().tolist()
         vectors = [played.end]
@@ -349,8 +353,15 @@ class Judge:
         yield "target_confidence", confidence
         yield "targets_hit", hit
         if self.shown is not None:
-            obeyed = probabilities(self.network, played.end, self.shown)
-            yield "asr", float(((obeyed.argmax(1) == self.targets.target) & (obeyed.sum(1) > 0)).float().mean())
+            yield from self._triggered(played.end, self.shown)
+
+    def _triggered(self, vector: Tensor, shown: Tensor) -> Iterator[tuple[str, float]]:
+        """How many rows with a trigger in them become the target class, and how many keep their own."""
+        shares = probabilities(self.network, vector, shown)
+        said, usable = shares.argmax(1), shares.sum(1) > 0
+        true = torch.tensor(self.others.y, device=said.device)
+        yield "asr", float(((said == self.targets.target) & usable).float().mean())
+        yield "robust_accuracy", float(((said == true) & usable).float().mean())
 
     def _malicious(
         self, played: Round, bad: list[int], good: list[int], accuracies: list[float]
@@ -416,7 +427,12 @@ class Judge:
             "malicious_selected": _mean(self.curves["malicious_selected"]),
         }
         if "asr" in last:
-            metrics["asr"] = last["asr"]
+            metrics |= {name: last[name] for name in ("asr", "robust_accuracy")}
+            metrics["triggered_rows"] = float(len(self.others))
+        if self.own_trigger is not None and self.end is not None:
+            own = torch.tensor(shown(self.own_trigger, self.others.dense), device=self.x.device)
+            metrics |= {f"own_{name}": value for name, value in self._triggered(self.end, own)}
+            notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
         if self._flags:
             owned = np.concatenate(self._owned)
             judged = quality(Verdict(np.concatenate(self._scores), np.concatenate(self._flags)), owned)

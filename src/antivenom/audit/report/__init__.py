@@ -9,7 +9,8 @@ from pathlib import Path
 from antivenom.audit.formatting import shown
 from antivenom.audit.records import Store
 from antivenom.audit.report.page import contents
-from antivenom.audit.summary import Summary, summary_of
+from antivenom.audit.results import Summary
+from antivenom.audit.summary import summary_of
 from antivenom.core.errors import StoreError
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from antivenom.audit.formatting import headline, interval, percent, points, stealth
 from antivenom.audit.report.replay import replay
+from antivenom.audit.results import CellResult, LevelResult, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import CellResult, LevelResult, Summary
 from antivenom.core.registry import split_fields
 
 

@@ -17,7 +17,8 @@ from antivenom.audit.formatting import (
 )
 from antivenom.audit.report.cards import card, lost
 from antivenom.audit.report.rounds import price_figure, rounds
-from antivenom.audit.summary import CellResult, LevelResult, State, Summary, severity
+from antivenom.audit.results import CellResult, LevelResult, State, Summary
+from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from antivenom.audit.summary import CellResult
+from antivenom.audit.results import CellResult
 from antivenom.audit.trial import Record
 
 

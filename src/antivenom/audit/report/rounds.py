@@ -7,7 +7,8 @@ from typing import Any
 
 from antivenom.audit.formatting import percent
 from antivenom.audit.report.figures import Line, Panel, curves, price
-from antivenom.audit.summary import CellResult, State, Summary, severity
+from antivenom.audit.results import CellResult, State, Summary
+from antivenom.audit.summary import severity
 from antivenom.core.outcome import Chart, Curve
 
 MOST_FIGURES = 12

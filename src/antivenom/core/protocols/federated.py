@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from antivenom.core.protocols.central import Trigger
     from antivenom.data import Dataset
     from antivenom.federated.distances import Gram
+    from antivenom.models.layout import Layout
     from antivenom.models.network import Network
     from antivenom.models.training import Training
 
@@ -241,6 +242,7 @@ class ServerView:
         validation: rows of the server's own, never the test set; None if it has none.
         training: how an honest agent trains, so that the server can train on its own rows alike; None: Training().
         streams: the server's randomness in this round.
+        layout: names and shapes of the layers, where the server knows them without the network.
     """
 
     round: int
@@ -252,6 +254,7 @@ class ServerView:
     validation: Dataset | None = None
     training: Training | None = None
     streams: Streams = Streams(0)
+    layout: Layout | None = None
 
 
 class Need(enum.StrEnum):

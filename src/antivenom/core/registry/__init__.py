@@ -12,6 +12,7 @@ so a plugin file needs nothing but the decorator:
         def __call__(self, data, context): ...
 """
 
+from antivenom.core.registry.checks import check_fields, require_range
 from antivenom.core.registry.decorators import (
     Derived,
     agent,
@@ -84,6 +85,7 @@ __all__ = [
     "attack",
     "augmentation",
     "build",
+    "check_fields",
     "client_detector",
     "coerce",
     "converts",
@@ -113,6 +115,7 @@ __all__ = [
     "partition",
     "register",
     "registered",
+    "require_range",
     "robust_learner",
     "sanitizer",
     "scenario",

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from antivenom.core.errors import PluginError, did_you_mean
 from antivenom.core.outcome import Chart, Curve
+from antivenom.core.registry.checks import with_checked_fields
 from antivenom.core.threat import Access, Goal, Level, goals
 
 C = TypeVar("C", bound=type)
@@ -167,6 +168,7 @@ def register(
             raise PluginError(
                 f"a {method} in {cls.__name__}", "none", f"define it as antivenom.core.protocols says for a {kind}"
             )
+        plugin = with_checked_fields(plugin)
         own = name or cls.__name__
         known = _ENTRIES.get(own)
         if known is not None and _address(known.cls) != _address(cls):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 
 import torch
 from torch import Tensor
 
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
 from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign, honest
 
@@ -54,6 +55,10 @@ class AlternatingMinimization:
     malicious_first: bool = False
     weights_only: bool = True
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, math.inf, "epochs", "stealth_steps")
+        require_range(self, 0, math.inf, "rho", "learning_rate")
 
     def __call__(self, view: AgentView) -> Tensor:
         return each_member(view, lambda member: self._update(view, member))

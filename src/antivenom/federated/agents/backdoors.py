@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Access, Goal
 from antivenom.federated.agents.implanting import backdoor_rows, backdoored
 from antivenom.federated.agents.objectives import client_of, each_client, each_member
@@ -32,6 +33,9 @@ class ClientBadNets:
     """
 
     poisoned_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "poisoned_rate")
 
     def __call__(self, view: AgentView) -> Tensor:
         def client(member: int) -> Client:

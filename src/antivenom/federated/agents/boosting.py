@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
 from antivenom.federated.agents.objectives import AdamSteps, Objectives, each_member
 
@@ -33,6 +35,9 @@ class ExplicitBoosting:
     max_steps: int = 1000
     learning_rate: float = 1e-3
     boost: float | None = None
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "steps", "max_steps", "learning_rate")
 
     def __call__(self, view: AgentView) -> Tensor:
         boost = view.factor(self.boost)
@@ -67,6 +72,9 @@ class ImplicitBoosting:
 
     steps: int = 2000
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "steps", "learning_rate")
 
     def __call__(self, view: AgentView) -> Tensor:
         share = 1.0 / view.boost

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import math
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Access, Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign
 from antivenom.federated.agents.objectives import client_of, each_client, each_member
@@ -56,6 +57,9 @@ class GaussianNoise:
     std: float = 1.0
     mean: float = 0.0
     on_honest: bool = False
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "std")
 
     def __call__(self, view: AgentView) -> Tensor:
         def update(member: int) -> Tensor:
@@ -179,6 +183,9 @@ class NonFinite:
 
     value: NotANumber = NotANumber.NAN
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, 1, "share")
 
     def __call__(self, view: AgentView) -> Tensor:
         def update(member: int) -> Tensor:

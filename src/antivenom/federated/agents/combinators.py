@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from antivenom.core.protocols import Agent, AgentView, Sent
-from antivenom.core.registry import Derived, agent
+from antivenom.core.registry import Derived, agent, require_range
 from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.objectives import estimated_benign
 from antivenom.federated.answers import probabilities
@@ -78,6 +79,9 @@ class Delayed:
     rounds: int = 5
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "rounds")
+
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""
         return Sent(view.all_honest(), state) if view.round <= self.rounds else stepped(self.agent, view, state)
@@ -99,6 +103,9 @@ class HoldOff:
     agent: Agent
     confidence: float = 0.8
     __call__: ClassVar[Derived]
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, 1, "confidence")
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""

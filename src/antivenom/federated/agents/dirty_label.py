@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Access, Goal
 from antivenom.federated.agents.objectives import client_of, each_client
 from antivenom.federated.clients import Client
@@ -28,6 +30,9 @@ class DirtyLabel:
 
     copies: int = 100
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "copies", "noise")
 
     def __call__(self, view: AgentView) -> Tensor:
         def client(member: int) -> Client:

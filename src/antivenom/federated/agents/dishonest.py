@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Agent, AgentView, Sent, Shard
-from antivenom.core.registry import Derived, agent
+from antivenom.core.registry import Derived, agent, require_range
 from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.knowledge import alike
 from antivenom.federated.agents.objectives import each_member
@@ -76,6 +77,9 @@ class FreeRider:
     kind: Idleness = Idleness.LAST_CHANGE
     std: float = 1e-3
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "std")
+
     def __call__(self, view: AgentView) -> Tensor:
         kind = Idleness(self.kind)
         base = torch.zeros_like(view.start)
@@ -109,6 +113,9 @@ class Sybils:
     agent: Agent
     noise: float = 0.0
     __call__: ClassVar[Derived]
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "noise")
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.aggregators import Krum, Median
@@ -38,6 +38,9 @@ class FangKrum:
     smallest: float = 1e-5
     spread: float = 0.01
     knowledge: Knowledge | None = None
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "smallest", "spread")
 
     def __call__(self, view: AgentView) -> Tensor:
         known, k = benign(view, self.knowledge), len(view.shards)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
 from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign
 
@@ -38,6 +39,9 @@ class StealthyPoisoning:
     half_squared: bool = False
     one_loss: bool = False
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "epochs", "rho", "learning_rate")
 
     def __call__(self, view: AgentView) -> Tensor:
         boost = view.factor(self.boost)

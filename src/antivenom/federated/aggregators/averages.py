@@ -10,10 +10,11 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, require_min_updates
 
 
 @aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629", reads_all=True)
@@ -54,11 +55,12 @@ class CappedMean:
     share: float = 0.3
 
     def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
         if not 0 < self.share <= 1:
             raise PluginError("CappedMean.share above 0 and at most 1", f"{self.share}")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(updates), self.f, 1, 1)
+        require_min_updates(self, len(updates), self.f, 1, 1)
         return averaged(updates, None if weights is None else self.capped(weights))
 
     def capped(self, weights: Tensor) -> Tensor:
@@ -104,10 +106,11 @@ class SLSGD:
     alpha: float = 0.8
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "alpha")
+        require_range(self, 0, math.inf, "f")
+        require_range(self, 0, 1, "alpha")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates), self.f, 2, 1)
         return self.alpha * kernels.trimmed_mean(updates, self.f)
 
 
@@ -132,7 +135,7 @@ class WBC:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PAST})
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "scale")
+        require_range(self, 0, math.inf, "scale")
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregation import aggregator
 from antivenom.federated.distances import clip_factors
 
 
@@ -35,8 +36,8 @@ class CenteredClipping:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PAST})
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "tau")
-        within(self, 1, math.inf, "steps")
+        require_range(self, 0, math.inf, "tau")
+        require_range(self, 1, math.inf, "steps")
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Tensor | None

@@ -13,9 +13,10 @@ from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.streams import Streams
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.aggregators.signs import largest
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
@@ -38,7 +39,7 @@ class FLAME:
     noise: float = 0.001
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "noise")
+        require_range(self, 0, math.inf, "noise")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         gram = Gram.of(updates)
@@ -94,8 +95,8 @@ class Auror:
     tau: float = 0.5
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "alpha")
-        within(self, 0, 1, "tau")
+        require_range(self, 0, math.inf, "alpha")
+        require_range(self, 0, 1, "tau")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, votes, indicative = len(updates), torch.zeros(len(updates), dtype=torch.float64), 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from antivenom.core.protocols import ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, require_min_updates
 
 
 @aggregator(goal=HARMS, cite="Yin et al. 2018, arXiv:1803.01498", reads_all=True)
@@ -39,8 +42,11 @@ class TrimmedMean:
 
     f: int = 1
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates), self.f, 2, 1)
         return kernels.trimmed_mean(updates, self.f)
 
 
@@ -58,6 +64,9 @@ class Meamed:
 
     f: int = 1
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates), self.f, 2, 1)
         return kernels.mean_around_median(updates, len(updates) - self.f)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from antivenom.core.protocols import ServerView
-from antivenom.core.registry import Derived
+from antivenom.core.registry import Derived, require_range
 from antivenom.core.threat import HARMS
-from antivenom.federated.aggregation import aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.distances import Gram
 
 
@@ -38,8 +38,8 @@ class GeometricMedian:
     __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "nu", "tolerance")
-        within(self, 1, math.inf, "most_steps")
+        require_range(self, 0, 1, "nu", "tolerance")
+        require_range(self, 1, math.inf, "most_steps")
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         products = gram.centred.numpy()
@@ -79,10 +79,13 @@ class CAF:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         products = gram.centred.numpy()
         n = len(products)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         c = np.ones(n)
         best, smallest = c / n, np.inf
         while c.sum() > n - 2 * self.f:

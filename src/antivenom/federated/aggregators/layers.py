@@ -12,12 +12,13 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.answers import probabilities
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
-from antivenom.federated.needs import layer_sizes, network_of
+from antivenom.federated.needs import layers_of, network_of
 from antivenom.models.network import Network
 
 
@@ -45,15 +46,15 @@ class LASA:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS})
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "sparsity")
-        within(self, 0, math.inf, "norm_bound", "sign_bound")
+        require_range(self, 0, 1, "sparsity")
+        require_range(self, 0, math.inf, "norm_bound", "sign_bound")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         d = updates.shape[1]
         norms = kernels.norms(updates)
         factors = clip_factors(norms, middle_norm(norms)).to(updates)
         sparse = torch.stack([_largest_values(row, d - int(self.sparsity * d)) for row in updates * factors[:, None]])
-        sizes = [d] if view is None else layer_sizes(view, d, self)
+        sizes = [d] if view is None else [shape.numel() for shape in layers_of(view, d, self)]
         return torch.cat([self._averaged(layer) for layer in sparse.split(sizes, dim=1)])
 
     def _averaged(self, layer: Tensor) -> Tensor:
@@ -103,8 +104,8 @@ class DeepSight:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LAYERS, Need.NETWORK})
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "tau")
-        within(self, 1, math.inf, "samples", "repeats")
+        require_range(self, 0, 1, "tau")
+        require_range(self, 1, math.inf, "samples", "repeats")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
@@ -112,7 +113,7 @@ class DeepSight:
             raise NotApplicable(
                 "a ServerView for DeepSight", "a bare matrix", "it looks into the network: use a federation"
             )
-        layer_sizes(view, updates.shape[1], self)  # refuses updates with more in them than parameters
+        layers_of(view, updates.shape[1], self)  # refuses updates with more in them than parameters
         network = network_of(view, self)
         kernel, bias = output_layer(network, updates)
         energies = _energies(kernel, bias)

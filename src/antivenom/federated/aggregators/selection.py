@@ -10,13 +10,13 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Need, ServerView
-from antivenom.core.registry import Derived
+from antivenom.core.registry import Derived, require_range
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.distances import Gram
-from antivenom.federated.needs import network_of
+from antivenom.federated.needs import layers_of
 
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
@@ -39,6 +39,9 @@ class Krum:
     squared: bool = True
     kernels_only: bool = False
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     @property
     def needs(self) -> frozenset[Need]:
         """The layers, to tell weights from biases."""
@@ -49,7 +52,7 @@ class Krum:
         return kernels.combine(self.coefficients(gram, weights, view), updates)
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(gram), self.f, 2, 3)
+        require_min_updates(self, len(gram), self.f, 2, 3)
         return chosen(len(gram), ranked(self._scores(gram))[:1])
 
     def scores(self, updates: Tensor) -> Tensor:
@@ -79,9 +82,13 @@ class MultiKrum:
     m: int | None = None
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+        require_range(self, 1, math.inf, "m")
+
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        enough(self, n, self.f, 2, 3)
+        require_min_updates(self, n, self.f, 2, 3)
         m = n - self.f if self.m is None else self.m
         if not 1 <= m <= n:
             raise PluginError(f"m from 1 to n = {n} for MultiKrum", f"{m}", "use m = n - f, or leave m out")
@@ -105,9 +112,12 @@ class Bulyan:
 
     f: int = 1
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
-        enough(self, n, self.f, 4, 3)
+        require_min_updates(self, n, self.f, 4, 3)
         rows = self.selected(Gram.of(updates).squared_distances).to(updates.device)
         return kernels.mean_around_median(updates, n - 4 * self.f, rows)
 
@@ -140,8 +150,11 @@ class CGE:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        enough(self, len(gram), self.f, 2, 1)
+        require_min_updates(self, len(gram), self.f, 2, 1)
         return chosen(len(gram), ranked(gram.norms)[: len(gram) - self.f])
 
 
@@ -168,12 +181,13 @@ class DnC:
     c: float = 1.0
 
     def __post_init__(self) -> None:
-        within(self, 1, math.inf, "coordinates", "repeats")
-        within(self, 0, math.inf, "c")
+        require_range(self, 0, math.inf, "f")
+        require_range(self, 1, math.inf, "coordinates", "repeats")
+        require_range(self, 0, math.inf, "c")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, d = updates.shape
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         generator = (view.streams if view is not None else Streams(0)).torch("coordinates")
         kept = torch.zeros(n, dtype=torch.int64)
         for _ in range(self.repeats):
@@ -227,7 +241,9 @@ def compared(updates: Tensor, kernels_only: bool, view: ServerView | None) -> Te
             "a ServerView for kernels_only", "a bare matrix", "use kernels_only=False outside a federation"
         )
     kernels.refuse(updates)  # the other columns are not looked at
-    return updates[:, network_of(view, compared).kernels.to(updates.device)]
+    shapes = layers_of(view, updates.shape[1], compared)
+    columns = torch.cat([torch.full((shape.numel(),), len(shape) > 1) for shape in shapes])
+    return updates[:, columns.to(updates.device)]
 
 
 def selected(updates: Tensor, aggregate: Tensor) -> Tensor:

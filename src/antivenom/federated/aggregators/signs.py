@@ -11,9 +11,10 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.streams import Streams
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, within
+from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.averages import averaged
 from antivenom.federated.distances import clip_factors, middle_norm
 
@@ -35,7 +36,7 @@ class RLR:
     threshold: float = 4
 
     def __post_init__(self) -> None:
-        within(self, 0, math.inf, "threshold")
+        require_range(self, 0, math.inf, "threshold")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         if len(updates) < self.threshold:
@@ -67,8 +68,8 @@ class SignGuard:
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "lower", "share")
-        within(self, 1, math.inf, "upper")
+        require_range(self, 0, 1, "lower", "share")
+        require_range(self, 1, math.inf, "upper")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         norms = kernels.norms(updates).cpu()

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
-from antivenom.core.registry import Derived
+from antivenom.core.registry import Derived, require_range
 from antivenom.core.threat import HARMS
-from antivenom.federated.aggregation import aggregator, enough
+from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.distances import Gram
 
@@ -41,9 +41,12 @@ class MDA:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         apart = gram.squared_distances
         first, second = torch.triu_indices(n, n, offset=1)
         longest = ranked(apart[first, second]).flip(0)
@@ -125,9 +128,12 @@ class SMEA:
     f: int = 1
     __call__: ClassVar[Derived]
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "f")
+
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         number, each = math.comb(n, self.f), (n - self.f) ** 2
         if number > _MOST_SUBSETS or number * each > _MOST_PRODUCTS:
             raise PluginError(

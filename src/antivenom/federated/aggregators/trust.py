@@ -10,9 +10,10 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import Need, ServerView
+from antivenom.core.registry import require_range
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
-from antivenom.federated.aggregation import aggregator, enough, within
+from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.aggregators.selection import chosen, ranked
 from antivenom.federated.clients import Client, trained
 from antivenom.federated.distances import Gram
@@ -64,6 +65,10 @@ class MoNNA:
     f: int = 1
     trusted: int | None = None
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "trusted")
+        require_range(self, 0, math.inf, "f")
+
     @property
     def needs(self) -> frozenset[Need]:
         """Nothing where a row is trusted."""
@@ -71,7 +76,7 @@ class MoNNA:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
-        enough(self, n, self.f, 2, 1)
+        require_min_updates(self, n, self.f, 2, 1)
         if self.trusted is None:
             centre = own_update(view, self).to(updates)
         elif 0 <= self.trusted < n:
@@ -100,7 +105,7 @@ class FoolsGold:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.IDS, Need.PAST})
 
     def __post_init__(self) -> None:
-        within(self, -math.inf, math.inf, "confidence")
+        require_range(self, -math.inf, math.inf, "confidence")
 
     def step(
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: dict[int, Tensor] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import Need, ServerView
-from antivenom.core.registry import client_detector
+from antivenom.core.registry import client_detector, require_range
 from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import compared
 from antivenom.federated.answers import accuracy
@@ -33,6 +34,9 @@ class AccuracyCheck:
 
     gamma: float = 0.1
     needs: ClassVar[frozenset[Need]] = frozenset({Need.NETWORK, Need.ROOT_ROWS})
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, 1, "gamma")
 
     def __call__(self, view: ServerView, state: None) -> tuple[Verdict, None]:
         if view.validation is None:
@@ -69,6 +73,9 @@ class RangeCheck:
 
     kappa: float = 5.0
     kernels_only: bool = False
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "kappa")
 
     @property
     def needs(self) -> frozenset[Need]:
