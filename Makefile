@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA := $(if $(ANTIVENOM_DATA),$(ANTIVENOM_DATA),$(wildcard ../shared/data))
 export ANTIVENOM_DATA := $(if $(DATA),$(abspath $(DATA)))
 
-.PHONY: audit test lint docs claims clean
+.PHONY: audit test lint docs catalogue claims clean
 
 audit: .venv/installed
 	$(BIN)/antivenom audit --out audit-out
@@ -21,6 +21,9 @@ lint: .venv/installed
 docs: .venv/installed-docs
 	$(BIN)/python docs/catalogue.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+catalogue: .venv/installed
+	$(BIN)/python -m antivenom.audit.catalogue
 
 claims: .venv/installed
 	$(BIN)/python benchmarks/claims/run.py

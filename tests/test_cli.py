@@ -129,6 +129,17 @@ def test_report_is_written_again_from_the_records(audited: Path, capsys) -> None
     assert page.read_text() == first
 
 
+def test_a_report_needs_nothing_that_trains(audited: Path) -> None:
+    code = (
+        "import sys\nfrom antivenom.cli import run\nassert run(['report', sys.argv[1]]) == 0\n"
+        "heavy = {'torch', 'sklearn', 'scipy.stats', 'numba', 'pandas'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(audited / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_init_writes_the_embedded_scenario_and_never_overwrites(tmp_path: Path, capsys) -> None:
     path = tmp_path / "mine.yaml"
     assert run(["init", str(path)]) == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from antivenom.audit import executors
 from antivenom.audit.executors import executor, processes, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
@@ -120,6 +121,21 @@ def test_a_dead_process_costs_its_own_trial_only(tmp_path: Path, rogues: Path) -
     assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
 
 
+def hangs(spec: object) -> dict:  # type: ignore[type-arg]
+    """Never ends, and no signal that Python handles reaches it, as in a loop in C."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
+    time.sleep(600)
+    return {}
+
+
+def test_a_trial_that_no_signal_reaches_is_killed_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "GRACE", 0.5)
+    spec = next(plan_of(TEXT, "x.yaml").trials()).spec
+    (record,) = processes(2, timeout=1.0)(hangs, [spec])
+    assert record["status"] == "timeout"
+    assert "expected an end within 1 s" in record["error"]
+
+
 def test_processes_give_the_same_numbers_as_one(tmp_path: Path) -> None:
     specs = [trial.spec for trial in plan_of(TEXT, "x.yaml").trials()]
     alone = {r["key"]: r for r in serial(run_trial, specs)}
@@ -201,10 +217,9 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     )
     children: list[int] = []
     deadline = time.monotonic() + 60
-    while len(children) < 3 and time.monotonic() < deadline:  # two workers and the resource tracker
+    while len(children) < 4 and time.monotonic() < deadline:  # resource tracker, fork server, its two workers
         time.sleep(0.1)
-        listing = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        children = [int(pid) for pid in listing.read_text().split()] if listing.exists() else []
+        children = below(process.pid)
     time.sleep(3.0)
     process.kill()
     process.wait()
@@ -213,6 +228,13 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert children
     assert not [pid for pid in children if alive(pid)]
+
+
+def below(pid: int) -> list[int]:
+    """Its child processes, and theirs."""
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    own = [int(child) for child in listing.read_text().split()] if listing.exists() else []
+    return own + [grandchild for child in own for grandchild in below(child)]
 
 
 def alive(pid: int) -> bool:

@@ -17,7 +17,8 @@ from model_files import Runs
 
 from antivenom.cli import run
 from antivenom.core.errors import ScanError
-from antivenom.scan import RULES, Status, allow_list, scan
+from antivenom.scan import RULES, Status, allow_list, files, scan
+from antivenom.scan.findings import FileReport
 
 
 @pytest.fixture
@@ -122,6 +123,37 @@ def test_files_that_change_under_the_scan_do_not_crash_it(tmp_path: Path) -> Non
     os.truncate(path, 1000)
     assert scan_view(view, "x").status is not Status.SAFE
     os.close(descriptor)
+
+
+def dies_of_one(path: str) -> FileReport:
+    if path.endswith("5"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FileReport(path, "pickle", 1)
+
+
+def test_a_file_that_kills_its_process_is_the_only_one_lost() -> None:
+    paths = [str(i) for i in range(20)]  # chunks of two; 5 and 15 take a neighbour along, which is scanned again
+    reports = list(files._each(dies_of_one, paths, 2))
+    assert [report.path for report in reports] == paths
+    assert [report.path for report in reports if report.error] == ["5", "15"]
+    assert "the process that scanned it died" in reports[5].error
+
+
+@pytest.mark.parametrize("name", ["multiprocessing", "pebble", "random", "antivenom"])
+def test_nothing_in_the_folder_where_a_scan_is_started_is_imported(tmp_path: Path, name: str) -> None:
+    folder, script = tmp_path / "downloads", tmp_path / "bin" / "antivenom"
+    folder.mkdir()
+    script.parent.mkdir()
+    script.write_text(
+        "import sys\nfrom antivenom.cli import run\nif __name__ == '__main__':\n    sys.exit(run(sys.argv[1:]))\n"
+    )
+    (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    for i in range(8):
+        (folder / f"{i}.pkl").write_bytes(pickle.dumps([i]))
+    arguments = [sys.executable, str(script), "scan", ".", "--jobs", "2", "--format", "json"]
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    assert not (tmp_path / "imported").exists()
+    assert len(json.loads(done.stdout)["files"]) == 9, done.stderr
 
 
 def test_ctrl_c_ends_the_scan_and_its_processes(tmp_path: Path) -> None:

@@ -1,16 +1,26 @@
-"""The catalogue as `antivenom list` and `antivenom show` print it."""
+"""The catalogue as `antivenom list` and `antivenom show` print it.
+
+catalogue.json holds what the registry and the list of data sets say, so that these commands import no plugin. A test fails
+when it is stale; `make catalogue` writes it again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import inspect
+import json
+from collections.abc import Iterator, Sequence
+from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from antivenom.audit.grid import label
 from antivenom.core.errors import ScenarioError, did_you_mean
-from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of, find
+from antivenom.core.registry import ATTACKS, DEFENCES, ENTRY_POINTS, Entry, Kind, entries, fields_of, find, load_file
+from antivenom.core.registry.outline import outlined, spelled, written
 from antivenom.core.threat import Access
-from antivenom.data import DATASETS
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "attacks": ATTACKS,
@@ -21,6 +31,40 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     "data": (),
     "all": tuple(Kind),
 }
+
+
+@functools.cache
+def stored() -> dict[str, Any]:
+    """What catalogue.json holds."""
+    text = resources.files("antivenom.audit").joinpath("catalogue.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def current() -> dict[str, Any]:
+    """What catalogue.json should hold."""
+    from antivenom.audit.recommend import asked
+    from antivenom.data import DATASETS
+
+    data = [
+        {"name": each.name, "about": each.about, "files": [[file.filename, file.url] for file in each.files]}
+        for each in DATASETS.values()
+    ]
+    return {"registry": written(), "data": data, "needs": asked()}
+
+
+@contextlib.contextmanager
+def known(plugins: Sequence[Path] = ()) -> Iterator[bool]:
+    """In the block the registry can be asked about every plugin; the value says whether it holds the plugins themselves.
+
+    That takes their import if there are plugin files or plugins of installed third parties; else stand-ins will do.
+    """
+    if plugins or metadata.entry_points(group=ENTRY_POINTS):
+        for path in plugins:
+            load_file(path)
+        yield True
+    else:
+        with outlined(stored()["registry"], [data["name"] for data in stored()["data"]]):
+            yield False
 
 
 def rows(
@@ -45,7 +89,7 @@ def rows(
     kinds = [k for k in _KINDS[what] if kind is None or k in by_word[kind]]
     found = [_row(entry) for entry in entries(*kinds) if _matches(entry, access, goal)] if kinds else []
     if what in ("data", "all") and access is None and goal is None and kind is None:
-        found += [{"kind": "data", "name": data.name, "about": data.about} for data in DATASETS.values()]
+        found += [{"kind": "data", "name": data["name"], "about": data["about"]} for data in stored()["data"]]
     return found
 
 
@@ -67,12 +111,10 @@ def _row(entry: Entry) -> dict[str, object]:
 
 def page(name: str) -> str:
     """Everything known of one plugin or data set, as text."""
-    if name in DATASETS:
-        data = DATASETS[name]
-        places = [f"  {source.filename}: {source.url}" for source in data.files] or [
-            "  no file: comes with scikit-learn"
-        ]
-        return "\n".join([f"{data.name} (data)", "", data.about, "", *places])
+    data = next((each for each in stored()["data"] if each["name"] == name), None)
+    if data is not None:
+        places = [f"  {file}: {url}" for file, url in data["files"]] or ["  no file: comes with scikit-learn"]
+        return "\n".join([f"{name} (data)", "", data["about"], "", *places])
     entry = find(name)
     lines = [f"{entry.name} ({entry.kind}, from {entry.origin})", "", inspect.getdoc(entry.cls) or "", ""]
     lines += _fields(entry.cls)
@@ -91,7 +133,11 @@ def _fields(cls: type) -> list[str]:
     hints = fields_of(cls)
     found = []
     for field in dataclasses.fields(cls):
-        type_name = getattr(hints[field.name], "__name__", str(hints[field.name]))
         default = "required" if field.default is dataclasses.MISSING else f"default {label(field.default)}"
-        found.append(f"  {field.name}: {type_name}, {default}")
+        found.append(f"  {field.name}: {spelled(hints[field.name])}, {default}")
     return found
+
+
+if __name__ == "__main__":
+    content = json.dumps(current(), indent=1, ensure_ascii=False) + "\n"
+    Path(__file__).with_name("catalogue.json").write_text(content, encoding="utf-8")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import functools
 import itertools
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from antivenom.audit.trial import Record, blank, key_of, run_trial, scenario_entry
+from pebble import ProcessExpired
+
+from antivenom.audit.trial import Record, blank, overran, run_trial, scenario_entry
+from antivenom.core.errors import PluginError
 from antivenom.core.lockstep import in_step
-from antivenom.core.processes import kill, prepare
+from antivenom.core.processes import worker_pool
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
+PRELOAD = ("antivenom.audit.preload",)  # what workers share
+GRACE = 10.0  # seconds that a trial has, after its time limit, to end by itself
+_DIED = "expected a record, got a dead process: killed from outside or out of memory"
 IN_STEP = 32  # trials that share an accelerator
 
 
@@ -45,72 +50,66 @@ def _in_step(spec: Spec) -> bool:
     return traits is not None and traits.in_step
 
 
-def processes(jobs: int, plugins: Sequence[str] = ()) -> Executor:
-    """In `jobs` processes of one thread each; `plugins` are plugin files that each process loads.
+def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = None) -> Executor:
+    """In `jobs` processes that share the cores; `plugins` are plugin files that each process loads.
 
-    A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record.
+    A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record. A trial that
+    is still running GRACE seconds after its `timeout`, in code that no signal interrupts, is killed with its process.
     """
 
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    limit = None if timeout is None else timeout + GRACE
+
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-        todo = {key_of(spec): spec for spec in specs}
-        yield from _drain(run, todo, jobs, plugins)
-        while todo:  # the pool broke: find the trial that breaks it, one process at a time
-            key = next(iter(todo))
-            alone = {key: todo[key]}
-            yield from _drain(run, alone, 1, plugins)
-            if alone:
-                yield _died(alone[key])
-            del todo[key]
+        left = list(specs)
+        while left:
+            finished = 0
+            with worker_pool(jobs, PRELOAD, _prepare, tuple(plugins), threads, threads=threads) as pool:
+                pending: dict[Future[Record], Spec] = {
+                    pool.schedule(run, (spec,), timeout=limit): spec for spec in left
+                }
+                left = []
+                for future in as_completed(pending):
+                    try:
+                        record = future.result()
+                    except BrokenProcessPool:  # every worker died between two trials
+                        left.append(pending[future])
+                        continue
+                    except ProcessExpired:
+                        record = _failed(pending[future], "error", _DIED)
+                    except TimeoutError:
+                        record = _failed(pending[future], "timeout", str(overran(timeout or 0.0)))
+                    finished += 1
+                    yield record
+            if left and not finished:
+                raise PluginError("worker processes that start", "ones that died at once", "--jobs 1 shows why")
 
     return execute
 
 
-def _drain(run: Callable[[Spec], Record], todo: dict[str, Spec], jobs: int, plugins: Sequence[str]) -> Iterator[Record]:
-    """Run what is in `todo` and take each finished trial out of it; stop early if a process dies."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's locked thread pools
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(tuple(plugins), threads))
-    waiting: dict[Future[Record], str] = {}
-    try:
-        waiting = {pool.submit(run, spec): key for key, spec in todo.items()}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                record = future.result()
-                del todo[waiting.pop(future)]
-                yield record
-    except BrokenProcessPool:
-        return
-    finally:
-        if waiting:
-            kill(pool)  # interrupted: a trial under way is worth nothing unfinished
-        pool.shutdown(wait=True)
-
-
 def _prepare(plugins: tuple[str, ...], threads: int) -> None:
-    """In each new process: end as `prepare` says, share the cores, know the same plugins."""
+    """In each new process: share the cores, know the same plugins."""
     import torch
 
     from antivenom.core.registry import load_builtin, load_file
 
-    prepare()
     torch.set_num_threads(threads)
     load_builtin()
     for path in plugins:
         load_file(path)
 
 
-def _died(spec: Spec) -> Record:
-    reason = "expected a record, got a dead process: killed from outside or out of memory"
-    return blank(spec) | {"status": "error", "error": reason}
+def _failed(spec: Spec, status: str, error: str) -> Record:
+    """The record of a trial that could not write its own."""
+    return blank(spec) | {"status": status, "error": error}
 
 
-def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu") -> Executor:
+def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:
     """The executor for that many jobs; 0 is one per core or, on an accelerator, one process for all trials."""
     accelerated = device != "cpu"
     jobs = jobs or (1 if accelerated else os.cpu_count() or 1)
     if jobs > 1:
-        return processes(jobs, plugins)
+        return processes(jobs, plugins, timeout)
     return together(IN_STEP) if accelerated else serial
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -96,6 +97,12 @@ class Plan:
             for seed, identity in zip(self.seeds, identities, strict=True)
         }
         return (by_key[key] for key in self.jobs)
+
+    @property
+    def size(self) -> int:
+        """How many distinct trials there are."""
+        specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
+        return len(specs) * len(self.seeds)
 
     def record(self, command: str) -> Record:
         """The plan as a line of records.jsonl; a report needs nothing else."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import torch
-
 from antivenom.audit.grid import label
 from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
 from antivenom.core.registry import Kind, build
@@ -188,18 +186,58 @@ def _too_slow(seconds: float | None, budget: float | None) -> str | None:
 
 
 def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
-    """Why the rule cannot be used: it is asked itself, with n rows; with fewer of the same malicious share if n is large."""
+    """Why the rule cannot be used with n rows; with fewer of the same malicious share if n is large."""
     if spec is None:
         return None
+    need = next(need for rule, need in needs() if rule == assuming(spec, 0))
+    if "root" in need:
+        return None if root_data else f"it needs {need['root']}"
     rows = min(n, MOST_ROWS)
-    rule = build(assuming(spec, math.ceil(f * rows / n)), Kind.AGGREGATOR)
+    assumed = math.ceil(f * rows / n)
+    if rows >= need["per_f"] * assumed + need["more"]:
+        return None
+    text = f"it needs {need['expected'].format(f=assumed)}, not n = {rows}"
+    return text + (f" (asked for {rows} rows)" if rows < n else "")
+
+
+def needs() -> list[tuple[Any, dict[str, Any]]]:
+    """What each measured rule asks for, as catalogue.json keeps it: no rule is imported to know it."""
+    from antivenom.audit.catalogue import stored
+
+    return [(need["rule"], need) for need in stored()["needs"]]
+
+
+def asked() -> list[dict[str, Any]]:
+    """What each measured rule asks for, by asking it: root rows, or n >= per_f f + more updates."""
+    return [{"rule": assuming(spec, 0), **_need(spec)} for spec in rules_of(measured()["settings"]) if spec is not None]
+
+
+def _need(spec: Any) -> dict[str, Any]:
     try:
-        rule(torch.eye(rows))
+        refusals = [_refusals(spec, f) for f in (0, 1, 2, 7)]
     except NotApplicable as error:
-        return None if root_data else f"it needs {error.expected}"
-    except PluginError as error:
-        return f"it needs {error.expected}, not {error.got}" + (f" (asked for {rows} rows)" if rows < n else "")
-    return None
+        return {"root": error.expected}
+    least = [len(refused) for refused in refusals]
+    per_f, more = least[1] - least[0], least[0]
+    if least[2:] != [2 * per_f + more, 7 * per_f + more]:
+        raise PluginError("a rule whose least n is linear in f", f"{spec['name']}: {least}", "extend `asked`")
+    text = refusals[3][-1] if refusals[3] else ""
+    return {"per_f": per_f, "more": more, "expected": text.replace("f = 7", "f = {f}")}
+
+
+def _refusals(spec: Any, f: int) -> list[str]:
+    """What the rule says to 0, 1, 2... updates, until it takes them."""
+    import torch
+
+    rule, said = build(assuming(spec, f), Kind.AGGREGATOR), []
+    for n in range(MOST_ROWS):
+        try:
+            rule(torch.eye(n, max(n, 2)))
+        except PluginError as error:
+            said.append(error.expected)
+        else:
+            break
+    return said
 
 
 def _choice(

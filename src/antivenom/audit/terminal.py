@@ -79,7 +79,7 @@ def print_plan(plan: Plan, missing: int) -> None:
     for cell in plan.cells:
         table.add_row(shown(cell.group), cell.level, shown(label(cell.attack)), shown(label(cell.defence)))
     out.print(table)
-    trials = len(plan.jobs)
+    trials = plan.size
     out.print(
         f"{len(plan.cells)} cells, {len(plan.seeds)} seeds, {trials} trials: {trials - missing} on disk, {missing} to run"
     )

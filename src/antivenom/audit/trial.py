@@ -217,18 +217,27 @@ def versions() -> dict[str, str]:
     }
 
 
+def overran(most: float) -> TrialTimeout:
+    """The error of a trial that took longer than `most` seconds."""
+    return TrialTimeout(
+        f"an end within {most:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
+    )
+
+
 @contextlib.contextmanager
 def _time_limit(most: float | None) -> Iterator[None]:
     """Raise TrialTimeout in the block after so many seconds: at once where signals can reach it; in step with other
     trials, when its clients were trained."""
 
+    if most is None:
+        yield
+        return
+
     def expire(*_: object) -> None:
-        raise TrialTimeout(
-            f"an end within {most:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
-        )
+        raise overran(most)
 
     in_main = threading.current_thread() is threading.main_thread()
-    if most is None or limited(most, expire) or not in_main:
+    if limited(most, expire) or not in_main:
         yield
         return
     before = signal.signal(signal.SIGALRM, expire)

@@ -14,6 +14,9 @@ from antivenom.cli import files, pipelines, recommend, use  # noqa: F401 - they 
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
 from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
 
+_AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
+EXTRAS = {**dict.fromkeys(_AUDIT, "audit"), "cryptography": "sign", "numba": "fast", "pyarrow": "parquet"}
+
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and the exit code that means it."""
@@ -39,9 +42,18 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of stdout went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            return _crashed(error)
+        return _say(f"this command needs the extra `{extra}` ({error.name}): pip install 'antivenom[{extra}]'", USAGE)
     except Exception as error:  # a crash must never leave with 1, which means "breach"
-        traceback.print_exc()
-        return _say(f"internal error, please report it: {type(error).__name__}: {error}", FAILED)
+        return _crashed(error)
+
+
+def _crashed(error: Exception) -> int:
+    traceback.print_exception(error)
+    return _say(f"internal error, please report it: {type(error).__name__}: {error}", FAILED)
 
 
 def _say(message: str, code: int) -> int:

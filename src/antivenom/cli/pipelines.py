@@ -40,6 +40,8 @@ def audit_command(
     Exit codes: 0 within limits or nothing gated, 1 breach, 2 the audit failed, 3 not enough evidence, 4 usage,
     130 interrupted. Killed and started again, it continues.
     """
+    if dry_run and not (out / "records.jsonl").exists():
+        raise typer.Exit(_outline(scenario, seeds, plugin))
     from antivenom.audit import terminal
     from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan
@@ -51,12 +53,10 @@ def audit_command(
     plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
     if dry_run:
-        exists = (out / "records.jsonl").exists()
-        todo = len(missing(plan, Store(out))) if exists else len(plan.jobs)
-        terminal.print_plan(plan, todo)
+        terminal.print_plan(plan, len(missing(plan, Store(out))))
         raise typer.Exit(OK)
     with Store(out, write=True) as store:
-        execute = executor(jobs, [str(path) for path in plugin], device)
+        execute = executor(jobs, [str(path) for path in plugin], device, plan.timeout)
         todo = len(missing(plan, store))
         records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
         try:
@@ -66,6 +66,20 @@ def audit_command(
             _finish(out, as_json, quiet)
             raise
     raise typer.Exit(_finish(out, as_json, quiet))
+
+
+def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> int:
+    """Show what would run in a new folder. Where no plugin file asks for it, no plugin is imported."""
+    from antivenom.audit import catalogue, terminal
+    from antivenom.audit.plan import read_plan
+
+    with catalogue.known(plugin) as checked:
+        plan = read_plan(scenario)
+        plan = plan if seeds is None else plan.with_seeds(seeds)
+        terminal.print_plan(plan, plan.size)
+    if not checked:
+        typer.echo("Names, fields and types are as they should be; ranges of values are checked when the audit starts.")
+    return OK
 
 
 def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
@@ -142,12 +156,12 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented scenario file to start from."""
-    from antivenom.audit.plan import embedded
+    from importlib import resources
 
     if path.exists() and not force:
         raise ScenarioError("a new file", f"{path}, which exists", "choose another name or add --force")
     try:
-        path.write_text(embedded(), encoding="utf-8")
+        path.write_bytes(resources.files("antivenom.audit").joinpath("digits.yaml").read_bytes())
     except OSError as error:
         raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error
     typer.echo(f"{path} written: antivenom audit {path}")
@@ -168,8 +182,8 @@ def list_command(
     """List attacks, defences, data sets and models."""
     from antivenom.audit import catalogue
 
-    _load(plugin)
-    rows = catalogue.rows(what, access, goal, kind)
+    with catalogue.known(plugin):
+        rows = catalogue.rows(what, access, goal, kind)
     if format is Format.JSON:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -186,8 +200,8 @@ def show(name: Annotated[str, typer.Argument(help="A plugin or a data set.")], p
     """Show one attack, defence, model or data set in full."""
     from antivenom.audit import catalogue
 
-    _load(plugin)
-    typer.echo(catalogue.page(name))
+    with catalogue.known(plugin):
+        typer.echo(catalogue.page(name))
 
 
 @app.command()
@@ -214,7 +228,8 @@ def _load(plugin: list[Path]) -> None:
 
 
 def _check_device(device: Device) -> None:
-    import torch
+    if device is Device.CUDA:
+        import torch
 
-    if device is Device.CUDA and not torch.cuda.is_available():
-        raise ScenarioError("a CUDA device", "none that torch sees", "use --device cpu")
+        if not torch.cuda.is_available():
+            raise ScenarioError("a CUDA device", "none that torch sees", "use --device cpu")

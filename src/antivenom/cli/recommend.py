@@ -31,13 +31,15 @@ def recommend_command(
 
     Exit codes: 0 done, 4 usage.
     """
+    from antivenom.audit.catalogue import known
     from antivenom.audit.recommend import recommend
 
-    found = recommend(agents, malicious, parameters, iid=iid, root_data=root_data, budget=budget, goal=goal)
-    if as_json:
-        typer.echo(json.dumps(_document(found), indent=1))
-    else:
-        _print(found, top)
+    with known():
+        found = recommend(agents, malicious, parameters, iid=iid, root_data=root_data, budget=budget, goal=goal)
+        if as_json:
+            typer.echo(json.dumps(_document(found), indent=1))
+        else:
+            _print(found, top)
 
 
 def _document(found: Recommendation) -> dict[str, object]:

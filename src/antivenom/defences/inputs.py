@@ -1,4 +1,4 @@
-"""How sanitizers read their numbers, their trusted rows and their thresholds."""
+"""Validation of the fields of sanitizers, access to trusted rows, and thresholds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Score: TypeAlias = Callable[[Dataset, Dataset], np.ndarray]
 
 
 def check_share(value: float, name: str) -> None:
-    """Refuse what is not a share from 0 to 1."""
+    """Refuses a number that is not a share from 0 to 1."""
     if not 0 <= value <= 1:
         raise PluginError(f"{name} from 0 to 1", f"{value}", "0.05 means one row in twenty")
 
@@ -38,12 +38,12 @@ def trusted_rows(context: DefenceContext, defence: object) -> Dataset:
 
 
 def by_class(data: Dataset) -> np.ndarray:
-    """(n,) the class of each row; a regression is one class."""
+    """The class (n,) of each row; all rows of a regression are in one class."""
     return np.zeros(len(data), dtype=np.int64) if data.is_regression else data.y
 
 
 def radius(scores: np.ndarray, share: float) -> float:
-    """The score that at most that share of the given scores exceeds."""
+    """The score that at most this share of the scores exceeds."""
     kept = math.ceil((1 - share) * len(scores) - 1e-9)
     return float(np.sort(scores)[kept - 1]) if kept else -math.inf
 
@@ -51,11 +51,11 @@ def radius(scores: np.ndarray, share: float) -> float:
 def judged(
     data: Dataset, context: DefenceContext, score: Score, share: float, trusted: bool, defence: object
 ) -> Verdict:
-    """Flags, class by class, the rows whose score is beyond the radius that `share` of the reference rows exceed.
+    """Flags, in each class, the rows whose score exceeds the radius that `share` of the reference rows exceed.
 
-    The reference is the suspicious rows themselves, so that `share` of each class goes; or the trusted rows, which no
-    attacker can move. A trusted row is then scored by the others (cross-fitting): scored by itself it would look too
-    near, and every honest suspicious row too far.
+    The reference rows are the suspicious rows themselves, so that `share` of each class is flagged, or the trusted rows,
+    which an attacker cannot change. Trusted rows are scored by cross-fitting: a row that is scored by a fit to itself would
+    look too close, and honest suspicious rows too far away.
     """
     if not trusted:
         scores = score(data, data)
@@ -79,12 +79,12 @@ def _beyond(
     flags = np.zeros(len(scores), dtype=bool)
     for c in np.unique(classes):
         limit = radius(own[own_classes == c], share)
-        flags |= (classes == c) & (scores > limit + 1e-9 * (1 + abs(limit)))  # rows that are alike share one fate
+        flags |= (classes == c) & (scores > limit + 1e-9 * (1 + abs(limit)))  # the tolerance treats equal rows alike
     return flags
 
 
 def folds(data: Dataset, streams: Streams) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows to learn from, rows held out), stratified; each row is held out once."""
+    """Stratified pairs (training rows, held-out rows); each row is held out once."""
     number = np.zeros(len(data), dtype=np.int64)
     order = stratified(by_class(data), streams.numpy("order"))
     for c in np.unique(by_class(data)):
@@ -95,7 +95,7 @@ def folds(data: Dataset, streams: Streams) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 def stratified(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order of the rows whose every beginning holds the classes in proportion, one of each class first."""
+    """A random order of rows in which every prefix has the classes in proportion, with one row of each class first."""
     order = rng.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]
     counts = np.bincount(classes)

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from antivenom.core.errors import ModelError, PluginError
 from antivenom.core.fingerprint import address, code_of, digest, imported
@@ -44,7 +44,7 @@ class OwnArchitecture:
     def __repr__(self) -> str:
         return self.path or _shown(self.make)
 
-    def described(self) -> Mapping[str, Any]:
+    def described(self) -> Mapping[str, object]:
         return _described("architecture", self, self.make, self.path, _module_state(self.make))
 
 
@@ -74,7 +74,7 @@ class OwnEstimator:
     def __repr__(self) -> str:
         return self.path or _shown(self.make)
 
-    def described(self) -> Mapping[str, Any]:
+    def described(self) -> Mapping[str, object]:
         parameters = _parameters(self.make) if _is_estimator(self.make) else {}
         spec = _described("estimator", self, self.make, self.path, _state(self.make))
         return {**spec, "parameters": {name: _plain(value) for name, value in sorted(parameters.items())}}
@@ -91,17 +91,18 @@ class BlackBox:
         path: `module:name` where it was imported from; empty for a value in memory.
     """
 
-    model: Any
+    model: object
     path: str = ""
 
     def __repr__(self) -> str:
         return self.path or _shown(self.model)
 
-    def described(self) -> Mapping[str, Any]:
+    def described(self) -> Mapping[str, object]:
         return _described("black_box", self, self.model, self.path, _state(self.model))
 
 
 OWN = (OwnArchitecture, OwnEstimator, BlackBox)
+Made: TypeAlias = Any  # one of OWN, or a registered architecture or estimator
 
 
 def is_estimator(maker: object) -> bool:
@@ -113,13 +114,13 @@ def is_estimator(maker: object) -> bool:
 
 @converts(Kind.ARCHITECTURE)
 @converts(Kind.ESTIMATOR)
-def _converted(value: object) -> object:
+def _converted(value: object) -> Made | None:
     """What `maker_of` gives for a value that the registry does not understand by itself, else None."""
     by_name = ":" not in value if isinstance(value, str) else "name" in value if isinstance(value, Mapping) else False
     return None if by_name or _is_plugin(type(value)) else maker_of(value)
 
 
-def maker_of(value: Any) -> Any:
+def maker_of(value: object) -> Made:
     """The plugin that makes a model from what the user gives: a name, a plugin, `module:name` or a value in memory.
 
     Raises:
@@ -148,7 +149,7 @@ def maker_of(value: Any) -> Any:
     raise PluginError(WANTED, _shown(value), "docs/guide/models.md shows each of them")
 
 
-def _of_class(cls: type) -> object:
+def _of_class(cls: type) -> Made:
     from torch import nn
 
     if issubclass(cls, nn.Module):
@@ -158,7 +159,7 @@ def _of_class(cls: type) -> object:
     return maker_of(cls())
 
 
-def _of_function(function: Callable[..., Any]) -> Any:
+def _of_function(function: Callable[..., Any]) -> Made:
     """Two arguments make a network, one (the seed) an estimator; without arguments, the value returned tells."""
     if _takes(function, 2):
         return OwnArchitecture(function)
@@ -174,7 +175,7 @@ def _of_function(function: Callable[..., Any]) -> Any:
     )
 
 
-def _again(spec: Mapping[str, Any]) -> Any:
+def _again(spec: Mapping[str, Any]) -> Made:
     """The model that `described` told of: the one in this process, else imported anew if that gives the same."""
     made = kept(str(spec.get("fingerprint")))
     if made is not None:
@@ -204,15 +205,15 @@ def _absent(path: str, got: str) -> PluginError:
     )
 
 
-def _described(what: str, maker: Any, value: Any, path: str, state: str) -> dict[str, Any]:
+def _described(what: str, maker: object, value: object, path: str, state: str) -> dict[str, object]:
     """What a specification holds of a user's model. The model is kept, so that the specification can be run here."""
     fingerprint = digest(what, path or address(value), code_of(value), state)
     keep(fingerprint, maker)
-    spec = {what: path or address(value), "fingerprint": fingerprint}
+    spec: dict[str, object] = {what: path or address(value), "fingerprint": fingerprint}
     return spec if path else {**spec, "in_memory": True}
 
 
-def _module_state(value: Any) -> str:
+def _module_state(value: object) -> str:
     """A module's architecture and weights in a few digits; nothing for a factory, whose code says it all."""
     if not _is_module(value):
         return ""
@@ -228,7 +229,7 @@ def _bytes(tensor: Tensor) -> bytes:
     return bytes(tensor.flatten().view(torch.uint8).numpy())
 
 
-def _state(value: Any) -> str:
+def _state(value: object) -> str:
     """An object's parameters and fitted state in a few digits; nothing for a function, whose code says it all."""
     if inspect.isroutine(value):
         return ""
@@ -240,15 +241,15 @@ def _state(value: Any) -> str:
         return digest(repr(value))
 
 
-def checked_estimator(value: Any, source: Any) -> ScikitLearn:
+def checked_estimator(value: object, source: object) -> ScikitLearn:
     if not _is_estimator(value):
         lacks = " and ".join(name for name in ("fit", "predict") if not callable(getattr(value, name, None)))
         got = f"{_shown(value)} without {lacks}" + ("" if value is source else f" from {_shown(source)}")
         raise ModelError("an object with fit and predict", got, f"add {lacks}(...) to its class")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
-def _is_estimator(value: object) -> bool:
+def _is_estimator(value: object) -> TypeGuard[ScikitLearn]:
     return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("fit", "predict"))
 
 
@@ -257,7 +258,7 @@ def _is_plugin(cls: type) -> bool:
     return entry is not None and entry.cls is cls
 
 
-def _is_module(value: Any) -> bool:
+def _is_module(value: object) -> TypeGuard[nn.Module]:
     from torch import nn
 
     return isinstance(value, nn.Module)

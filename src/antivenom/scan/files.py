@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+from pebble import ProcessExpired, ProcessPool
+
 from antivenom.core.errors import ScanError
-from antivenom.core.processes import kill, prepare
+from antivenom.core.processes import worker_pool
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
 from antivenom.scan.formats import examine, scan_part
@@ -22,6 +22,7 @@ from antivenom.scan.part import Part
 from antivenom.scan.view import View
 
 STDIN = "-"
+_PRELOAD = ("antivenom.scan",)
 _STDIN_BYTES = 1 << 30  # a pipe is not seekable, so its content must fit into memory
 
 
@@ -104,19 +105,24 @@ def _each(one: Callable[[str], FileReport], files: list[str], jobs: int) -> Iter
     if jobs == 1 or len(files) < 4:
         yield from map(one, files)
         return
-    context = multiprocessing.get_context("spawn")  # a forked process could inherit a lock that another thread holds
-    pool = ProcessPoolExecutor(min(jobs, len(files)), mp_context=context, initializer=prepare)
-    done = 0
+    chunk = max(1, min(32, len(files) // (jobs * 4)))
+    chunks = [files[at : at + chunk] for at in range(0, len(files), chunk)]
+    with worker_pool(min(jobs, len(chunks)), _PRELOAD) as pool:
+        for paths, reports in [(paths, pool.schedule(_scanned, (one, paths))) for paths in chunks]:
+            try:
+                yield from reports.result()
+            except (ProcessExpired, BrokenProcessPool):
+                yield from (_alone(pool, one, path) for path in paths)
+
+
+def _scanned(one: Callable[[str], FileReport], paths: list[str]) -> list[FileReport]:
+    return [one(path) for path in paths]
+
+
+def _alone(pool: ProcessPool, one: Callable[[str], FileReport], path: str) -> FileReport:
+    """One file of a chunk whose process died; the file that kills a process becomes an error."""
     try:
-        for report in pool.map(one, files, chunksize=max(1, min(32, len(files) // (jobs * 4)))):
-            done += 1
-            yield report
-    except BrokenProcessPool:
-        lost = "a scanning process died, perhaps from lack of memory: scan again with one job"
-        for path in files[done:]:
-            done += 1
-            yield FileReport(path, "unknown", 0, error=lost)
-    finally:
-        if done < len(files):
-            kill(pool)  # the caller stopped early and does not need the remaining reports
-        pool.shutdown(wait=True)
+        return pool.schedule(one, (path,)).result()
+    except (ProcessExpired, BrokenProcessPool):
+        lost = "the process that scanned it died, perhaps because memory ran out: scan it alone, with more memory"
+        return FileReport(path, "unknown", 0, error=lost)

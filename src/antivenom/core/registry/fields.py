@@ -43,7 +43,7 @@ def join_fields(fields: Mapping[str, Any], reserved: Sequence[str] = RESERVED) -
     return {key: value for key, value in fields.items() if key not in reserved} | ({"fields": below} if below else {})
 
 
-_CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
+CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
 
 
 def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
@@ -53,7 +53,7 @@ def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        _CONVERTERS[kind] = function
+        CONVERTERS[kind] = function
         return function
 
     return decorate
@@ -70,7 +70,7 @@ def build(spec: Any, *kinds: Kind) -> Any:
     """
     for kind in kinds:
         load_builtin()  # which registers the converters
-        converted = _CONVERTERS[kind](spec) if kind in _CONVERTERS else None
+        converted = CONVERTERS[kind](spec) if kind in CONVERTERS else None
         if converted is not None:
             return converted
     if isinstance(spec, str):

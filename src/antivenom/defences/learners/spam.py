@@ -1,4 +1,4 @@
-"""Learners of spam filters that hold out against poisoning and evasion."""
+"""Robust learners of spam filters, against poisoning and evasion."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from antivenom.models.spambayes import HAM, SPAM, check_mails, presence, three_w
     cite="Nelson et al. 2008, LEET (dynamic thresholds)",
 )
 class DynamicThresholds:
-    """Trains the pipeline's filter and sets its two thresholds by how one half of the rows scores under the other.
+    """Trains the pipeline's filter and sets its two thresholds by scores of one half of the rows under the other half.
 
-    An attack that lifts all scores lifts the thresholds with them, for the order of ham and spam survives. Weakness: ham
-    is kept out of the spam folder at the price of spam that becomes unsure; an attack on the order itself passes.
+    An attack that raises all scores also raises the thresholds, as long as ham and spam keep their order. Weakness: ham
+    stays out of the spam folder, but more spam becomes unsure. An attack that changes the order is not stopped.
 
     Fields:
         g: share of spam among the spam below and the ham above the lower threshold, and of ham at the upper one, 0 to
@@ -53,7 +53,7 @@ class DynamicThresholds:
 
 @dataclass(frozen=True, eq=False)
 class ThreeWay:
-    """A model of two classes that delivers only what it is sure of.
+    """A model of two classes with a third answer, unsure.
 
     Fields:
         model: gives the scores, the probability of class 1.
@@ -73,7 +73,7 @@ class ThreeWay:
         return np.where(self.predict_proba(x)[:, SPAM] <= self.ham_cutoff, HAM, SPAM)
 
     def judged(self, x: Rows, y: np.ndarray) -> dict[str, float]:
-        """Shares of both classes by the three answers."""
+        """Shares of the three answers in both classes."""
         return three_way(self.predict_proba(x)[:, SPAM], y, self.ham_cutoff, self.spam_cutoff)
 
 
@@ -94,17 +94,17 @@ def thresholds(scores: np.ndarray, y: np.ndarray, g: float) -> tuple[float, floa
 
 @robust_learner(access=tuple(Access), goal=Goal.AVAILABILITY, cite="Dalvi et al. 2004, KDD (the classifier's reply)")
 class AdversaryAwareNaiveBayes:
-    """Naive Bayes on tokens that expects each spam as the cost-sensitive adversary would send it.
+    """Naive Bayes on tokens that anticipates the changes of the cost-sensitive adversary.
 
-    The probability that spam looks like x is that of every spam he would turn into x. He adds the best good words first,
-    so these are x without some of the best words; their sum has a closed form, in which those words no longer speak for
-    ham. It replaces the pipeline's model. Weakness: it expects that one adversary, with these costs; who adds other words
-    is met as by naive Bayes.
+    The probability of a spam x is the total probability of all spam that the adversary would change to x. He adds the best
+    good words first, so these are the mails x without some of the best words. Their sum has a closed form, in which these
+    words are no longer evidence for ham. It replaces the pipeline's model. Weakness: it anticipates this one adversary with
+    these costs. Against other added words it is a plain naive Bayes.
 
     Fields:
-        utility: what a delivered spam is worth to the adversary, in units of cost.
-        add_cost: of adding a token, > 0.
-        smoothing: mails that each token is counted in beforehand, in either class, > 0.
+        utility: value of a delivered spam for the adversary, in units of cost.
+        add_cost: cost of adding a token, > 0.
+        smoothing: pseudo-count of mails with each token in either class, > 0.
 
     Reference: Dalvi, Domingos, Mausam, Sanghai and Verma 2004, "Adversarial Classification", KDD, section 4.
     """

@@ -27,17 +27,18 @@ Fitted = tuple[Any, np.ndarray]  # a model, and its squared residuals (n,) on ev
     cite="Jagielski et al. 2018, arXiv:1804.00308, algorithm 2",
 )
 class TRIM:
-    """Fits the pipeline's own regressor to the rows that it predicts best, as many as are assumed to be clean.
+    """Fits the pipeline's regressor to the rows that it predicts best, in the number that is assumed to be clean.
 
-    From a random subset it fits, keeps the rows with the smallest residuals, and repeats until their loss stops falling; of
-    several starts the subset with the least loss wins. Weakness: it needs a bound on the poison and drops as many rows
-    without any; poison near the regression of a wrong subset survives, and the least loss may be a local one.
+    It fits a random subset, keeps the rows with the smallest residuals, and repeats this until their loss no longer falls.
+    Of several starts, the subset with the smallest loss is used. Weakness: it needs a bound on the poison, and without
+    poison it removes as many clean rows. Poison near the regression of a wrong subset survives, and the minimum can be
+    local.
 
     Fields:
-        poisoned_rate: bound assumed on the rows added, as a share of the clean rows, 0 to 1; of N rows it keeps
+        poisoned_rate: assumed bound on the number of added rows, as a share of the clean rows, 0 to 1; of N rows it keeps
             N / (1 + poisoned_rate).
-        starts: random subsets tried.
-        steps: most fits per start.
+        starts: number of random subsets.
+        steps: maximal number of fits per start.
 
     Reference: Jagielski et al. 2018, IEEE S&P, arXiv:1804.00308, section IV (there one start).
     """

@@ -1,1 +1,1 @@
-"""Sanitizers: which training rows look poisoned."""
+"""Sanitizers, which flag training rows that look poisoned."""

@@ -1,4 +1,4 @@
-"""Sanitizers that look at what the last hidden layer makes of each row."""
+"""Sanitizers that use the activations of the last hidden layer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from antivenom.models.wrappers import TorchModel
     cite="Chen et al. 2018, arXiv:1811.03728",
 )
 class ActivationClustering:
-    """Trains on the suspicious rows, splits each class's activations in two, and flags a small part that stands apart.
+    """Trains on the suspicious rows, splits the activations of each class in two, and flags a small separate cluster.
 
-    Triggered rows and the target's own reach one label by different features. Weakness: poison that fills half a class,
-    too few rows to form a cluster, clean-label poison, attackers who train for activations that overlap (Tan and
-    Shokri 2020), and honest classes made of two kinds.
+    Triggered rows and rows of the target class have the same label because of different features. Weakness: it misses
+    poison that fills half a class, too few rows to form a cluster, clean-label poison, and activations that were trained to
+    overlap (Tan and Shokri 2020). It also flags honest classes that consist of two groups.
 
     Fields:
         components: principal components kept of the activations (the paper: independent components).

@@ -26,10 +26,10 @@ KOHS_FIVE: tuple[Sanitizer, ...] = (
 
 @sanitizer(access=ROWS, goal=(Goal.AVAILABILITY, Goal.BACKDOOR), cite=KOH)
 class AllOf:
-    """Uses several sanitizers at once and flags what any of them flags; without a choice, Koh's five.
+    """Uses several sanitizers and flags the rows that any of them flags. The default are the five of Koh et al.
 
-    Each judges all rows, none sees what another dropped. A row's score is its highest rank among them. Weakness: what
-    passes every one passes all together, and honest rows pay the price of each.
+    Each sanitizer judges all rows. The score of a row is its highest rank among them. Weakness: poison that passes each of
+    them passes the combination, and the false alarms of all of them add up.
 
     Fields:
         sanitizers: the sanitizers, one or more.

@@ -1,4 +1,4 @@
-"""Sanitizers that measure how far a row is from its class or from any other row."""
+"""Sanitizers that use the distance of a row from its class or from other rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROWS = (Access.DATA_MANIPULATION, Access.DATA_INJECTION)
 
 @sanitizer(access=ROWS, goal=Goal.AVAILABILITY, cite=STEINHARDT)
 class SphereSanitizer:
-    """Flags the rows farthest from their class's centroid: outside the sphere ||x - mu_y|| <= r_y.
+    """Flags the rows that are farthest from the centroid of their class, outside the sphere ||x - mu_y|| <= r_y.
 
-    Without trusted rows this is the data-dependent sphere, Koh's L2 defence; with them the oracle, which poison cannot
-    move. Weakness: poison inside the sphere (mislabelled rows often are), and without trusted rows poison that drags
-    the centroid to itself; the distance must mean something in the data's own units.
+    Without trusted rows it is the data-dependent sphere, the L2 defence of Koh et al. With trusted rows it is the oracle
+    version, which poison cannot move. Weakness: it misses poison inside the sphere, as mislabelled rows often are. Without
+    trusted rows, poison can move the centroid. Distances must be meaningful in the units of the data.
 
     Fields:
         share: of each class's reference rows, that lie outside, 0 to 1 (Steinhardt 0.3, Koh 0.05).
@@ -87,10 +87,10 @@ class SlabSanitizer:
 
 @sanitizer(access=ROWS, goal=Goal.AVAILABILITY, cite=KOH)
 class KNNDistanceSanitizer:
-    """Flags the rows whose k-th nearest neighbour is far away: they lie where no other row does.
+    """Flags the rows whose k-th nearest neighbour is far away, in regions without other rows.
 
-    Labels play no part in the distance. Weakness: k + 1 copies of one poison row are each other's neighbours, and a
-    mislabelled row lies where honest ones do (KNNSanitizer finds it).
+    The distance ignores labels. Weakness: k + 1 copies of a poison row are neighbours of each other, and a mislabelled row
+    is close to honest rows (KNNSanitizer detects it).
 
     Fields:
         k: which neighbour, the row itself left out; a nearer one where there are fewer rows.
@@ -124,7 +124,7 @@ class KNNDistanceSanitizer:
 
 
 def centroids(data: Dataset) -> np.ndarray:
-    """(c, features) the mean of each class; zeros for a class without rows."""
+    """The mean (c, features) of each class; zeros for a class without rows."""
     n, c = len(data), data.num_classes
     members = sp.csr_array((np.ones(n), (data.y, np.arange(n))), shape=(c, n))
     sums: Any = members @ data.flat
@@ -133,7 +133,7 @@ def centroids(data: Dataset) -> np.ndarray:
 
 
 def to_points(data: Dataset, points: np.ndarray) -> np.ndarray:
-    """(n,) the Euclidean distance of each row to its class's point, of (c, features)."""
+    """Euclidean distance (n,) of each row from the point (c, features) of its class."""
     x = data.flat
     if not data.is_sparse:
         return np.asarray(np.linalg.norm(x - points[data.y], axis=1))

@@ -1,4 +1,4 @@
-"""Sanitizers that fit the pipeline's own model and ask which rows it fits badly."""
+"""Sanitizers that fit the pipeline's model and use the loss or gradient of each row."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class LossSanitizer:
     access=ROWS, goal=(Goal.AVAILABILITY, Goal.BACKDOOR), cite="Diakonikolas et al. 2019, ICML, arXiv:1803.02815"
 )
 class SEVER:
-    """Fits, flags the rows whose gradients reach farthest along the main direction of all gradients, and fits again.
+    """Fits, flags the rows with the largest gradients along the main direction of all gradients, and fits again.
 
-    Poison that moves a model must push it together, and so stretches the gradients in one direction. The gradient is
-    that of the last layer's loss: (p - onehot) times what enters it (for an estimator, times the row). Weakness: poison
-    spread over many directions, or with gradients no larger than honest ones; the model must be near its optimum.
+    Poison that changes a model must push it in a common direction, which increases the variance of the gradients there. The
+    gradient is that of the last layer: (p - onehot) times its inputs, or times the row for an estimator. Weakness: it misses
+    poison that is spread over many directions or has gradients as small as honest ones. The model must be near its optimum.
 
     Fields:
         share: of all rows, flagged in the end, 0 to 1 (the paper: an upper bound on the poisoned share).

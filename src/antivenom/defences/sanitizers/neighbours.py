@@ -1,4 +1,4 @@
-"""Sanitizers that ask a row's neighbours."""
+"""Sanitizers that use the labels of a row's neighbours."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from antivenom.defences.inputs import trusted_rows
 class KNNSanitizer:
     """Flags rows whose k nearest neighbours agree on another label.
 
-    The paper gives such a row its neighbours' label; a sanitizer drops it instead, which loses the row but never writes
-    a wrong label. Weakness: poison that comes in clusters is its own neighbourhood, clean-label poison agrees with it,
-    honest rows near a class border are lost, and the distance must mean something in the data's own units.
+    The paper gives such a row the label of its neighbours. A sanitizer removes it instead, which never creates a wrong label.
+    Weakness: clusters of poison are their own neighbourhood, and clean-label poison agrees with its neighbours. Honest rows
+    near the border of a class are lost. Distances must be meaningful in the units of the data.
 
     Fields:
-        k: neighbours asked, the row itself left out; fewer where there are fewer rows.
-        agreement: eta, share of them that must hold one other label, above 0 up to 1.
-        trusted: ask neighbours among the trusted rows instead of the suspicious ones.
+        k: number of neighbours, without the row itself; fewer if there are fewer rows.
+        agreement: eta, share of neighbours with the same other label, above 0 and up to 1.
+        trusted: whether neighbours are searched among the trusted rows instead of the suspicious ones.
 
     Reference: Paudice, Munoz-Gonzalez and Lupu 2018, arXiv:1803.00992, Algorithm 1 (there k = 10, eta from 0.5).
     """

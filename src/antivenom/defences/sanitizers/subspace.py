@@ -1,4 +1,4 @@
-"""Sanitizers that look for what the main directions of the data leave unexplained."""
+"""Sanitizers that use the part of a row that the main directions of the data do not explain."""
 
 from __future__ import annotations
 

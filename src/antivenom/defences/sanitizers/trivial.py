@@ -1,4 +1,4 @@
-"""The two sanitizers that need no data: the ends of every scale."""
+"""Two trivial sanitizers, which are the extremes of every scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from antivenom.data import Dataset
 class FlagNone:
     """Trusts every row; a pipeline with it must equal one without a defence.
 
-    The lower end of the scale: no detection, no false alarm, no cost. Weakness: it stops nothing.
+    It is the lower end of the scale: no detection, no false alarm, no cost. Weakness: it stops nothing.
     """
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
@@ -24,9 +24,9 @@ class FlagNone:
 
 @sanitizer(access=tuple(Access), goal=goals(), cite="none: the sanitizer that trusts no row")
 class FlagAll:
-    """Trusts no row, so that nothing is left to train on and the trial ends with an error that says so.
+    """Trusts no row, so that no rows are left for training and the trial ends with an error.
 
-    The upper end of the scale: every poisoned row detected. Weakness: every clean one too.
+    It is the upper end of the scale: it detects every poisoned row. Weakness: it also flags every clean row.
     """
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
