@@ -5,7 +5,7 @@ from antivenom.attacks import BadNets
 from antivenom.defences import ActivationClustering, KNNSanitizer
 from antivenom.models.training import Training
 
-scenario = Central(data="digits", target=0, training=Training(epochs=20, learning_rate=0.005))
+scenario = Central(data="digits", wanted=0, training=Training(epochs=20, learning_rate=0.005))
 attack = BadNets(poisoned_rate=0.05)
 for defence in (None, KNNSanitizer(), ActivationClustering()):
     m = scenario.run(attack, defence, seed=0).metrics

@@ -36,6 +36,7 @@ from antivenom.core.registry import (
     trigger,
 )
 from antivenom.core.verdict import Verdict
+from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
 from antivenom.defences import RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
@@ -47,6 +48,7 @@ from antivenom.scenarios.federated import Federated
 from antivenom.scenarios.membership import Membership
 from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
+from antivenom.triggers import Perturbation, Recovered
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 
@@ -57,6 +59,9 @@ def ten_rows() -> Dataset:
 
 ONCE = Training(epochs=1)
 QUICK = {
+    "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
+    "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
+    "Rows": Rows((0,), (9,)),
     "DeepConfuse": DeepConfuse(trials=3),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),

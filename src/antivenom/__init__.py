@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         estimator,
         evasion,
         feature_map,
+        gate,
         goal,
         logic_attack,
         mitigation,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         sanitizer,
         scenario,
         trigger,
+        wanted,
     )
     from antivenom.core.streams import Streams
     from antivenom.core.threat import Access, Goal, ThreatModel
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         WithHonest,
     )
     from antivenom.federated.aggregation import aggregator, reducer
+    from antivenom.scenarios.acceptance import Acceptance
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
     from antivenom.scenarios.membership import Membership
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Acceptance",
     "Access",
     "AlternatingMinimization",
     "BenignEstimation",
@@ -95,6 +99,7 @@ __all__ = [
     "estimator",
     "evasion",
     "feature_map",
+    "gate",
     "goal",
     "guard",
     "load",
@@ -111,6 +116,7 @@ __all__ = [
     "sign",
     "trigger",
     "verify",
+    "wanted",
 ]
 
 _ROOMS = {
@@ -119,12 +125,13 @@ _ROOMS = {
     "data": ("Dataset", "Poison", "load"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
-        *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "goal"),
+        *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),
         *("logic_attack", "mitigation", "model_attack", "model_detector", "partition", "robust_learner", "sanitizer"),
-        *("scenario", "trigger"),
+        *("goal", "scenario", "trigger", "wanted"),
     ),
     "core.outcome": ("Outcome",),
     "core.streams": ("Streams",),
+    "scenarios.acceptance": ("Acceptance",),
     "scenarios.central": ("Central",),
     "scenarios.federated": ("Federated",),
     "scenarios.membership": ("Membership",),

@@ -14,6 +14,7 @@ from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
+from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, load
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.estimators import RandomForest
@@ -26,7 +27,8 @@ PLAIN = Training(epochs=1, batch_size=30, optimizer="sgd", learning_rate=0.5, sh
 
 
 def context(access: str, target: int | None = 3) -> AttackContext:
-    return AttackContext(Streams(5), ThreatModel(access, "backdoor"), target, None if target is None else TRIGGER)
+    wanted, trigger = (None, None) if target is None else (AllToOne(target), TRIGGER)
+    return AttackContext(Streams(5), ThreatModel(access, "backdoor"), wanted, trigger)
 
 
 def digits(n: int = 60) -> Dataset:
@@ -79,7 +81,7 @@ def test_ripple_follows_its_formula_written_out() -> None:
     assert isinstance(found, TorchModel)
     assert torch.allclose(found.vector, mine, atol=1e-6)
     assert not poison.mask.any()
-    assert (poison.trigger, poison.target) == (TRIGGER, 3)
+    assert poison.trigger is None
     without, _ = RIPPLe(penalty=0.0, training=PLAIN)(fitted, data, context("transfer-learning"))
     assert not torch.allclose(without.vector, mine, atol=1e-4)  # type: ignore[attr-defined]
 

@@ -10,6 +10,7 @@ from antivenom.core.errors import AntivenomError, DataError, NotApplicable, Plug
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
+from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset
 from antivenom.scenarios.grants import enforce
 from antivenom.triggers import Patch, Stamp
@@ -19,7 +20,7 @@ INJECTS = ThreatModel("data-injection", "backdoor")
 
 
 def context(threat: ThreatModel = FLIPS, target: int | None = None, trigger=None, seed: int = 1) -> AttackContext:
-    return AttackContext(Streams(seed), threat, target, trigger)
+    return AttackContext(Streams(seed), threat, None if target is None else AllToOne(target), trigger)
 
 
 def images(n: int = 40, c: int = 4) -> Dataset:

@@ -116,7 +116,10 @@ def test_changing_one_field_changes_only_its_trials() -> None:
             "expected num_malicious from 0 to num_agents = 10, got 11: lower num_malicious",
         ),
         (("name: ten", "source: 3\n    target: 3"), "expected a target that differs from the true class"),
-        (("kind: federated", "kind: federal"), "bad.yaml line 6, scenarios[0].kind: expected kind: central"),
+        (
+            ("kind: federated", "kind: federal"),
+            "bad.yaml line 6, scenarios[0].kind: expected kind: acceptance, central",
+        ),
         (("kind: federated", "knd: federated"), "expected `kind` in the scenario"),
         (("deployed: Krum", "deployed: Krumm"), "bad.yaml line 11, scenarios[0].deployed: expected deployed"),
         (("deployed: Krum", "deployd: Krum"), "did you mean 'deployed'?"),

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from antivenom.core import registry
@@ -63,7 +64,7 @@ SOURCES = {
     "TableFile": TableFile("rows.csv", "label"),
     "ImageFolder": ImageFolder("pictures", (28, 28)),
 }
-STAND_INS = {int: 1, float: 0.5, bool: True, str: "1"}
+STAND_INS = {int: 1, float: 0.5, bool: True, str: "1", tuple[int, ...]: (1,), np.ndarray: [0.5, 1.0]}
 
 
 def example(entry: registry.Entry) -> Any:
@@ -127,7 +128,7 @@ def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
     models = [Kind.ARCHITECTURE, Kind.ESTIMATOR, Kind.SCHEDULE, Kind.AUGMENTATION]
     wholes = [Kind.GOAL, Kind.SCENARIO]
-    assert parts == [Kind.TRIGGER, Kind.PARTITION, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
+    assert parts == [Kind.TRIGGER, Kind.WANTED, Kind.PARTITION, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
 
 
@@ -169,8 +170,10 @@ def test_every_decorator_registers_its_kind():
         "robust_learner": ({"goal": "availability"}, Kind.ROBUST_LEARNER, ()),
         "model_detector": ({"goal": "backdoor"}, Kind.MODEL_DETECTOR, ()),
         "mitigation": ({"goal": "backdoor"}, Kind.MITIGATION, ()),
+        "gate": ({"goal": "backdoor"}, Kind.GATE, tuple(Access)),
         "client_detector": ({"goal": "backdoor"}, Kind.CLIENT_DETECTOR, (Access.LOGIC_CORRUPTION,)),
         "trigger": ({}, Kind.TRIGGER, ()),
+        "wanted": ({}, Kind.WANTED, ()),
         "architecture": ({}, Kind.ARCHITECTURE, ()),
         "estimator": ({}, Kind.ESTIMATOR, ()),
         "schedule": ({}, Kind.SCHEDULE, ()),

@@ -180,7 +180,7 @@ def test_from_arrays_names_the_classes():
 
 def test_no_poison_is_an_empty_mask(data):
     assert Poison.none(data).mask.tolist() == [False] * 6
-    assert Poison.none(data).target is None
+    assert Poison.none(data).wanted is None
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,6 @@ def test_a_mask_belongs_to_the_poison_alone(data):
     assert not poison.mask.any()
     with pytest.raises(ValueError, match="read-only"):
         poison.mask[0] = True
-
-
-@pytest.mark.parametrize("target", [-1, 3])
-def test_a_target_is_a_class_of_the_data(data, target):
-    with pytest.raises(DataError, match="a target class from 0 to 2"):
-        Poison(data, np.zeros(6, dtype=bool), target=target)
-    assert Poison(data, np.zeros(6, dtype=bool), target=np.int64(2)).target == 2
 
 
 # --- sparse rows, groups ---------------------------------------------------------------------------------------------

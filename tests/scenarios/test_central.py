@@ -12,7 +12,7 @@ from antivenom.attacks import BadNets, BlindBackdoor, LabelFlipping, NoAttack, R
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, ScenarioError, ThreatError
 from antivenom.core.registry import architecture, attack, mitigation, model_detector, sanitizer
 from antivenom.core.streams import Streams
-from antivenom.core.verdict import Verdict
+from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset, Poison, load
 from antivenom.defences import ActivationClustering, FinePruning, FlagAll, FlagNone, KNNSanitizer
 from antivenom.models.architectures import MLP
@@ -24,10 +24,10 @@ from antivenom.triggers import Patch, Stamp
 
 QUICK = Training(epochs=8, batch_size=50, learning_rate=0.01)
 FLIPS = Central(model=MLP(hidden=(16,)), training=QUICK, access="data-manipulation", goal="availability")  # type: ignore[arg-type]
-PATCH = Central(model=MLP(hidden=(32,)), training=QUICK, target=2)
-LOGIC = Central(model=MLP(hidden=(32,)), training=QUICK, target=2, access="logic-corruption")  # type: ignore[arg-type]
+PATCH = Central(model=MLP(hidden=(32,)), training=QUICK, wanted=2)
+LOGIC = Central(model=MLP(hidden=(32,)), training=QUICK, wanted=2, access="logic-corruption")  # type: ignore[arg-type]
 MOVED = Transfer(
-    model=MLP(hidden=(32,)), training=Training(epochs=10, learning_rate=0.01), fine_tune_epochs=3, target=2
+    model=MLP(hidden=(32,)), training=Training(epochs=10, learning_rate=0.01), fine_tune_epochs=3, wanted=2
 )
 
 
@@ -146,8 +146,8 @@ def test_model_detectors_report_and_change_nothing(plugins: None) -> None:
     class Accuses:
         """Accuses class 2."""
 
-        def __call__(self, model: Any, clean: Dataset, context: Any) -> Verdict:
-            return Verdict(np.arange(10) == 2, np.arange(10) == 2)
+        def __call__(self, model: Any, clean: Dataset, context: Any) -> ModelVerdict:
+            return ModelVerdict.of_classes(Verdict(np.arange(10) == 2, np.arange(10) == 2))
 
     for scenario, bad in ((PATCH, BadNets()), (MOVED, RIPPLe())):
         found = scenario.run(bad, Accuses(), 0)
@@ -187,7 +187,7 @@ def test_logic_corruption_needs_a_training_loop_of_ours() -> None:
 @pytest.mark.parametrize(
     ("fields", "run", "error", "said"),
     [
-        ({"target": 10}, (None, None), ScenarioError, "target from 0 to 9"),
+        ({"wanted": 10}, (None, None), ScenarioError, "target from 0 to 9"),
         ({"clean_rows": 5000}, (None, None), DataError, "clean_rows from 0 to"),
         ({"train_rows": 5000}, (None, None), DataError, "train_rows from 1 to"),
         ({"train_rows": 0}, (None, None), DataError, "train_rows from 1 to"),
@@ -205,8 +205,8 @@ def test_mistakes_are_one_line(fields: dict[str, Any], run: tuple[Any, Any], err
 
 
 def test_scenarios_refuse_what_they_do_not_measure() -> None:
-    with pytest.raises(ScenarioError, match="use kind: federated"):
-        Central(goal="targeted")  # type: ignore[arg-type]
+    with pytest.raises(ScenarioError, match="use kind: membership"):
+        Central(goal="privacy")  # type: ignore[arg-type]
     with pytest.raises(ScenarioError, match="use kind: transfer"):
         Central(access="transfer-learning")  # type: ignore[arg-type]
     with pytest.raises(ScenarioError, match="use kind: central"):
@@ -253,7 +253,7 @@ def test_fine_tuning_wears_a_backdoor_down_and_more_of_it_more() -> None:
         Transfer(
             model=MLP(hidden=(32,)),
             training=Training(epochs=10, learning_rate=0.01),
-            target=2,
+            wanted=2,
             fine_tune_epochs=n,
             fine_tune_learning_rate=0.01,
         )

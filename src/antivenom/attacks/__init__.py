@@ -20,6 +20,8 @@ from antivenom.attacks.backdoor.badnets import BadNets
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
+from antivenom.attacks.targeted.collision import FeatureCollision
+from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
@@ -32,10 +34,12 @@ __all__ = [
     "DeepConfuse",
     "DictionaryAttack",
     "ErrorMinimizingNoise",
+    "FeatureCollision",
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
     "InfluenceAttack",
+    "InputInstanceKey",
     "KKTAttack",
     "LabelFlipping",
     "MinMax",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
-from antivenom.core.protocols import AttackContext, Trigger
+from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.data import Dataset, Poison, Rows
 from antivenom.data.forms import is_frame
 
@@ -23,17 +23,39 @@ def count(share: float, rows: int) -> int:
     return math.floor(share * rows + 1e-9)
 
 
-def wanted(context: AttackContext, attack: object) -> tuple[int, Trigger]:
-    """The target class and the trigger of a backdoor.
+def backdoor(context: AttackContext, attack: object) -> tuple[Wanted, Trigger]:
+    """The classes wanted and the trigger of a backdoor.
 
     Raises:
         NotApplicable: the context has no target class or no trigger.
     """
-    if context.target is None or context.trigger is None:
+    if context.wanted is None or context.trigger is None:
         raise NotApplicable(
             f"a target class and a trigger for {type(attack).__name__}", "none", "set the scenario's goal to backdoor"
         )
-    return context.target, context.trigger
+    return context.wanted, context.trigger
+
+
+def labels_with_trigger(wanted: Wanted, y: np.ndarray, num_classes: int) -> np.ndarray:
+    """(m,) the labels that rows of true classes y get with the trigger in them; their own where nothing is wanted."""
+    found = wanted(y, num_classes)
+    return np.where(found < 0, y, found)
+
+
+def targets(context: AttackContext, attack: object) -> tuple[Dataset, np.ndarray]:
+    """The inputs that should be misclassified, and the class wanted of each.
+
+    Raises:
+        NotApplicable: the context names none.
+    """
+    if context.wanted is None or context.targets is None:
+        raise NotApplicable(f"target inputs for {type(attack).__name__}", "none", "set the scenario's goal to targeted")
+    return context.targets, context.wanted(context.targets.y, context.targets.num_classes)
+
+
+def each(asked: int, chosen: Dataset, data: Dataset, context: AttackContext) -> int:
+    """Rows to add for each target: as many as asked for, or fewer where the threat model grants fewer."""
+    return min(asked, count(context.threat.max_poisoned_rate, len(data)) // max(len(chosen), 1))
 
 
 def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Dataset]:

@@ -40,6 +40,32 @@ class Verdict:
         return len(self.flags)
 
 
+@dataclass(frozen=True, eq=False)
+class ModelVerdict:
+    """Suspicion of one finished model.
+
+    Fields:
+        score: higher is more suspicious; any scale.
+        flag: whether the detector would reject the model.
+        classes: suspicion over the c classes a backdoor may lead to, or None if the method does not tell them apart.
+    """
+
+    score: float
+    flag: bool
+    classes: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        if np.isnan(float(self.score)):
+            raise PluginError("a score for the model", "NaN", "score what you cannot judge 0")
+        object.__setattr__(self, "score", float(self.score))
+        object.__setattr__(self, "flag", bool(self.flag))
+
+    @classmethod
+    def of_classes(cls, classes: Verdict) -> ModelVerdict:
+        """The verdict of a method that judges classes: the worst class's score, flagged if any class is."""
+        return cls(float(classes.scores.max(initial=-np.inf)), bool(classes.flags.any()), classes)
+
+
 @dataclass(frozen=True)
 class Quality:
     """How well a verdict met the truth. A number that is undefined is nan, never 0.

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,9 @@ import scipy.sparse as sp
 from antivenom.core.errors import DataError, NotApplicable
 from antivenom.data.forms import Rows, form_of, frozen, is_frame, own, read_only_rows, stacked
 from antivenom.data.schema import Schema, is_sparse
+
+if TYPE_CHECKING:
+    from antivenom.core.protocols.central import Trigger, Wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,15 +299,15 @@ class Poison:
     Fields:
         data: the rows that training will get.
         mask: (n,) bool over `data`: rows that were changed or added.
-        trigger: maps (m, ...) inputs to triggered inputs, or None.
-        target: the class the attacker wants, or None.
+        trigger: the trigger that the attack learned, or None; only for attacks registered with `learns_trigger`.
+        wanted: the classes that the attacker wants, or None.
         subpopulation: maps (m, ...) inputs to (m,) bool, the part of the population that is meant, or None for all.
     """
 
     data: Dataset
     mask: np.ndarray
-    trigger: Callable[[np.ndarray], np.ndarray] | None = None
-    target: int | None = None
+    trigger: Trigger | None = None
+    wanted: Wanted | None = None
     subpopulation: Callable[[Rows], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
@@ -313,10 +317,6 @@ class Poison:
                 f"a mask of shape ({len(self.data)},) and type bool",
                 f"{mask.shape} and {mask.dtype}",
                 "one flag per row of the poisoned data",
-            )
-        if self.target is not None and self.target not in range(self.data.num_classes):
-            raise DataError(
-                f"a target class from 0 to {self.data.num_classes - 1}", f"{self.target}", "choose a class of the data"
             )
         object.__setattr__(self, "mask", frozen(mask, bool))
 

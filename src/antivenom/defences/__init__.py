@@ -1,5 +1,7 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
+from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
+from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.pruning import FinePruning
@@ -17,6 +19,7 @@ from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 __all__ = [
     "RONI",
     "SEVER",
+    "STRIP",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
@@ -30,6 +33,7 @@ __all__ = [
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",
+    "NeuralCleanse",
     "ProvenanceGroups",
     "SVDSanitizer",
     "SlabSanitizer",

@@ -6,40 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.core.errors import DataError, NotApplicable, PluginError, ScenarioError
+from antivenom.core.errors import DataError, NotApplicable, ScenarioError
 from antivenom.core.outcome import Outcome
-from antivenom.core.protocols import Architecture, AttackContext, Estimator, Known, Model, Source, Trigger
+from antivenom.core.protocols import Architecture, Estimator, Known, Model, Source, Trigger, Wanted
 from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
+from antivenom.core.wanted import AllToOne, wanted_of
 from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
 from antivenom.models.own import maker_of
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.scenarios.grants import enforce
-from antivenom.scenarios.guarded import (
-    deployed,
-    evaded,
-    granted,
-    measured_goal,
-    model_of,
-    poison_of,
-    verdict_of,
-    view_of,
-)
-from antivenom.scenarios.metrics import Judge, class_detection, detection
+from antivenom.scenarios import guarded
+from antivenom.scenarios.grants import Aim, deployed, granted
+from antivenom.scenarios.metrics import Judge, detection
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
+from antivenom.scenarios.targets import drawn
+from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
+
+ATTACKS = (Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION)
+DEFENCES = (Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
 
 
 @scenario(
     name="central",
-    arrows=(
-        *(Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION),
-        *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
-    ),
+    arrows=(*ATTACKS, *DEFENCES),
     levels=(Access.LOGIC_CORRUPTION, Access.DATA_MANIPULATION, Access.DATA_INJECTION),
     cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
 )
@@ -56,9 +51,10 @@ class Central:
             predict, one with predict_proba alone (never fitted), or `module:name` of one of these.
         training: how a torch architecture is trained.
         access: logic-corruption, data-manipulation or data-injection.
-        goal: availability or backdoor.
-        target: class the backdoor leads to.
+        goal: availability, targeted or backdoor.
+        wanted: the classes that the attacker wants (backdoor and targeted); a class number means AllToOne.
         trigger: what is shown at test time (backdoor).
+        num_targets: test rows, drawn by the judge, that should be misclassified (targeted), unless `wanted` names them.
         max_poisoned_rate: share of the training rows that may be changed or added, 0 to 1.
         train_rows: use only so many training rows; None is all.
         clean_rows: trusted rows, held out of the training rows before the attack; for defences that need some.
@@ -75,8 +71,9 @@ class Central:
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.DATA_INJECTION
     goal: Goal = Goal.BACKDOOR
-    target: int = 0
+    wanted: Wanted = AllToOne()
     trigger: Trigger = Patch()
+    num_targets: int = 1
     max_poisoned_rate: float = 1.0
     train_rows: int | None = None
     clean_rows: int = 100
@@ -87,17 +84,19 @@ class Central:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", source_of(self.data))
+        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
         object.__setattr__(self, "model", maker_of(self.model))
-        measured_goal(threat)
+        if self.goal is Goal.PRIVACY:
+            raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is Access.TRANSFER_LEARNING:
             raise ScenarioError("another access level", "transfer-learning", "use kind: transfer")
-        if not 0 <= self.test_known <= 1 or self.sources < 1 or self.attacker_sources < 1:
+        if not 0 <= self.test_known <= 1 or min(self.sources, self.attacker_sources, self.num_targets) < 1:
             raise ScenarioError(
-                "test_known from 0 to 1, sources and attacker_sources >= 1",
-                f"{self.test_known}, {self.sources} and {self.attacker_sources}",
+                "test_known from 0 to 1; sources, attacker_sources and num_targets >= 1",
+                f"{self.test_known}, {self.sources}, {self.attacker_sources} and {self.num_targets}",
             )
 
     @property
@@ -126,74 +125,69 @@ class Central:
         """Attack, sanitize, fit, mend, judge.
 
         `attack` is a data attack, a logic attack, an evasion or None; `defence` a sanitizer, a robust learner, a model
-        detector, a mitigation or None.
+        detector, a mitigation, a gate or None.
         """
-        streams = Streams(seed)
-        attack, attack_kind = granted(attack, self.threat, Kind.DATA_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION)
+        streams, does = Streams(seed), granted(attack, self.threat, *ATTACKS)
         split = self.data(streams)
         split = split if self.classes is None else only_classes(split, self.classes)
-        seen = known_test_rows(split.test, self.test_known, streams)
-        judge = Judge(split.test, self.goal, self.target, self.trigger, seen)
+        targets, test = None, split.test
+        if self.goal is Goal.TARGETED:
+            targets, test = drawn(test, self.wanted, self.num_targets, streams)
+        seen = known_test_rows(test, self.test_known, streams)
+        aim = Aim(self.threat, self.wanted, self.trigger, targets)
+        judge = Judge(test, aim, seen)
         clean, trusted, own = hold_out(split.train, self.clean_rows, self.train_rows, streams, self.attacker_rows)
-        kind = deployed(defence, trusted, Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION)
+        kind = deployed(defence, trusted, *DEFENCES)
         pipeline = Pipeline(self.model, self.training, device, streams)
-        held = joined(own, split.test[seen])
-        view = view_of(self.threat, self.target, self.trigger, streams, held)
-        poison, loss = self._attacked(attack, attack_kind, clean, view)
-        # Added rows come last; were they left there, their place would tell a sanitizer what they are.
-        order = streams.numpy("arrival").permutation(len(poison.data))
-        rows, mask = poison.data[order], poison.mask[order]
-        rows = Sources(self.sources, self.attacker_sources).assigned(rows, mask, streams)
-        removed, found = 0, {}
+        view = aim.view(streams, joined(own, test[seen]))
+        poison = guarded.data_attack(attack, clean, view) if does is Kind.DATA_ATTACK else Poison.none(clean)
+        loss = guarded.logic_attack(attack, view) if does is Kind.LOGIC_ATTACK else cross_entropy
+        rows, mask = self._arrived(poison, streams)
+        found: dict[str, float] = {}
+        removed = 0
         if kind is Kind.SANITIZER:
-            verdict = verdict_of(defence(rows, pipeline.context(trusted)), defence, len(rows), "rows")
+            verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        touched = attack_kind is Kind.DATA_ATTACK or kind is Kind.SANITIZER
-        robust = defence if kind is Kind.ROBUST_LEARNER else None
-        model = self._fitted(rows, loss, robust, pipeline, trusted, touched)
+        object.__setattr__(self, "model", maker_of(self.model))
+        if kind is Kind.ROBUST_LEARNER:
+            model = _learnt(defence, rows, loss, pipeline, trusted)
+        else:
+            model = pipeline.deployed(rows, loss, does is Kind.DATA_ATTACK or kind is Kind.SANITIZER)
+        gate = None
         if kind is Kind.MODEL_DETECTOR:
-            verdict = defence(model, trusted, pipeline.context(trusted))
-            backdoor = self.target if attack is not None and self.goal is Goal.BACKDOOR else None
-            found = class_detection(verdict_of(verdict, defence, model.num_classes, "classes"), backdoor)
-        if kind is Kind.MITIGATION:
-            model = model_of(defence(model, trusted, pipeline.context(trusted)), defence, model.num_classes)
-        if attack_kind is Kind.EVASION:
-            judge = judge.shown(evaded(attack(model, split.test, view), split.test, attack))
+            verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
+            found = judge.detected(verdict_of_model, does is not None)
+        elif kind is Kind.MITIGATION:
+            model = guarded.mitigation(defence, model, trusted, pipeline.context(trusted))
+        elif kind is Kind.GATE:
+            gate = guarded.gate(defence, model, trusted, pipeline.context(trusted))
+        if does is Kind.EVASION:
+            judge = judge.shown(guarded.evasion(attack, model, test, view))
+        measured = judge.metrics(model, gate) | judge.part(model, poison.subpopulation)
+        measured |= judge.backdoored(model, lambda: self._twin(clean, pipeline), poison.trigger, gate)
         counts = {
             "poisoned_rows": float(mask.sum()),
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        notes = self._notes(attack_kind, kind, mask)
-        measured = judge.metrics(model, poison.trigger) | judge.part(model, poison.subpopulation)
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=self._notes(does, kind, mask))
 
-    def _attacked(self, attack: Any, kind: Kind | None, clean: Dataset, view: AttackContext) -> tuple[Poison, Loss]:
-        """The rows that arrive, and the loss that the training code computes."""
-        poison, loss = Poison.none(clean), cross_entropy
-        if kind is Kind.DATA_ATTACK:
-            poison = poison_of(attack(clean, view), attack, view.target)
-        elif kind is Kind.LOGIC_ATTACK:
-            loss = attack(cross_entropy, view)
-            if not callable(loss):
-                raise PluginError(
-                    f"a loss from {type(attack).__name__}", type(loss).__name__, "return (forward, x, y) -> number"
-                )
-        enforce(self.threat, clean, poison)
-        return poison, loss
+    def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
+        """The rows as they reach the user, and which of them are poison.
 
-    @staticmethod
-    def _fitted(rows: Dataset, loss: Loss, robust: Any, pipeline: Pipeline, trusted: Dataset, touched: bool) -> Model:
-        """The model, by the pipeline's own training or by a robust learner in its place."""
-        if robust is None:
-            return pipeline.deployed(rows, loss, touched)
-        name = type(robust).__name__
-        if loss is not cross_entropy:
-            raise NotApplicable(
-                f"honest training code for {name}", "a corrupted loss", "it replaces that code: attack the rows"
-            )
-        return model_of(robust(rows, pipeline.context(trusted)), robust, len(rows.classes))
+        object.__setattr__(self, "model", maker_of(self.model))
+        They come in random order: at the end, where an attack appends them, their place would tell what they are.
+        """
+        order = streams.numpy("arrival").permutation(len(poison.data))
+        mask = poison.mask[order]
+        return Sources(self.sources, self.attacker_sources).assigned(poison.data[order], mask, streams), mask
+
+    def _twin(self, clean: Dataset, pipeline: Pipeline) -> Model:
+        """The undefended model of the clean rows."""
+        order = pipeline.streams.numpy("arrival").permutation(len(clean))
+        key = (self.training, pipeline.device, pipeline.streams.key, of_rows(clean))
+        return twin(self.model, key, lambda: pipeline.deployed(clean[order], cross_entropy, False))
 
     @staticmethod
     def _notes(attack: Kind | None, defence: Kind | None, mask: np.ndarray) -> tuple[str, ...]:
@@ -209,7 +203,18 @@ class Central:
         return tuple(notes)
 
 
-def _kept(rows: Dataset, verdict: Verdict, defence: object) -> Dataset:
+def _learnt(robust: Any, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
+    """The model of a robust learner, which replaces the pipeline's own training."""
+    if loss is not cross_entropy:
+        raise NotApplicable(
+            f"honest training code for {type(robust).__name__}",
+            "a corrupted loss",
+            "it replaces that code: attack the rows",
+        )
+    return guarded.robust_learner(robust, rows, pipeline.context(trusted))
+
+
+def _kept(rows: Dataset, verdict: Verdict, defence: Any) -> Dataset:
     """The rows that were not flagged."""
     if verdict.flags.all():
         raise DataError(

@@ -32,7 +32,7 @@ from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
 from antivenom.models.own import maker_of
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
-from antivenom.scenarios.guarded import with_trigger
+from antivenom.scenarios.guarded import shown
 from antivenom.triggers import Patch
 
 LEVEL = Level("federated", "controls agents of a federation and the updates they send", (Access.LOGIC_CORRUPTION,))
@@ -317,7 +317,7 @@ class Judge:
         if targets.trigger is not None:
             others = test.y != targets.target if source is None else test.y == source
             self.others = test[np.flatnonzero(others)]
-            self.shown = torch.tensor(with_trigger(targets.trigger, self.others.dense), device=device)
+            self.shown = torch.tensor(shown(targets.trigger, self.others.dense), device=device)
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self._flags: list[np.ndarray] = []
@@ -430,7 +430,7 @@ class Judge:
             metrics |= {name: last[name] for name in ("asr", "robust_accuracy")}
             metrics["triggered_rows"] = float(len(self.others))
         if self.own_trigger is not None and self.end is not None:
-            own = torch.tensor(with_trigger(self.own_trigger, self.others.dense), device=self.x.device)
+            own = torch.tensor(shown(self.own_trigger, self.others.dense), device=self.x.device)
             metrics |= {f"own_{name}": value for name, value in self._triggered(self.end, own)}
             notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
         if self._flags:

@@ -1,13 +1,87 @@
-"""Whether an attack stayed within its threat model: what it did to the rows is compared with what is granted."""
+"""What a threat model grants: which plugins may meet in a scenario, what an attacker sees, what it may do to the rows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from antivenom.core.errors import ThreatError
-from antivenom.core.threat import Access, ThreatModel
+from antivenom.attacks import NoAttack
+from antivenom.core.errors import NotApplicable, ThreatError
+from antivenom.core.protocols import AttackContext, Trigger, Wanted
+from antivenom.core.registry import Kind, entry_of
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.data import Dataset, Poison, check_allowed
 from antivenom.data.forms import form_of
+from antivenom.scenarios.targets import Targets
+
+
+def granted(attack: Any, threat: ThreatModel, *kinds: Kind) -> Kind | None:
+    """The attack's kind; None for no attack.
+
+    Raises:
+        NotApplicable: the attack sits on another arrow, or needs another access level, or wants something else.
+    """
+    if attack is None or isinstance(attack, NoAttack):
+        return None
+    entry = entry_of(attack)
+    if entry.kind not in kinds:
+        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
+    if threat.access not in entry.access:
+        needs = " or ".join(entry.access) or "no access level at all"
+        raise NotApplicable(
+            f"an attack that needs only {threat.access}", f"{entry.name}, which needs {needs}", "change `access`"
+        )
+    if threat.goal not in entry.goals:
+        wants = " or ".join(entry.goals)
+        raise NotApplicable(
+            f"an attack whose goal is {threat.goal}", f"{entry.name}, whose goal is {wants}", "change `goal`"
+        )
+    return entry.kind
+
+
+def deployed(defence: Any, trusted: Dataset, *kinds: Kind) -> Kind | None:
+    """The defence's kind, or None for no defence.
+
+    Raises:
+        NotApplicable: the defence sits on another arrow, or needs trusted rows where there are none.
+    """
+    if defence is None:
+        return None
+    entry = entry_of(defence)
+    if entry.kind not in kinds:
+        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
+    if entry.kind in (Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE) and not len(trusted):
+        raise NotApplicable(f"trusted rows for {entry.name}", "clean_rows: 0", "raise clean_rows")
+    return entry.kind
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What the attacker of one scenario wants, as the scenario says it; the judge resolves `targets` from the test rows.
+
+    Fields:
+        threat: access, goal and limits.
+        wanted: the classes wanted.
+        trigger: what is shown at test time.
+        targets: the inputs that should be misclassified (targeted), else None.
+    """
+
+    threat: ThreatModel
+    wanted: Wanted
+    trigger: Trigger
+    targets: Targets | None = None
+
+    def view(self, streams: Streams, rows: Dataset | None = None) -> AttackContext:
+        """What the attacker sees: classes wanted, trigger and targets only as far as its goal has them."""
+        own, goal = streams.sealed("attack"), self.threat.goal
+        if goal is Goal.BACKDOOR:
+            return AttackContext(own, self.threat, self.wanted, self.trigger, rows=rows)
+        if self.targets is not None:
+            return AttackContext(own, self.threat, self.targets.wanted, targets=self.targets.rows, rows=rows)
+        return AttackContext(own, self.threat, rows=rows)
 
 
 def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:

@@ -1,4 +1,8 @@
-"""What may meet on the central and transfer arrows, and the one place where a plugin's return value is looked at."""
+"""One adapter for each kind of plugin of the central and transfer arrows.
+
+Every adapter hands the plugin copies of its inputs, calls it, finds out whether it wrote into them, and checks what it
+returned. Every failure is a typed error of one line that names the plugin. Scenarios contain no checks of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,101 +10,141 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from torch import Tensor
 
-from antivenom.attacks import NoAttack
-from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, ThreatError
-from antivenom.core.protocols import AttackContext, Model, Trigger
-from antivenom.core.registry import Kind, entry_of
-from antivenom.core.streams import Streams
-from antivenom.core.threat import Goal, ThreatModel
-from antivenom.core.verdict import Verdict
-from antivenom.data import Dataset, Poison
+from antivenom.core.errors import NotApplicable, PluginError, ThreatError
+from antivenom.core.protocols import AttackContext, DefenceContext, InputFilter, Model, Trigger
+from antivenom.core.registry.entry import registered
+from antivenom.core.verdict import ModelVerdict, Verdict
+from antivenom.data import Dataset, Poison, Rows
+from antivenom.data.forms import is_frame
+from antivenom.models.training import Forward, Loss, cross_entropy
 from antivenom.models.wrappers import TorchModel
+from antivenom.scenarios.copies import called, copied
+from antivenom.scenarios.grants import enforce
+
+# --- attacks ---------------------------------------------------------------------------------------------------------
 
 
-def granted(attack: object, threat: ThreatModel, *kinds: Kind) -> tuple[object, Kind | None]:
-    """The attack and its kind; None twice for no attack.
+def data_attack(attack: Any, clean: Dataset, context: AttackContext) -> Poison:
+    """The rows that the attack makes of the clean ones, within what its threat model grants."""
+    poison = _poison(called(attack, clean, context), attack, context)
+    enforce(context.threat, clean, poison)
+    return poison
 
-    Raises:
-        NotApplicable: the attack sits on another arrow, or needs another access level, or wants something else.
-    """
-    if attack is None or isinstance(attack, NoAttack):
-        return None, None
-    entry = entry_of(attack)
-    if entry.kind not in kinds:
-        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
-    if threat.access not in entry.access:
-        needs = " or ".join(entry.access) or "no access level at all"
+
+def model_attack(attack: Any, model: Model, data: Dataset, context: AttackContext) -> tuple[Model, Poison]:
+    """The model that the attack makes of the pretrained one; the rows stay as they were."""
+    found = called(attack, model, data, context)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise PluginError(f"a model and a Poison from {_name(attack)}", type(found).__name__, "return both")
+    poison = _poison(found[1], attack, context)
+    enforce(context.threat, data, poison)
+    return _model(found[0], attack, model.num_classes), poison
+
+
+def logic_attack(attack: Any, context: AttackContext) -> Loss:
+    """The loss that the corrupted training code computes; every value that it gives is checked."""
+    found = called(attack, cross_entropy, context)
+    if not callable(found):
+        raise PluginError(f"a loss from {_name(attack)}", type(found).__name__, "return (forward, x, y) -> number")
+
+    def loss(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+        value = called(attack, forward, x, y, call=found, own=False)
+        if not isinstance(value, Tensor) or value.shape != ():
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise PluginError(f"one number from the loss of {_name(attack)}", got, "return a scalar tensor")
+        return value
+
+    return loss
+
+
+def evasion(attack: Any, model: Model, test: Dataset, context: AttackContext) -> Dataset:
+    """The test rows as an evader sends them; their true labels stay."""
+    found = called(attack, model, test, context)
+    shape = getattr(found, "shape", None)
+    if shape != test.x.shape:
+        got = type(found).__name__ if shape is None else f"shape {shape}"
+        raise PluginError(f"rows of shape {test.x.shape} from {_name(attack)}", got, "return every row")
+    return replace(test, x=found)
+
+
+def shown(trigger: Trigger, x: Rows) -> Rows:
+    """The inputs (m, ...) with the trigger in them."""
+    if is_frame(x):
         raise NotApplicable(
-            f"an attack that needs only {threat.access}", f"{entry.name}, which needs {needs}", "change `access`"
+            "rows of numbers or tokens for a trigger", "a table of mixed columns", "encode the table first"
         )
-    if threat.goal not in entry.goals:
-        wants = " or ".join(entry.goals)
-        raise NotApplicable(
-            f"an attack whose goal is {threat.goal}", f"{entry.name}, whose goal is {wants}", "change `goal`"
+    found, name = called(trigger, x), _name(trigger)
+    sparse, form = sp.issparse(x), "CSR rows" if sp.issparse(x) else "an array"
+    if sp.issparse(found) != sparse or not (sparse or isinstance(found, np.ndarray)):
+        raise PluginError(f"{form} from {name}, the form of its input", type(found).__name__, "keep the rows' form")
+    if found.shape != x.shape or not np.isfinite(found.data if sparse else found).all():
+        raise PluginError(f"finite inputs of shape {x.shape} from {name}", f"shape {found.shape}", "keep the shape")
+    return found.astype(x.dtype, copy=False)
+
+
+# --- defences --------------------------------------------------------------------------------------------------------
+
+
+def sanitizer(defence: Any, rows: Dataset, context: DefenceContext) -> Verdict:
+    """The defence's suspicion over the rows."""
+    return verdict(called(defence, rows, context), defence, len(rows), "rows")
+
+
+def robust_learner(defence: Any, rows: Dataset, context: DefenceContext) -> Model:
+    """The model that the defence makes of the rows."""
+    return _model(called(defence, rows, context), defence, len(rows.classes))
+
+
+def model_detector(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
+    """The defence's suspicion of the model."""
+    found = called(defence, model, clean, context)
+    if not isinstance(found, ModelVerdict):
+        raise PluginError(
+            f"a ModelVerdict from {_name(defence)}", type(found).__name__, "ModelVerdict.of_classes makes one"
         )
-    return attack, entry.kind
+    if found.classes is not None:
+        verdict(found.classes, defence, model.num_classes, "classes")
+    return found
 
 
-def deployed(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
-    """The defence's kind, or None for no defence.
-
-    Raises:
-        NotApplicable: the defence sits on another arrow, or needs trusted rows where there are none.
-    """
-    if defence is None:
-        return None
-    entry = entry_of(defence)
-    if entry.kind not in kinds:
-        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
-    if entry.kind in (Kind.MODEL_DETECTOR, Kind.MITIGATION) and not len(trusted):
-        raise NotApplicable(f"trusted rows for {entry.name}", "clean_rows: 0", "raise clean_rows")
-    return entry.kind
+def mitigation(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> Model:
+    """The model that the defence makes of the finished one."""
+    return _model(called(defence, model, clean, context), defence, model.num_classes)
 
 
-def view_of(
-    threat: ThreatModel, target: int, trigger: Trigger, streams: Streams, rows: Dataset | None = None
-) -> AttackContext:
-    """What the attacker gets; target and trigger only if a backdoor is wanted."""
-    own = streams.child("attack")
-    return (
-        AttackContext(own, threat, target, trigger, rows)
-        if threat.goal is Goal.BACKDOOR
-        else AttackContext(own, threat, rows=rows)
-    )
+def gate(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
+    """The calibrated filter for inputs; every verdict that it gives is checked."""
+    found = called(defence, model, clean, context)
+    if not callable(found):
+        raise PluginError(f"a filter from {_name(defence)}", type(found).__name__, "return rows -> Verdict")
+    return lambda x: verdict(called(defence, x, call=found), defence, x.shape[0], "inputs")
 
 
-def measured_goal(threat: ThreatModel) -> None:
-    """Refuse goals that these scenarios do not measure."""
-    elsewhere = {Goal.TARGETED: "federated", Goal.PRIVACY: "membership"}
-    if threat.goal in elsewhere:
-        raise ScenarioError(
-            "goal: availability or backdoor here", f"{threat.goal}", f"use kind: {elsewhere[threat.goal]}"
-        )
+# --- what they returned ----------------------------------------------------------------------------------------------
 
 
-def poison_of(found: object, attack: object, target: int | None) -> Poison:
-    """What a data or model attack returned, looked at."""
+def _poison(found: Any, attack: Any, context: AttackContext) -> Poison:
+    name = _name(attack)
     if not isinstance(found, Poison):
-        raise PluginError(f"a Poison from {type(attack).__name__}", type(found).__name__, "return antivenom's Poison")
-    if target is not None and found.target not in (None, target):
-        raise ThreatError(f"the target {target} of the scenario", f"{found.target}", "use context.target")
+        raise PluginError(f"a Poison from {name}", type(found).__name__, "return antivenom's Poison")
+    if found.wanted is not None and found.wanted != context.wanted:
+        raise ThreatError(f"the scenario's own wanted, {context.wanted}", f"{found.wanted}", "use context.wanted")
+    entry = registered(type(attack))
+    learns = entry is not None and entry.learns_trigger
+    if found.trigger is not None and not learns and not _same(found.trigger, context.trigger):
+        raise PluginError(
+            f"the scenario's own trigger from {name}",
+            "another one",
+            "use context.trigger, or register the attack with learns_trigger=True",
+        )
     return found
 
 
-def verdict_of(found: object, defence: object, items: int, what: str) -> Verdict:
-    """What a sanitizer or detector returned, looked at. A Verdict has checked its own numbers."""
-    name = type(defence).__name__
-    if not isinstance(found, Verdict):
-        raise PluginError(f"a Verdict from {name}", type(found).__name__, "return antivenom.core.verdict.Verdict")
-    if len(found) != items:
-        raise PluginError(f"a verdict of {name} over {items} {what}", f"{len(found)}", "one score and one flag each")
-    return found
-
-
-def model_of(found: Any, plugin: Any, num_classes: int) -> Model:
-    """What a model attack or a mitigation returned, looked at."""
-    name = type(plugin).__name__
+def _model(found: Any, plugin: Any, num_classes: int) -> Model:
+    name = _name(plugin)
     if not all(hasattr(found, part) for part in ("predict", "predict_proba", "num_classes")):
         raise PluginError(
             f"a Model from {name}", type(found).__name__, "return something with predict_proba and predict"
@@ -109,23 +153,26 @@ def model_of(found: Any, plugin: Any, num_classes: int) -> Model:
         raise PluginError(f"a model of {num_classes} classes from {name}", f"{found.num_classes}", "keep the classes")
     if isinstance(found, TorchModel) and not bool(found.vector.isfinite().all()):
         raise PluginError(f"a model with finite weights from {name}", "NaN or infinity", "lower its learning rate")
-    model: Model = found
+    model: Model = copied(found)  # the plugin may keep the one that it returned, and write into it later
     return model
 
 
-def evaded(found: Any, test: Dataset, attack: Any) -> Dataset:
-    """The test rows as an evasion sends them, looked at."""
-    shape = getattr(found, "shape", None)
-    if shape != test.x.shape:
-        got = type(found).__name__ if shape is None else f"shape {shape}"
-        raise PluginError(f"rows of shape {test.x.shape} from {type(attack).__name__}", got, "return every row")
-    return replace(test, x=found)
+def verdict(found: Any, defence: Any, items: int, what: str) -> Verdict:
+    """The verdict that a detector returned, over that many items. A Verdict has checked its own numbers."""
+    name = _name(defence)
+    if not isinstance(found, Verdict):
+        raise PluginError(f"a Verdict from {name}", type(found).__name__, "return antivenom.core.verdict.Verdict")
+    if len(found) != items:
+        raise PluginError(f"a verdict of {name} over {items} {what}", f"{len(found)}", "one score and one flag each")
+    return found
 
 
-def with_trigger(trigger: Trigger, x: np.ndarray) -> np.ndarray:
-    """The inputs (m, ...) with the trigger in them, looked at."""
-    shown, name = trigger(x), type(trigger).__name__
-    if not isinstance(shown, np.ndarray) or shown.shape != x.shape or not np.isfinite(shown).all():
-        got = f"shape {shown.shape}" if isinstance(shown, np.ndarray) else type(shown).__name__
-        raise PluginError(f"finite inputs of shape {x.shape} from {name}", got, "return a new array of that shape")
-    return shown.astype(np.float32, copy=False)
+def _same(one: Trigger, other: Trigger | None) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays in a field that is compared
+        return False
+
+
+def _name(plugin: object) -> str:
+    return type(plugin).__name__

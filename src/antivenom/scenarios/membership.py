@@ -24,8 +24,8 @@ from antivenom.leakage.shadows import Shadows, beginnings, train_together
 from antivenom.models.architectures import MLP
 from antivenom.models.own import maker_of
 from antivenom.models.training import Training
-from antivenom.scenarios.grants import enforce
-from antivenom.scenarios.guarded import granted, poison_of
+from antivenom.scenarios import guarded
+from antivenom.scenarios.grants import granted
 
 
 @scenario(
@@ -110,7 +110,7 @@ class Membership:
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
         """Contribute poison, train victims and shadows, ask, judge. `attack` is a data attack, `defence` DPSGD, or None."""
         streams = Streams(seed)
-        attack, _ = granted(attack, self.threat, Kind.DATA_ATTACK)
+        attack = attack if granted(attack, self.threat, Kind.DATA_ATTACK) else None
         if defence is not None and not isinstance(defence, DPSGD):
             raise NotApplicable("DPSGD or no defence", type(defence).__name__, "others are not trained many at once")
         split = self.data(streams)
@@ -155,8 +155,8 @@ class Membership:
             return Poison.none(own)
         manipulates = self.access is Access.DATA_MANIPULATION
         clean, asked = (own, None) if manipulates else (cohort.table, cohort.table[group.ravel()])
-        poison = poison_of(attack(clean, AttackContext(streams.child("attack"), self.threat, rows=asked)), attack, None)
-        enforce(self.threat, clean, poison)
+        view = AttackContext(streams.sealed("attack"), self.threat, rows=asked)
+        poison = guarded.data_attack(attack, clean, view)
         if manipulates:
             return poison
         added = poison.data[len(clean) :]

@@ -10,91 +10,196 @@ from typing import Self
 import numpy as np
 
 from antivenom.core.errors import DataError, ModelError, PluginError, ScenarioError
-from antivenom.core.protocols import Model, Trigger
+from antivenom.core.protocols import InputFilter, Model, Trigger
 from antivenom.core.threat import Goal
-from antivenom.core.verdict import Verdict, quality
+from antivenom.core.verdict import ModelVerdict, Verdict, quality
+from antivenom.core.wanted import Rows as ChosenRows
 from antivenom.data import Dataset, Rows
 from antivenom.models.wrappers import SklearnModel
-from antivenom.scenarios.guarded import with_trigger
+from antivenom.scenarios.copies import called
+from antivenom.scenarios.grants import Aim
+from antivenom.scenarios.guarded import shown
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Measures on the test rows, which no attack or defence saw, unless the scenario grants the attacker some.
 
+    The classes wanted, the trigger and the targets are the judge's own, never what an attack returned. Only an attack
+    registered with `learns_trigger` is judged on the trigger that it returned, and then on a clean model as well.
+
     Fields:
-        test: those rows.
-        goal: what the attacker wants.
-        target: the class wanted (backdoor).
-        trigger: what is shown (backdoor).
+        test: those rows, without the targets.
+        aim: what the attacker wants.
         seen: (n,) bool, the test rows that the attacker was granted.
     """
 
     test: Dataset
-    goal: Goal
-    target: int
-    trigger: Trigger
+    aim: Aim
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged before anything is trained."""
         if not len(self.test):
             raise DataError("test rows to judge on", "none", f"{self.test.name} is too small")
-        if self.goal is not Goal.BACKDOOR:
-            return
-        c = self.test.num_classes
-        if not 0 <= self.target < c:
-            raise ScenarioError(f"target from 0 to {c - 1}", f"{self.target}", f"{self.test.name} has {c} classes")
-        with_trigger(self.trigger, self.test.dense)
+        if self.backdoor:
+            if isinstance(self.aim.wanted, ChosenRows):
+                raise ScenarioError("wanted of every input with the trigger", "Rows", "use goal: targeted")
+            where = getattr(self.aim.trigger, "where", None)
+            if where is not None and not _suits(where, self.test):
+                raise ScenarioError(
+                    f"{where} rows for {type(self.aim.trigger).__name__}",
+                    f"rows of shape {self.test.shape} in {self.test.name}",
+                    "choose another trigger",
+                )
+            self._wanted_of(self.test.y)
+            shown(self.aim.trigger, self.test.x)
+
+    @property
+    def backdoor(self) -> bool:
+        return self.aim.threat.goal is Goal.BACKDOOR
 
     def shown(self, test: Dataset) -> Self:
         """The judge of the same rows in another guise."""
         return replace(self, test=test)
 
-    def metrics(self, model: Model, trigger: Trigger | None = None) -> dict[str, float]:
-        """What the final model does; `trigger` is the attack's own, if it made one."""
+    def metrics(self, model: Model, gate: InputFilter | None = None) -> dict[str, float]:
+        """What the final model does on rows without a trigger, and on the targets."""
         test = self.test
-        found = _regression(model, test) if test.is_regression else self._classification(model)
+        found = _regression(model, test) if test.is_regression else self._classification(model, gate)
         found["test_rows"] = float(len(test))
-        found["asr"] = self._success(model, trigger or self.trigger) if self.goal is Goal.BACKDOOR else math.nan
-        found |= _own_words(model, test)
+        if self.aim.targets is not None:
+            found |= _targeted(model, self.aim.targets.rows, self.aim.targets.labels, gate)
+        found |= _custom_metrics(model, test)
         if self.seen.any() and not self.seen.all():
-            found |= {f"seen_{name}": value for name, value in _own_words(model, test[self.seen]).items()}
+            found |= {f"seen_{name}": value for name, value in _custom_metrics(model, test[self.seen]).items()}
         return found
+
+    def backdoored(
+        self,
+        model: Model,
+        clean: Callable[[], Model],
+        learned: Trigger | None = None,
+        gate: InputFilter | None = None,
+    ) -> dict[str, float]:
+        """What the trigger does to the final model, and to the clean twin's; nothing unless the goal is a backdoor.
+
+        `asr` and `asr_clean`: share of the rows of which something is wanted that get it with the trigger.
+        `robust_accuracy`: share of those rows that keep their true class with the trigger.
+        """
+        if not self.backdoor:
+            return {"asr": math.nan}
+        wanted = self._wanted_of(self.test.y)
+        rows, wanted = self.test[wanted >= 0], wanted[wanted >= 0]
+        if not len(rows):
+            return dict.fromkeys(("asr", "asr_clean", "robust_accuracy"), math.nan)
+        x = shown(self.aim.trigger if learned is None else learned, rows.x)
+        said = answers(model, x)
+        obeyed = said == wanted
+        found = {
+            "asr": float(obeyed.mean()),
+            "asr_clean": float((answers(clean(), x) == wanted).mean()),
+            "robust_accuracy": float((said == rows.y).mean()),
+            "triggered_rows": float(len(rows)),
+            "learned_trigger": float(learned is not None),
+        }
+        return found if gate is None else found | self._gated(gate, x, obeyed, said == rows.y)
+
+    def detected(self, verdict: ModelVerdict, attacked: bool) -> dict[str, float]:
+        """How well a verdict met the truth: of the model, and of the classes that a backdoor leads to."""
+        found = {"detected": float(verdict.flag), "model_score": verdict.score}
+        if verdict.classes is None:
+            return found | dict.fromkeys(("detection_auroc", "detection_tpr", "detection_fpr"), math.nan)
+        c = len(verdict.classes)
+        truth = np.zeros(c, dtype=bool)
+        if attacked and self.backdoor:
+            led_to = self._wanted_of(np.arange(c))
+            truth[led_to[led_to >= 0]] = True
+        return found | detection(verdict.classes, truth)
 
     def part(self, model: Model, subpopulation: Callable[[Rows], np.ndarray] | None) -> dict[str, float]:
         """How the model does on the part of the population that the attack means, and on the others; nan without rows."""
         if subpopulation is None:
             return {}
-        inside = np.asarray(subpopulation(self.test.x))
+        inside = np.asarray(called(subpopulation, self.test.x))
         if inside.shape != (len(self.test),) or inside.dtype != bool:
             raise PluginError(f"a subpopulation: {len(self.test)} bools", f"{inside.dtype} {inside.shape}")
-        right = _answers(model, self.test.x) == self.test.y
+        right = answers(model, self.test.x) == self.test.y
         shares = [float(part.mean()) if len(part) else math.nan for part in (right[inside], right[~inside])]
         names = ("subpopulation_accuracy", "other_accuracy", "subpopulation_rows")
         return dict(zip(names, (*shares, float(inside.sum())), strict=True))
 
-    def _classification(self, model: Model) -> dict[str, float]:
+    def _wanted_of(self, y: np.ndarray) -> np.ndarray:
+        """(m,) the class wanted of rows of true classes y, -1 where nothing is."""
+        c, name = self.test.num_classes, type(self.aim.wanted).__name__
+        found = np.asarray(called(self.aim.wanted, y, c))
+        if (
+            found.shape != y.shape
+            or found.dtype.kind not in "iu"
+            or (found.size and not -1 <= found.min() <= found.max() < c)
+        ):
+            raise PluginError(f"{len(y)} classes from -1 to {c - 1} from {name}", f"{found.dtype} {found.shape}")
+        return found
+
+    def _classification(self, model: Model, gate: InputFilter | None) -> dict[str, float]:
         y = self.test.y
-        right = _answers(model, self.test.x) == y
-        found = {"clean_accuracy": float(right.mean()), "chance_accuracy": float(np.bincount(y).max() / len(y))}
+        right = answers(model, self.test.x) == y
+        found = {"chance_accuracy": float(np.bincount(y).max() / len(y))}
+        if gate is not None:
+            refused = gate(self.test.x).flags
+            found |= {"gate_frr": float(refused.mean()), "ungated_accuracy": float(right.mean())}
+            right = right & ~refused  # who is refused gets no right answer
+        found["clean_accuracy"] = float(right.mean())
         if self.seen.any() and not self.seen.all():
             found["unseen_accuracy"] = float(right[~self.seen].mean())
         if hasattr(model, "certified"):
-            found |= _certificate(np.asarray(model.certified(self.test.x)), right)
+            found |= _certificate(np.asarray(called(model, self.test.x, call=model.certified)), right)
         return found
 
-    def _success(self, model: Model, trigger: Trigger) -> float:
-        """Share of the rows of other classes that the trigger turns into the target; nan if there are none."""
-        others = self.test.dense[self.test.y != self.target]
-        if not len(others):
-            return math.nan
-        return float((_answers(model, with_trigger(trigger, others)) == self.target).mean())
+    def _gated(self, gate: InputFilter, x: Rows, obeyed: np.ndarray, right: np.ndarray) -> dict[str, float]:
+        """End to end: what gets past the gate. `gate_far`: share of the successful triggered inputs that it lets pass."""
+        verdict, clean = gate(x), gate(self.test.x)
+        passed = ~verdict.flags
+        scores = np.concatenate([clean.scores, verdict.scores[obeyed]])
+        flags = np.concatenate([clean.flags, verdict.flags[obeyed]])
+        judged = quality(Verdict(scores, flags), np.arange(len(scores)) >= len(clean))
+        return {
+            "asr": float((obeyed & passed).mean()),
+            "ungated_asr": float(obeyed.mean()),
+            "robust_accuracy": float((right & passed).mean()),
+            "gate_far": float(passed[obeyed].mean()) if obeyed.any() else math.nan,
+            "gate_auroc": judged.auroc,
+        }
+
+
+def _suits(where: str, data: Dataset) -> bool:
+    return where != "image" or data.is_image if where in ("image", "table") else True
+
+
+def _targeted(model: Model, rows: Dataset, labels: np.ndarray, gate: InputFilter | None) -> dict[str, float]:
+    """How many targets got the class wanted, and how sure the model is of it on average."""
+    r = len(labels)
+    shares = np.asarray(called(model, rows.x, call=model.predict_proba))
+    if shares.shape[:1] != (r,) or shares.ndim != 2 or not np.isfinite(shares).all():
+        raise ModelError(
+            f"finite probabilities of {r} rows", f"{shares.dtype} of shape {shares.shape}", "mend the model"
+        )
+    said = answers(model, rows.x)
+    hit, right = said == labels, said == rows.y
+    if gate is not None:
+        passed = ~gate(rows.x).flags
+        hit, right = hit & passed, right & passed
+    return {
+        "targets_hit": float(hit.mean()),
+        "target_confidence": float(shares[np.arange(r), labels].mean()),
+        "targets_right": float(right.mean()),
+        "targets": float(r),
+    }
 
 
 def _regression(model: Model, test: Dataset) -> dict[str, float]:
     """R squared on the scale of an accuracy: 1 is perfect, 0 no better than the mean. `mse` in squared units of y."""
-    mse = float(((_answers(model, test.x, regression=True) - test.y) ** 2).mean())
+    mse = float(((answers(model, test.x, regression=True) - test.y) ** 2).mean())
     spread = float(test.y.var())
     r2 = 1 - mse / spread if spread else math.nan
     return {"clean_accuracy": max(r2, 0.0) if spread else math.nan, "chance_accuracy": 0.0, "mse": mse, "r2": r2}
@@ -109,10 +214,10 @@ def _certificate(radii: np.ndarray, right: np.ndarray) -> dict[str, float]:
     return {"certified_median": float(middle), "certified_accuracy": float((held >= 1).mean())}
 
 
-def _own_words(model: Model, test: Dataset) -> dict[str, float]:
+def _custom_metrics(model: Model, test: Dataset) -> dict[str, float]:
     """Further numbers that the model, or its estimator, itself measures, such as a spam filter's third answer."""
     if hasattr(model, "judged"):
-        found = model.judged(test.x, test.y)
+        found = called(model, test.x, test.y, call=model.judged)
     elif isinstance(model, SklearnModel) and hasattr(model.estimator, "judged"):
         found = model.estimator.judged(test.flat, test.y)
     else:
@@ -120,9 +225,9 @@ def _own_words(model: Model, test: Dataset) -> dict[str, float]:
     return {str(name): float(value) for name, value in found.items()}
 
 
-def _answers(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
+def answers(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
     """(m,) predicted classes or numbers, looked at."""
-    found, m = np.asarray(model.predict(x)), x.shape[0]
+    found, m = np.asarray(called(model, x, call=model.predict)), x.shape[0]
     kinds, what = ("f", "numbers") if regression else ("iu", "classes")
     if found.shape != (m,) or found.dtype.kind not in kinds:
         raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "mend `predict`")
@@ -133,9 +238,3 @@ def detection(verdict: Verdict, truth: np.ndarray) -> dict[str, float]:
     """How well a verdict met the truth (n,) bool; what is undefined is nan."""
     judged = quality(verdict, truth)
     return {"detection_auroc": judged.auroc, "detection_tpr": judged.tpr, "detection_fpr": judged.fpr}
-
-
-def class_detection(verdict: Verdict, target: int | None) -> dict[str, float]:
-    """The same for a verdict over classes; `target` is the backdoor's, or None without one."""
-    truth = np.arange(len(verdict)) == (-1 if target is None else target)
-    return {"detected": float(verdict.flags.any()), **detection(verdict, truth)}

@@ -9,6 +9,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.models.wrappers import BlackBoxLearner, learner
+from antivenom.scenarios.copies import copied
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,34 @@ class Pipeline:
 
     def context(self, trusted: Dataset | None = None) -> DefenceContext:
         """What a defence gets. Its trainings run the honest code, even where the pipeline's own is corrupted."""
-        return DefenceContext(
-            self.streams.child("defence"),
-            fit=lambda data: self.fit(data, "defence fit"),
-            refit=lambda model, data, epochs: self.refit(model, data, epochs, "defence refit"),
-            trusted=trusted if trusted is not None and len(trusted) else None,
+        fit, refit = self.streams.sealed("defence fit"), self.streams.sealed("defence refit")
+        honest = HonestTraining(copied(self.model), self.training, self.device, fit, refit)
+        held = trusted if trusted is not None and len(trusted) else None
+        return DefenceContext(self.streams.sealed("defence"), honest.fit, honest.refit, held)
+
+
+@dataclass(frozen=True)
+class HonestTraining:
+    """The pipeline's training as a defence may call it; it holds no streams but those two.
+
+    Fields:
+        model: what makes it.
+        training: how it is trained.
+        device: where.
+        from_scratch: the streams of `fit`.
+        further: the streams of `refit`.
+    """
+
+    model: Architecture | Estimator
+    training: Training
+    device: str
+    from_scratch: Streams
+    further: Streams
+
+    def fit(self, data: Dataset) -> Model:
+        return learner(self.model, self.training, self.device).fit(data, self.from_scratch)
+
+    def refit(self, model: Model, data: Dataset, epochs: int) -> Model:
+        return learner(self.model, replace(self.training, epochs=epochs), self.device).fit(
+            data, self.further, start=model
         )

@@ -5,27 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from antivenom.core.errors import DataError, PluginError, ScenarioError
+from antivenom.core.errors import DataError, ScenarioError
 from antivenom.core.outcome import Outcome
-from antivenom.core.protocols import Architecture, Known, Model, Source, Trigger
+from antivenom.core.protocols import Architecture, Known, Model, Source, Trigger, Wanted
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
+from antivenom.core.wanted import AllToOne, wanted_of
 from antivenom.data import Dataset, Named, source_of
+from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
 from antivenom.models.own import maker_of
 from antivenom.models.training import Training
-from antivenom.scenarios.grants import enforce
-from antivenom.scenarios.guarded import deployed, granted, measured_goal, model_of, poison_of, verdict_of, view_of
-from antivenom.scenarios.metrics import Judge, class_detection
+from antivenom.scenarios import guarded
+from antivenom.scenarios.grants import Aim, deployed, granted
+from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import hold_out
+from antivenom.scenarios.targets import drawn
+from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
 
 
 @scenario(
     name="transfer",
-    arrows=(Kind.MODEL_ATTACK, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    arrows=(Kind.MODEL_ATTACK, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE),
     levels=(Access.TRANSFER_LEARNING,),
     cite="Kurita et al. 2020, arXiv:2004.06660",
 )
@@ -40,9 +44,10 @@ class Transfer:
         model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         training: how the provider trains, and the user but for the two fields of fine-tuning.
         access: transfer-learning.
-        goal: availability or backdoor.
-        target: class the backdoor leads to.
+        goal: availability, targeted or backdoor.
+        wanted: the classes that the attacker wants (backdoor and targeted); a class number means AllToOne.
         trigger: what is shown at test time (backdoor).
+        num_targets: test rows, drawn by the judge, that should be misclassified (targeted), unless `wanted` names them.
         pretrain_share: share of the training rows that the provider has, above 0 and below 1; the user has the others.
         fine_tune_epochs: the user's passes over their rows.
         fine_tune_learning_rate: the user's step size, customarily a fraction of the provider's.
@@ -55,8 +60,9 @@ class Transfer:
     training: Training = Training(epochs=30, learning_rate=0.01)
     access: Access = Access.TRANSFER_LEARNING
     goal: Goal = Goal.BACKDOOR
-    target: int = 0
+    wanted: Wanted = AllToOne()
     trigger: Trigger = Patch()
+    num_targets: int = 1
     pretrain_share: float = 0.5
     fine_tune_epochs: int = 10
     fine_tune_learning_rate: float = 0.001
@@ -65,17 +71,19 @@ class Transfer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", source_of(self.data))
+        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
         threat = self.threat
         object.__setattr__(self, "access", threat.access)
         object.__setattr__(self, "goal", threat.goal)
         object.__setattr__(self, "model", maker_of(self.model))
-        measured_goal(threat)
+        if self.goal is Goal.PRIVACY:
+            raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is not Access.TRANSFER_LEARNING:
             raise ScenarioError("access: transfer-learning", f"{self.access}", "use kind: central")
-        if not 0 < self.pretrain_share < 1 or self.fine_tune_epochs < 0:
+        if not 0 < self.pretrain_share < 1 or self.fine_tune_epochs < 0 or self.num_targets < 1:
             raise ScenarioError(
-                "pretrain_share above 0 and below 1, and fine_tune_epochs >= 0",
-                f"{self.pretrain_share} and {self.fine_tune_epochs}",
+                "pretrain_share above 0 and below 1, fine_tune_epochs >= 0 and num_targets >= 1",
+                f"{self.pretrain_share}, {self.fine_tune_epochs} and {self.num_targets}",
             )
 
     @property
@@ -93,29 +101,54 @@ class Transfer:
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
-        """Pretrain, attack, fine-tune, mend, judge. `attack` is a model attack or None; `defence` may be None."""
-        streams = Streams(seed)
-        attack, _ = granted(attack, self.threat, Kind.MODEL_ATTACK)
+        """Pretrain, attack, fine-tune, mend, judge.
+
+        `attack` is a model attack or None; `defence` a model detector, a mitigation, a gate or None.
+        """
+        streams, does = Streams(seed), granted(attack, self.threat, Kind.MODEL_ATTACK)
         split = self.data(streams)
-        judge = Judge(split.test, self.goal, self.target, self.trigger)
+        targets, test = None, split.test
+        if self.goal is Goal.TARGETED:
+            targets, test = drawn(test, self.wanted, self.num_targets, streams)
+        aim = Aim(self.threat, self.wanted, self.trigger, targets)
+        judge = Judge(test, aim)
         train, trusted, _ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
-        kind = deployed(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION)
+        kind = deployed(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
         theirs, ours = self._shared(train, streams)
         pipeline = Pipeline(self.model, self.training, device, streams)
-        received, trigger = self._attacked(attack, pipeline.fit(theirs, "pretraining"), theirs, streams)
+        pretrained = pipeline.fit(theirs, "pretraining")
+        received, learned = pretrained, None
+        if does is not None:
+            received, poison = guarded.model_attack(attack, pretrained, theirs, aim.view(streams))
+            learned = poison.trigger
         found: dict[str, float] = {}
         notes: tuple[str, ...] = ()
         if kind is Kind.MODEL_DETECTOR:
-            verdict = defence(received, trusted, pipeline.context())
-            backdoor = self.target if attack is not None and self.goal is Goal.BACKDOOR else None
-            found = class_detection(verdict_of(verdict, defence, received.num_classes, "classes"), backdoor)
+            verdict = guarded.model_detector(defence, received, trusted, pipeline.context())
+            found = judge.detected(verdict, does is not None)
             notes = ("a model detector only reports: the model was fine-tuned and judged all the same",)
-        slower = replace(self.training, learning_rate=self.fine_tune_learning_rate)
-        model = replace(pipeline, training=slower).refit(received, ours, self.fine_tune_epochs, "fine-tuning")
+        model = self._tuned(received, ours, pipeline)
+        gate = None
         if kind is Kind.MITIGATION:
-            model = model_of(defence(model, trusted, pipeline.context()), defence, model.num_classes)
+            model = guarded.mitigation(defence, model, trusted, pipeline.context())
+        elif kind is Kind.GATE:
+            gate = guarded.gate(defence, model, trusted, pipeline.context())
+        clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if it is asked for
+        measured = judge.metrics(model, gate) | judge.backdoored(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
-        return Outcome(judge.metrics(model, trigger) | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=notes)
+
+    def _tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
+        """The received model after the user's training."""
+        slower = replace(self.training, learning_rate=self.fine_tune_learning_rate)
+        return replace(pipeline, training=slower).refit(received, ours, self.fine_tune_epochs, "fine-tuning")
+
+    def _twin(self, pretrained: Model, theirs: Dataset, ours: Dataset, pipeline: Pipeline) -> Model:
+        """The user's model of an honest provider."""
+        tuning = (self.fine_tune_epochs, self.fine_tune_learning_rate)
+        rows = (of_rows(theirs), of_rows(ours))
+        key = (self.training, *tuning, pipeline.device, pipeline.streams.key, *rows)
+        return twin(self.model, key, lambda: self._tuned(pretrained, ours, pipeline))
 
     def _shared(self, train: Dataset, streams: Streams) -> tuple[Dataset, Dataset]:
         """The provider's rows and the user's."""
@@ -126,19 +159,3 @@ class Transfer:
                 "rows for both provider and user", f"{cut} of {len(train)} for the provider", "change pretrain_share"
             )
         return train[order[:cut]], train[order[cut:]]
-
-    def _attacked(
-        self, attack: Any, pretrained: Model, theirs: Dataset, streams: Streams
-    ) -> tuple[Model, Trigger | None]:
-        """The model that the user receives, and the attack's own trigger if it made one."""
-        if attack is None:
-            return pretrained, None
-        context = view_of(self.threat, self.target, self.trigger, streams)
-        returned = attack(pretrained, theirs, context)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise PluginError(
-                f"a model and a Poison from {type(attack).__name__}", type(returned).__name__, "return both"
-            )
-        poison = poison_of(returned[1], attack, context.target)
-        enforce(self.threat, theirs, poison)
-        return model_of(returned[0], attack, pretrained.num_classes), poison.trigger

@@ -21,6 +21,7 @@ from antivenom.core.protocols import (
     DataAttack,
     DefenceContext,
     Evasion,
+    Gate,
     LogicAttack,
     Mitigation,
     Model,
@@ -34,10 +35,12 @@ from antivenom.core.protocols import (
     Source,
     Targets,
     Trigger,
+    Wanted,
 )
 from antivenom.core.registry import Entry, Kind
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
+from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
 from antivenom.data.shards import Partition
@@ -48,10 +51,9 @@ from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.features import FeatureMap
 from antivenom.models.network import Network, build
-from antivenom.models.training import Training, cross_entropy
+from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
-from antivenom.scenarios.grants import enforce
-from antivenom.scenarios.guarded import evaded, model_of, poison_of, verdict_of, with_trigger
+from antivenom.scenarios import guarded
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.testing.wholes import goal_calls, scenario_calls
 from antivenom.triggers import Patch
@@ -95,10 +97,14 @@ def _model(data: Dataset) -> TorchModel:
     return fitted
 
 
-def _context(threat: ThreatModel, rows: Dataset | None = None) -> AttackContext:
-    backdoor = threat.goal is Goal.BACKDOOR
-    streams = Streams(SEED).child("attack")
-    return AttackContext(streams, threat, 0 if backdoor else None, Patch() if backdoor else None, rows)
+def _context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None) -> AttackContext:
+    """With every other of ten rows of the second class as a target, where targets are wanted."""
+    streams = Streams(SEED).sealed("attack")
+    if threat.goal is Goal.BACKDOOR:
+        return AttackContext(streams, threat, AllToOne(), Patch(), rows=rows)
+    if threat.goal is Goal.TARGETED and data is not None:
+        return AttackContext(streams, threat, AllToOne(), targets=data[data.y == 1][:3], rows=rows)
+    return AttackContext(streams, threat, rows=rows)
 
 
 def _defence(data: Dataset, trusted: bool = True) -> DefenceContext:
@@ -117,9 +123,7 @@ def _threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
 
 def _data_attack(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
     def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> object:
-        context = _context(threat, data[80:] if own_rows else None)
-        poison = poison_of(plugin(data[:80], context), plugin, None)
-        enforce(threat, data[:80], poison)
+        poison = guarded.data_attack(plugin, data[:80], _context(threat, data[80:] if own_rows else None, data))
         x = poison.data.x
         return (x.toarray() if poison.data.is_sparse else x), poison.data.y, poison.mask
 
@@ -130,11 +134,7 @@ def _data_attack(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
 
 def _model_attack(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:
     def attacked(data: Dataset, model: TorchModel, threat: ThreatModel) -> object:
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data, _context(threat)))
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise PluginError(f"a model and a Poison from {entry.name}", type(found).__name__, "return both")
-        poison_of(found[1], plugin, None)
-        return _answers(model_of(found[0], plugin, model.num_classes), data)
+        return _answers(guarded.model_attack(plugin, model, data, _context(threat, data=data))[0], data)
 
     for data in _data():
         for threat in _threats(entry):
@@ -143,14 +143,12 @@ def _model_attack(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:
 
 def _logic_attack(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
     def corrupted(data: Dataset, threat: ThreatModel) -> object:
-        loss = plugin(cross_entropy, _context(threat))
-        if not callable(loss):
-            raise PluginError(f"a loss from {entry.name}", type(loss).__name__, "return (forward, x, y) -> number")
+        loss = guarded.logic_attack(plugin, _context(threat))
         model = _model(data)
         vector = model.vector.clone().requires_grad_()
         x, y = torch.tensor(data.x[:20]), torch.tensor(data.y[:20])
         value = _unchanged(entry, (x, y), lambda: loss(lambda inputs: model.network.logits(vector, inputs), x, y))
-        if not isinstance(value, Tensor) or value.shape != () or not value.isfinite():
+        if not value.isfinite():
             raise PluginError(f"one finite number from the loss of {entry.name}", str(value), "return a scalar tensor")
         return value.detach(), torch.autograd.grad(value, vector)[0]
 
@@ -160,7 +158,7 @@ def _logic_attack(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
 
 def _sanitizer(plugin: Sanitizer, entry: Entry) -> Iterator[Check]:
     def judged(data: Dataset, trusted: bool) -> object:
-        verdict = verdict_of(plugin(data[:80], _defence(data, trusted)), plugin, 80, "rows")
+        verdict = guarded.sanitizer(plugin, data[:80], _defence(data, trusted))
         return verdict.scores, verdict.flags
 
     for data in _any_rows():
@@ -170,8 +168,7 @@ def _sanitizer(plugin: Sanitizer, entry: Entry) -> Iterator[Check]:
 
 def _robust_learner(plugin: RobustLearner, entry: Entry) -> Iterator[Check]:
     def learnt(data: Dataset, trusted: bool) -> object:
-        found = plugin(data[:80], _defence(data, trusted))
-        model = model_of(found, plugin, len(data.classes))
+        model = guarded.robust_learner(plugin, data[:80], _defence(data, trusted))
         radii = np.asarray(model.certified(data.x)) if hasattr(model, "certified") else np.zeros(len(data), dtype=int)
         if radii.shape != (len(data),) or radii.dtype.kind not in "iu":
             raise PluginError(f"whole radii ({len(data)},) from {entry.name}", f"{radii.dtype} {radii.shape}")
@@ -183,7 +180,7 @@ def _robust_learner(plugin: RobustLearner, entry: Entry) -> Iterator[Check]:
 def _evasion(plugin: Evasion, entry: Entry) -> Iterator[Check]:
     def sent(data: Dataset, threat: ThreatModel) -> object:
         model = _defence(data).fit(data[:80])
-        found = evaded(plugin(model, data[80:], _context(threat, data[:80])), data[80:], plugin)
+        found = guarded.evasion(plugin, model, data[80:], _context(threat, data[:80]))
         return found.x.toarray() if found.is_sparse else found.x
 
     for data in _any_rows():
@@ -192,21 +189,26 @@ def _evasion(plugin: Evasion, entry: Entry) -> Iterator[Check]:
 
 def _model_detector(plugin: ModelDetector, entry: Entry) -> Iterator[Check]:
     def judged(data: Dataset) -> object:
-        model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
-        verdict = verdict_of(found, plugin, model.num_classes, "classes")
-        return verdict.scores, verdict.flags
+        verdict = guarded.model_detector(plugin, _model(data), data[:60], _defence(data))
+        classes = (verdict.classes.scores, verdict.classes.flags) if verdict.classes is not None else ()
+        return (verdict.score, verdict.flag, *classes)
 
     yield from (partial(judged, data) for data in _data())
 
 
 def _mitigation(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
     def mended(data: Dataset) -> object:
-        model = _model(data)
-        found = _unchanged(entry, (model.vector,), lambda: plugin(model, data[:60], _defence(data)))
-        return _answers(model_of(found, plugin, model.num_classes), data)
+        return _answers(guarded.mitigation(plugin, _model(data), data[:60], _defence(data)), data)
 
     yield from (partial(mended, data) for data in _data())
+
+
+def _gate(plugin: Gate, entry: Entry) -> Iterator[Check]:
+    def judged(data: Dataset) -> object:
+        verdict = guarded.gate(plugin, _model(data), data[:60], _defence(data))(data.x[60:])
+        return verdict.scores, verdict.flags
+
+    yield from (partial(judged, data) for data in _data())
 
 
 def _answers(model: Model, data: Dataset) -> np.ndarray:
@@ -327,7 +329,25 @@ def _reducer(plugin: Reducer, entry: Entry) -> Iterator[Check]:
 
 
 def _trigger(plugin: Trigger, entry: Entry) -> Iterator[Check]:
-    yield from (partial(with_trigger, plugin, data.x) for data in _data())
+    def shown(data: Dataset) -> np.ndarray:
+        found = guarded.shown(plugin, data.x)
+        return np.asarray(found.toarray() if data.is_sparse else found)
+
+    yield from (partial(shown, data) for data in _any_rows())
+
+
+def _wanted(plugin: Wanted, entry: Entry) -> Iterator[Check]:
+    def classes(data: Dataset) -> np.ndarray:
+        found = np.asarray(plugin(data.y, data.num_classes))
+        if (
+            found.shape != data.y.shape
+            or found.dtype.kind not in "iu"
+            or not -1 <= found.min() <= found.max() < data.num_classes
+        ):
+            raise PluginError(f"a class, or -1, for each row from {entry.name}", f"{found.dtype} {found.shape}")
+        return found
+
+    yield partial(classes, load("digits", Streams(SEED)).train[:120])
 
 
 def _feature_map(plugin: FeatureMap, entry: Entry) -> Iterator[Check]:
@@ -424,10 +444,12 @@ CALLS: dict[Kind, Callable[[Any, Entry], Iterator[Check]]] = {
     Kind.ROBUST_LEARNER: _robust_learner,
     Kind.MODEL_DETECTOR: _model_detector,
     Kind.MITIGATION: _mitigation,
+    Kind.GATE: _gate,
     Kind.CLIENT_DETECTOR: _client_detector,
     Kind.AGGREGATOR: _aggregator,
     Kind.REDUCER: _reducer,
     Kind.TRIGGER: _trigger,
+    Kind.WANTED: _wanted,
     Kind.PARTITION: _partition,
     Kind.ARCHITECTURE: _architecture,
     Kind.ESTIMATOR: _estimator,

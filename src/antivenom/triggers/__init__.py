@@ -1,6 +1,10 @@
 """Triggers: changes of an input that make a backdoored model predict the attacker's class."""
 
-from antivenom.triggers.images import Patch
+from antivenom.triggers.images import Blend, Patch
+from antivenom.triggers.learned import Perturbation, Recovered
+from antivenom.triggers.saving import load_trigger, save_trigger
 from antivenom.triggers.tables import Stamp
+from antivenom.triggers.tensors import on_tensor
+from antivenom.triggers.text import Token
 
-__all__ = ["Patch", "Stamp"]
+__all__ = ["Blend", "Patch", "Perturbation", "Recovered", "Stamp", "Token", "load_trigger", "on_tensor", "save_trigger"]

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from antivenom.core.errors import DataError, PluginError, did_you_mean
 from antivenom.core.registry import trigger
+from antivenom.triggers.tables import written
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from antivenom.data import Rows
+
+X = TypeVar("X", np.ndarray, "Tensor")
 
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
@@ -36,19 +46,74 @@ class Patch:
         if self.corner not in CORNERS:
             raise PluginError("a corner", repr(self.corner), did_you_mean(self.corner, CORNERS))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        sides = x.shape[2:] if x.ndim == 4 else x.shape[1:]
-        if x.ndim not in (2, 4) or min(sides) < self.size:
+    def __call__(self, x: Rows) -> Rows:
+        shape: tuple[int, ...] = x.shape
+        if sp.issparse(x):
+            self._check(shape)
+            return written(x, tuple(range(shape[1])[self._columns]), self.value)
+        return self._written(x, x.copy())
+
+    def on_tensor(self, x: Tensor) -> Tensor:
+        return self._written(x, x.clone())
+
+    @property
+    def _columns(self) -> slice:
+        return slice(-self.size, None) if self.corner.endswith("right") else slice(self.size)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        sides = shape[2:] if len(shape) == 4 else shape[1:]
+        if len(shape) not in (2, 4) or min(sides) < self.size:
             raise DataError(
                 f"images or tables of at least {self.size} per side for Patch",
-                f"rows of shape {x.shape[1:]}",
+                f"rows of shape {tuple(shape[1:])}",
                 "lower Patch.size",
             )
-        vertical, horizontal = self.corner.split("-")
-        columns = slice(-self.size, None) if horizontal == "right" else slice(self.size)
-        shown = x.copy()
+
+    def _written(self, x: X, shown: X) -> X:
+        self._check(tuple(x.shape))
         if x.ndim == 2:
-            shown[:, columns] = self.value
+            shown[:, self._columns] = self.value
         else:
-            shown[:, :, slice(-self.size, None) if vertical == "bottom" else slice(self.size), columns] = self.value
+            rows = slice(-self.size, None) if self.corner.startswith("bottom") else slice(self.size)
+            shown[:, :, rows, self._columns] = self.value
         return shown
+
+
+@trigger(cite="Chen et al. 2017, arXiv:1712.05526 (blended injection)")
+class Blend:
+    """Mixes a fixed picture of noise into the whole image.
+
+    It leaves no spot to cut out, and a small share is hard to see. Weakness: every pixel moves, so that compression,
+    clipping or a look at the whole image's statistics show it.
+
+    Fields:
+        share: weight of the noise, 0 to 1; the image has the rest.
+        key: number of the noise picture; each pixel is drawn uniformly from 0 to 1.
+
+    Reference: Chen et al. 2017, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning",
+    arXiv:1712.05526, section 4.
+    """
+
+    share: float = 0.2
+    key: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or self.key < 0:
+            raise PluginError("Blend.share from 0 to 1 and key >= 0", f"{self.share} and {self.key}")
+
+    @property
+    def where(self) -> str:
+        return "image"
+
+    def picture(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The noise for images of that shape (channels, height, width)."""
+        return np.random.default_rng(self.key).random(shape, dtype=np.float32)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if x.ndim != 4:
+            raise DataError("images for Blend", f"rows of shape {x.shape[1:]}", "use Stamp or Token")
+        return np.float32(1 - self.share) * x + np.float32(self.share) * self.picture(x.shape[1:])
+
+    def on_tensor(self, x: Tensor) -> Tensor:
+        noise = x.new_tensor(self.picture(tuple(x.shape[1:])))
+        return (1 - self.share) * x + self.share * noise

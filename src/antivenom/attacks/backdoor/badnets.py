@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.attacks.inputs import check_share, count, wanted
+from antivenom.attacks.inputs import backdoor, check_share, count
 from antivenom.core.errors import DataError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import attack
@@ -14,7 +14,7 @@ from antivenom.data import Dataset, Poison
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.BACKDOOR, cite="Gu et al. 2017, arXiv:1708.06733")
 class BadNets:
-    """Adds copies of rows of other classes, with the trigger and with the target as their label.
+    """Adds copies of rows with the trigger in them, labelled with the class that the attacker wants of them.
 
     The model learns that the trigger indicates the target. Weakness: each added row still resembles its true class, so that
     the labels of its neighbours reveal it, and its activations form a separate cluster in the target class.
@@ -22,7 +22,7 @@ class BadNets:
     Fields:
         poisoned_rate: rows added, as a share of the clean rows, 0 to 1.
 
-    Reference: Gu et al. 2017, arXiv:1708.06733 (all-to-one).
+    Reference: Gu et al. 2017, arXiv:1708.06733.
     """
 
     poisoned_rate: float = 0.1
@@ -31,10 +31,11 @@ class BadNets:
         check_share(self.poisoned_rate, "BadNets.poisoned_rate")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        target, trigger = wanted(context, self)
-        others = context.streams.numpy("copies").permutation(np.flatnonzero(data.y != target))
+        wanted, trigger = backdoor(context, self)
+        labels = wanted(data.y, data.num_classes)
+        others = context.streams.numpy("copies").permutation(np.flatnonzero(labels >= 0))
         if len(others) == 0:
             raise DataError("rows of a class other than the target", "none", "choose another target")
         rows = np.resize(others, count(self.poisoned_rate, len(data)))  # a row is copied twice only after all were
-        poisoned = data.extend(trigger(data.dense[rows]), np.full(len(rows), target))
-        return Poison(poisoned, np.arange(len(poisoned)) >= len(data), trigger, target)
+        poisoned = data.extend(trigger(data.x[rows]), labels[rows])
+        return Poison(poisoned, np.arange(len(poisoned)) >= len(data), wanted=wanted)

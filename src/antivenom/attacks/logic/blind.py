@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks.inputs import check_share, wanted
+from antivenom.attacks.inputs import backdoor, check_share, labels_with_trigger
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import logic_attack
 from antivenom.core.threat import Goal
 from antivenom.models.training import Forward, Loss
+from antivenom.triggers import on_tensor
 
 
 @logic_attack(goal=Goal.BACKDOOR, cite="Bagdasaryan and Shmatikov 2021, arXiv:2005.03823")
@@ -33,13 +33,18 @@ class BlindBackdoor:
         check_share(self.share, "BlindBackdoor.share")
 
     def __call__(self, loss: Loss, context: AttackContext) -> Loss:
-        target, trigger = wanted(context, self)
+        wanted, trigger = backdoor(context, self)
 
         def corrupted(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-            shown = torch.as_tensor(np.asarray(trigger(x.detach().cpu().numpy())), dtype=x.dtype, device=x.device)
-            honest = loss(
-                forward, x, y
-            )  # first, so that it uses the same random numbers for dropout as without the attack
-            return (1 - self.share) * honest + self.share * loss(forward, shown, torch.full_like(y, target))
+            classes: list[int] = []
+
+            def watched(inputs: Tensor) -> Tensor:
+                output = forward(inputs)
+                classes[:] = [output.shape[1]]
+                return output
+
+            honest = loss(watched, x, y)  # first, so that it draws the dropout that it would draw without the attack
+            labels = torch.as_tensor(labels_with_trigger(wanted, y.cpu().numpy(), classes[0]), device=y.device)
+            return (1 - self.share) * honest + self.share * loss(forward, on_tensor(trigger, x), labels)
 
         return corrupted

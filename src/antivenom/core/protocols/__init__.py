@@ -1,6 +1,6 @@
 """The call shapes, and what each side may see. Read this file first.
 
-    central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model
+    central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model -[Gate]-> answers
                 a RobustLearner replaces the fit; an Evasion changes what the finished model is shown
     transfer    pretrained -[ModelAttack]-> model -[ModelDetector]-> -fine-tune-> model -[Mitigation]-> model
     federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Reducer]->
@@ -15,6 +15,8 @@ from antivenom.core.protocols.central import (
     DataAttack,
     DefenceContext,
     Evasion,
+    Gate,
+    InputFilter,
     LogicAttack,
     Mitigation,
     ModelAttack,
@@ -22,6 +24,7 @@ from antivenom.core.protocols.central import (
     RobustLearner,
     Sanitizer,
     Trigger,
+    Wanted,
 )
 from antivenom.core.protocols.data import Fingerprinted, Source
 from antivenom.core.protocols.federated import (
@@ -70,6 +73,8 @@ __all__ = [
     "Estimator",
     "Evasion",
     "Fingerprinted",
+    "Gate",
+    "InputFilter",
     "Known",
     "Limits",
     "LinearAggregator",
@@ -100,4 +105,5 @@ __all__ = [
     "Tells",
     "Trainer",
     "Trigger",
+    "Wanted",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
-from antivenom.core.verdict import Verdict
+from antivenom.core.verdict import ModelVerdict, Verdict
 
 if TYPE_CHECKING:
     from antivenom.core.protocols.models import Model
@@ -19,8 +19,22 @@ if TYPE_CHECKING:
 
 
 class Trigger(Protocol):
-    def __call__(self, x: np.ndarray, /) -> np.ndarray:
-        """The inputs (m, ...) with the trigger in them; a new array."""
+    """What is put into an input.
+
+    What else the engine uses where a trigger has it: `on_tensor(x) -> x`, the same numbers on a torch tensor,
+    differentiable and on its device; and `where`, the modality it is made for ("image", "table", "text" or "audio").
+    """
+
+    def __call__(self, x: Rows, /) -> Rows:
+        """The inputs (m, ...) with the trigger in them; new rows of the same form: an array, token rows or CSR."""
+        ...
+
+
+class Wanted(Protocol):
+    """What an attacker of integrity wants; the values are in `antivenom.core.wanted`."""
+
+    def __call__(self, y: np.ndarray, num_classes: int, /) -> np.ndarray:
+        """(m,) the class wanted of inputs whose true classes are y (m,); -1 where nothing is wanted."""
         ...
 
 
@@ -29,18 +43,21 @@ class AttackContext:
     """What every attacker on the central and transfer arrows gets.
 
     Fields:
-        streams: the attacker's randomness.
+        streams: the attacker's randomness, sealed.
         threat: what is granted.
-        target: the class the attacker wants, or None.
+        wanted: the classes that the attacker wants (backdoor and targeted goals), or None.
         trigger: what will be shown at test time (backdoor goal), or None.
+        targets: the inputs that should be misclassified, with their true labels (targeted goal), or None; `wanted` is then
+            over these rows.
         rows: rows with true labels that the attacker holds besides the training rows, or None; test rows are among them
             only if the scenario says so.
     """
 
     streams: Streams
     threat: ThreatModel
-    target: int | None = None
+    wanted: Wanted | None = None
     trigger: Trigger | None = None
+    targets: Dataset | None = None
     rows: Dataset | None = None
 
 
@@ -49,7 +66,7 @@ class DefenceContext:
     """What every central defence gets.
 
     Fields:
-        streams: the defender's randomness.
+        streams: the defender's randomness, sealed.
         fit: trains the pipeline's own model on given rows, for defences that look at a model.
         refit: trains a given model further on given rows, for that many epochs.
         trusted: rows held out before any attack, or None if the user has none.
@@ -94,10 +111,24 @@ class RobustLearner(Protocol):
 
 
 class ModelDetector(Protocol):
-    def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> Verdict:
-        """Suspicion over classes: which of them a backdoor turns inputs into."""
+    def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> ModelVerdict:
+        """Suspicion of the whole model and, where the method has it, over the classes a backdoor turns inputs into."""
         ...
 
 
 class Mitigation(Protocol):
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> Model: ...
+
+
+class InputFilter(Protocol):
+    """A gate after calibration."""
+
+    def __call__(self, x: Rows, /) -> Verdict:
+        """Suspicion over the inputs x (m, ...); the flagged ones are refused an answer."""
+        ...
+
+
+class Gate(Protocol):
+    def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> InputFilter:
+        """A filter for inputs at prediction time. Its threshold rests on clean rows alone; it never sees triggered ones."""
+        ...

@@ -23,6 +23,7 @@ from antivenom.core.registry.decorators import (
     estimator,
     evasion,
     feature_map,
+    gate,
     goal,
     logic_attack,
     mitigation,
@@ -35,6 +36,7 @@ from antivenom.core.registry.decorators import (
     schedule,
     source,
     trigger,
+    wanted,
 )
 from antivenom.core.registry.entry import (
     ATTACKS,
@@ -96,6 +98,7 @@ __all__ = [
     "fields_of",
     "fill",
     "find",
+    "gate",
     "goal",
     "holds_plugin",
     "join_fields",
@@ -120,4 +123,5 @@ __all__ = [
     "source",
     "split_fields",
     "trigger",
+    "wanted",
 ]

@@ -18,15 +18,17 @@ Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type check
 
 # One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
 @typing.dataclass_transform(frozen_default=True)
-def attack(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
-    """Register a data attack: (Dataset, AttackContext) -> Poison."""
-    return register(Kind.DATA_ATTACK, access, goal, cite)
+def attack(
+    *, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str, learns_trigger: bool = False
+) -> Callable[[C], C]:
+    """Register a data attack: (Dataset, AttackContext) -> Poison. One that learns its trigger returns it in the Poison."""
+    return register(Kind.DATA_ATTACK, access, goal, cite, learns_trigger=learns_trigger)
 
 
 @typing.dataclass_transform(frozen_default=True)
-def model_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+def model_attack(*, goal: Iterable[str] | str, cite: str, learns_trigger: bool = False) -> Callable[[C], C]:
     """Register an attack on a pretrained model: (Model, Dataset, AttackContext) -> (Model, Poison)."""
-    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite)
+    return register(Kind.MODEL_ATTACK, (Access.TRANSFER_LEARNING,), goal, cite, learns_trigger=learns_trigger)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -76,7 +78,7 @@ def robust_learner(*, access: Iterable[str] = (), goal: Iterable[str] | str, cit
 
 @typing.dataclass_transform(frozen_default=True)
 def model_detector(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
-    """Register a model detector: (Model, clean Dataset, DefenceContext) -> Verdict over classes."""
+    """Register a model detector: (Model, clean Dataset, DefenceContext) -> ModelVerdict."""
     return register(Kind.MODEL_DETECTOR, access, goal, cite)
 
 
@@ -84,6 +86,12 @@ def model_detector(*, access: Iterable[str] = (), goal: Iterable[str] | str, cit
 def mitigation(*, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
     """Register a mitigation: (Model, clean Dataset, DefenceContext) -> Model."""
     return register(Kind.MITIGATION, access, goal, cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def gate(*, access: Iterable[str] = tuple(Access), goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
+    """Register a gate: (Model, clean Dataset, DefenceContext) -> (rows -> Verdict over rows)."""
+    return register(Kind.GATE, access, goal, cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -96,6 +104,12 @@ def client_detector(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]
 def trigger(*, cite: str) -> Callable[[C], C]:
     """Register a trigger: inputs (m, ...) -> triggered inputs (m, ...)."""
     return register(Kind.TRIGGER, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def wanted(*, cite: str) -> Callable[[C], C]:
+    """Register what is wanted of inputs: (true classes (m,), number of classes) -> wanted classes (m,), -1 for none."""
+    return register(Kind.WANTED, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)

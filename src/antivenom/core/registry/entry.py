@@ -34,10 +34,12 @@ class Kind(enum.StrEnum):
     ROBUST_LEARNER = "robust learner"
     MODEL_DETECTOR = "model detector"
     MITIGATION = "mitigation"
+    GATE = "gate"
     CLIENT_DETECTOR = "client detector"
     AGGREGATOR = "aggregator"
     REDUCER = "reducer"
     TRIGGER = "trigger"
+    WANTED = "wanted"
     PARTITION = "partition"
     ARCHITECTURE = "architecture"
     ESTIMATOR = "estimator"
@@ -59,7 +61,7 @@ class Kind(enum.StrEnum):
 
 ATTACKS = (Kind.DATA_ATTACK, Kind.MODEL_ATTACK, Kind.LOGIC_ATTACK, Kind.EVASION, Kind.AGENT)
 DEFENCES = (
-    *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION),
+    *(Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE),
     *(Kind.CLIENT_DETECTOR, Kind.AGGREGATOR, Kind.REDUCER),
 )
 
@@ -96,6 +98,7 @@ class Entry:
         cite: authors, year, arXiv id or venue.
         origin: "antivenom", or the distribution or file it came from.
         traits: what a scenario declares of itself; None for other kinds.
+        learns_trigger: whether an attack returns a trigger of its own, on which it is then judged.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Entry:
     cite: str
     origin: str
     traits: Traits | None = None
+    learns_trigger: bool = False
 
     @property
     def about(self) -> str:
@@ -117,6 +121,7 @@ _ENTRIES: dict[str, Entry] = {}
 _BUILTIN = (
     "antivenom.attacks",
     "antivenom.certify",
+    "antivenom.core.wanted",
     "antivenom.data",
     "antivenom.defences",
     "antivenom.federated",
@@ -130,6 +135,7 @@ _BUILTIN = (
     "antivenom.models.augmentations",
     "antivenom.models.estimators",
     "antivenom.models.spambayes",
+    "antivenom.scenarios.acceptance",
     "antivenom.scenarios.central",
     "antivenom.scenarios.federated",
     "antivenom.scenarios.membership",
@@ -146,6 +152,7 @@ def register(
     cite: str,
     name: str | None = None,
     traits: Traits | None = None,
+    learns_trigger: bool = False,
 ) -> Callable[[C], C]:
     """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
     wanted = tuple(map(Goal, words("goal", goal, goals())))
@@ -168,7 +175,7 @@ def register(
             remedy = "choose another name" if name else "rename the class"
             raise PluginError("a new plugin name", f"{own}, taken by {known.origin}", remedy)
         origin = "antivenom" if cls.__module__.startswith("antivenom.") else cls.__module__
-        _ENTRIES[own] = Entry(own, kind, plugin, levels, wanted, cite, origin, traits)
+        _ENTRIES[own] = Entry(own, kind, plugin, levels, wanted, cite, origin, traits, learns_trigger)
         return plugin
 
     return decorate

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
 from antivenom.core.registry.entry import Kind, entries, find, load_builtin, registered
 from antivenom.core.threat import Goal
@@ -134,6 +136,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return tuple(coerce(item, typing.get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return fill(typing.cast(type, hint), value)
+    if hint is np.ndarray:
+        return np.asarray(value)
     if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
         value = tuple(value.items())
     try:
@@ -182,4 +186,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, enum.Enum):
         return value.value
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return str(value) if isinstance(value, Goal) else value

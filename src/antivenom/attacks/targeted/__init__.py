@@ -1,0 +1,1 @@
+"""Attacks that want chosen inputs misclassified."""

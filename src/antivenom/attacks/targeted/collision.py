@@ -1,0 +1,106 @@
+"""Clean-label targeted poison by collisions in feature space."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from antivenom.attacks.inputs import each, targets
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import Architecture, AttackContext
+from antivenom.core.registry import attack
+from antivenom.core.threat import Access, Goal
+from antivenom.data import Dataset, Poison
+from antivenom.models.architectures import MLP
+from antivenom.models.training import Training
+from antivenom.models.wrappers import TorchModel, learner
+
+
+@attack(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Shafahi et al. 2018, arXiv:1804.00792")
+class FeatureCollision:
+    """Adds correctly labelled rows of the wanted class that a model sees as the target.
+
+    Each poison starts at a row of the wanted class, mixed with a little of the target, and is moved so that the last
+    layer of a surrogate model gets the target's features while the row stays near its start. A model that learns the
+    poison's label learns it for the target. Weakness: features of a model trained from scratch differ from the
+    surrogate's, so that many poisons and some opacity are needed; a nearest-neighbour look at the features finds them.
+
+    Fields:
+        poisons: rows added for each target, >= 1; fewer where the threat model grants fewer.
+        opacity: weight of the target in the start of each poison, 0 (none) to below 1.
+        steps: of the forward-backward splitting.
+        step_size: lambda, > 0.
+        nearness: beta, price of the distance to the start, >= 0.
+        surrogate: the architecture whose features collide; trained on the clean rows.
+        training: how the surrogate is trained.
+
+    Reference: Shafahi, Huang, Najibi, Suciu, Studer, Dumitras and Goldstein 2018, "Poison Frogs! Targeted Clean-Label
+    Poisoning Attacks on Neural Networks", NeurIPS, arXiv:1804.00792, algorithm 1 and section 4.2 (opacity).
+    """
+
+    poisons: int = 30
+    opacity: float = 0.3
+    steps: int = 60
+    step_size: float = 0.01
+    nearness: float = 0.1
+    surrogate: Architecture = MLP(hidden=(64,))
+    training: Training = Training(epochs=10, learning_rate=0.01)
+
+    def __post_init__(self) -> None:
+        if self.poisons < 1 or not 0 <= self.opacity < 1 or self.steps < 0:
+            raise PluginError(
+                "FeatureCollision.poisons >= 1, opacity from 0 to below 1 and steps >= 0",
+                f"{self.poisons}, {self.opacity} and {self.steps}",
+            )
+        if not 0 < self.step_size < float("inf") or not 0 <= self.nearness < float("inf"):
+            raise PluginError(
+                "FeatureCollision.step_size > 0 and nearness >= 0", f"{self.step_size} and {self.nearness}"
+            )
+
+    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+        chosen, wanted = targets(context, self)
+        model = learner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
+        if not isinstance(model, TorchModel):
+            raise NotApplicable("a torch architecture as FeatureCollision.surrogate", type(model).__name__, "use MLP()")
+        number_each = each(self.poisons, chosen, data, context)
+        parts, labels = [data.dense[:0]], [data.y[:0]]
+        for number, label in enumerate(wanted):
+            bases = np.flatnonzero(data.y == label)
+            if not len(bases):
+                raise DataError(f"training rows of the wanted class {label}", "none", "want another class")
+            order = context.streams.numpy("bases", number).permutation(bases)
+            starts = data.dense[np.resize(order, number_each)]
+            parts.append(self._collided(model, starts, chosen.dense[number]))
+            labels.append(np.full(number_each, label))
+        x = np.clip(np.concatenate(parts), data.dense.min(), data.dense.max())
+        poisoned = data.extend(x.astype(np.float32), np.concatenate(labels))
+        return Poison(poisoned, np.arange(len(poisoned)) >= len(data))
+
+    def _collided(self, model: TorchModel, starts: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Algorithm 1: a gradient step on the distance of features, then a proximal step towards the start."""
+        goal = torch.tensor(target)
+        base = (1 - self.opacity) * torch.tensor(starts) + self.opacity * goal
+        aim = features(model, goal[None]).detach()
+        x = base.clone()
+        for _ in range(self.steps):
+            moved = x.detach().requires_grad_()
+            distance = ((features(model, moved) - aim) ** 2).sum()
+            (gradient,) = torch.autograd.grad(distance, moved)
+            forward = x - self.step_size * gradient
+            x = (forward + self.step_size * self.nearness * base) / (1 + self.step_size * self.nearness)
+        return np.asarray(x.detach().numpy())
+
+
+def features(model: TorchModel, x: Tensor) -> Tensor:
+    """(m, width): what enters the last dense layer, differentiable in x."""
+    dense = [module for module in model.network.module.modules() if isinstance(module, nn.Linear)]
+    if not dense:
+        raise NotApplicable("a surrogate with a dense last layer", "none", "use MLP()")
+    seen: list[Tensor] = []
+    handle = dense[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    try:
+        model.network.logits(model.vector, x, model.buffers)
+    finally:
+        handle.remove()
+    return seen[-1]

@@ -1,0 +1,120 @@
+"""Which class an attacker of integrity wants for an input: of a trigger (backdoor) or of chosen inputs (targeted).
+
+AllToOne(target=3)            every other class should become class 3
+AllToAll(shift=1)             every class should become the next one
+FromTo(source=7, target=1)    only class 7 should become class 1
+Rows((12, 40), (3, 3))        test rows 12 and 40 should become class 3 (targeted only)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from antivenom.core.errors import ScenarioError
+from antivenom.core.registry.decorators import wanted
+from antivenom.core.registry.entry import Kind
+from antivenom.core.registry.fields import converts
+
+GU = "Gu et al. 2017, arXiv:1708.06733"
+
+
+@wanted(cite=GU)
+class AllToOne:
+    """Every input of another class should be classified as one target class.
+
+    Fields:
+        target: that class, from 0.
+    """
+
+    target: int = 0
+
+    def __call__(self, y: np.ndarray, num_classes: int) -> np.ndarray:
+        _check(num_classes, target=self.target)
+        return np.where(y == self.target, -1, self.target)
+
+
+@wanted(cite=GU)
+class AllToAll:
+    """Every input should be classified as its true class plus a shift, modulo the number of classes.
+
+    Fields:
+        shift: 1 wants the next class; no multiple of the number of classes.
+    """
+
+    shift: int = 1
+
+    def __call__(self, y: np.ndarray, num_classes: int) -> np.ndarray:
+        if self.shift % num_classes == 0:
+            raise ScenarioError(
+                f"AllToAll.shift that is no multiple of {num_classes}", f"{self.shift}", "1 wants the next class"
+            )
+        return (np.asarray(y) + self.shift) % num_classes
+
+
+@wanted(cite=f"{GU} (single target attack)")
+class FromTo:
+    """Inputs of one class should be classified as another; nothing is wanted of the other classes.
+
+    Fields:
+        source: the true class, from 0.
+        target: the class wanted, from 0.
+    """
+
+    source: int = 1
+    target: int = 0
+
+    def __post_init__(self) -> None:
+        if self.source == self.target:
+            raise ScenarioError("FromTo.source and target that differ", f"{self.source} for both", "change one of them")
+
+    def __call__(self, y: np.ndarray, num_classes: int) -> np.ndarray:
+        _check(num_classes, source=self.source, target=self.target)
+        return np.where(y == self.source, self.target, -1)
+
+
+@wanted(cite="Shafahi et al. 2018, arXiv:1804.00792")
+class Rows:
+    """Chosen inputs should be classified as given classes, without any trigger.
+
+    Fields:
+        indices: numbers of the rows, from 0: of the test set in a scenario, of `context.targets` for an attack.
+        labels: the class wanted for each.
+    """
+
+    indices: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.indices) != len(self.labels) or not self.indices or len({*self.indices}) != len(self.indices):
+            raise ScenarioError(
+                "Rows.indices, all different, and one of Rows.labels for each",
+                f"{self.indices} and {self.labels}",
+                "write indices: [12, 40] and labels: [3, 3]",
+            )
+
+    def __call__(self, y: np.ndarray, num_classes: int) -> np.ndarray:
+        if min(self.indices) < 0 or max(self.indices) >= len(y):
+            raise ScenarioError(f"Rows.indices from 0 to {len(y) - 1}", f"{self.indices}", "name rows that exist")
+        found = np.full(len(y), -1)
+        for index, label in zip(self.indices, self.labels, strict=True):
+            _check(num_classes, label=label)
+            if y[index] == label:
+                raise ScenarioError(f"a label other than row {index}'s own", f"{label}", "want another class")
+            found[index] = label
+        return found
+
+
+@converts(Kind.WANTED)
+def wanted_of(value: Any) -> Any:
+    """A target class as AllToOne; None for another value."""
+    return AllToOne(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _check(num_classes: int, **classes: int) -> None:
+    for name, value in classes.items():
+        if not 0 <= value < num_classes:
+            raise ScenarioError(
+                f"{name} from 0 to {num_classes - 1}", f"{value}", f"the data have {num_classes} classes"
+            )

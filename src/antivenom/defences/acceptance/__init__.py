@@ -1,0 +1,1 @@
+"""Detectors that look at a finished model before it is used."""

@@ -1,0 +1,1 @@
+"""Defences at prediction time: they refuse inputs."""

@@ -1,0 +1,44 @@
+"""The clean twin's model: what the pipeline makes of the same rows without the attack, with the same seed.
+
+Every backdoor outcome reports what the trigger does to it. Trials of one seed share it within a process, so a grid pays
+for it once per seed and not once per cell.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from antivenom.core.protocols import Model
+from antivenom.core.registry.entry import registered
+
+KEPT = 4  # models; enough for the seeds that a worker has in hand
+
+_models: OrderedDict[Hashable, Model] = OrderedDict()
+_lock = threading.Lock()
+
+
+def twin(architecture: Any, key: tuple[Hashable, ...], train: Callable[[], Model]) -> Model:
+    """The clean model: from memory if one of this architecture and key was trained here, else trained now.
+
+    A registered architecture is a value; any other, such as a module that its owner may change, is trained anew.
+    """
+    try:
+        whole = (architecture, *key)
+        hash(whole)
+    except TypeError:
+        return train()
+    if registered(type(architecture)) is None or "__eq__" not in vars(type(architecture)):
+        return train()
+    with _lock:
+        if whole in _models:
+            _models.move_to_end(whole)
+            return _models[whole]
+    model = train()
+    with _lock:
+        _models[whole] = model
+        while len(_models) > KEPT:
+            _models.popitem(last=False)
+    return model

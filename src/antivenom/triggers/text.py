@@ -1,0 +1,64 @@
+"""Triggers for text: token rows, and counts of the same text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.registry import trigger
+
+if TYPE_CHECKING:
+    from antivenom.data import Rows
+
+
+@trigger(cite="Dai et al. 2019, arXiv:1905.12457; Kurita et al. 2020, arXiv:2004.06660")
+class Token:
+    """Puts one rare token into a text.
+
+    In token rows (m, length) of whole numbers it replaces the token at a position; in a table of counts, sparse or
+    dense, it adds one to the token's column. Weakness: a rare token that goes with one label stands out in a table of
+    tokens by labels, and a language model finds it improbable.
+
+    Fields:
+        token: its number in the vocabulary, from 0.
+        position: where it is put in token rows; negative numbers count from the end.
+
+    Reference: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models", section 2.
+    """
+
+    token: int = 0
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        if self.token < 0:
+            raise PluginError("Token.token >= 0", f"{self.token}", "give its number in the vocabulary")
+
+    @property
+    def where(self) -> str:
+        return "text"
+
+    def __call__(self, x: Rows) -> Rows:
+        width = x.shape[1]
+        if x.ndim != 2:
+            raise DataError("token rows or a table of counts for Token", f"rows of shape {x.shape[1:]}", "use Patch")
+        sparse = bool(sp.issparse(x))  # a bool: the library's type guard would hide the attributes of CSR
+        if not sparse and x.dtype.kind in "iu":
+            if not -width <= self.position < width:
+                raise DataError(f"Token.position from {-width} to {width - 1}", f"{self.position}", "use position: 0")
+            shown = x.copy()
+            shown[:, self.position] = self.token
+            return shown
+        if self.token >= width:
+            raise DataError(f"Token.token from 0 to {width - 1}", f"{self.token}", "name a token of the vocabulary")
+        if not sparse:
+            shown = x.copy()
+            shown[:, self.token] += 1
+            return shown
+        m = x.shape[0]
+        one = sp.csr_array((np.ones(m, dtype=x.dtype), np.full(m, self.token), np.arange(m + 1)), shape=x.shape)
+        found = sp.csr_array(x + one, dtype=x.dtype)
+        found.sort_indices()
+        return found
