@@ -101,7 +101,7 @@ class Narrow:
         (FEDERATED + "    train_rows: 99999\n", "error", "train rows"),
         (CENTRAL.replace("MLP, hidden: [8]", "Narrow"), "error", "a model with 10 outputs, one per class"),
         (CENTRAL.replace("MLP, hidden: [8]", "FashionCNN"), "error", "images of at least 9x9"),
-        (CENTRAL + "    target: 10\n", "error", "target from 0 to 9"),
+        (CENTRAL + "    wanted: 10\n", "error", "target from 0 to 9"),
         (
             CENTRAL + "    data: breast-cancer\n    model: {name: RandomForest, n_estimators: 0}\n",
             "error",
@@ -168,7 +168,7 @@ def test_nan_in_a_data_file(tmp_path: Path, shelf: Path) -> None:
 def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, content: bytes) -> None:
     from antivenom.data import DATASETS
 
-    for source in DATASETS["mnist"].sources:
+    for source in DATASETS["mnist"].files:
         for place in (shelf / source.filename, shelf / "mnist" / source.filename):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)

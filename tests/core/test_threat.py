@@ -12,7 +12,7 @@ from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel, goals
 from antivenom.data import Dataset, Poison
 from antivenom.scenarios.grants import enforce
 
-CLEAN = Dataset(np.arange(20.0).reshape(10, 2), np.array([0, 1] * 5), ("no", "yes"))
+CLEAN = Dataset(np.arange(20.0).reshape(10, 2) + 0.25, np.array([0, 1] * 5), ("no", "yes"))
 FORBIDDEN_TO_TOUCH = [Access.LOGIC_CORRUPTION, Access.TRANSFER_LEARNING]
 
 

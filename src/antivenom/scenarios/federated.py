@@ -216,7 +216,7 @@ class Federated:
         for role, value in (("source", self.source), ("target", target)):
             if value is not None and not 0 <= value < c:
                 raise ScenarioError(
-                    f"{role} from 0 to {c - 1} for {self.data}", f"{value}", f"name one of its {c} classes"
+                    f"{role} from 0 to {c - 1} for {test.name}", f"{value}", f"name one of its {c} classes"
                 )
 
     def _drawn(

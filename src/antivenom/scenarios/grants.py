@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,9 @@ def _changed(before: Dataset, after: Dataset) -> np.ndarray:
     """(n,) bool: rows whose features or label differ; both of one form."""
     differs = before.x != after.x
     if not before.is_sparse:
-        differs = np.asarray(differs & ~((before.x != before.x) & (after.x != after.x))).reshape(len(before), -1)
+        differs = np.asarray(differs & ~((before.x != before.x) & (after.x != after.x))).reshape(
+            len(before), math.prod(before.shape)
+        )
     rows = differs.sum(axis=1) > 0 if before.is_sparse else differs.any(axis=1)
     return np.asarray(rows | (before.y != after.y))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from antivenom.core.registry.entry import Kind, entries
+from antivenom.core.registry.entry import Entry, Kind, entries
 from antivenom.core.threat import Access, Level
 
 
@@ -22,12 +22,20 @@ class Step:
 
 
 def ladder() -> tuple[Step, ...]:
-    """Every step that a registered scenario stands on: the access levels in their own order, then the others by name."""
+    """Every step that a registered scenario stands on: the access levels in their own order, then the others by name.
+
+    Where several scenarios measure a step, our own come first, and of these the one that takes most kinds of plugins for a step.
+    """
     found: dict[str, Step] = {}
-    for entry in entries(Kind.SCENARIO):
+    for entry in sorted(entries(Kind.SCENARIO), key=_precedence):
         assert entry.traits is not None
         for level in entry.traits.levels:
             also = f", access: {level.name}" if len(entry.traits.levels) > 1 else ""
             found.setdefault(level.name, Step(level, f"kind: {entry.name}{also}"))
     first = [str(access) for access in Access]
     return tuple(found[name] for name in [*(n for n in first if n in found), *sorted(found.keys() - {*first})])
+
+
+def _precedence(entry: Entry) -> tuple[bool, float, str]:
+    assert entry.traits is not None
+    return entry.origin != "antivenom", -len(entry.traits.arrows) / len(entry.traits.levels), entry.name

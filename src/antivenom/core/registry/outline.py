@@ -79,7 +79,7 @@ def _type(hint: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
     elif dataclasses.is_dataclass(hint):
         _outline(typing.cast(type, hint), values, enums)
     elif not getattr(hint, "_is_protocol", False) and getattr(hint, "__module__", "") != threat.__name__:
-        return "Any"
+        return {"opaque": hint.__name__} if isinstance(hint, type) else "Any"
     return {"name": _key(hint)}
 
 
@@ -123,6 +123,7 @@ def outlined(outline: Outline, data: typing.Collection[str] = ()) -> Iterator[No
     registry._ENTRIES.update({row["name"]: makers.entry(row) for row in outline["entries"]})
     for kind in (Kind.SOURCE, Kind.ARCHITECTURE, Kind.ESTIMATOR):
         CONVERTERS[kind] = _Converter(makers, data if kind is Kind.SOURCE else None)
+    CONVERTERS[Kind.WANTED] = makers.wanted
     registry._loaded = True
     try:
         yield
@@ -153,6 +154,11 @@ class _StandIns:
     def named(self, name: str) -> Any:
         """The stand-in of the plugin of that name."""
         return self.cls(next(row["class"] for row in self._outline["entries"] if row["name"] == name))
+
+    def wanted(self, value: Any) -> Any:
+        """A whole number as the class that all inputs are wanted in."""
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return self.named("AllToOne")(value) if whole else None
 
     def cls(self, name: str) -> Any:
         if name not in self._made:
@@ -187,6 +193,8 @@ class _StandIns:
             return _PLAIN[kind]
         if "tuple" in kind:
             return tuple[tuple(Ellipsis if part == "..." else self._hint(part) for part in kind["tuple"])]  # type: ignore[misc]
+        if "opaque" in kind:  # an array, or whatever else no scenario file can say
+            return type(kind["opaque"], (), {})
         if "any of" in kind:
             return typing.Union[tuple(self._hint(part) for part in kind["any of"])]  # noqa: UP007 - made at run time
         return self.cls(kind["name"])
