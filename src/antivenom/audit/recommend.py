@@ -149,7 +149,7 @@ def rules_of(settings: list[dict[str, Any]]) -> list[Any]:
     return found
 
 
-def rows_of(settings: list[dict[str, Any]], spec: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def rows_of(settings: list[dict[str, Any]], spec: object) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each setting with the numbers of the rule, whatever f it assumed there."""
     for setting in settings:
         for row in setting["defences"]:
@@ -157,7 +157,7 @@ def rows_of(settings: list[dict[str, Any]], spec: Any) -> Iterator[tuple[dict[st
                 yield setting, row
 
 
-def _timed(seconds: list[dict[str, Any]], spec: Any) -> list[list[float]]:
+def _timed(seconds: list[dict[str, Any]], spec: object) -> list[list[float]]:
     """The measured sizes and seconds of the rule."""
     return next((row["points"] for row in seconds if assuming(row["defence"], 0) == assuming(spec, 0)), [])
 
@@ -185,7 +185,7 @@ def _too_slow(seconds: float | None, budget: float | None) -> str | None:
     return f"about {seconds:.2g} s per round, more than {budget:g} s"
 
 
-def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
+def _objection(spec: object, n: int, f: int, root_data: bool) -> str | None:
     """Why the rule cannot be used with n rows; with fewer of the same malicious share if n is large."""
     if spec is None:
         return None
@@ -225,7 +225,7 @@ def _need(spec: Any) -> dict[str, Any]:
     return {"per_f": per_f, "more": more, "expected": text.replace("f = 7", "f = {f}")}
 
 
-def _refusals(spec: Any, f: int) -> list[str]:
+def _refusals(spec: object, f: int) -> list[str]:
     """What the rule says to 0, 1, 2... updates, until it takes them."""
     import torch
 

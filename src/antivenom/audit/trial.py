@@ -196,7 +196,7 @@ def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:
             )
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The value in what JSON can hold: a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -79,7 +79,7 @@ def step_of(rule: Any) -> Callable[..., tuple[Any, Any]]:
     return step if step is not None else lambda updates, weights, view, state: (rule(updates, weights, view), state)
 
 
-def has_memory(rule: Any) -> bool:
+def has_memory(rule: object) -> bool:
     """Whether the rule takes a state from one round to the next; a rule made of another says so under that name."""
     return bool(getattr(rule, "has_memory", hasattr(rule, "step")))
 
@@ -120,7 +120,7 @@ def _mixed(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> tup
 
 def _first_of(step: Callable[..., Any]) -> Callable[..., Tensor]:
     @functools.wraps(step)
-    def call(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> Tensor:
+    def call(self: object, updates: Tensor, weights: Tensor | None, view: object) -> Tensor:
         vector: Tensor = step(self, updates, weights, view, None)[0]
         return vector
 
@@ -128,7 +128,7 @@ def _first_of(step: Callable[..., Any]) -> Callable[..., Tensor]:
 
 
 def _without_memory(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Any]]:
-    def step(self: Any, updates: Tensor, weights: Tensor | None, view: Any, state: Any) -> tuple[Tensor, Any]:
+    def step(self: object, updates: Tensor, weights: Tensor | None, view: object, state: object) -> tuple[Tensor, Any]:
         return call(self, updates, weights, view), state
 
     return step
@@ -144,7 +144,7 @@ def _replace(cls: type, name: str, method: Callable[..., Any]) -> None:
 
 def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuses: bool) -> Callable[..., Any]:
     @functools.wraps(rule)
-    def call(self: Any, updates: Any, weights: Any = None, view: Any = None, *state: Any) -> Any:
+    def call(self: object, updates: object, weights: object = None, view: object = None, *state: object) -> Any:
         matrix = _matrix(updates, type(self).__name__)
         if not refuses:
             _finite(matrix, self)
@@ -160,14 +160,14 @@ def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuse
     return call
 
 
-def _vector(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _vector(result: object, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
     if not isinstance(result, Tensor) or result.shape != matrix.shape[1:]:
         got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise PluginError(f"an aggregate of shape {tuple(matrix.shape[1:])}", f"{got}", f"mend {type(rule).__name__}")
     return as_given(result)
 
 
-def _vector_and_state(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _vector_and_state(result: object, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
     if not isinstance(result, tuple) or len(result) != 2:
         raise PluginError(
             f"an aggregate and a state from {type(rule).__name__}", type(result).__name__, "return both from step"
@@ -175,7 +175,7 @@ def _vector_and_state(result: Any, matrix: Tensor, rule: object, as_given: Calla
     return _vector(result[0], matrix, rule, as_given), result[1]
 
 
-def _rows_and_weights(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _rows_and_weights(result: object, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
     name = type(rule).__name__
     if not isinstance(result, tuple) or len(result) != 2:
         raise PluginError(f"rows and weights from {name}", type(result).__name__, "return both")
@@ -231,7 +231,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
-def _shares(weights: Any, matrix: Tensor) -> Tensor:
+def _shares(weights: object, matrix: Tensor) -> Tensor:
     """(n,) weights as a tensor beside the rows. What a client claims of itself must not turn the result into NaN."""
     try:
         shares = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)

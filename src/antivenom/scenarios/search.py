@@ -94,7 +94,7 @@ Progress = Callable[[int, int, Attempt], None]
 
 
 def worst_case(
-    rule: Any,
+    rule: object,
     scenario: Federated = OMNISCIENT,
     *,
     families: Sequence[object] | None = None,
@@ -190,7 +190,7 @@ class _Search:
         self.planned = 0
         self._twins: dict[int, dict[str, float]] = {}
 
-    def run(self, attack: Any, seeds: Sequence[int], stage: str) -> list[float]:
+    def run(self, attack: object, seeds: Sequence[int], stage: str) -> list[float]:
         """The harm of the attack in each seed."""
         return [self._one(attack, seed, stage) for seed in seeds]
 

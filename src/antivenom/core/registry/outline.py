@@ -83,7 +83,7 @@ def _type(hint: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
     return {"name": _key(hint)}
 
 
-def _default(value: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
+def _default(value: object, values: dict[str, Any], enums: dict[str, Any]) -> Any:
     if isinstance(value, Goal):
         return {"goal": str(value)}
     if isinstance(value, enum.Enum):
@@ -102,7 +102,7 @@ def _key(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def spelled(hint: Any) -> str:
+def spelled(hint: object) -> str:
     """A field's type as its author wrote it, without the modules."""
     parts = ["..." if part is Ellipsis else spelled(part) for part in typing.get_args(hint)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
@@ -191,7 +191,7 @@ class _StandIns:
             return typing.Union[tuple(self._hint(part) for part in kind["any of"])]  # noqa: UP007 - made at run time
         return self.cls(kind["name"])
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: object) -> Any:
         if not isinstance(value, dict):
             return value
         if "goal" in value:
@@ -211,7 +211,7 @@ class _Converter:
     makers: _StandIns
     data: typing.Collection[str] | None
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         if isinstance(value, str) and ":" in value:
             return Reference(value)
         if self.data is None or not isinstance(value, str):

@@ -36,7 +36,7 @@ def _behind_npy(marker: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\1\2\3\4" + pickled(payload(marker))
 
 
-def _joblib(name: str, value: Callable[[_Mkdir], Any], compress: Any = 0, packages: tuple[str, ...] = ()) -> Sample:
+def _joblib(name: str, value: Callable[[_Mkdir], Any], compress: object = 0, packages: tuple[str, ...] = ()) -> Sample:
     def make(folder: Path, marker: Path) -> Path:
         path = folder / f"joblib-{name}.joblib"
         importlib.import_module("joblib").dump(value(_Mkdir(str(marker))), path, compress=compress)
@@ -58,7 +58,7 @@ def _ones(count: int) -> Any:
     return np.ones(count)
 
 
-def _objects(value: Any) -> Any:
+def _objects(value: object) -> Any:
     import numpy as np
 
     found = np.empty(2, dtype=object)
@@ -66,7 +66,7 @@ def _objects(value: Any) -> Any:
     return found
 
 
-def _structured(value: Any) -> Any:
+def _structured(value: object) -> Any:
     import numpy as np
 
     found = np.zeros(2, dtype=[("a", "f8"), ("b", object)])
