@@ -76,7 +76,7 @@ class Trial:
     seed: int
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Record:
         """The whole trial in plain JSON; `from_spec` turns it back."""
         described = split_fields(describe(self.scenario))
         return {
@@ -102,7 +102,7 @@ class Trial:
         return self.identity.key
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
+    def from_spec(cls, spec: Job) -> Trial:
         kind = scenario_entry(spec["scenario"]["kind"])
         return cls(
             scenario=fill(kind.cls, split_fields(spec["scenario"], RESERVED)),

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.synchronize import Semaphore
-from typing import Any
 
 from pebble import ProcessPool
 

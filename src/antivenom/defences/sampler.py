@@ -47,7 +47,7 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None, trusted: Any = None) -> Self:
+    def fit(self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None) -> Self:
         """Judge the rows. `groups` (n,) says which source each is from; `trusted` is a pair (X, y) of trusted rows."""
         x, labels = self._checked(X, y)
         self.n_features_in_ = x.shape[1]
@@ -64,7 +64,9 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.sample_indices_ = np.flatnonzero(~self.verdict_.flags)
         return self
 
-    def fit_resample(self, X: object, y: object, groups: object = None, trusted: object = None) -> tuple[Any, Any]:
+    def fit_resample(
+        self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None
+    ) -> tuple[Any, Any]:
         """The rows and labels that were not flagged."""
         self.fit(X, y, groups, trusted)
         if not len(self.sample_indices_):
@@ -77,7 +79,7 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         tags.target_tags.required = True
         return tags
 
-    def _learner(self) -> Any:
+    def _learner(self) -> object:
         if self.estimator is not None:
             return self.estimator
         return make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=1000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp

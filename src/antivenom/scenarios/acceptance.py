@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from antivenom.core.errors import ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation, Model, Source, Trigger, Wanted

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from antivenom.core.protocols import Model
 from antivenom.core.registry.entry import registered

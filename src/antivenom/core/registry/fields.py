@@ -43,16 +43,17 @@ def join_fields(fields: Mapping[str, object], reserved: Sequence[str] = RESERVED
     return {key: value for key, value in fields.items() if key not in reserved} | ({"fields": below} if below else {})
 
 
-CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
+Converter = Callable[[Any], Any]
+CONVERTERS: dict[Kind, Converter] = {}
 
 
-def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+def converts(kind: Kind) -> Callable[[Converter], Converter]:
     """Register the function that makes a plugin of this kind from a value that is neither a plugin nor names one.
 
     `build` asks it first. It returns None for a value that `build` understands by itself.
     """
 
-    def decorate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Converter) -> Converter:
         CONVERTERS[kind] = function
         return function
 
@@ -118,7 +119,7 @@ def fields_of(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def coerce(value: Any, hint: Any, where: str) -> Any:
+def coerce(value: object, hint: Any, where: str) -> Any:
     """`value` as the field's type."""
     import pydantic
 
@@ -179,7 +180,7 @@ def describe(value: Any) -> dict[str, Any]:
     return {"name": entry.name, **join_fields(fields)} if entry is not None and entry.cls is type(value) else fields
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.described() if hasattr(value, "described") else describe(value)
     if isinstance(value, (tuple, list)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from antivenom.core.errors import DataError, did_you_mean
 from antivenom.core.protocols import Source
