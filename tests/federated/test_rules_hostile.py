@@ -92,8 +92,8 @@ def test_weights_that_are_no_weights_are_refused(rule: Any, weights: Any, said: 
 @pytest.mark.parametrize("f", [1.5, float("nan"), None, "1", True])
 @pytest.mark.parametrize("rule", [Krum, TrimmedMean, MDA, NNM, DnC, CappedMean])
 def test_f_is_a_whole_number(rule: Any, f: Any) -> None:
-    with pytest.raises(PluginError, match="a whole number f for"):
-        rule(f=f)(rows(0, 9))
+    with pytest.raises(PluginError, match=rf"expected {rule.__name__}\.f: a whole number, got"):
+        rule(f=f)
 
 
 NAN, OUTSIDE = float("nan"), -1.0
@@ -128,7 +128,7 @@ NAN, OUTSIDE = float("nan"), -1.0
 )
 def test_fields_outside_their_range_are_refused(plugin: Any, fields: dict[str, float]) -> None:
     (name,) = fields
-    with pytest.raises(PluginError, match=rf"expected {plugin.__name__}\.{name} from .* to .*, got {fields[name]:g}"):
+    with pytest.raises(PluginError, match=rf"expected {plugin.__name__}\.{name} (from .* to .*|>= .*|as a number), got {fields[name]:g}"):
         plugin(**fields)
 
 

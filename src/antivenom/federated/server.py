@@ -169,7 +169,7 @@ class Server:
         view = ServerView(
             round=number,
             start=start.clone(),
-            updates=updates,
+            updates=updates.data,  # counts its own writes: other federations may train in the same matrix
             agents=ids,
             weights=weights,
             network=self.network,

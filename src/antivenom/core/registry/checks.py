@@ -69,6 +69,7 @@ def require_range(plugin: object, least: float, most: float, *fields: str) -> No
         check_fields(plugin)  # a word cannot be compared
         if not least <= value <= most:
             limits = f">= {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+            limits = "as a number" if least == -most == float("-inf") else limits
             raise PluginError(f"{type(plugin).__name__}.{field} {limits}", f"{value}")
 
 
