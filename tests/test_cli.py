@@ -78,6 +78,8 @@ def test_json_is_one_document_and_progress_goes_to_stderr(audited: Path, capsys)
         "error": 0,
         "timeout": 0,
         "not-applicable": 0,
+        "reused": 8,
+        "run": 0,
         "missing": 0,
     }
     assert [level["level"] for level in document["levels"]][-1] == "federated"

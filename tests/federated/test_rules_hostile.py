@@ -128,7 +128,10 @@ NAN, OUTSIDE = float("nan"), -1.0
 )
 def test_fields_outside_their_range_are_refused(plugin: Any, fields: dict[str, float]) -> None:
     (name,) = fields
-    with pytest.raises(PluginError, match=rf"expected {plugin.__name__}\.{name} (from .* to .*|>= .*|as a number), got {fields[name]:g}"):
+    with pytest.raises(
+        PluginError,
+        match=rf"expected {plugin.__name__}\.{name} (from .* to .*|>= .*|as a number), got {fields[name]:g}",
+    ):
         plugin(**fields)
 
 

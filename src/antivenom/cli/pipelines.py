@@ -144,10 +144,11 @@ def report(
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write report.html again from an audit's records. Only goals of a plugin's own need --plugin."""
+    from antivenom.audit import catalogue
     from antivenom.audit.report import write_report
 
-    _load(plugin)
-    typer.echo(write_report(folder))
+    with catalogue.known(plugin):
+        typer.echo(write_report(folder))
 
 
 @app.command()

@@ -77,7 +77,9 @@ class Backdoor:
     """Inputs with a trigger get the class that the attacker wants. Harm is the rise of the share that does."""
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
-        if own.get("learned_trigger") == 1:  # the twin was shown the scenario's trigger, not the attack's
+        if (
+            "learned_trigger" in own and own["learned_trigger"] == 1
+        ):  # the twin was shown the scenario's trigger, not the attack's
             return own.get("asr", math.nan) - own.get("asr_clean", math.nan)
         return rise("asr", own, twin)
 
