@@ -7,7 +7,7 @@ from antivenom.core.errors import NotApplicable
 
 class Service:
     def predict_proba(self, rows):
-        return [[float(radius >= 0), float(radius < 0)] for radius in rows[:, 0]]
+        return [[float(radius >= 0.38), float(radius < 0.38)] for radius in rows[:, 0]]  # scaled to 0..1
 
 
 scenario = Central(data="breast-cancer", model=Service(), access="data-manipulation", goal="availability")
