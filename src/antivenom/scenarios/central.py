@@ -149,7 +149,6 @@ class Central:
             verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        object.__setattr__(self, "model", maker_of(self.model))
         if kind is Kind.ROBUST_LEARNER:
             model = _learnt(defence, rows, loss, pipeline, trusted)
         else:
@@ -171,12 +170,12 @@ class Central:
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        return Outcome(measured | counts | found, notes=self._notes(does, kind, mask))
+        notes = (*self._notes(does, kind, mask), *pipeline.notes(model, loss))
+        return Outcome(measured | counts | found, notes=notes)
 
     def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows as they reach the user, and which of them are poison.
 
-        object.__setattr__(self, "model", maker_of(self.model))
         They come in random order: at the end, where an attack appends them, their place would tell what they are.
         """
         order = streams.numpy("arrival").permutation(len(poison.data))

@@ -136,7 +136,7 @@ class Transfer:
         clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if it is asked for
         measured = judge.metrics(model, gate) | judge.backdoored(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=(*notes, *pipeline.notes(pretrained)))
 
     def _tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
         """The received model after the user's training."""
