@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from antivenom.core.errors import DataError, ScenarioError
 from antivenom.core.outcome import Outcome
@@ -100,7 +99,7 @@ class Transfer:
         """What the attack is shown."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Pretrain, attack, fine-tune, mend, judge.
 
         `attack` is a model attack or None; `defence` a model detector, a mitigation, a gate or None.
