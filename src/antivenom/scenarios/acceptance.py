@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from antivenom.core.errors import ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation, Model, Source, Trigger, Wanted
@@ -76,11 +74,11 @@ class Acceptance:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown."""
         return Known(("the provider's rows",), ("the user's rows", "the test rows"))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train at the provider's, perhaps attacked; look at the model; use, repair or refuse it; judge.
 
         `attack` is a data attack, a logic attack, a model attack or None; `defence` a model detector, a mitigation, a gate
@@ -118,7 +116,7 @@ class Acceptance:
         return Outcome(measured | counts | {"refused": float(refused)} | found, notes=tuple(notes))
 
     def _offered(
-        self, attack: Any, does: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
+        self, attack: object, does: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
     ) -> tuple[Model, Poison]:
         """The finished model that the user is offered, and what was done to the provider's rows."""
         view = aim.view(pipeline.streams)

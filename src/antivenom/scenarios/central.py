@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
@@ -116,7 +114,7 @@ class Central:
             shown.append(f"{self.test_known:.0%} of the test rows with their labels")
         return Known(tuple(shown), tuple(withheld))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Attack, sanitize, fit, mend, judge.
 
         `attack` is a data attack, a logic attack, an evasion or None; `defence` a sanitizer, a robust learner, a model
@@ -165,7 +163,8 @@ class Central:
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        return Outcome(measured | counts | found, notes=self._notes(does, kind, mask))
+        notes = (*self._notes(does, kind, mask), *pipeline.notes(model, loss))
+        return Outcome(measured | counts | found, notes=notes)
 
     def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows as they reach the user, and which of them are poison.
@@ -196,7 +195,7 @@ class Central:
         return tuple(notes)
 
 
-def _learnt(robust: Any, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
+def _learnt(robust: object, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
     """The model of a robust learner, which replaces the pipeline's own training."""
     if loss is not cross_entropy:
         raise NotApplicable(
@@ -207,7 +206,7 @@ def _learnt(robust: Any, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted:
     return guarded.robust_learner(robust, rows, pipeline.context(trusted))
 
 
-def _kept(rows: Dataset, verdict: Verdict, defence: Any) -> Dataset:
+def _kept(rows: Dataset, verdict: Verdict, defence: object) -> Dataset:
     """The rows that were not flagged."""
     if verdict.flags.all():
         raise DataError(

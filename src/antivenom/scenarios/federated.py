@@ -138,14 +138,14 @@ class Federated:
         one = self.federation
         return f"{one.num_malicious} of {one.num_agents} agents, in {one.rounds} rounds"
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the malicious agents are shown."""
         shown = ["its own rows", "the global model of each round it takes part in", "the aggregation weights"]
         withheld = ["the others' rows"]
         (shown if self.threat.knowledge is Knowledge.OMNISCIENT else withheld).append("the others' current updates")
         return Known(tuple(shown), tuple(withheld))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""
         streams = Streams(seed)
         rule, detector = _server_side(defence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +102,7 @@ class Membership:
         asks = "how the model is trained", "the finished model's confidences"
         return Known((*shown, *asks), ("who is in the training set",))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Contribute poison, train victims and shadows, ask, judge. `attack` is a data attack, `defence` DPSGD, or None."""
         streams = Streams(seed)
         attack = attack if granted(attack, self.threat, Kind.DATA_ATTACK) else None
@@ -144,7 +143,7 @@ class Membership:
             notes.append(f"epsilon is for one row, at delta {defence.delta:g}, and counts one training")
         return Outcome(found, notes=tuple(notes))
 
-    def _poisoned(self, attack: Any, cohort: Cohort, group: np.ndarray, streams: Streams) -> Poison:
+    def _poisoned(self, attack: object, cohort: Cohort, group: np.ndarray, streams: Streams) -> Poison:
         """What the attacker contributes to every training set. It sees no more than that and the records asked about."""
         own = cohort.own
         if attack is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from antivenom.core.errors import DataError, ScenarioError
 from antivenom.core.outcome import Outcome
@@ -95,7 +94,7 @@ class Transfer:
         """What the attack is shown."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Pretrain, attack, fine-tune, mend, judge.
 
         `attack` is a model attack or None; `defence` a model detector, a mitigation, a gate or None.
@@ -131,7 +130,7 @@ class Transfer:
         clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if it is asked for
         measured = judge.metrics(model, gate) | judge.backdoored(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=(*notes, *pipeline.notes(pretrained)))
 
     def _tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
         """The received model after the user's training."""
