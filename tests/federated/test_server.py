@@ -156,7 +156,7 @@ def test_the_engine_is_an_independent_loop_over_clients_and_this_server() -> Non
         (LeaveOneOut(rule=LASA()), {Need.LAYERS, Need.NETWORK, Need.ROOT_ROWS}),
         (RangeCheck(kernels_only=True), {Need.LAYERS}),
     ],
-    ids=repr,
+    ids=lambda v: " and ".join(sorted(v)) if isinstance(v, set) else repr(v),
 )
 def test_what_is_needed_counts_what_a_plugin_is_made_of(plugin: Any, words: set[Need]) -> None:
     assert needs_of(plugin) == words

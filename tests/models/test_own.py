@@ -91,6 +91,11 @@ def pipeline() -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression())
 
 
+def named(value: object) -> str:
+    """A test's id: a text as it is, a class or function by its name, anything else by its class. No addresses."""
+    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
@@ -113,7 +118,7 @@ def pipeline() -> Any:
         ("sklearn.linear_model:LogisticRegression", SklearnLearner),
         ("tests_own_models:make_forest", SklearnLearner),
     ],
-    ids=str,
+    ids=named,
 )
 def test_whatever_the_user_has_becomes_a_learner(own_module: None, value: Any, kind: type) -> None:
     assert type(learner(value)) is kind
@@ -125,7 +130,7 @@ def own_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tests_own_models", sys.modules[__name__])
 
 
-@pytest.mark.parametrize("value", [LogisticRegression(), pipeline(), Majority(), make_forest], ids=str)
+@pytest.mark.parametrize("value", [LogisticRegression(), pipeline(), Majority(), make_forest], ids=named)
 def test_an_estimator_learns_and_the_users_own_object_stays_unfitted(value: Any) -> None:
     model = learner(value).fit(rows(), STREAMS)
     assert model.predict(rows().x).shape == (60,)
@@ -174,7 +179,7 @@ def test_a_factorys_weights_are_drawn_for_each_seed() -> None:
         ({"colour": 1}, r"`name` in the model's mapping, got colour"),
         (LabelFlipping(), "architecture or estimator"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_is_no_model_is_refused_in_one_line(value: Any, says: str) -> None:
     with pytest.raises((PluginError, ModelError), match=says) as caught:
@@ -250,7 +255,7 @@ def test_what_a_black_box_answers_is_looked_at(answer: np.ndarray, says: str) ->
 # --- in a specification ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [LogisticRegression(C=0.5), pipeline(), Net(), make_net, Answers(), "MLP"], ids=str)
+@pytest.mark.parametrize("value", [LogisticRegression(C=0.5), pipeline(), Net(), make_net, Answers(), "MLP"], ids=named)
 def test_a_specification_names_the_model_and_gives_it_back(value: Any) -> None:
     scenario = Central(model=value)
     spec = json.loads(json.dumps(Trial(scenario, None, None, 0).spec, allow_nan=False))

@@ -85,7 +85,7 @@ def _holds_sequence(hint: object) -> bool:
     return any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
 
 
-def label(value: Any) -> str:
+def label(value: object) -> str:
     """A plugin by name with the fields that differ from their defaults; other values as they are; None is "none"."""
     if value is None:
         return "none"

@@ -211,7 +211,7 @@ def _only(mapping: Mapping[str, object], known: tuple[str, ...], document: Locat
                 raise ScenarioError("a known field", repr(key), did_you_mean(str(key), known))
 
 
-def _cells(group: Any, document: Located, path: Path) -> Iterator[Cell]:
+def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
     """The cells of one entry of `scenarios`: its variants x (no attack, attacks) x (no defence, defences)."""
     with document.at(path):
         if not isinstance(group, Mapping):

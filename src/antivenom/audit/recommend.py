@@ -13,6 +13,7 @@ from typing import Any
 
 from antivenom.audit.grid import label
 from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
+from antivenom.core.protocols import Aggregator
 from antivenom.core.registry import Kind, build
 from antivenom.core.threat import goals
 
@@ -20,6 +21,8 @@ MOST_ROWS = 300  # some rules take the cube of the number of rows
 FAR = 2.0  # times more or fewer agents than measured: said aloud
 FAR_PARAMETERS = 10.0
 FAR_SHARE = 0.05
+
+Row = dict[str, Any]  # an object of matrix.json or catalogue.json
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Choice:
         why: one line.
     """
 
-    rule: Any
+    rule: Aggregator | None
     name: str
     harm: float
     attack: str
@@ -110,7 +113,7 @@ def recommend(
 
 
 @functools.cache
-def measured() -> dict[str, Any]:
+def measured() -> Row:
     """The matrix as benchmarks/matrix/table.py wrote it."""
     text = resources.files("antivenom.audit").joinpath("matrix.json").read_text(encoding="utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
@@ -128,7 +131,7 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
         raise ScenarioError(f"a goal: {', '.join(known)}", repr(goal), did_you_mean(goal, known))
 
 
-def _nearest(settings: list[dict[str, Any]], share: float, iid: bool) -> list[dict[str, Any]]:
+def _nearest(settings: list[Row], share: float, iid: bool) -> list[Row]:
     """The grids with such shards, a right f and the smallest malicious share that is no smaller, else the largest."""
     alike = [s for s in settings if s["iid"] == iid and s["assumed"] == s["malicious"]]
     shares = sorted(map(_share, alike))
@@ -136,20 +139,20 @@ def _nearest(settings: list[dict[str, Any]], share: float, iid: bool) -> list[di
     return [s for s in alike if _share(s) == nearest]
 
 
-def _share(setting: Mapping[str, Any]) -> float:
+def _share(setting: Row) -> float:
     return float(setting["malicious"]) / float(setting["agents"])
 
 
-def rules_of(settings: list[dict[str, Any]]) -> list[Any]:
+def rules_of(settings: list[Row]) -> list[Row | None]:
     """The descriptions of all rules that were measured, whatever their f; None is the plain mean."""
-    found: list[Any] = []
+    found: list[Row | None] = []
     for row in (row for setting in settings for row in setting["defences"]):
         if assuming(row["defence"], 0) not in [assuming(spec, 0) for spec in found]:
             found.append(row["defence"])
     return found
 
 
-def rows_of(settings: list[dict[str, Any]], spec: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def rows_of(settings: list[Row], spec: object) -> Iterator[tuple[Row, Row]]:
     """Each setting with the numbers of the rule, whatever f it assumed there."""
     for setting in settings:
         for row in setting["defences"]:
@@ -157,7 +160,7 @@ def rows_of(settings: list[dict[str, Any]], spec: Any) -> Iterator[tuple[dict[st
                 yield setting, row
 
 
-def _timed(seconds: list[dict[str, Any]], spec: Any) -> list[list[float]]:
+def _timed(seconds: list[Row], spec: object) -> list[list[float]]:
     """The measured sizes and seconds of the rule."""
     return next((row["points"] for row in seconds if assuming(row["defence"], 0) == assuming(spec, 0)), [])
 
@@ -173,7 +176,7 @@ def assuming(spec: object, f: int) -> object:
     return [assuming(item, f) for item in spec] if isinstance(spec, list) else spec
 
 
-def _unmeasured(seen: list[Choice], settings: list[dict[str, object]]) -> str | None:
+def _unmeasured(seen: list[Choice], settings: list[Row]) -> str | None:
     one = settings[0]
     few = len(seen) < len(settings)
     return f"not measured with {one['malicious']} of {one['agents']} agents malicious" if few else None
@@ -185,7 +188,7 @@ def _too_slow(seconds: float | None, budget: float | None) -> str | None:
     return f"about {seconds:.2g} s per round, more than {budget:g} s"
 
 
-def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
+def _objection(spec: object, n: int, f: int, root_data: bool) -> str | None:
     """Why the rule cannot be used with n rows; with fewer of the same malicious share if n is large."""
     if spec is None:
         return None
@@ -200,19 +203,19 @@ def _objection(spec: Any, n: int, f: int, root_data: bool) -> str | None:
     return text + (f" (asked for {rows} rows)" if rows < n else "")
 
 
-def needs() -> list[tuple[Any, dict[str, Any]]]:
+def needs() -> list[tuple[object, Row]]:
     """What each measured rule asks for, as catalogue.json keeps it: no rule is imported to know it."""
     from antivenom.audit.catalogue import stored
 
     return [(need["rule"], need) for need in stored()["needs"]]
 
 
-def asked() -> list[dict[str, Any]]:
+def asked() -> list[Row]:
     """What each measured rule asks for, by asking it: root rows, or n >= per_f f + more updates."""
     return [{"rule": assuming(spec, 0), **_need(spec)} for spec in rules_of(measured()["settings"]) if spec is not None]
 
 
-def _need(spec: Any) -> dict[str, Any]:
+def _need(spec: Row) -> Row:
     try:
         refusals = [_refusals(spec, f) for f in (0, 1, 2, 7)]
     except NotApplicable as error:
@@ -225,7 +228,7 @@ def _need(spec: Any) -> dict[str, Any]:
     return {"per_f": per_f, "more": more, "expected": text.replace("f = 7", "f = {f}")}
 
 
-def _refusals(spec: Any, f: int) -> list[str]:
+def _refusals(spec: object, f: int) -> list[str]:
     """What the rule says to 0, 1, 2... updates, until it takes them."""
     import torch
 
@@ -240,9 +243,7 @@ def _refusals(spec: Any, f: int) -> list[str]:
     return said
 
 
-def _choice(
-    rule: Any, setting: Mapping[str, Any], row: Mapping[str, Any], seconds: float | None, goal: str | None
-) -> Choice:
+def _choice(rule: Aggregator | None, setting: Row, row: Row, seconds: float | None, goal: str | None) -> Choice:
     counted, worst = _worst(row, goal)
     attack, values = ("none", [0.0] * len(row["cost"])) if worst is None else (worst["attack"], worst["values"])
     cost, data = _mean(row["cost"]), setting["data"]
@@ -255,15 +256,13 @@ def _choice(
     return Choice(rule, label(rule), _mean(values), attack, tuple(values), cost, data, seconds, why)
 
 
-def _worst(row: Mapping[str, Any], goal: str | None) -> tuple[int, Any]:
+def _worst(row: Row, goal: str | None) -> tuple[int, Any]:
     """How many attacks count, and the cell of the worst."""
     counted = [cell for cell in row["harm"] if goal is None or cell["goal"] == goal]
     return len(counted), max(counted, key=lambda cell: _mean(cell["values"]), default=None)
 
 
-def _with_more(
-    choice: Choice, row: Mapping[str, Any], setting: Mapping[str, Any], settings: list[dict[str, Any]], goal: str | None
-) -> Choice:
+def _with_more(choice: Choice, row: Row, setting: Row, settings: list[Row], goal: str | None) -> Choice:
     """The choice, with what the same rule, its f unchanged, left with the most malicious agents measured."""
     others = [
         (other["malicious"], _worst(found, goal)[1])
@@ -302,7 +301,7 @@ def _part(value: int, low: int, high: int) -> float:
     return math.log(value / low) / math.log(high / low)
 
 
-def _basis(matrix: Mapping[str, Any], settings: list[dict[str, Any]]) -> str:
+def _basis(matrix: Row, settings: list[Row]) -> str:
     one = settings[0]
     names = " and ".join(setting["data"] for setting in settings)
     return (
@@ -311,7 +310,7 @@ def _basis(matrix: Mapping[str, Any], settings: list[dict[str, Any]]) -> str:
     )
 
 
-def _cautions(settings: list[dict[str, Any]], n: int, f: int, d: int | None) -> Iterator[str]:
+def _cautions(settings: list[Row], n: int, f: int, d: int | None) -> Iterator[str]:
     one = settings[0]
     agents, malicious, asked, had = one["agents"], one["malicious"], f / n, _share(one)
     if asked > had + 1e-9:
@@ -327,7 +326,7 @@ def _cautions(settings: list[dict[str, Any]], n: int, f: int, d: int | None) -> 
         yield f"this share and these shards were measured on one data set only, {one['data']}"
 
 
-def _beyond(seconds: list[dict[str, Any]], n: int, d: int | None) -> Iterator[str]:
+def _beyond(seconds: list[Row], n: int, d: int | None) -> Iterator[str]:
     """Whether seconds are read off beyond the sizes that were timed."""
     sizes = [size for row in seconds for size in row["points"]]
     if d is None or not sizes:

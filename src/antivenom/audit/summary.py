@@ -8,7 +8,7 @@ bite without the defence; zero successes are a bound, not a zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from antivenom.audit.records import Store
@@ -73,7 +73,7 @@ def _judge(
     failed = [r for r in found if r is not None and r["status"] in ("error", "timeout")]
     refused = [r for r in found if r is not None and r["status"] == "not-applicable"]
 
-    def paired(measure: Any, others: list[str]) -> list[float]:
+    def paired(measure: Callable[[Record, Record], float], others: list[str]) -> list[float]:
         """`measure(trial, twin)` for every seed in which both finished."""
         pairs = zip(cell["keys"], others, strict=True)
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
@@ -124,7 +124,7 @@ def _cost(
     records: Mapping[str, Record],
     cell: Record,
     bare: list[str],
-    lost: Any,
+    lost: Callable[[Record, Record], float],
 ) -> Interval | None:
     """Accuracy that the defence costs without attack, paired by seed."""
     if cell["defence"] == "none":

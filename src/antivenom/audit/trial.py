@@ -76,7 +76,7 @@ class Trial:
     seed: int
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Record:
         """The whole trial in plain JSON; `from_spec` turns it back."""
         described = split_fields(describe(self.scenario))
         return {
@@ -102,7 +102,7 @@ class Trial:
         return self.identity.key
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
+    def from_spec(cls, spec: Job) -> Trial:
         kind = scenario_entry(spec["scenario"]["kind"])
         return cls(
             scenario=fill(kind.cls, split_fields(spec["scenario"], RESERVED)),
@@ -196,7 +196,7 @@ def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:
             )
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The value in what JSON can hold: a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -67,7 +67,7 @@ class _Task:
 _own: ContextVar[_Task | None] = ContextVar("task", default=None)
 
 
-def jointly(function: Joint, items: Sequence[Any], alike: Hashable) -> Any:
+def jointly(function: Joint, items: Sequence[object], alike: Hashable) -> Any:
     """function(items): one answer for each item, which must not depend on the other items.
 
     In step with other tasks one call serves all who ask for an equal `function` and `alike`. If it fails, each half of

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.synchronize import Semaphore
-from typing import Any
 
 from pebble import ProcessPool
 
@@ -33,7 +32,7 @@ def start_server(preload: Sequence[str], threads: int = 1) -> None:
 
 @contextlib.contextmanager
 def worker_pool(
-    jobs: int, preload: Sequence[str], setup: Callable[..., None] | None = None, *arguments: Any, threads: int = 1
+    jobs: int, preload: Sequence[str], setup: Callable[..., None] | None = None, *arguments: object, threads: int = 1
 ) -> Iterator[ProcessPool]:
     """A pool of `jobs` processes, each of which first calls `setup(*arguments)`.
 
@@ -52,7 +51,7 @@ def worker_pool(
         pool.join()
 
 
-def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Sequence[Any]) -> None:
+def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Sequence[object]) -> None:
     """In each new worker. Pebble leaves Ctrl-C to the parent already."""
     begun.release()
     threading.Thread(target=_end_with_parent, daemon=True).start()

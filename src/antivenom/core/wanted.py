@@ -107,7 +107,7 @@ class Rows:
 
 
 @converts(Kind.WANTED)
-def wanted_of(value: Any) -> Any:
+def wanted_of(value: object) -> Any:
     """A target class as AllToOne; None for another value."""
     return AllToOne(value) if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -18,7 +18,7 @@ MODALITIES = ("table", "image", "text", "audio")
 TOLERANCE = 1e-6  # of a range's width (or of 1): what float32 leaves of a bound
 
 
-def is_sparse(rows: Any) -> bool:
+def is_sparse(rows: object) -> bool:
     """Whether rows are of one of scipy's sparse forms."""
     return bool(sp.issparse(rows))
 

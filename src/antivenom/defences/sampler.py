@@ -42,12 +42,12 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
 
     _estimator_type = "sampler"
 
-    def __init__(self, sanitizer: Any = None, estimator: Any = None, random_state: int | None = 0) -> None:
+    def __init__(self, sanitizer: object = None, estimator: object = None, random_state: int | None = 0) -> None:
         self.sanitizer = sanitizer
         self.estimator = estimator
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None, trusted: Any = None) -> Self:
+    def fit(self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None) -> Self:
         """Judge the rows. `groups` (n,) says which source each is from; `trusted` is a pair (X, y) of trusted rows."""
         x, labels = self._checked(X, y)
         self.n_features_in_ = x.shape[1]
@@ -64,7 +64,9 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.sample_indices_ = np.flatnonzero(~self.verdict_.flags)
         return self
 
-    def fit_resample(self, X: Any, y: Any, groups: Any = None, trusted: Any = None) -> tuple[Any, Any]:
+    def fit_resample(
+        self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None
+    ) -> tuple[Any, Any]:
         """The rows and labels that were not flagged."""
         self.fit(X, y, groups, trusted)
         if not len(self.sample_indices_):
@@ -77,12 +79,12 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         tags.target_tags.required = True
         return tags
 
-    def _learner(self) -> Any:
+    def _learner(self) -> object:
         if self.estimator is not None:
             return self.estimator
         return make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=1000))
 
-    def _checked(self, X: Any, y: Any, classes: tuple[str, ...] | None = None) -> tuple[Any, np.ndarray]:
+    def _checked(self, X: object, y: object, classes: tuple[str, ...] | None = None) -> tuple[Any, np.ndarray]:
         """Rows as an array or CSR, labels as numbers."""
         x, labels = check_X_y(X, y, accept_sparse="csr", y_numeric=self._regresses())
         if self._regresses():
@@ -99,13 +101,13 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
     def _regresses(self) -> bool:
         return self.estimator is not None and bool(is_regressor(self.estimator))
 
-    def _dataset(self, x: Any, labels: np.ndarray, groups: Any) -> Dataset:
+    def _dataset(self, x: object, labels: np.ndarray, groups: object) -> Dataset:
         names = () if self._regresses() else tuple(map(str, self.classes_))
         numbers = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         return Dataset(x, labels, names, groups=numbers)
 
 
-def context_of(estimator: Any, streams: Streams, trusted: Dataset | None = None) -> DefenceContext:
+def context_of(estimator: object, streams: Streams, trusted: Dataset | None = None) -> DefenceContext:
     """What a sanitizer gets where the pipeline's model is a scikit-learn estimator."""
 
     def make(seed: int) -> Any:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -23,6 +23,11 @@ from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, TableFile
 from antivenom.defences.sampler import context_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from antivenom.core.protocols import Sanitizer
 
 CATEGORIES, NEIGHBOURS = 30, 10
 UNUSUAL = 3.0  # standard deviations from the class's mean that are worth a word
@@ -88,7 +93,7 @@ def sanitize(
     return _summary(path, type(defence).__name__, data[:n], verdict, columns, written)
 
 
-def _cells(source: TableFile, path: Path) -> Any:
+def _cells(source: TableFile, path: Path) -> pd.DataFrame:
     """The file's cells, its rows by their lines."""
     from antivenom.data.reading import read_cells
 
@@ -96,7 +101,7 @@ def _cells(source: TableFile, path: Path) -> Any:
     return cells.set_axis([str(name) for name in cells.columns], axis=1)
 
 
-def _kept(source: TableFile, path: Path, table: Any, kept: np.ndarray) -> str:
+def _kept(source: TableFile, path: Path, table: pd.DataFrame, kept: np.ndarray) -> str:
     """The rows to keep, as they stand in the file."""
     from antivenom.data.reading import raw_rows
 
@@ -106,7 +111,7 @@ def _kept(source: TableFile, path: Path, table: Any, kept: np.ndarray) -> str:
     return "".join([header, *(rows[i] for i in np.flatnonzero(kept))])
 
 
-def _built(name: str, share: float | None, trusted: bool) -> Any:
+def _built(name: str, share: float | None, trusted: bool) -> Sanitizer:
     """The sanitizer with the fields that the command line names."""
     defence = build(name, Kind.SANITIZER)
     known = {field.name for field in fields(defence)}
@@ -114,7 +119,8 @@ def _built(name: str, share: float | None, trusted: bool) -> Any:
     for field in wanted:
         if field not in known:
             raise PluginError(f"a sanitizer with a field `{field}`", name, f"leave out --{field}, or choose another")
-    return replace(defence, **wanted)
+    changed: Sanitizer = replace(defence, **wanted)
+    return changed
 
 
 def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
@@ -181,7 +187,7 @@ def _ranked(verdict: Verdict) -> np.ndarray:
     return np.asarray(order[verdict.flags[order]])
 
 
-def _reasons(columns: list[Column], data: Dataset, table: object, suspects: np.ndarray) -> list[str]:
+def _reasons(columns: list[Column], data: Dataset, table: pd.DataFrame, suspects: np.ndarray) -> list[str]:
     """Per suspect what its neighbours and its class say about it, in words."""
     k = min(NEIGHBOURS, len(data) - 1)
     nearest = np.zeros((0, 0), dtype=int)
@@ -202,7 +208,7 @@ def _reasons(columns: list[Column], data: Dataset, table: object, suspects: np.n
     return found
 
 
-def _neighbours(data: Dataset, table: Any, own: str, nearest: np.ndarray) -> str:
+def _neighbours(data: Dataset, table: pd.DataFrame, own: str, nearest: np.ndarray) -> str:
     counts = np.bincount(data.y[nearest], minlength=data.num_classes)
     other = int(np.argmax(counts))
     lines = ", ".join(str(table.index[i]) for i in nearest[data.y[nearest] == other][:3])
@@ -235,7 +241,7 @@ def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.nd
 
 
 def _suspects(
-    source: TableFile, path: Path, table: Any, verdict: Verdict, suspects: np.ndarray, reasons: list[str]
+    source: TableFile, path: Path, table: pd.DataFrame, verdict: Verdict, suspects: np.ndarray, reasons: list[str]
 ) -> str:
     """The ranked table as CSV; the row's own cells come after ours."""
     from antivenom.data.reading import delimiter_of

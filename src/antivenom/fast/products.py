@@ -7,8 +7,8 @@ to COLUMNS, so that no tile is cut; what is computed for padding is never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba import types
@@ -18,17 +18,32 @@ from numba.extending import intrinsic
 from antivenom.fast.compiled import EXACT, compiled
 from antivenom.fast.processor import REGISTER
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numba.core.base import BaseContext
+    from numba.core.typing.templates import Signature
+
 ROWS, COLUMNS = 4, 16
 
 
-def _tile(vectors: int) -> Callable[..., Any]:
+def _tile(vectors: int) -> Callable[..., None]:
     """tile(c, scale, a, b, i, j): c += scale * a b in the rows from i and the columns from j on, `vectors` wide."""
 
     @intrinsic
-    def tile(context: Any, c: Any, scale: Any, a: Any, b: Any, i: Any, j: Any) -> Any:
+    def tile(
+        context: BaseContext,
+        c: types.Array,
+        scale: types.Float,
+        a: types.Array,
+        b: types.Array,
+        i: types.Integer,
+        j: types.Integer,
+    ) -> tuple[Signature, Callable[..., ir.Value]]:
         return types.void(c, c.dtype, a, b, types.intp, types.intp), _emit
 
-    def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def _emit(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Sequence[ir.Value]
+    ) -> ir.Value:
         c, a, b = (context.make_array(signature.args[k])(context, builder, arguments[k]) for k in (0, 2, 3))
         scale, i, j = arguments[1], arguments[4], arguments[5]
         number, index = context.get_value_type(signature.args[0].dtype), i.type
@@ -37,16 +52,16 @@ def _tile(vectors: int) -> Callable[..., Any]:
         rows = [builder.add(i, index(r)) for r in range(ROWS)]
         columns = [builder.add(j, index(v * vector.count)) for v in range(vectors)]
 
-        def place(array: Any, row: Any, column: Any, kind: Any) -> Any:
+        def place(array: Any, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
             strides = cgutils.unpack_tuple(builder, array.strides)
             offset = builder.add(builder.mul(row, strides[0]), builder.mul(column, strides[1]))
             return cgutils.pointer_add(builder, array.data, offset, kind.as_pointer())
 
-        def spread(value: Any) -> Any:
+        def spread(value: ir.Value) -> ir.Value:
             one = builder.insert_element(vector(ir.Undefined), value, ir.IntType(32)(0))
             return builder.shuffle_vector(one, one, ir.VectorType(ir.IntType(32), vector.count)(None))
 
-        def fused(value: Any, factor: Any, other: Any) -> Any:
+        def fused(value: ir.Value, factor: ir.Value, other: ir.Value) -> ir.Value:
             return builder.fadd(value, builder.fmul(factor, other, ("contract",)), ("contract",))
 
         sums = [[cgutils.alloca_once_value(builder, vector(None)) for _ in columns] for _ in rows]
@@ -70,7 +85,7 @@ _wide, _narrow = _tile(2), _tile(1)
 
 
 @compiled(fastmath=EXACT)
-def add_product(c: Any, scale: float, a: Any, b: Any) -> None:  # pragma: no cover - compiled
+def add_product(c: np.ndarray, scale: float, a: np.ndarray, b: np.ndarray) -> None:  # pragma: no cover - compiled
     """c (m, n) += scale * a (m, k) b (k, n), with m a multiple of ROWS and n of COLUMNS; c and b have rows without gaps."""
     lanes = REGISTER // c.itemsize
     j = 0

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,11 @@ from antivenom.core.threat import Access
 from antivenom.fast import kernels
 from antivenom.federated.distances import Gram
 
+if TYPE_CHECKING:
+    from antivenom.core.protocols import LinearAggregator, ServerView
+
 C = TypeVar("C", bound=type)
+Given = Callable[[Tensor], Tensor | np.ndarray]  # turns a result into the kind that the caller gave
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -79,7 +83,7 @@ def step_of(rule: Any) -> Callable[..., tuple[Any, Any]]:
     return step if step is not None else lambda updates, weights, view, state: (rule(updates, weights, view), state)
 
 
-def has_memory(rule: Any) -> bool:
+def has_memory(rule: object) -> bool:
     """Whether the rule takes a state from one round to the next; a rule made of another says so under that name."""
     return bool(getattr(rule, "has_memory", hasattr(rule, "step")))
 
@@ -109,32 +113,34 @@ def mixed_weights(mixing: Tensor, weights: Tensor | None) -> Tensor | None:
 # --- what the decorators derive ---------------------------------------------------------------------------------------
 
 
-def _combined(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> Tensor:
+def _combined(self: LinearAggregator, updates: Tensor, weights: Tensor | None, view: ServerView | None) -> Tensor:
     return kernels.combine(self.coefficients(Gram.of(updates), weights, view), updates)
 
 
-def _mixed(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> tuple[Tensor, Tensor | None]:
+def _mixed(self: Any, updates: Tensor, weights: Tensor | None, view: object) -> tuple[Tensor, Tensor | None]:
     mixing = self.mixing(Gram.of(updates), weights, view)
     return kernels.mix(mixing, updates), mixed_weights(mixing, weights)
 
 
-def _first_of(step: Callable[..., Any]) -> Callable[..., Tensor]:
+def _first_of(step: Callable[..., tuple[Tensor, object]]) -> Callable[..., Tensor]:
     @functools.wraps(step)
-    def call(self: Any, updates: Tensor, weights: Tensor | None, view: Any) -> Tensor:
+    def call(self: object, updates: Tensor, weights: Tensor | None, view: object) -> Tensor:
         vector: Tensor = step(self, updates, weights, view, None)[0]
         return vector
 
     return call
 
 
-def _without_memory(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Any]]:
-    def step(self: Any, updates: Tensor, weights: Tensor | None, view: Any, state: Any) -> tuple[Tensor, Any]:
+def _without_memory(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, object]]:
+    def step(
+        self: object, updates: Tensor, weights: Tensor | None, view: object, state: object
+    ) -> tuple[Tensor, object]:
         return call(self, updates, weights, view), state
 
     return step
 
 
-def _replace(cls: type, name: str, method: Callable[..., Any]) -> None:
+def _replace(cls: type, name: str, method: Callable[..., object]) -> None:
     method.__name__, method.__qualname__ = name, f"{cls.__qualname__}.{name}"
     setattr(cls, name, method)
 
@@ -142,14 +148,14 @@ def _replace(cls: type, name: str, method: Callable[..., Any]) -> None:
 # --- any matrix in, the same kind out ---------------------------------------------------------------------------------
 
 
-def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuses: bool) -> Callable[..., Any]:
+def _on_any_matrix(rule: Callable[..., object], checked: Callable[..., object], refuses: bool) -> Callable[..., object]:
     @functools.wraps(rule)
-    def call(self: Any, updates: Any, weights: Any = None, view: Any = None, *state: Any) -> Any:
+    def call(self: object, updates: object, weights: object = None, view: object = None, *state: object) -> object:
         matrix = _matrix(updates, type(self).__name__)
         if not refuses:
             _finite(matrix, self)
         weights = None if weights is None else _shares(weights, matrix)
-        as_given = _same if isinstance(updates, Tensor) or _holds_tensors(updates) else _as_array
+        as_given: Given = _same if isinstance(updates, Tensor) or _holds_tensors(updates) else _as_array
         try:
             result = rule(self, matrix, weights, view, *state)
         except FloatingPointError:
@@ -160,14 +166,16 @@ def _on_any_matrix(rule: Callable[..., Any], checked: Callable[..., Any], refuse
     return call
 
 
-def _vector(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _vector(result: object, matrix: Tensor, rule: object, as_given: Given) -> Tensor | np.ndarray:
     if not isinstance(result, Tensor) or result.shape != matrix.shape[1:]:
         got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise PluginError(f"an aggregate of shape {tuple(matrix.shape[1:])}", f"{got}", f"mend {type(rule).__name__}")
     return as_given(result)
 
 
-def _vector_and_state(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _vector_and_state(
+    result: object, matrix: Tensor, rule: object, as_given: Given
+) -> tuple[Tensor | np.ndarray, object]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise PluginError(
             f"an aggregate and a state from {type(rule).__name__}", type(result).__name__, "return both from step"
@@ -175,7 +183,9 @@ def _vector_and_state(result: Any, matrix: Tensor, rule: object, as_given: Calla
     return _vector(result[0], matrix, rule, as_given), result[1]
 
 
-def _rows_and_weights(result: Any, matrix: Tensor, rule: object, as_given: Callable[[Tensor], Any]) -> Any:
+def _rows_and_weights(
+    result: object, matrix: Tensor, rule: object, as_given: Given
+) -> tuple[Tensor | np.ndarray, Tensor | np.ndarray | None]:
     name = type(rule).__name__
     if not isinstance(result, tuple) or len(result) != 2:
         raise PluginError(f"rows and weights from {name}", type(result).__name__, "return both")
@@ -231,7 +241,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
-def _shares(weights: Any, matrix: Tensor) -> Tensor:
+def _shares(weights: object, matrix: Tensor) -> Tensor:
     """(n,) weights as a tensor beside the rows. What a client claims of itself must not turn the result into NaN."""
     try:
         shares = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)

@@ -38,7 +38,9 @@ class Chain:
         """That of the rule."""
         return has_memory(self.rule)
 
-    def step(self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any) -> tuple[Tensor, Any]:
+    def step(
+        self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: object
+    ) -> tuple[Tensor, Any]:
         """The state is the rule's."""
         rows = _Rows(updates, weights, view)
         for link in self.reducers:

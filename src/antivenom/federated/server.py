@@ -203,7 +203,7 @@ class Server:
             failure = str(error)
         return Decision(aggregate, ids, updates, weights, tuple(verdicts), tuple(left_out), failure)
 
-    def _remember_detector(self, place: int, kept: Any) -> None:
+    def _remember_detector(self, place: int, kept: object) -> None:
         states = (*self.state.detectors[:place], kept, *self.state.detectors[place + 1 :])
         self.state = dataclasses.replace(self.state, detectors=states)
 

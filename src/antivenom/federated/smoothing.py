@@ -61,7 +61,7 @@ class CRFL:
         return vector * min(1.0, self.bound(number) / length) if length else vector
 
     def step(
-        self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None, state: Any = None
+        self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None, state: object = None
     ) -> tuple[Tensor, Any]:
         """What moves the parameters to their clipped, noisy successors. Of a bare matrix, parameters start at 0."""
         aggregate, state = step_of(self.rule)(updates, weights, view, state)

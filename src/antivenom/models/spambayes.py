@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -46,7 +46,7 @@ class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.ham_cutoff = ham_cutoff
         self.spam_cutoff = spam_cutoff
 
-    def fit(self, X: Rows, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Rows, y: object, sample_weight: object = None) -> Self:
         """Count from nothing."""
         self.mails_ = np.zeros(2)
         self.tokens_ = np.zeros((2, X.shape[1]))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from antivenom.core.errors import ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation, Model, Source, Trigger, Wanted
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.core.wanted import AllToOne, wanted_of
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, Named, Poison
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
@@ -62,12 +60,7 @@ class Acceptance:
     repair: Mitigation | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
-        object.__setattr__(self, "model", maker_of(self.model))
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
+        settle(self)
         if self.goal is not Goal.BACKDOOR:
             raise ScenarioError("goal: backdoor", f"{self.goal}", "use kind: central")
 
@@ -81,11 +74,11 @@ class Acceptance:
         """The step of the report's ladder: the access level."""
         return str(self.access)
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the attack is shown."""
         return Known(("the provider's rows",), ("the user's rows", "the test rows"))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train at the provider's, perhaps attacked; look at the model; use, repair or refuse it; judge.
 
         `attack` is a data attack, a logic attack, a model attack or None; `defence` a model detector, a mitigation, a gate
@@ -123,7 +116,7 @@ class Acceptance:
         return Outcome(measured | counts | {"refused": float(refused)} | found, notes=tuple(notes))
 
     def _offered(
-        self, attack: Any, does: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
+        self, attack: object, does: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
     ) -> tuple[Model, Poison]:
         """The finished model that the user is offered, and what was done to the provider's rows."""
         view = aim.view(pipeline.streams)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
@@ -13,13 +11,13 @@ from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
-from antivenom.core.wanted import AllToOne, wanted_of
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, Named, Poison
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge, detection
 from antivenom.scenarios.pipeline import Pipeline
@@ -83,12 +81,7 @@ class Central:
     attacker_sources: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.goal is Goal.PRIVACY:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is Access.TRANSFER_LEARNING:
@@ -121,7 +114,7 @@ class Central:
             shown.append(f"{self.test_known:.0%} of the test rows with their labels")
         return Known(tuple(shown), tuple(withheld))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Attack, sanitize, fit, mend, judge.
 
         `attack` is a data attack, a logic attack, an evasion or None; `defence` a sanitizer, a robust learner, a model
@@ -149,7 +142,6 @@ class Central:
             verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        object.__setattr__(self, "model", maker_of(self.model))
         if kind is Kind.ROBUST_LEARNER:
             model = _learnt(defence, rows, loss, pipeline, trusted)
         else:
@@ -171,12 +163,12 @@ class Central:
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        return Outcome(measured | counts | found, notes=self._notes(does, kind, mask))
+        notes = (*self._notes(does, kind, mask), *pipeline.notes(model, loss))
+        return Outcome(measured | counts | found, notes=notes)
 
     def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows as they reach the user, and which of them are poison.
 
-        object.__setattr__(self, "model", maker_of(self.model))
         They come in random order: at the end, where an attack appends them, their place would tell what they are.
         """
         order = streams.numpy("arrival").permutation(len(poison.data))
@@ -203,7 +195,7 @@ class Central:
         return tuple(notes)
 
 
-def _learnt(robust: Any, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
+def _learnt(robust: object, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
     """The model of a robust learner, which replaces the pipeline's own training."""
     if loss is not cross_entropy:
         raise NotApplicable(
@@ -214,7 +206,7 @@ def _learnt(robust: Any, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted:
     return guarded.robust_learner(robust, rows, pipeline.context(trusted))
 
 
-def _kept(rows: Dataset, verdict: Verdict, defence: Any) -> Dataset:
+def _kept(rows: Dataset, verdict: Verdict, defence: object) -> Dataset:
     """The rows that were not flagged."""
     if verdict.flags.all():
         raise DataError(

@@ -20,7 +20,7 @@ from antivenom.models.wrappers import TorchModel
 CSR = ("data", "indices", "indptr")
 
 
-def called(plugin: object, *inputs: Any, call: Callable[..., Any] | None = None, own: bool = True) -> Any:
+def called(plugin: object, *inputs: object, call: Callable[..., Any] | None = None, own: bool = True) -> Any:
     """What the plugin, or `call` in its name, returns for copies of the inputs.
 
     With `own=False` it gets the inputs themselves: for functions that a training loop calls thousands of times.
@@ -48,7 +48,7 @@ def called(plugin: object, *inputs: Any, call: Callable[..., Any] | None = None,
     return found
 
 
-def copied(value: Any) -> Any:
+def copied(value: object) -> Any:
     """A copy that shares no memory with the value. What cannot be copied, such as a connection, is handed on as it is."""
     if isinstance(value, Dataset):
         groups = None if value.groups is None else _own(value.groups)

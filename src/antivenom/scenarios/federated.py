@@ -20,7 +20,7 @@ from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
 from antivenom.core.verdict import Verdict, quality
-from antivenom.data import Dataset, Named, missing_classes, source_of
+from antivenom.data import Dataset, Named, missing_classes
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.answers import accuracies, probabilities
 from antivenom.federated.chain import Chain
@@ -30,8 +30,8 @@ from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
 from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
-from antivenom.models.own import maker_of
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.guarded import shown
 from antivenom.triggers import Patch
 
@@ -107,11 +107,9 @@ class Federated:
     edge_cases: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
-        object.__setattr__(self, "goal", Goal(self.goal))
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
             raise ScenarioError(
                 "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"
@@ -140,14 +138,14 @@ class Federated:
         one = self.federation
         return f"{one.num_malicious} of {one.num_agents} agents, in {one.rounds} rounds"
 
-    def known_to(self, attack: Any) -> Known:
+    def known_to(self, attack: object) -> Known:
         """What the malicious agents are shown."""
         shown = ["its own rows", "the global model of each round it takes part in", "the aggregation weights"]
         withheld = ["the others' rows"]
         (shown if self.threat.knowledge is Knowledge.OMNISCIENT else withheld).append("the others' current updates")
         return Known(tuple(shown), tuple(withheld))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""
         streams = Streams(seed)
         rule, detector = _server_side(defence)

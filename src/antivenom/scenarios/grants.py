@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from antivenom.data.forms import form_of
 from antivenom.scenarios.targets import Targets
 
 
-def granted(attack: Any, threat: ThreatModel, *kinds: Kind) -> Kind | None:
+def granted(attack: object, threat: ThreatModel, *kinds: Kind) -> Kind | None:
     """The attack's kind; None for no attack.
 
     Raises:
@@ -42,7 +41,7 @@ def granted(attack: Any, threat: ThreatModel, *kinds: Kind) -> Kind | None:
     return entry.kind
 
 
-def deployed(defence: Any, trusted: Dataset, *kinds: Kind) -> Kind | None:
+def deployed(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
     """The defence's kind, or None for no defence.
 
     Raises:

@@ -27,14 +27,14 @@ from antivenom.scenarios.grants import enforce
 # --- attacks ---------------------------------------------------------------------------------------------------------
 
 
-def data_attack(attack: Any, clean: Dataset, context: AttackContext) -> Poison:
+def data_attack(attack: object, clean: Dataset, context: AttackContext) -> Poison:
     """The rows that the attack makes of the clean ones, within what its threat model grants."""
     poison = _poison(called(attack, clean, context), attack, context)
     enforce(context.threat, clean, poison)
     return poison
 
 
-def model_attack(attack: Any, model: Model, data: Dataset, context: AttackContext) -> tuple[Model, Poison]:
+def model_attack(attack: object, model: Model, data: Dataset, context: AttackContext) -> tuple[Model, Poison]:
     """The model that the attack makes of the pretrained one; the rows stay as they were."""
     found = called(attack, model, data, context)
     if not isinstance(found, tuple) or len(found) != 2:
@@ -44,7 +44,7 @@ def model_attack(attack: Any, model: Model, data: Dataset, context: AttackContex
     return _model(found[0], attack, model.num_classes), poison
 
 
-def logic_attack(attack: Any, context: AttackContext) -> Loss:
+def logic_attack(attack: object, context: AttackContext) -> Loss:
     """The loss that the corrupted training code computes; every value that it gives is checked."""
     found = called(attack, cross_entropy, context)
     if not callable(found):
@@ -60,7 +60,7 @@ def logic_attack(attack: Any, context: AttackContext) -> Loss:
     return loss
 
 
-def evasion(attack: Any, model: Model, test: Dataset, context: AttackContext) -> Dataset:
+def evasion(attack: object, model: Model, test: Dataset, context: AttackContext) -> Dataset:
     """The test rows as an evader sends them; their true labels stay."""
     found = called(attack, model, test, context)
     shape = getattr(found, "shape", None)
@@ -88,17 +88,17 @@ def shown(trigger: Trigger, x: Rows) -> Rows:
 # --- defences --------------------------------------------------------------------------------------------------------
 
 
-def sanitizer(defence: Any, rows: Dataset, context: DefenceContext) -> Verdict:
+def sanitizer(defence: object, rows: Dataset, context: DefenceContext) -> Verdict:
     """The defence's suspicion over the rows."""
     return verdict(called(defence, rows, context), defence, len(rows), "rows")
 
 
-def robust_learner(defence: Any, rows: Dataset, context: DefenceContext) -> Model:
+def robust_learner(defence: object, rows: Dataset, context: DefenceContext) -> Model:
     """The model that the defence makes of the rows."""
     return _model(called(defence, rows, context), defence, len(rows.classes))
 
 
-def model_detector(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
+def model_detector(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
     """The defence's suspicion of the model."""
     found = called(defence, model, clean, context)
     if not isinstance(found, ModelVerdict):
@@ -110,12 +110,12 @@ def model_detector(defence: Any, model: Model, clean: Dataset, context: DefenceC
     return found
 
 
-def mitigation(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> Model:
+def mitigation(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> Model:
     """The model that the defence makes of the finished one."""
     return _model(called(defence, model, clean, context), defence, model.num_classes)
 
 
-def gate(defence: Any, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
+def gate(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
     """The calibrated filter for inputs; every verdict that it gives is checked."""
     found = called(defence, model, clean, context)
     if not callable(found):
@@ -126,7 +126,7 @@ def gate(defence: Any, model: Model, clean: Dataset, context: DefenceContext) ->
 # --- what they returned ----------------------------------------------------------------------------------------------
 
 
-def _poison(found: Any, attack: Any, context: AttackContext) -> Poison:
+def _poison(found: object, attack: object, context: AttackContext) -> Poison:
     name = _name(attack)
     if not isinstance(found, Poison):
         raise PluginError(f"a Poison from {name}", type(found).__name__, "return antivenom's Poison")
@@ -157,7 +157,7 @@ def _model(found: Any, plugin: Any, num_classes: int) -> Model:
     return model
 
 
-def verdict(found: Any, defence: Any, items: int, what: str) -> Verdict:
+def verdict(found: object, defence: object, items: int, what: str) -> Verdict:
     """The verdict that a detector returned, over that many items. A Verdict has checked its own numbers."""
     name = _name(defence)
     if not isinstance(found, Verdict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +14,16 @@ from antivenom.core.protocols import Architecture, AttackContext, Known, Source
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.data import Dataset, Named, Poison
 from antivenom.leakage.cohort import Cohort, draw
 from antivenom.leakage.dpsgd import DPSGD
 from antivenom.leakage.likelihood_ratio import lira
 from antivenom.leakage.metrics import judged
 from antivenom.leakage.shadows import Shadows, beginnings, train_together
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import granted
 
 
@@ -73,11 +72,7 @@ class Membership:
     annealed: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.goal is not Goal.PRIVACY:
             raise ScenarioError("goal: privacy here", f"{self.goal}", "use kind: central")
         if self.access not in (Access.DATA_INJECTION, Access.DATA_MANIPULATION):
@@ -107,7 +102,7 @@ class Membership:
         asks = "how the model is trained", "the finished model's confidences"
         return Known((*shown, *asks), ("who is in the training set",))
 
-    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+    def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Contribute poison, train victims and shadows, ask, judge. `attack` is a data attack, `defence` DPSGD, or None."""
         streams = Streams(seed)
         attack = attack if granted(attack, self.threat, Kind.DATA_ATTACK) else None
@@ -148,7 +143,7 @@ class Membership:
             notes.append(f"epsilon is for one row, at delta {defence.delta:g}, and counts one training")
         return Outcome(found, notes=tuple(notes))
 
-    def _poisoned(self, attack: Any, cohort: Cohort, group: np.ndarray, streams: Streams) -> Poison:
+    def _poisoned(self, attack: object, cohort: Cohort, group: np.ndarray, streams: Streams) -> Poison:
         """What the attacker contributes to every training set. It sees no more than that and the records asked about."""
         own = cohort.own
         if attack is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from antivenom.core.errors import AntivenomError, ScenarioError
+from antivenom.core.protocols import Agent
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.agents import (
@@ -57,7 +58,7 @@ class Attempt:
         error: why there are no metrics, or None.
     """
 
-    attack: Any
+    attack: object
     seed: int
     harm: float
     metrics: dict[str, float]
@@ -78,9 +79,9 @@ class WorstCase:
         attempts: every trial, in order.
     """
 
-    rule: Any
+    rule: object
     scenario: Federated
-    attack: Any
+    attack: object
     harm: float
     confirmed: float
     attempts: tuple[Attempt, ...]
@@ -94,7 +95,7 @@ Progress = Callable[[int, int, Attempt], None]
 
 
 def worst_case(
-    rule: Any,
+    rule: object,
     scenario: Federated = OMNISCIENT,
     *,
     families: Sequence[object] | None = None,
@@ -140,10 +141,10 @@ def worst_case(
     return WorstCase(rule, scenario, attack, found, _mean(again), tuple(tried.attempts))
 
 
-def default_families(goal: Goal, rule: Any) -> tuple[Any, ...]:
+def default_families(goal: Goal, rule: Any) -> tuple[Agent, ...]:
     """The attacks that are tried for a goal; those that tune themselves against the rule if it is an aggregation rule."""
     if goal is Goal.BACKDOOR:
-        scaled: tuple[Any, ...] = (
+        scaled: tuple[Agent, ...] = (
             ModelReplacement(boost=1),
             ConstrainAndScale(boost=1),
             DBA(boost=1),
@@ -157,16 +158,16 @@ def default_families(goal: Goal, rule: Any) -> tuple[Any, ...]:
             NormBounded(ModelReplacement()),
         )
     if goal is Goal.TARGETED:
-        boosted: tuple[Any, ...] = (ExplicitBoosting(boost=1), ModelReplacement(boost=1), EdgeCase())
+        boosted: tuple[Agent, ...] = (ExplicitBoosting(boost=1), ModelReplacement(boost=1), EdgeCase())
         return (
             *(Scaled(agent) for agent in boosted),
             AlternatingMinimization(),
             DirtyLabel(),
             NormBounded(ModelReplacement()),
         )
-    about_zero: tuple[Any, ...] = (SignFlip(), IPM(1.0), GaussianNoise(0.01), FangKrum(), FangTrimmedMean())
-    about_mean: tuple[Any, ...] = (ALIE(z=1.0), MinMaxDistance(), MinSumDistance())
-    known: tuple[Any, ...] = (
+    about_zero: tuple[Agent, ...] = (SignFlip(), IPM(1.0), GaussianNoise(0.01), FangKrum(), FangTrimmedMean())
+    about_mean: tuple[Agent, ...] = (ALIE(z=1.0), MinMaxDistance(), MinSumDistance())
+    known: tuple[Agent, ...] = (
         *(Scaled(agent) for agent in about_zero),
         *(Scaled(agent, centre=Centre.BENIGN) for agent in about_mean),
         PoisonedFL(),
@@ -190,7 +191,7 @@ class _Search:
         self.planned = 0
         self._twins: dict[int, dict[str, float]] = {}
 
-    def run(self, attack: Any, seeds: Sequence[int], stage: str) -> list[float]:
+    def run(self, attack: object, seeds: Sequence[int], stage: str) -> list[float]:
         """The harm of the attack in each seed."""
         return [self._one(attack, seed, stage) for seed in seeds]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from antivenom.core.protocols import Model
 from antivenom.core.registry.entry import registered
@@ -20,7 +19,7 @@ _models: OrderedDict[Hashable, Model] = OrderedDict()
 _lock = threading.Lock()
 
 
-def twin(architecture: Any, key: tuple[Hashable, ...], train: Callable[[], Model]) -> Model:
+def twin(architecture: object, key: tuple[Hashable, ...], train: Callable[[], Model]) -> Model:
     """The clean model: from memory if one of this architecture and key was trained here, else trained now.
 
     A registered architecture is a value; any other, such as a module that its owner may change, is trained anew.

@@ -408,7 +408,7 @@ def _architecture(plugin: Any, entry: Entry) -> Iterator[Check]:
     yield from (partial(made, shape, classes) for shape, classes in (((104,), 2), ((1, 8, 8), 10), ((1, 28, 28), 10)))
 
 
-def _estimator(plugin: Any, entry: Entry) -> Iterator[Check]:
+def _estimator(plugin: object, entry: Entry) -> Iterator[Check]:
     def fitted(data: Dataset) -> np.ndarray:
         return _answers(learner(plugin, TRAINING).fit(data, Streams(SEED)), data)
 

@@ -39,7 +39,7 @@ def goal_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
 class _Names(dict[str, float]):
     """Metrics that remember which were asked for."""
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         self[name] = 0.5
         return 0.5
 

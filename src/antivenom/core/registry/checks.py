@@ -73,7 +73,7 @@ def require_range(plugin: object, least: float, most: float, *fields: str) -> No
 
 
 @functools.cache
-def _hints(cls: type) -> Mapping[str, typing.Any]:
+def _hints(cls: type) -> Mapping[str, object]:
     """The annotations that are checked, by field; none if they cannot be looked up."""
     try:
         found = typing.get_type_hints(cls)
@@ -83,23 +83,23 @@ def _hints(cls: type) -> Mapping[str, typing.Any]:
     return {name: found[name] for name in names if all(map(_is_checked, _parts(found[name])))}
 
 
-def _parts(hint: typing.Any) -> tuple[typing.Any, ...]:
+def _parts(hint: object) -> tuple[typing.Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
-def _is_choice(part: typing.Any) -> bool:
+def _is_choice(part: object) -> bool:
     return isinstance(part, type) and issubclass(part, enum.Enum)
 
 
-def _is_shape(part: typing.Any) -> bool:
+def _is_shape(part: object) -> bool:
     return bool(getattr(part, "_is_protocol", False))
 
 
-def _is_checked(part: typing.Any) -> bool:
+def _is_checked(part: object) -> bool:
     return part in (int, float, bool, str, type(None)) or _is_choice(part) or _is_shape(part)
 
 
-def _fits(value: object, hint: typing.Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     return any(_fits_part(value, part) for part in _parts(hint))
 
 

@@ -22,7 +22,7 @@ _SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
 RESERVED = ("name", "fields")
 
 
-def split_fields(mapping: Mapping[str, Any], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
+def split_fields(mapping: Mapping[str, object], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
     """The fields in a mapping that describes a plugin: all but the reserved keys, and what stands below `fields`.
 
     Raises:
@@ -37,29 +37,30 @@ def split_fields(mapping: Mapping[str, Any], reserved: Sequence[str] = RESERVED)
     return own | dict(below)
 
 
-def join_fields(fields: Mapping[str, Any], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
+def join_fields(fields: Mapping[str, object], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
     """The opposite of `split_fields`: fields whose names are reserved move below `fields`."""
     below = {key: value for key, value in fields.items() if key in reserved}
     return {key: value for key, value in fields.items() if key not in reserved} | ({"fields": below} if below else {})
 
 
-CONVERTERS: dict[Kind, Callable[[Any], Any]] = {}
+Converter = Callable[[Any], Any]
+CONVERTERS: dict[Kind, Converter] = {}
 
 
-def converts(kind: Kind) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+def converts(kind: Kind) -> Callable[[Converter], Converter]:
     """Register the function that makes a plugin of this kind from a value that is neither a plugin nor names one.
 
     `build` asks it first. It returns None for a value that `build` understands by itself.
     """
 
-    def decorate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Converter) -> Converter:
         CONVERTERS[kind] = function
         return function
 
     return decorate
 
 
-def build(spec: Any, *kinds: Kind) -> Any:
+def build(spec: object, *kinds: Kind) -> Any:
     """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
 
     A field that is itself called `name` or `fields` is written below `fields`: `{name: Krum, fields: {name: ...}}`.
@@ -87,7 +88,7 @@ def build(spec: Any, *kinds: Kind) -> Any:
     return fill(find(spec["name"], *kinds).cls, split_fields(spec))
 
 
-def fill(cls: type, mapping: Mapping[str, Any]) -> Any:
+def fill(cls: type, mapping: Mapping[str, object]) -> Any:
     """A dataclass from a mapping of its fields; nested plugins and dataclasses are built, plain values checked.
 
     Raises:
@@ -118,7 +119,7 @@ def fields_of(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def coerce(value: Any, hint: Any, where: str) -> Any:
+def coerce(value: object, hint: Any, where: str) -> Any:
     """`value` as the field's type."""
     import pydantic
 
@@ -147,7 +148,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         raise PluginError(f"a valid {where}", repr(value), reason[0].lower() + reason[1:]) from error
 
 
-def _goal(value: Any, where: str) -> Goal:
+def _goal(value: object, where: str) -> Goal:
     """The goal of that name; an installed third party may have defined it."""
     known = [entry.name for entry in entries(Kind.GOAL)]
     if value not in known:
@@ -155,13 +156,13 @@ def _goal(value: Any, where: str) -> Goal:
     return Goal(value)
 
 
-def holds_plugin(hint: Any) -> bool:
+def holds_plugin(hint: object) -> bool:
     """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
-def kinds_of(hint: Any) -> tuple[Kind, ...]:
+def kinds_of(hint: object) -> tuple[Kind, ...]:
     """The kinds of plugin that a field of this type holds; empty if the annotation is not a registered call shape."""
     shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
     return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
@@ -179,7 +180,7 @@ def describe(value: Any) -> dict[str, Any]:
     return {"name": entry.name, **join_fields(fields)} if entry is not None and entry.cls is type(value) else fields
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.described() if hasattr(value, "described") else describe(value)
     if isinstance(value, (tuple, list)):

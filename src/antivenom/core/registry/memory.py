@@ -7,7 +7,7 @@ from typing import Any
 _KEPT: dict[str, Any] = {}
 
 
-def keep(fingerprint: str, value: Any) -> None:
+def keep(fingerprint: str, value: object) -> None:
     """Hold a value in this process, so that a specification can name it by its fingerprint."""
     _KEPT[fingerprint] = value
 

@@ -23,20 +23,21 @@ from antivenom.core.registry.fields import CONVERTERS, fields_of
 from antivenom.core.threat import Access, Goal, Level
 
 Outline = Mapping[str, Any]
+Json = dict[str, Any]
 _PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None), "Any": Any}
 
 
-def written() -> dict[str, Any]:
+def written() -> Json:
     """The outline of everything that antivenom itself registers."""
     own = [entry for entry in registry.entries() if entry.origin == "antivenom"]
-    values: dict[str, Any] = {}
-    enums: dict[str, Any] = {}
+    values: Json = {}
+    enums: Json = {}
     for entry in own:
         _outline(entry.cls, values, enums)
     return {"entries": [_entry(entry) for entry in own], "values": dict(sorted(values.items())), "enums": enums}
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> Json:
     traits = entry.traits
     return {
         "name": entry.name,
@@ -52,12 +53,12 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _outline(cls: type, values: dict[str, Any], enums: dict[str, Any]) -> None:
+def _outline(cls: type, values: Json, enums: Json) -> None:
     """Add the class, and those that its fields hold, to `values` and `enums`."""
     if _key(cls) in values:
         return
     hints = fields_of(cls)
-    fields: list[dict[str, Any]] = []
+    fields: list[Json] = []
     values[_key(cls)] = {"doc": inspect.getdoc(cls) or "", "fields": fields}
     for field in dataclasses.fields(cls):
         one = {"name": field.name, "type": _type(hints[field.name], values, enums)}
@@ -66,7 +67,7 @@ def _outline(cls: type, values: dict[str, Any], enums: dict[str, Any]) -> None:
         fields.append(one)
 
 
-def _type(hint: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
+def _type(hint: Any, values: Json, enums: Json) -> str | Json:
     parts = [Ellipsis if part is Ellipsis else _type(part, values, enums) for part in typing.get_args(hint)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return {"any of": parts}
@@ -83,7 +84,7 @@ def _type(hint: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
     return {"name": _key(hint)}
 
 
-def _default(value: Any, values: dict[str, Any], enums: dict[str, Any]) -> Any:
+def _default(value: object, values: Json, enums: Json) -> Any:
     if isinstance(value, Goal):
         return {"goal": str(value)}
     if isinstance(value, enum.Enum):
@@ -102,7 +103,7 @@ def _key(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def spelled(hint: Any) -> str:
+def spelled(hint: object) -> str:
     """A field's type as its author wrote it, without the modules."""
     parts = ["..." if part is Ellipsis else spelled(part) for part in typing.get_args(hint)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
@@ -139,9 +140,9 @@ class _StandIns:
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
-        self._made: dict[str, Any] = {}
+        self._made: Json = {}
 
-    def entry(self, row: Mapping[str, Any]) -> Entry:
+    def entry(self, row: Outline) -> Entry:
         levels = tuple(Level(name, about, tuple(map(Access, access))) for name, about, access in row["levels"])
         traits = Traits(tuple(map(Kind, row["arrows"])), levels) if levels else None
         cls = self.cls(row["class"])
@@ -175,7 +176,7 @@ class _StandIns:
             else (field["name"], self._hint(field["type"]))
             for field in row["fields"]
         ]
-        body: dict[str, Any] = {"__call__": _absent, "__doc__": row["doc"]}
+        body: Json = {"__call__": _absent, "__doc__": row["doc"]}
         if name == "Named":  # a data set is called by its name alone
             body["described"] = lambda self: self.dataset
         made = dataclasses.make_dataclass(name, fields, frozen=True, namespace=body)
@@ -191,7 +192,7 @@ class _StandIns:
             return typing.Union[tuple(self._hint(part) for part in kind["any of"])]  # noqa: UP007 - made at run time
         return self.cls(kind["name"])
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: object) -> Any:
         if not isinstance(value, dict):
             return value
         if "goal" in value:
@@ -211,7 +212,7 @@ class _Converter:
     makers: _StandIns
     data: typing.Collection[str] | None
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         if isinstance(value, str) and ":" in value:
             return Reference(value)
         if self.data is None or not isinstance(value, str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from antivenom.core.errors import DataError, did_you_mean
 from antivenom.core.protocols import Source
@@ -17,7 +16,7 @@ from antivenom.data.sources.named import Named
 from antivenom.data.sources.python import PythonSource
 
 
-def source_of(value: Any) -> Source:
+def source_of(value: object) -> Source:
     """A source from whatever a user has.
 
     Args:
@@ -74,7 +73,7 @@ def _by_name(name: str) -> Source | None:
     raise DataError("the name of a data set", repr(name), did_you_mean(name, {*DATASETS, *sources}))
 
 
-def in_memory(value: Any, test_share: float = 0.3) -> Memory | None:
+def in_memory(value: object, test_share: float = 0.3) -> Memory | None:
     """The value as a source, or None if it holds no rows."""
     if isinstance(value, (Dataset, Split)):
         return Memory(value, test_share)

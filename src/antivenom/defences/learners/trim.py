@@ -77,7 +77,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
 
     def __init__(
         self,
-        regressor: Any = None,
+        regressor: object = None,
         poisoned_rate: float = 0.2,
         starts: int = 20,
         steps: int = 50,
@@ -102,7 +102,7 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         self.regressor_, self.support_ = trimmed(fit, len(y), kept, self.starts, self.steps, rng)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return np.asarray(self.regressor_.predict(X))

@@ -175,7 +175,7 @@ class Reading:
                 return False
         return all(map(self._is_plain, expression.iter_child_nodes()))
 
-    def _is_number(self, expression: Any) -> bool:
+    def _is_number(self, expression: object) -> bool:
         nodes = self._nodes
         match expression:
             case nodes.Const(value=value):

@@ -7,10 +7,13 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from antivenom.scan.samples.assembly import Sample, payload, pickled, sample
 from antivenom.scan.samples.containers import zipped
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class _Mkdir:
@@ -19,7 +22,7 @@ class _Mkdir:
     def __init__(self, marker: str) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return os.mkdir, (self.marker,)
 
 
@@ -36,7 +39,9 @@ def _behind_npy(marker: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\1\2\3\4" + pickled(payload(marker))
 
 
-def _joblib(name: str, value: Callable[[_Mkdir], Any], compress: Any = 0, packages: tuple[str, ...] = ()) -> Sample:
+def _joblib(
+    name: str, value: Callable[[_Mkdir], object], compress: object = 0, packages: tuple[str, ...] = ()
+) -> Sample:
     def make(folder: Path, marker: Path) -> Path:
         path = folder / f"joblib-{name}.joblib"
         importlib.import_module("joblib").dump(value(_Mkdir(str(marker))), path, compress=compress)
@@ -52,13 +57,13 @@ def _joblib(name: str, value: Callable[[_Mkdir], Any], compress: Any = 0, packag
     )
 
 
-def _ones(count: int) -> Any:
+def _ones(count: int) -> np.ndarray:
     import numpy as np
 
     return np.ones(count)
 
 
-def _objects(value: Any) -> Any:
+def _objects(value: object) -> np.ndarray:
     import numpy as np
 
     found = np.empty(2, dtype=object)
@@ -66,7 +71,7 @@ def _objects(value: Any) -> Any:
     return found
 
 
-def _structured(value: Any) -> Any:
+def _structured(value: object) -> np.ndarray:
     import numpy as np
 
     found = np.zeros(2, dtype=[("a", "f8"), ("b", object)])
@@ -74,7 +79,7 @@ def _structured(value: Any) -> Any:
     return found
 
 
-def _pickle_of_array(name: str, build: Callable[[Any], Any], protocol: int) -> Sample:
+def _pickle_of_array(name: str, build: Callable[[_Mkdir], object], protocol: int) -> Sample:
     return sample(
         f"array/{name}-{protocol}",
         lambda m: pickle.dumps(build(_Mkdir(m)), protocol),
@@ -91,7 +96,7 @@ def _by_value(package: str) -> Sample:
         exec("def act(marker):\n    open(marker, 'w').close()", names)  # noqa: S102, a function without a module is pickled by value
 
         class Acting:
-            def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
                 return names["act"], (marker,)
 
         data: bytes = importlib.import_module(package).dumps(Acting())
