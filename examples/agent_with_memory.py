@@ -18,4 +18,4 @@ class Growing:
 
 
 scenario = Federated(goal="backdoor", federation=Federation(num_agents=4, num_malicious=2, rounds=2))
-print({name: round(value, 2) for name, value in scenario.run(Growing(), None, 0).metrics.items() if "asr" in name})
+print(*(f"{name}: {value:.2f}" for name, value in scenario.run(Growing(), None, 0).metrics.items() if value), sep="\n")

@@ -35,7 +35,7 @@ from antivenom.core.registry import (
     source,
     trigger,
 )
-from antivenom.core.verdict import Verdict
+from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
 from antivenom.defences import RONI
@@ -205,7 +205,7 @@ def warns(self: Any, data: Dataset, context: Any) -> Poison:
     ("call", "message"),
     [
         (returns_an_array, "expected a Poison from Rogue"),
-        (writes_into_the_rows, "work on a copy, because inputs are read-only"),
+        (writes_into_the_rows, "inputs are read-only: work on a copy"),
         (draws_globally, "no global randomness"),
         (draws_from_numpy, "no global randomness"),
         (never_twice_the_same, "equal results of"),
@@ -262,6 +262,10 @@ class Certifies:
         return np.full(len(x), self.radius)
 
 
+def over_three_classes(self: Any, model: Any, data: Any, context: Any) -> Any:
+    return ModelVerdict.of_classes(Verdict(np.zeros(3), np.zeros(3, bool)))
+
+
 def boosts_in_place(self: Any, view: Any) -> Any:
     view.start.mul_(2)
     return torch.zeros(len(view.shards), view.network.dimension)
@@ -272,14 +276,19 @@ def boosts_in_place(self: Any, view: Any) -> Any:
     [
         (Kind.MODEL_ATTACK, lambda self, m, data, context: m, "a model and a Poison from Rogue"),
         (Kind.LOGIC_ATTACK, lambda self, loss, context: 1.0, "a loss from Rogue"),
-        (Kind.LOGIC_ATTACK, lambda self, loss, context: lambda f, x, y: f(x), "one finite number from the loss"),
+        (Kind.LOGIC_ATTACK, lambda self, loss, context: lambda f, x, y: f(x), "one number from the loss of Rogue"),
         (Kind.AGENT, lambda self, view: view.start, "updates of shape"),
         (Kind.AGENT, boosts_in_place, "to leave its inputs alone"),
         (Kind.SANITIZER, lambda self, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 80 rows"),
         (Kind.ROBUST_LEARNER, lambda self, data, c: None, "a Model from Rogue"),
         (Kind.ROBUST_LEARNER, lambda self, data, c: Certifies(c.fit(data), 0.5), "whole radii"),
         (Kind.EVASION, lambda self, m, data, c: data.x[:3], "return every row"),
-        (Kind.MODEL_DETECTOR, lambda self, m, data, c: Verdict(np.zeros(3), np.zeros(3, bool)), "over 10 classes"),
+        (
+            Kind.MODEL_DETECTOR,
+            lambda self, m, data, c: Verdict(np.zeros(10), np.zeros(10, bool)),
+            "a ModelVerdict from",
+        ),
+        (Kind.MODEL_DETECTOR, over_three_classes, "over 10 classes"),
         (Kind.MITIGATION, lambda self, m, data, c: None, "a Model from Rogue"),
         (Kind.CLIENT_DETECTOR, lambda self, view, state: state, "a Verdict and a state from Rogue"),
         (Kind.AGGREGATOR, lambda self, u, w, view: u[0], "the same update in reverse order"),
