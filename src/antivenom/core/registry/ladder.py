@@ -34,8 +34,8 @@ def ladder() -> tuple[Step, ...]:
 
 
 def _preference(entry: Entry) -> tuple[bool, int, str]:
-    """Where several scenarios measure a step, the report names one of ours, and of those the one with the fewest steps."""
-    return entry.origin != "antivenom", len(_levels(entry)), entry.name
+    """Where several scenarios measure a step, the report names the central one, else the one with the fewest steps."""
+    return entry.name != "central", len(_levels(entry)), entry.name
 
 
 def _levels(entry: Entry) -> tuple[Level, ...]:
