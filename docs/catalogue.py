@@ -20,6 +20,7 @@ KEY = {
     Kind.SCHEDULE: "training",
     Kind.AUGMENTATION: "training",
     Kind.TRIGGER: "trigger",
+    Kind.WANTED: "wanted",
     Kind.PARTITION: "partition",
     Kind.FEATURE_MAP: "features",
     Kind.SOURCE: "data",
@@ -103,7 +104,7 @@ def linked(cite: str) -> str:
 def snippet(entry: Entry) -> str:
     """The line that names the plugin, with its required fields."""
     needs = [f.name for f in dataclasses.fields(entry.cls) if f.default is dataclasses.MISSING]
-    wanted = "..." if entry.kind is Kind.SOURCE else "ExplicitBoosting"
+    wanted = "..." if entry.kind in {Kind.SOURCE, Kind.WANTED} else "ExplicitBoosting"
     written = f"{{name: {entry.name}, {', '.join(f'{n}: {wanted}' for n in needs)}}}" if needs else entry.name
     if entry.kind in ATTACKS:
         return f"attacks: [{written}]"

@@ -61,6 +61,12 @@ def test_everything_has_a_page() -> None:
         assert "object at 0x" not in text
 
 
+def test_every_kind_has_its_place_in_the_catalogue_of_the_site() -> None:
+    site = runpy.run_path(str(ROOT / "docs" / "catalogue.py"))
+    for entry in entries():
+        assert entry.name in site["page"](entry)
+
+
 def test_the_site_is_built_without_network_and_fetches_nothing(tmp_path: Path) -> None:
     if shutil.which("mkdocs", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("mkdocs is not installed: make docs installs it")

@@ -81,7 +81,7 @@ def test_model_replacement_is_boosted_training(digits: View) -> None:
     seen = digits()
     once = ModelReplacement(boost=1.0)(seen)
     torch.testing.assert_close(ModelReplacement()(seen), 10 * once)
-    torch.testing.assert_close(once[0], backdoored(seen, 0, backdoor_rows(seen, 0), 0.3125) - seen.start)
+    torch.testing.assert_close(once[0], backdoored(ModelReplacement(share=0.3125), seen, 0))
     assert ModelReplacement(epochs=4)(seen).norm() > ModelReplacement()(seen).norm()
     assert ModelReplacement(learning_rate=1e-4)(seen).norm() < ModelReplacement()(seen).norm()
 
@@ -156,10 +156,11 @@ def test_alie_backdoor_stays_in_the_spread(digits: View) -> None:
     eager = ALIEBackdoor(z=0.5, epochs=5, alpha=1.0)(seen)
     assert ((eager - mean).abs() > 0.499 * spread)[:, spread > 1e-3].float().mean() > 0.1  # it reaches the limits
     free, held = (
-        backdoored(seen, 0, backdoor_rows(seen, 0), 0.5, alpha=alpha, term=lambda w: crowding(w, seen.start, spread))
+        backdoored(ALIEBackdoor(share=0.5), seen, 0, alpha=alpha, term=lambda w: crowding(w, seen.start, spread))
         for alpha in (1.0, 0.01)
     )
-    assert crowding(held, seen.start, spread) < 0.5 * crowding(free, seen.start, spread)
+    middle = torch.zeros_like(seen.start)
+    assert crowding(held, middle, spread) < 0.5 * crowding(free, middle, spread)
 
 
 def test_dba_cuts_the_trigger_into_equal_runs() -> None:

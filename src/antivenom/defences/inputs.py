@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,20 @@ from antivenom.data import Dataset
 FOLDS = 5
 Score: TypeAlias = Callable[[Dataset, Dataset], np.ndarray]
 """(reference, rows) -> (m,) how far each row is from what the reference rows say; `rows` may be the reference itself."""
+
+
+class Judging(Protocol):
+    """What every sanitizer that compares rows with reference rows says of them."""
+
+    @property
+    def share(self) -> float:
+        """Of each class's reference rows, that score higher, 0 to 1."""
+        ...
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the reference rows are the trusted ones instead of the suspicious ones."""
+        ...
 
 
 def check_share(value: float, name: str) -> None:
@@ -48,16 +62,15 @@ def radius(scores: np.ndarray, share: float) -> float:
     return float(np.sort(scores)[kept - 1]) if kept else -math.inf
 
 
-def judged(
-    data: Dataset, context: DefenceContext, score: Score, share: float, trusted: bool, defence: object
-) -> Verdict:
-    """Flags, in each class, the rows whose score exceeds the radius that `share` of the reference rows exceed.
+def judged(defence: Judging, data: Dataset, context: DefenceContext, score: Score) -> Verdict:
+    """Flags, in each class, the rows whose score exceeds the radius that the sanitizer's share of the reference rows exceed.
 
-    The reference rows are the suspicious rows themselves, so that `share` of each class is flagged, or the trusted rows,
+    The reference rows are the suspicious rows themselves, so that this share of each class is flagged, or, if it is `trusted`, the trusted rows,
     which an attacker cannot change. Trusted rows are scored by cross-fitting: a row that is scored by a fit to itself would
     look too close, and honest suspicious rows too far away.
     """
-    if not trusted:
+    share = defence.share
+    if not defence.trusted:
         scores = score(data, data)
         return Verdict(scores, _beyond(scores, by_class(data), scores, by_class(data), share))
     reference = trusted_rows(context, defence)

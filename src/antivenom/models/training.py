@@ -20,6 +20,9 @@ from antivenom.models.schedules import Constant
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Forward, Tensor, Tensor], Tensor]
+Trainer = Callable[
+    [Network, Tensor, Tensor, Tensor, "Training", Streams, Loss, Buffers | None, Tensor | None], tuple[Tensor, Buffers]
+]  # network, start, x, y, training, streams, loss, buffers, kept -> the weights and buffers that `train` gives
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
@@ -191,6 +194,21 @@ def train(
                 vector.grad *= kept
             optimizer.step()
     return vector.detach(), state
+
+
+def loop(
+    network: Network,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    streams: Streams,
+    loss: Loss,
+    buffers: Buffers | None,
+    kept: Tensor | None,
+) -> tuple[Tensor, Buffers]:
+    """`train` as a Trainer: the oracle of every other."""
+    return train(network, start, x, y, training, streams, loss, buffers, kept=kept)
 
 
 @contextmanager

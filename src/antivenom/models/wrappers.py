@@ -18,7 +18,7 @@ from antivenom.data.forms import is_frame
 from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.own import BlackBox, checked_estimator, is_estimator, maker_of
-from antivenom.models.training import Loss, Training, cross_entropy, train
+from antivenom.models.training import Loss, Trainer, Training, cross_entropy, loop
 
 
 class Learner(Protocol):
@@ -218,11 +218,13 @@ class TorchLearner:
         architecture: (row shape, classes) -> module.
         training: epochs, batch size, optimiser.
         device: where.
+        trainer: what runs the training: `loop`, or something faster that equals it to rounding.
     """
 
     architecture: Architecture
     training: Training = Training()
     device: str = "cpu"
+    trainer: Trainer = loop
 
     def network(self, data: Dataset, streams: Streams) -> Network:
         return build(self.architecture, data.encoded.shape, data.num_classes, streams).to(self.device)
@@ -250,7 +252,8 @@ class TorchLearner:
             name = type(self.architecture).__name__
             raise NotApplicable(f"rows of numbers for {name}", f"token rows ({data.name})", "begin with an embedding")
         x, y = network.rows(data.x if data.is_tokens else data.dense), torch.tensor(data.y, device=self.device)
-        vector, buffers = train(network, vector, x, y, self.training, streams.child("fit"), loss, buffers, kept=kept)
+        own = streams.child("fit")
+        vector, buffers = self.trainer(network, vector, x, y, self.training, own, loss, buffers, kept)
         if not torch.isfinite(vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
         return TorchModel(network, vector, buffers, kept, data.schema if data.is_frame else None)
@@ -321,8 +324,8 @@ class BlackBoxLearner:
         return BlackBoxModel(self.model, data.num_classes)
 
 
-def learner(value: Any, training: Training = Training(), device: str = "cpu") -> Learner:
-    """What fits a model to rows.
+def learner(value: Any, training: Training = Training(), device: str = "cpu", trainer: Trainer = loop) -> Learner:
+    """What fits a model to rows; `trainer` runs the training of a torch model.
 
     `value` is a registered plugin or its name, a torch module or a function that makes one, an object with fit and
     predict, an object with predict_proba alone, or `module:name` of one of these.
@@ -339,4 +342,4 @@ def learner(value: Any, training: Training = Training(), device: str = "cpu") ->
         return BlackBoxLearner(maker.model)
     if is_estimator(maker):
         return SklearnLearner(maker)
-    return TorchLearner(maker, training, device)
+    return TorchLearner(maker, training, device, trainer)

@@ -8,13 +8,13 @@ from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation,
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.core.wanted import AllToOne, wanted_of
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, Named, Poison
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
@@ -60,12 +60,7 @@ class Acceptance:
     repair: Mitigation | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
-        object.__setattr__(self, "model", maker_of(self.model))
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
+        settle(self)
         if self.goal is not Goal.BACKDOOR:
             raise ScenarioError("goal: backdoor", f"{self.goal}", "use kind: central")
 

@@ -11,13 +11,13 @@ from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
-from antivenom.core.wanted import AllToOne, wanted_of
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, Named, Poison
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge, detection
 from antivenom.scenarios.pipeline import Pipeline
@@ -81,12 +81,7 @@ class Central:
     attacker_sources: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.goal is Goal.PRIVACY:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is Access.TRANSFER_LEARNING:
@@ -147,7 +142,6 @@ class Central:
             verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
             rows = _kept(rows, verdict, defence)
-        object.__setattr__(self, "model", maker_of(self.model))
         if kind is Kind.ROBUST_LEARNER:
             model = _learnt(defence, rows, loss, pipeline, trusted)
         else:
@@ -169,12 +163,12 @@ class Central:
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        return Outcome(measured | counts | found, notes=self._notes(does, kind, mask))
+        notes = (*self._notes(does, kind, mask), *pipeline.notes(model, loss))
+        return Outcome(measured | counts | found, notes=notes)
 
     def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows as they reach the user, and which of them are poison.
 
-        object.__setattr__(self, "model", maker_of(self.model))
         They come in random order: at the end, where an attack appends them, their place would tell what they are.
         """
         order = streams.numpy("arrival").permutation(len(poison.data))

@@ -20,7 +20,7 @@ from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
 from antivenom.core.verdict import Verdict, quality
-from antivenom.data import Dataset, Named, missing_classes, source_of
+from antivenom.data import Dataset, Named, missing_classes
 from antivenom.federated.aggregators import Mean, selected
 from antivenom.federated.answers import accuracies, probabilities
 from antivenom.federated.chain import Chain
@@ -30,8 +30,8 @@ from antivenom.federated.distances import distances
 from antivenom.federated.engine import Federation, Round
 from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
-from antivenom.models.own import maker_of
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.guarded import shown
 from antivenom.triggers import Patch
 
@@ -107,11 +107,9 @@ class Federated:
     edge_cases: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
-        object.__setattr__(self, "goal", Goal(self.goal))
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
             raise ScenarioError(
                 "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"

@@ -14,16 +14,16 @@ from antivenom.core.protocols import Architecture, AttackContext, Known, Source
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, Named, Poison, source_of
+from antivenom.data import Dataset, Named, Poison
 from antivenom.leakage.cohort import Cohort, draw
 from antivenom.leakage.dpsgd import DPSGD
 from antivenom.leakage.likelihood_ratio import lira
 from antivenom.leakage.metrics import judged
 from antivenom.leakage.shadows import Shadows, beginnings, train_together
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import granted
 
 
@@ -72,11 +72,7 @@ class Membership:
     annealed: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.goal is not Goal.PRIVACY:
             raise ScenarioError("goal: privacy here", f"{self.goal}", "use kind: central")
         if self.access not in (Access.DATA_INJECTION, Access.DATA_MANIPULATION):

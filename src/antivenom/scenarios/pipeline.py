@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from antivenom.core.protocols import Architecture, DefenceContext, Estimator, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
+from antivenom.fast.trainer import quickest, slow_note
 from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.models.wrappers import BlackBoxLearner, learner
+from antivenom.models.wrappers import BlackBoxLearner, TorchModel, learner
 from antivenom.scenarios.copies import copied
 
 
@@ -30,7 +31,7 @@ class Pipeline:
 
     def fit(self, data: Dataset, name: str, loss: Loss = cross_entropy) -> Model:
         """Train from scratch; `name` is the random stream, so that equal names start from equal weights."""
-        return learner(self.model, self.training, self.device).fit(data, self.streams.child(name), loss)
+        return learner(self.model, self.training, self.device, quickest).fit(data, self.streams.child(name), loss)
 
     def deployed(self, data: Dataset, loss: Loss, touched: bool) -> Model:
         """The model that is judged: fitted to the rows or, for a black box, as it is.
@@ -38,15 +39,22 @@ class Pipeline:
         Raises:
             NotApplicable: a black box, and `touched`: an attack or a defence changed what it would be fitted to.
         """
-        maker = learner(self.model, self.training, self.device)
+        maker = learner(self.model, self.training, self.device, quickest)
         if isinstance(maker, BlackBoxLearner) and not touched and loss is cross_entropy:
             return maker.finished(data)
         return maker.fit(data, self.streams.child("model"), loss)
 
     def refit(self, model: Model, data: Dataset, epochs: int, name: str) -> Model:
         """Train a model further."""
-        maker = learner(self.model, replace(self.training, epochs=epochs), self.device)
+        maker = learner(self.model, replace(self.training, epochs=epochs), self.device, quickest)
         return maker.fit(data, self.streams.child(name), start=model)
+
+    def notes(self, model: Model, loss: Loss = cross_entropy) -> tuple[str, ...]:
+        """What the outcome should say of how this model was trained."""
+        if not isinstance(model, TorchModel) or loss is not cross_entropy:
+            return ()
+        note = slow_note(model.network, self.training, self.device)
+        return () if note is None else (note,)
 
     def context(self, trusted: Dataset | None = None) -> DefenceContext:
         """What a defence gets. Its trainings run the honest code, even where the pipeline's own is corrupted."""
@@ -75,9 +83,9 @@ class HonestTraining:
     further: Streams
 
     def fit(self, data: Dataset) -> Model:
-        return learner(self.model, self.training, self.device).fit(data, self.from_scratch)
+        return learner(self.model, self.training, self.device, quickest).fit(data, self.from_scratch)
 
     def refit(self, model: Model, data: Dataset, epochs: int) -> Model:
-        return learner(self.model, replace(self.training, epochs=epochs), self.device).fit(
+        return learner(self.model, replace(self.training, epochs=epochs), self.device, quickest).fit(
             data, self.further, start=model
         )

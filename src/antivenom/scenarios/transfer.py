@@ -10,13 +10,13 @@ from antivenom.core.protocols import Architecture, Known, Model, Source, Trigger
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.core.wanted import AllToOne, wanted_of
-from antivenom.data import Dataset, Named, source_of
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, Named
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
+from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, deployed, granted
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
@@ -69,12 +69,7 @@ class Transfer:
     clean_rows: int = 100
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", source_of(self.data))
-        object.__setattr__(self, "wanted", wanted_of(self.wanted) or self.wanted)
-        threat = self.threat
-        object.__setattr__(self, "access", threat.access)
-        object.__setattr__(self, "goal", threat.goal)
-        object.__setattr__(self, "model", maker_of(self.model))
+        settle(self)
         if self.goal is Goal.PRIVACY:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "use kind: membership")
         if self.access is not Access.TRANSFER_LEARNING:
@@ -135,7 +130,7 @@ class Transfer:
         clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if it is asked for
         measured = judge.metrics(model, gate) | judge.backdoored(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=(*notes, *pipeline.notes(pretrained)))
 
     def _tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
         """The received model after the user's training."""

@@ -42,7 +42,7 @@ class SphereSanitizer:
         check_share(self.share, "SphereSanitizer.share")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        return judged(data, context, self._distance, self.share, self.trusted, self)
+        return judged(self, data, context, self._distance)
 
     def _distance(self, reference: Dataset, rows: Dataset) -> np.ndarray:
         return to_points(rows, centroids(reference))
@@ -70,7 +70,7 @@ class SlabSanitizer:
         check_share(self.share, "SlabSanitizer.share")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        return judged(data, context, self._distance, self.share, self.trusted, self)
+        return judged(self, data, context, self._distance)
 
     def _distance(self, reference: Dataset, rows: Dataset) -> np.ndarray:
         counts = np.bincount(reference.y, minlength=reference.num_classes)[:, None]
@@ -110,7 +110,7 @@ class KNNDistanceSanitizer:
             raise PluginError("KNNDistanceSanitizer.k >= 1", f"{self.k}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        return judged(data, context, self._distance, self.share, self.trusted, self)
+        return judged(self, data, context, self._distance)
 
     def _distance(self, reference: Dataset, rows: Dataset) -> np.ndarray:
         from sklearn.neighbors import NearestNeighbors

@@ -47,7 +47,7 @@ class LossSanitizer:
         def loss(reference: Dataset, rows: Dataset) -> np.ndarray:
             return losses(context.fit(reference), rows)
 
-        return judged(data, context, loss, self.share, self.trusted, self)
+        return judged(self, data, context, loss)
 
 
 @sanitizer(

@@ -55,7 +55,7 @@ class SVDSanitizer:
             x = rows.flat
             return np.asarray(np.sqrt(np.maximum(squared(x) - ((x @ vectors) ** 2).sum(axis=1), 0)))
 
-        return judged(data, context, unexplained, self.share, self.trusted, self)
+        return judged(self, data, context, unexplained)
 
 
 def squared(x: Rows) -> np.ndarray:

@@ -11,7 +11,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent
 from antivenom.core.threat import Goal, Knowledge
-from antivenom.federated.agents.implanting import backdoor_rows, backdoored
+from antivenom.federated.agents.implanting import backdoored
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.agents.objectives import each_member
 
@@ -52,6 +52,7 @@ class ALIEBackdoor:
         alpha: weight of the backdoor against the distance, 0 to 1; 0.2 in the paper.
         share: of every batch that is backdoor rows, 0 to 1.
         epochs: passes over the own shard; None is what an honest agent makes.
+        learning_rate: None is the honest one.
         knowledge: own or omniscient; None is what the threat model grants.
 
     Reference: Baruch et al. 2019, NeurIPS, arXiv:1902.06156, section 3.3.
@@ -61,6 +62,7 @@ class ALIEBackdoor:
     alpha: float = 0.2
     share: float = 0.5
     epochs: int | None = None
+    learning_rate: float | None = None
     knowledge: Knowledge | None = None
 
     def __post_init__(self) -> None:
@@ -76,17 +78,8 @@ class ALIEBackdoor:
             return crowding(vector, centre, room)
 
         def update(member: int) -> Tensor:
-            end = backdoored(
-                view,
-                member,
-                backdoor_rows(view, member),
-                self.share,
-                start=centre,
-                epochs=self.epochs,
-                alpha=self.alpha,
-                term=distance,
-            )
-            return (end - view.start).clamp(mean - room, mean + room)
+            sent = backdoored(self, view, member, start=centre, alpha=self.alpha, term=distance)
+            return sent.clamp(mean - room, mean + room)
 
         return each_member(view, update)
 

@@ -75,14 +75,7 @@ class ModelReplacement:
     boost: float | None = None
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.factor(self.boost)
-
-        def update(member: int) -> Tensor:
-            rows = backdoor_rows(view, member)
-            end = backdoored(view, member, rows, self.share, epochs=self.epochs, learning_rate=self.learning_rate)
-            return boost * (end - view.start)
-
-        return each_member(view, update)
+        return view.factor(self.boost) * each_member(view, lambda member: backdoored(self, view, member))
 
 
 class Anomaly(enum.StrEnum):
@@ -126,22 +119,13 @@ class ConstrainAndScale:
             raise PluginError("alpha from 0 to 1 and bound >= 0", f"{self.alpha} and {self.bound}")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.factor(self.boost)
+        def seen(vector: Tensor) -> Tensor:
+            return anomaly(vector, view.start, self.anomaly)
 
         def update(member: int) -> Tensor:
-            end = backdoored(
-                view,
-                member,
-                backdoor_rows(view, member),
-                self.share,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                alpha=self.alpha,
-                term=lambda vector: anomaly(vector, view.start, self.anomaly),
-                stop_loss=self.stop_loss,
-            )
-            sent = end - view.start
-            return boost * sent if self.bound is None else sent * (self.bound / sent.norm().clamp_min(1e-12))
+            sent = backdoored(self, view, member, alpha=self.alpha, term=seen, stop_loss=self.stop_loss)
+            factor = view.factor(self.boost) if self.bound is None else self.bound / sent.norm().clamp_min(1e-12)
+            return factor * sent
 
         return each_member(view, update)
 

@@ -43,11 +43,7 @@ class MinMaxDistance:
     knowledge: Knowledge | None = None
 
     def __call__(self, view: AgentView) -> Tensor:
-        known = benign(view, self.knowledge)
-        mean, way = known.mean(dim=0), perturbation(known, self.direction)
-        base, slope, bend = parabolas(known, mean, way)
-        limit = squared_distances(known).max()
-        return alike(view, mean + largest(base, slope, bend.expand_as(base), limit) * way)
+        return stretched(view, self.direction, self.knowledge, summed=False)
 
 
 @agent(goal=Goal.AVAILABILITY, cite=CITE)
@@ -68,12 +64,23 @@ class MinSumDistance:
     knowledge: Knowledge | None = None
 
     def __call__(self, view: AgentView) -> Tensor:
-        known = benign(view, self.knowledge)
-        mean, way = known.mean(dim=0), perturbation(known, self.direction)
-        base, slope, bend = parabolas(known, mean, way)
-        limit = squared_distances(known).sum(dim=1).max()
-        total = largest(base.sum()[None], slope.sum()[None], len(known) * bend[None], limit)
-        return alike(view, mean + total * way)
+        return stretched(view, self.direction, self.knowledge, summed=True)
+
+
+def stretched(view: AgentView, direction: Direction, knowledge: Knowledge | None, summed: bool) -> Tensor:
+    """(k, d) the mean of the benign updates, moved as far along the direction as their own distances allow.
+
+    The distances to the benign updates are limited one by one, or, if `summed`, in total.
+    """
+    known = benign(view, knowledge)
+    mean, way = known.mean(dim=0), perturbation(known, direction)
+    base, slope, bend = parabolas(known, mean, way)
+    apart = squared_distances(known)
+    if summed:
+        gamma = largest(base.sum()[None], slope.sum()[None], len(known) * bend[None], apart.sum(dim=1).max())
+    else:
+        gamma = largest(base, slope, bend.expand_as(base), apart.max())
+    return alike(view, mean + gamma * way)
 
 
 def perturbation(known: Tensor, direction: Direction) -> Tensor:

@@ -115,7 +115,7 @@ class FangTrimmedMean:
         _check_factor(self.b)
 
     def __call__(self, view: AgentView) -> Tensor:
-        return _beyond(view, lambda known: known.mean(dim=0), self.b, self.of_models, self.knowledge)
+        return _beyond(self, view, lambda known: known.mean(dim=0))
 
 
 @agent(goal=Goal.AVAILABILITY, cite=CITE)
@@ -140,7 +140,7 @@ class FangMedian:
         _check_factor(self.b)
 
     def __call__(self, view: AgentView) -> Tensor:
-        return _beyond(view, Median(), self.b, self.of_models, self.knowledge)
+        return _beyond(self, view, Median())
 
 
 def _check_factor(b: float) -> None:
@@ -148,15 +148,13 @@ def _check_factor(b: float) -> None:
         raise PluginError("b > 1", f"{b}", "2 is the paper's")
 
 
-def _beyond(
-    view: AgentView, rule: Callable[[Tensor], Tensor], b: float, of_models: bool, knowledge: Knowledge | None
-) -> Tensor:
+def _beyond(agent: FangTrimmedMean | FangMedian, view: AgentView, rule: Callable[[Tensor], Tensor]) -> Tensor:
     """(k, d) draws, one set per malicious agent, in the intervals of the paper."""
-    known = benign(view, knowledge)
-    full = Knowledge(view.knowledge if knowledge is None else knowledge) is Knowledge.OMNISCIENT
+    known = benign(view, agent.knowledge)
+    full = Knowledge(view.knowledge if agent.knowledge is None else agent.knowledge) is Knowledge.OMNISCIENT
     up = rule(known) >= 0
-    origin = view.start if of_models else torch.zeros_like(view.start)
-    low, high = full_interval(origin + known, up, b) if full else partial_interval(origin + known, up)
+    origin = view.start if agent.of_models else torch.zeros_like(view.start)
+    low, high = full_interval(origin + known, up, agent.b) if full else partial_interval(origin + known, up)
     generator = view.streams.torch("draws", device=known.device)
     share = torch.rand(len(view.shards), known.shape[1], generator=generator, device=known.device, dtype=known.dtype)
     return low + share * (high - low) - origin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,25 @@ from antivenom.core.protocols import AgentView
 from antivenom.federated.agents.objectives import Objective
 
 Rows = tuple[Tensor, Tensor]
+
+
+class Implanting(Protocol):
+    """What every agent that trains a backdoor into its update says of that training."""
+
+    @property
+    def share(self) -> float:
+        """Of every batch that is backdoor rows, 0 to 1."""
+        ...
+
+    @property
+    def epochs(self) -> int | None:
+        """Passes over the own shard; None is what an honest agent makes."""
+        ...
+
+    @property
+    def learning_rate(self) -> float | None:
+        """None is the honest one."""
+        ...
 
 
 def backdoor_rows(
@@ -43,30 +63,29 @@ def backdoor_rows(
 
 
 def backdoored(
+    agent: Implanting,
     view: AgentView,
     member: int,
-    rows: Rows,
-    share: float,
+    rows: Rows | None = None,
     *,
     start: Tensor | None = None,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
     alpha: float = 1.0,
     term: Objective | None = None,
     free: Tensor | None = None,
     project: Callable[[Tensor], Tensor] | None = None,
     stop_loss: float = 0.0,
 ) -> Tensor:
-    """(d,) parameters after local training in which `share` of every batch is backdoor rows.
+    """(d,) the change that the member's local training makes when the agent's share of every batch is backdoor rows.
 
-    The loss is alpha * cross-entropy + (1 - alpha) * term. Only coordinates that are `free` (d,) get a gradient;
+    The rows are those of `backdoor_rows` unless others are given. Training begins at `start`, by default the global
+    parameters; the change is counted from the global parameters in either case. The loss is alpha * cross-entropy + (1 - alpha) * term. Only coordinates that are `free` (d,) get a gradient;
     `project` is applied after every step; training ends when the loss on the backdoor rows of a batch falls below
     `stop_loss`. Without backdoor rows (a shard of the target class only) the batches are honest.
     """
     training = dataclasses.replace(
         view.training,
-        epochs=view.training.epochs if epochs is None else epochs,
-        learning_rate=view.training.learning_rate if learning_rate is None else learning_rate,
+        epochs=view.training.epochs if agent.epochs is None else agent.epochs,
+        learning_rate=view.training.learning_rate if agent.learning_rate is None else agent.learning_rate,
     )
     streams = view.streams.child("member", member, "backdoor")
     device = view.start.device
@@ -74,12 +93,12 @@ def backdoored(
         streams.torch("dropout", device=device), {name: b.clone() for name, b in view.architecture.buffers.items()}
     )
     x, y = view.shards[member]
-    bad_x, bad_y = rows
+    bad_x, bad_y = backdoor_rows(view, member) if rows is None else rows
     leaf = (view.start if start is None else start).detach().clone().requires_grad_()
     optimizer = training.optimizer_for(leaf)
     order, draws = streams.numpy("order"), streams.numpy("draws")
     for batch in training.batches(len(y), order):
-        number = round(share * len(batch)) if len(bad_y) else 0
+        number = round(agent.share * len(batch)) if len(bad_y) else 0
         kept = torch.as_tensor(batch[number:], device=device)
         drawn = torch.as_tensor(draws.integers(0, max(len(bad_y), 1), size=number), device=device)
         logits = forward(leaf, torch.cat([bad_x[drawn], x[kept]]))
@@ -93,7 +112,7 @@ def backdoored(
         if project is not None:
             with torch.no_grad():
                 leaf.copy_(project(leaf))
-    return leaf.detach()
+    return leaf.detach() - view.start
 
 
 def to_ball(vector: Tensor, centre: Tensor, radius: float) -> Tensor:

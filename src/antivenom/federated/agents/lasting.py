@@ -43,17 +43,14 @@ class DBA:
             raise PluginError("parts >= 1", f"{self.parts}", "4 is the paper's")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.factor(self.boost)
-
         def update(member: int) -> Tensor:
             number = view.members[member] if view.members else member
             rows = backdoor_rows(
                 view, member, lambda plain, shown: part_of(plain, shown, number % self.parts, self.parts)
             )
-            end = backdoored(view, member, rows, self.share, epochs=self.epochs, learning_rate=self.learning_rate)
-            return boost * (end - view.start)
+            return backdoored(self, view, member, rows)
 
-        return each_member(view, update)
+        return view.factor(self.boost) * each_member(view, update)
 
 
 def part_of(plain: np.ndarray, shown: np.ndarray, part: int, parts: int) -> np.ndarray:
@@ -94,21 +91,11 @@ class EdgeCase:
             raise PluginError("radius > 0", f"{self.radius}", "give an L2 length")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.factor(self.boost)
+        def near(vector: Tensor) -> Tensor:
+            return to_ball(vector, view.start, self.radius)
 
-        def update(member: int) -> Tensor:
-            end = backdoored(
-                view,
-                member,
-                backdoor_rows(view, member),
-                self.share,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                project=lambda vector: to_ball(vector, view.start, self.radius),
-            )
-            return boost * (end - view.start)
-
-        return each_member(view, update)
+        trained = each_member(view, lambda member: backdoored(self, view, member, project=near))
+        return view.factor(self.boost) * trained
 
 
 @agent(goal=(Goal.BACKDOOR, Goal.TARGETED), cite="Zhang et al. 2022, arXiv:2206.10341")
@@ -140,22 +127,11 @@ class Neurotoxin:
             raise PluginError("masked from 0 to below 1", f"{self.masked}", "0.05 leaves a twentieth alone")
 
     def __call__(self, view: AgentView) -> Tensor:
-        boost = view.factor(self.boost)
-
         def update(member: int) -> Tensor:
             moved = view.start - view.past[-1].start if view.past else view.honest(member)
-            end = backdoored(
-                view,
-                member,
-                backdoor_rows(view, member),
-                self.share,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                free=quiet(moved, self.masked),
-            )
-            return boost * (end - view.start)
+            return backdoored(self, view, member, free=quiet(moved, self.masked))
 
-        return each_member(view, update)
+        return view.factor(self.boost) * each_member(view, update)
 
 
 def quiet(moved: Tensor, masked: float) -> Tensor:
