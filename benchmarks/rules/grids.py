@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from processes import write_section
 
-from antivenom.audit.executors import runner, serial, together
+from antivenom.audit.executors import concurrent, runner, serial
 from antivenom.audit.plan import plan_of
 
 GRIDS = {
@@ -74,7 +74,7 @@ def rows_of(name: str, counts: list[int], repeats: int, device: str) -> Iterator
     list(serial(run, trials(GRIDS[name], 2)))  # what is done once only is not timed
     for count in counts:
         specs = trials(GRIDS[name], count)
-        ways = {"one at a time": serial, "in step": together(count)}
+        ways = {"one at a time": serial, "in step": concurrent(count)}
         times: dict[str, list[float]] = {way: [] for way in ways}
         records = {}
         for _ in range(repeats):

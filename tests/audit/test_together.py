@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from antivenom.audit.executors import executor, processes, runner, serial, together
+from antivenom.audit.executors import concurrent, executor, processes, runner, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.run import audit, missing
@@ -96,7 +96,7 @@ def same(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> None:
 
 @pytest.mark.parametrize("seats", [1, 5, 64])
 def test_records_are_those_of_one_by_one(seats: int, alone: dict[str, dict[str, Any]]) -> None:
-    step = list(together(seats)(run_trial, specs_of(TEXT)))
+    step = list(concurrent(seats)(run_trial, specs_of(TEXT)))
     assert len(step) == len(alone) == 26
     assert {record["key"] for record in step} == alone.keys()
     for record in step:
@@ -118,14 +118,14 @@ def test_stacked_as_on_an_accelerator_they_are_the_same_to_rounding(
         return stacked(some)
 
     monkeypatch.setattr(clients, "_way", lambda client: counted)
-    for record in together(len(specs))(run, specs):
+    for record in concurrent(len(specs))(run, specs):
         same(record, alone[record["key"]], 2e-2)
     assert max(sizes) == 16 * 5 + 8 * 6  # the honest agents of 16 attacked federations and 8 others
 
 
 def test_a_failure_is_its_own_trials(rogues: None) -> None:
     text = TEXT.replace("[SignFlip, ALIE]", "[Crashes, SignFlip]")
-    records = list(together(8)(run_trial, specs_of(text)))
+    records = list(concurrent(8)(run_trial, specs_of(text)))
     for record in records:
         crashes = (record["spec"]["attack"] or {}).get("name") == "Crashes"
         assert record["status"] == ("error" if crashes else "ok"), record["error"]
@@ -146,7 +146,7 @@ def test_what_fails_in_the_common_training_is_divided(
         return way(some[0])(some)
 
     monkeypatch.setattr(clients, "_way", lambda client: cramped)
-    for record in together(8)(run_trial, specs):
+    for record in concurrent(8)(run_trial, specs):
         same(record, alone[record["key"]], ROUNDING)
     assert failed
 
@@ -158,7 +158,7 @@ def test_a_timeout_counts_the_trials_own_seconds(rogues: None) -> None:
         .replace("seeds: 2", "seeds: 1")
     )
     run_trial(specs_of(text)[0])  # what is compiled once counts for nobody
-    for record in together(16)(runner("cpu", 2.5), specs_of(text)):
+    for record in concurrent(16)(runner("cpu", 2.5), specs_of(text)):
         slow = (record["spec"]["attack"] or {}).get("name") == "Slow"
         assert record["status"] == ("timeout" if slow else "ok"), record["seconds"]
         if slow:
@@ -167,27 +167,27 @@ def test_a_timeout_counts_the_trials_own_seconds(rogues: None) -> None:
 
 def test_seconds_add_up_to_the_time_that_it_took() -> None:
     begun = time.perf_counter()
-    records = list(together(16)(run_trial, specs_of(TEXT)))
+    records = list(concurrent(16)(run_trial, specs_of(TEXT)))
     took = time.perf_counter() - begun
     assert 0.8 * took < sum(record["seconds"] for record in records) <= 1.01 * took
 
 
 def test_an_accelerator_is_shared_by_default() -> None:
-    assert executor(0, device="cuda").__qualname__ == together(1).__qualname__
-    assert executor(1, device="cuda").__qualname__ == together(1).__qualname__
+    assert executor(0, device="cuda").__qualname__ == concurrent(1).__qualname__
+    assert executor(1, device="cuda").__qualname__ == concurrent(1).__qualname__
     assert executor(2, device="cuda").__qualname__ == processes(2).__qualname__
     assert executor(1) is serial
 
 
 KILLED = """
 import sys
-from antivenom.audit.executors import together
+from antivenom.audit.executors import concurrent
 from antivenom.audit.plan import read_plan
 from antivenom.audit.run import audit
 from antivenom.audit.records import Store
 from antivenom.audit.trial import run_trial
 with Store(sys.argv[2], write=True) as store:
-    for record in audit(read_plan(sys.argv[1]), store, together(4), run_trial, "command"):
+    for record in audit(read_plan(sys.argv[1]), store, concurrent(4), run_trial, "command"):
         pass
 """
 
@@ -206,7 +206,7 @@ def test_killed_and_started_again_the_records_are_the_same(tmp_path: Path, alone
     left = len(missing(plan, Store(out)))
     assert 0 < left <= 21
     with Store(out, write=True) as store:
-        assert len(list(audit(plan, store, together(4), run_trial, "command"))) == left
+        assert len(list(audit(plan, store, concurrent(4), run_trial, "command"))) == left
         whole = store.trials()
     for key, record in alone.items():
         same(record, whole[key], ROUNDING)

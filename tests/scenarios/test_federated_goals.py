@@ -30,7 +30,7 @@ from antivenom.federated.answers import accuracy
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import federated
-from antivenom.scenarios.federated import Federated, Judge
+from antivenom.scenarios.federated import Federated, RoundJudge
 from antivenom.triggers import Patch
 
 FEDERATION = Federation(
@@ -76,7 +76,7 @@ def marked() -> Any:
 def judged(source: int | None) -> float:
     rows = marked()
     nothing = Targets(torch.zeros(0, 1, 4, 4), torch.zeros(0), torch.zeros(0), target=0, trigger=Patch(size=1))
-    judge = Judge(Corner(), nothing, rows, "cpu", source)  # type: ignore[arg-type]
+    judge = RoundJudge(Corner(), nothing, rows, "cpu", source)  # type: ignore[arg-type]
     played = type("Played", (), {"end": torch.zeros(1)})()
     assert accuracy(judge.network, played.end, judge.x, judge.y) == 1.0
     return dict(judge._global(played))["asr"]  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def test_edge_cases_are_the_tail_and_only_the_attackers(plugins: None, monkeypat
             held.append(view.targets)
             return torch.zeros(len(view.shards), view.network.dimension)
 
-    real = federated.Judge
+    real = federated.RoundJudge
 
     class Listens(real):  # type: ignore[misc, valid-type]
         def __init__(self, network: Any, targets: Targets, *rest: Any) -> None:
@@ -156,7 +156,7 @@ def test_edge_cases_are_the_tail_and_only_the_attackers(plugins: None, monkeypat
         shared.append(data)
         return real_shards(self, data, *rest)
 
-    monkeypatch.setattr(federated, "Judge", Listens)
+    monkeypatch.setattr(federated, "RoundJudge", Listens)
     monkeypatch.setattr(Federation, "shards", shards)
     scenario = Federated(
         model=MLP(hidden=(16,)), federation=FEDERATION, source=7, edge_cases=6, num_targets=4, only_right=False

@@ -30,16 +30,17 @@ def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Rec
     yield from map(run, specs)
 
 
-def together(seats: int) -> Executor:
-    """So many trials at a time in this process, whose clients are trained together, where the scenario allows it.
+def concurrent(seats: int) -> Executor:
+    """Up to `seats` trials at a time in this process, with their clients trained together, where the scenario allows it.
 
-    Other trials run one by one. For an accelerator, which one small federation leaves idle. A kill costs the trials under way.
+    Other trials run one by one. This is meant for an accelerator, which one small federation leaves mostly idle. If the
+    process is killed, the trials under way are lost.
     """
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-        for concurrent, some in itertools.groupby(specs, _in_step):
+        for may_share, some in itertools.groupby(specs, _in_step):
             tasks = (functools.partial(run, spec) for spec in some)
-            yield from in_step(tasks, seats) if concurrent else (task() for task in tasks)
+            yield from in_step(tasks, seats) if may_share else (task() for task in tasks)
 
     return execute
 
@@ -110,7 +111,7 @@ def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeou
     jobs = jobs or (1 if accelerated else os.cpu_count() or 1)
     if jobs > 1:
         return processes(jobs, plugins, timeout)
-    return together(IN_STEP) if accelerated else serial
+    return concurrent(IN_STEP) if accelerated else serial
 
 
 def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:

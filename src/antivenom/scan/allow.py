@@ -127,12 +127,12 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Permission]]:
         raise ScanError("an allow list in TOML", str(error)).at(where) from error
     found: _Names = {}
     for entry in entries:
-        terms = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
+        options = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
         match entry:
             case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _is_permission(
-                terms
+                options
             ):
-                _merge(found, {module: dict.fromkeys(map(str, names), Permission(**terms))})
+                _merge(found, {module: dict.fromkeys(map(str, names), Permission(**options))})
             case _:
                 raise ScanError(
                     "entries with module, names and note, optionally with call, calls, state, items or direct",

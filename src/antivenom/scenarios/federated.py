@@ -167,7 +167,7 @@ class Federated:
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test, train, network, shards, streams, device)
         del split  # of a large set, each trial in step would hold its own
-        judge = Judge(network, targets, test, device, self.source)
+        judge = RoundJudge(network, targets, test, device, self.source)
         notes = [
             missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
             loop_note(network, self.federation.training, device),
@@ -301,7 +301,7 @@ def _agent(attack: Any, goal: Goal) -> Any:
     return attack
 
 
-class Judge:
+class RoundJudge:
     """Looks at every round with the truth in hand: the test rows, the targets, who is malicious."""
 
     def __init__(
