@@ -65,15 +65,14 @@ def _refuse(report: FileReport) -> None:
 
 
 def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
+    import safetensors.torch  # before the `try`: a missing package is not the file's fault
+    import torch
+
     try:
         if report.format == "safetensors":
-            import safetensors.torch
-
             return {
                 name: tensor.to(map_location) for name, tensor in safetensors.torch.load(file[0 : len(file)]).items()
             }
-        import torch
-
         if torch.__version__ < _FIXED:
             raise FileError(
                 "torch 2.10 or later for pickled files",
