@@ -180,6 +180,8 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
         record |= {"status": "timeout", "error": str(error)}
     except AntivenomError as error:
         record |= {"status": "error", "error": str(error)}
+        if isinstance(error, PluginError) and error.__cause__ is not None:  # its author needs the place
+            record["traceback"] = traceback.format_exc()
     except Exception as error:
         line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         record |= {"status": "error", "error": line, "traceback": traceback.format_exc()}
