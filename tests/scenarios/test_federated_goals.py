@@ -30,7 +30,8 @@ from antivenom.federated.answers import accuracy
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import federated
-from antivenom.scenarios.federated import Federated, RoundJudge
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.rounds import RoundJudge
 from antivenom.triggers import Patch
 
 FEDERATION = Federation(
