@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from antivenom.core.outcome import Outcome
-from antivenom.core.protocols import Targets, Trigger
-from antivenom.core.verdict import Verdict, quality
-from antivenom.data import Dataset
+from antivenom.core.protocols import Trigger
+from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import selected
 from antivenom.federated.answers import accuracies, probabilities
 from antivenom.federated.detectors import range_statistic, range_statistics
 from antivenom.federated.distances import distances
 from antivenom.federated.engine import Round
 from antivenom.models.network import Network
-from antivenom.scenarios.guarded import shown
+from antivenom.scenarios.metrics import Judge, Triggered, detection, on_targets, share
 
 
 class RoundJudge:
-    """Looks at every round with the truth in hand: the test rows, the targets, who is malicious."""
+    """Looks at every round with the truth in hand: the test rows, the targets, who is malicious.
 
-    def __init__(
-        self, network: Network, targets: Targets, test: Dataset, device: str, source: int | None = None
-    ) -> None:
-        self.network, self.targets = network, targets
-        self.x, self.y = torch.tensor(test.x, device=device), torch.tensor(test.y, device=device)
-        self.shown: Tensor | None = None
+    A model whose outputs for an input are not finite has no usable answer for it, and neither hits nor keeps a class.
+
+    Args:
+        network: the architecture of the global model.
+        judge: the test rows and what the attacker wants.
+        device: where the model is measured.
+
+    Attributes:
+        curves: one value per round of everything that is measured in every round.
+        end: (d,) the global parameters after the last round.
+    """
+
+    def __init__(self, network: Network, judge: Judge, device: str) -> None:
+        self.network, self.judge, self.device = network, judge, device
+        self.x, self.y = self._on_device(judge.test.x), self._on_device(judge.test.y)
+        self.targets = judge.aim.targets
+        self.target_x = None if self.targets is None else self._on_device(self.targets.rows.x)
+        self.triggered = judge.triggered() if judge.backdoor else None
+        self.triggered_x = None if self.triggered is None else self._on_device(self.triggered.x)
         self.own_trigger: Trigger | None = None  # the attacker's, as last sent
-        self.end: Tensor | None = None
-        if targets.trigger is not None:
-            others = test.y != targets.target if source is None else test.y == source
-            self.others = test[np.flatnonzero(others)]
-            self.shown = torch.tensor(shown(targets.trigger, self.others.dense), device=device)
+        self.end = network.initial
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
-        self._flags: list[np.ndarray] = []
-        self._owned: list[np.ndarray] = []
-        self._scores: list[np.ndarray] = []
+        self._verdicts: list[Verdict] = []
+        self._malicious_then: list[np.ndarray] = []
+        self._last_targets: dict[str, float] = {}
 
     def look_at(self, played: Round) -> None:
         """Append one value to every curve."""
@@ -58,29 +66,21 @@ class RoundJudge:
         for name, value in seen.items():
             self.curves.setdefault(name, []).append(value)
         if played.verdict is not None:
-            self._owned.append(played.malicious.numpy())
-            self._flags.append(played.verdict.flags)
-            self._scores.append(played.verdict.scores)
+            self._malicious_then.append(played.malicious.numpy())
+            self._verdicts.append(played.verdict)
 
     def _global(self, played: Round) -> Iterator[tuple[str, float]]:
-        wanted = self.targets.wanted
-        confidence, hit = math.nan, math.nan
-        if len(wanted):
-            shares = probabilities(self.network, played.end, self.targets.x)
-            confidence = float(shares.gather(1, wanted[:, None]).mean())
-            hit = float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
-        yield "target_confidence", confidence
-        yield "targets_hit", hit
-        if self.shown is not None:
-            yield from self._triggered(played.end, self.shown)
-
-    def _triggered(self, vector: Tensor, shown: Tensor) -> Iterator[tuple[str, float]]:
-        """How many rows with a trigger in them become the target class, and how many keep their own."""
-        shares = probabilities(self.network, vector, shown)
-        said, usable = shares.argmax(1), shares.sum(1) > 0
-        true = torch.tensor(self.others.y, device=said.device)
-        yield "asr", float(((said == self.targets.target) & usable).float().mean())
-        yield "robust_accuracy", float(((said == true) & usable).float().mean())
+        """What the attacker wants of the global model: the targets' answers, or those with the trigger."""
+        if self.targets is not None and self.target_x is not None:
+            shares = probabilities(self.network, played.end, self.target_x)
+            probable = shares.cpu().numpy()
+            self._last_targets = on_targets(_answers(shares), probable, self.targets.rows.y, self.targets.labels)
+        for name in ("target_confidence", "targets_hit"):
+            yield name, self._last_targets.get(name, math.nan)
+        if self.triggered is not None and self.triggered_x is not None:
+            said = self._said(played.end, self.triggered_x)
+            yield "asr", share(said == self.triggered.wanted)
+            yield "robust_accuracy", share(said == self.triggered.y)
 
     def _malicious(
         self, played: Round, bad: list[int], good: list[int], accuracies: list[float]
@@ -128,8 +128,11 @@ class RoundJudge:
         )
         yield from ((name, float(value)) for name, value in zip(names, values, strict=True))
 
-    def outcome(self, notes: tuple[str, ...]) -> Outcome:
-        """The last round's numbers, means over rounds, and every curve."""
+    def outcome(self, twin: Callable[[], Tensor], notes: tuple[str, ...]) -> Outcome:
+        """The last round's numbers, means over rounds, and every curve.
+
+        `twin` gives the parameters (d,) of the clean twin; it is asked under a backdoor goal only.
+        """
         last = {name: curve[-1] for name, curve in self.curves.items()}
         metrics = {
             "clean_accuracy": last["accuracy"],
@@ -145,18 +148,36 @@ class RoundJudge:
             "benign_range_statistic": _mean(self.curves["benign_range_statistic"]),
             "malicious_selected": _mean(self.curves["malicious_selected"]),
         }
-        if "asr" in last:
-            metrics |= {name: last[name] for name in ("asr", "robust_accuracy")}
-            metrics["triggered_rows"] = float(len(self.others))
-        if self.own_trigger is not None and self.end is not None:
-            own = torch.tensor(shown(self.own_trigger, self.others.dense), device=self.x.device)
-            metrics |= {f"own_{name}": value for name, value in self._triggered(self.end, own)}
-            notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
-        if self._flags:
-            owned = np.concatenate(self._owned)
-            judged = quality(Verdict(np.concatenate(self._scores), np.concatenate(self._flags)), owned)
-            metrics |= {"detection_auroc": judged.auroc, "detection_tpr": judged.tpr, "detection_fpr": judged.fpr}
+        metrics |= self._last_targets
+        if self.triggered is not None:
+            clean = twin()
+            metrics |= self._obeyed(self.triggered, clean)
+            if self.own_trigger is not None:
+                own = self._obeyed(self.judge.triggered(self.own_trigger), clean)
+                metrics |= {f"own_{name}": own[name] for name in ("asr", "asr_clean", "robust_accuracy")}
+                notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
+        if self._verdicts:
+            scores, flags = (np.concatenate([getattr(v, part) for v in self._verdicts]) for part in ("scores", "flags"))
+            metrics |= detection(Verdict(scores, flags), np.concatenate(self._malicious_then))
         return Outcome(metrics, self.curves, (*notes, *self.notes))
+
+    def _obeyed(self, triggered: Triggered, clean: Tensor) -> dict[str, float]:
+        """What the trigger does to the last global model and to the clean twin's parameters (d,)."""
+        x = self._on_device(triggered.x)
+        return triggered.metrics(self._said(self.end, x), self._said(clean, x))
+
+    def _said(self, vector: Tensor, x: Tensor) -> np.ndarray:
+        return _answers(probabilities(self.network, vector, x))
+
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        return torch.tensor(rows, device=self.device)
+
+
+def _answers(shares: Tensor) -> np.ndarray:
+    """(m,) the most probable classes; -1 where the outputs were not finite, of which `probabilities` makes zeros."""
+    usable = shares.sum(dim=1) > 0
+    said: np.ndarray = shares.argmax(dim=1).where(usable, -1).cpu().numpy()
+    return said
 
 
 def _mean(values: list[float]) -> float:

@@ -22,7 +22,7 @@ from antivenom.core.verdict import Verdict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from antivenom.core.protocols.central import Trigger
+    from antivenom.core.protocols.central import Trigger, Wanted
     from antivenom.data import Dataset
     from antivenom.federated.distances import Gram
     from antivenom.models.layout import Layout
@@ -35,17 +35,18 @@ class Targets:
     """What an attacker of integrity wants: r inputs misclassified, never altered at test time, or a trigger obeyed.
 
     Fields:
-        x: (r, ...) inputs; none with a backdoor goal.
-        y: (r,) true classes.
-        wanted: (r,) classes the attacker wants.
-        target: the class that the trigger leads to (backdoor), or None.
+        x: (r, ...) inputs (targeted); no rows under another goal.
+        y: (r,) their true classes.
+        labels: (r,) the class wanted of each.
+        wanted: the classes that the attacker wants: of inputs with the trigger (backdoor), or `Rows` of `x` (targeted);
+            None where the goal has none.
         trigger: what will be shown at test time (backdoor), or None.
     """
 
     x: Tensor
     y: Tensor
-    wanted: Tensor
-    target: int | None = None
+    labels: Tensor
+    wanted: Wanted | None = None
     trigger: Trigger | None = None
 
     def __len__(self) -> int:
