@@ -1,4 +1,4 @@
-"""Values in memory that a specification in JSON names by their fingerprint."""
+"""Values in memory, such as a user's data set, which a trial's specification in JSON names by their fingerprint."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def kept(fingerprint: str) -> Any:
 
 
 def all_kept() -> dict[str, Any]:
-    """Every value held, to be sent to a worker process, which calls `keep` on each."""
+    """All values held. They are sent to every worker process, which calls `keep` on each."""
     return dict(_KEPT)
