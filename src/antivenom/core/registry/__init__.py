@@ -67,7 +67,7 @@ from antivenom.core.registry.fields import (
     split_fields,
 )
 from antivenom.core.registry.ladder import Step, ladder
-from antivenom.core.registry.memory import all_kept, keep, kept
+from antivenom.core.registry.memory import keep, kept, named_in
 
 __all__ = [
     "ATTACKS",
@@ -80,7 +80,6 @@ __all__ = [
     "Step",
     "Traits",
     "agent",
-    "all_kept",
     "architecture",
     "attack",
     "augmentation",
@@ -112,6 +111,7 @@ __all__ = [
     "mitigation",
     "model_attack",
     "model_detector",
+    "named_in",
     "partition",
     "register",
     "registered",
