@@ -16,6 +16,7 @@ from pathlib import Path
 
 from antivenom.core.errors import PluginError
 
+_RECEIVED: dict[object, str] = {}
 _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -45,6 +46,8 @@ def code_of(value: object) -> str:
     of its own source. Weakness: imports by computed names, and files that the code reads, are not seen.
     """
     named = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+    if named in _RECEIVED:
+        return _RECEIVED[named]
     module = getattr(named, "__module__", None) or "builtins"
     top = module.partition(".")[0]
     loaded = sys.modules.get(module)
@@ -63,6 +66,19 @@ def code_of(value: object) -> str:
         code = getattr(named, "__code__", None)
         source = repr((code.co_code, code.co_consts, code.co_names)).encode() if code else address(named).encode()
     return digest(source)
+
+
+def received(named: object, code: str) -> None:
+    """Note the code of a class or function that another process sent.
+
+    It is needed for one that was sent whole, such as a lambda: its module need not be here. One that was looked up in its
+    module is left to `code_of`, which sees whether the module's file was edited meanwhile.
+    """
+    found: object = sys.modules.get(getattr(named, "__module__", None) or "")
+    for part in getattr(named, "__qualname__", "").split("."):
+        found = getattr(found, part, None)
+    if found is not named:
+        _RECEIVED[named] = code
 
 
 def _is_installed(file: Path) -> bool:

@@ -68,7 +68,7 @@ from antivenom.core.registry.fields import (
     split_fields,
 )
 from antivenom.core.registry.ladder import Step, ladder
-from antivenom.core.registry.memory import all_kept, keep, kept
+from antivenom.core.registry.memory import keep, kept, named_in
 
 __all__ = [
     "ATTACKS",
@@ -81,7 +81,6 @@ __all__ = [
     "Step",
     "Traits",
     "agent",
-    "all_kept",
     "architecture",
     "attack",
     "augmentation",
@@ -113,6 +112,7 @@ __all__ = [
     "mitigation",
     "model_attack",
     "model_detector",
+    "named_in",
     "partition",
     "register",
     "registered",
