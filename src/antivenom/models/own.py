@@ -76,8 +76,8 @@ class OwnEstimator:
 
     def described(self) -> Mapping[str, object]:
         parameters = _parameters(self.make) if _is_estimator(self.make) else {}
-        spec = _described("estimator", self, self.make, self.path, _state(self.make))
-        return {**spec, "parameters": {name: _plain(value) for name, value in sorted(parameters.items())}}
+        plain = {name: _plain(value) for name, value in sorted(parameters.items())}
+        return _described("estimator", self, self.make, self.path, _state(self.make), plain)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,8 +176,8 @@ def _of_function(function: Callable[..., Any]) -> Made:
 
 
 def _again(spec: Mapping[str, Any]) -> Made:
-    """The model that `described` told of: the one in this process, else imported anew if that gives the same."""
-    made = kept(str(spec.get("fingerprint")))
+    """The model that `described` gave this mapping for: from this process, else imported anew if that gives the same."""
+    made = kept(spec)
     if made is not None:
         return made
     what = next((key for key in ("architecture", "estimator", "black_box") if key in spec), None)
@@ -205,12 +205,16 @@ def _absent(path: str, got: str) -> PluginError:
     )
 
 
-def _described(what: str, maker: object, value: object, path: str, state: str) -> dict[str, object]:
-    """What a specification holds of a user's model. The model is kept, so that the specification can be run here."""
-    fingerprint = digest(what, path or address(value), code_of(value), state)
-    keep(fingerprint, maker)
-    spec: dict[str, object] = {what: path or address(value), "fingerprint": fingerprint}
-    return spec if path else {**spec, "in_memory": True}
+def _described(
+    what: str, maker: object, value: object, path: str, state: str, parameters: Mapping[str, Plain] | None = None
+) -> dict[str, object]:
+    """What a specification holds of a user's model. The model is kept, so that the specification can be run."""
+    named = path or address(value)
+    spec: dict[str, object] = {what: named, "fingerprint": digest(what, named, code_of(value), state)}
+    spec |= {} if path else {"in_memory": True}
+    spec |= {} if parameters is None else {"parameters": parameters}
+    keep(spec, maker)
+    return spec
 
 
 def _module_state(value: object) -> str:
