@@ -84,5 +84,7 @@ def test_a_plan_of_a_file_may_import_from_its_folder_last(folders: tuple[Path, P
 
 def test_an_absent_module_is_named_with_the_places_for_it(folders: tuple[Path, Path]) -> None:
     (folders[0] / "s.yaml").write_text(SCENARIO.replace("beside_net", "not_beside"))
-    with pytest.raises(ScenarioError, match=r"not_beside.*put it beside the scenario file, or its folder on PYTHONPATH"):
+    with pytest.raises(
+        ScenarioError, match=r"not_beside.*put it beside the scenario file, or its folder on PYTHONPATH"
+    ):
         read_plan(folders[0] / "s.yaml")
