@@ -19,7 +19,7 @@ import torch
 from antivenom.fast import kernels
 from antivenom.fast.kernels import plain
 from antivenom.fast.kernels.networks import apply, batcher, selection
-from antivenom.fast.kernels.threads import shared
+from antivenom.fast.kernels.threads import over_columns
 from antivenom.federated.distances import Gram
 
 SIZES = (1, 2, 3, 4, 5, 7, 10, 16, 33)
@@ -221,7 +221,7 @@ def test_no_thread_is_left_at_work_when_one_fails() -> None:
     try:
         torch.set_num_threads(2)
         with pytest.raises(KeyboardInterrupt):
-            shared(x, work)
+            over_columns(x, work)
     finally:
         torch.set_num_threads(before)
     assert done == [1 << 18]

@@ -12,7 +12,7 @@ from torch import nn
 pytest.importorskip("numba", reason="written-out gradients are compiled by numba (extra fast)")
 
 from antivenom.core.streams import Streams
-from antivenom.fast.dense import plan_of, supports, train_dense
+from antivenom.fast.dense import dense_form, supports, train_dense
 from antivenom.fast.descent import epoch, pack, unpack
 from antivenom.models.architectures import MLP, CensusNet, SmallCNN
 from antivenom.models.network import Network, build
@@ -44,7 +44,7 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_written_out_equals_autograd(name: str, training: Training) -> None:
     network = build(NETWORKS[name], (2, 3), 4, STREAMS)
-    plan = plan_of(network)
+    plan = dense_form(network)
     assert plan is not None
     x, y = rows()
     start = network.initial.double()
@@ -63,10 +63,10 @@ def test_a_batch_may_be_larger_than_the_shard_and_the_shard_empty(training: Trai
     x, y = rows()
     whole = dataclasses.replace(training, batch_size=1000)
     start = network.initial.double()
-    by_hand = train_dense(plan_of(network), start, x.flatten(1), y, torch.arange(40), whole, STREAMS)
+    by_hand = train_dense(dense_form(network), start, x.flatten(1), y, torch.arange(40), whole, STREAMS)
     assert torch.allclose(by_hand, train(network, start, x, y, whole, STREAMS)[0], rtol=0, atol=1e-12)
     nobody = torch.arange(0)
-    assert torch.equal(train_dense(plan_of(network), start, x.flatten(1), y, nobody, training, STREAMS), start)
+    assert torch.equal(train_dense(dense_form(network), start, x.flatten(1), y, nobody, training, STREAMS), start)
 
 
 def test_rows_that_do_not_exist_are_refused() -> None:
@@ -74,7 +74,7 @@ def test_rows_that_do_not_exist_are_refused() -> None:
     x, y = rows()
     with pytest.raises(IndexError):
         train_dense(
-            plan_of(network), network.initial.double(), x.flatten(1), y, torch.tensor([0, 40]), TRAININGS[0], STREAMS
+            dense_form(network), network.initial.double(), x.flatten(1), y, torch.tensor([0, 40]), TRAININGS[0], STREAMS
         )
 
 
@@ -82,7 +82,7 @@ def test_rows_that_do_not_exist_are_refused() -> None:
 @pytest.mark.parametrize("name", ["no biases", "wider than a tile"])
 def test_what_padding_holds_is_never_read(name: str, training: Training) -> None:
     network = build(NETWORKS[name], (2, 3), 4, STREAMS)
-    plan = plan_of(network)
+    plan = dense_form(network)
     x, y = rows()
     places = plan.sizes, plan.weight_at, plan.bias_at
     padding = pack(np.ones(network.dimension), *places) == 0
@@ -115,12 +115,12 @@ def test_what_padding_holds_is_never_read(name: str, training: Training) -> None
     ],
 )
 def test_other_networks_are_left_to_autograd(make) -> None:
-    assert plan_of(build(make, (1, 16, 16), 4, STREAMS)) is None
+    assert dense_form(build(make, (1, 16, 16), 4, STREAMS)) is None
 
 
 def test_dense_layers_on_something_else_than_flat_rows_are_left_to_autograd() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
-    assert plan_of(Network(module, (2, 3), 4)) is None
+    assert dense_form(Network(module, (2, 3), 4)) is None
 
 
 def test_why_training_is_not_compiled_is_said() -> None:
@@ -135,6 +135,6 @@ def test_weights_that_explode_end_as_nan_and_not_as_numbers() -> None:
     x, y = rows()
     training = Training(2, 7, "sgd", 1e200)
     found = train_dense(
-        plan_of(network), network.initial.double(), x.flatten(1) * 1e200, y, torch.arange(len(y)), training, STREAMS
+        dense_form(network), network.initial.double(), x.flatten(1) * 1e200, y, torch.arange(len(y)), training, STREAMS
     )
     assert not torch.isfinite(found).all()

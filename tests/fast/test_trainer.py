@@ -11,7 +11,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import load
 from antivenom.defences import FinePruning
 from antivenom.fast import available, dense, trainer
-from antivenom.fast.trainer import quickest
+from antivenom.fast.trainer import train_fastest
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Forward, Training, cross_entropy, loop
 from antivenom.models.wrappers import TorchLearner, TorchModel
@@ -37,8 +37,8 @@ def test_a_fit_is_that_of_the_loop_and_can_be_continued(
 ) -> None:
     rows = load("digits", Streams(0)).train[:203]  # the last batch is smaller
     fits = []
-    for by in (loop, quickest):
-        if by is quickest:
+    for by in (loop, train_fastest):
+        if by is train_fastest:
             monkeypatch.setattr(trainer, "train", refused)
         learner = TorchLearner(model, training, trainer=by)
         first = learner.fit(rows, Streams(3))
@@ -56,7 +56,7 @@ def test_a_trial_has_the_outcome_of_the_loop(
     scenario: Central | Transfer, attack: object, defence: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = scenario.run(attack, defence, seed=1)
-    monkeypatch.setattr(pipeline, "quickest", loop)
+    monkeypatch.setattr(pipeline, "train_fastest", loop)
     twins._models.clear()
     slow = scenario.run(attack, defence, seed=1)
     assert fast.metrics == pytest.approx(slow.metrics, abs=1e-4)
@@ -69,7 +69,7 @@ def corrupted(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
 
 def test_a_corrupted_loss_and_pruned_weights_are_trained_by_the_loop() -> None:
     rows = load("digits", Streams(0)).train[:100]
-    slow, fast = (TorchLearner(MLP(hidden=(8,)), TRAINING, trainer=by) for by in (loop, quickest))
+    slow, fast = (TorchLearner(MLP(hidden=(8,)), TRAINING, trainer=by) for by in (loop, train_fastest))
     pruned: list[TorchModel] = []
     for learner in (slow, fast):
         model = learner.fit(rows, Streams(0), corrupted)

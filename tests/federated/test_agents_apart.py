@@ -177,9 +177,9 @@ def test_honest_updates_of_other_rows_need_no_network(play: Play) -> None:
 
 def test_an_agent_without_training_code_or_network_is_refused_where_it_needs_them(bare: Any) -> None:
     view = dataclasses.replace(bare([[1.0, 2.0]]), trainer=None, network=None)
-    with pytest.raises(NotApplicable, match="an agent that can train"):
+    with pytest.raises(NotApplicable, match="an agent that needs no training code"):
         SignFlip()(view)
-    with pytest.raises(NotApplicable, match="an agent that knows the network"):
+    with pytest.raises(NotApplicable, match="an agent that needs no network"):
         view.architecture  # noqa: B018
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pebble import ProcessExpired
 
+from antivenom.audit.sending import packed, unpack
 from antivenom.audit.trial import Record, blank, overran, run_trial, scenario_entry
 from antivenom.core.errors import PluginError
 from antivenom.core.lockstep import in_step
@@ -56,16 +57,18 @@ def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = No
 
     A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record. A trial that
     is still running GRACE seconds after its `timeout`, in code that no signal interrupts, is killed with its process.
+
+    Models and rows in memory are sent to the processes. Trials of one that cannot be sent run in this process, at the end.
     """
 
     threads = max(1, (os.cpu_count() or 1) // jobs)
     limit = None if timeout is None else timeout + GRACE
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-        left = list(specs)
+        values, left, unsent = packed(specs)
         while left:
             finished = 0
-            with worker_pool(jobs, PRELOAD, _prepare, tuple(plugins), threads, threads=threads) as pool:
+            with worker_pool(jobs, PRELOAD, _prepare, tuple(plugins), threads, values, threads=threads) as pool:
                 pending: dict[Future[Record], Spec] = {
                     pool.schedule(run, (spec,), timeout=limit): spec for spec in left
                 }
@@ -84,12 +87,13 @@ def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = No
                     yield record
             if left and not finished:
                 raise PluginError("worker processes that start", "ones that died at once", "--jobs 1 shows why")
+        yield from serial(run, unsent)
 
     return execute
 
 
-def _prepare(plugins: tuple[str, ...], threads: int) -> None:
-    """In each new process: share the cores, know the same plugins."""
+def _prepare(plugins: tuple[str, ...], threads: int, values: Sequence[bytes]) -> None:
+    """In each new process: share the cores, know the same plugins and the same values in memory."""
     import torch
 
     from antivenom.core.registry import load_builtin, load_file
@@ -98,6 +102,7 @@ def _prepare(plugins: tuple[str, ...], threads: int) -> None:
     load_builtin()
     for path in plugins:
         load_file(path)
+    unpack(values)
 
 
 def _failed(spec: Spec, status: str, error: str) -> Record:

@@ -71,11 +71,17 @@ def is_genuine(record: Mapping[str, Any]) -> bool:
 def code_in(parts: Mapping[str, object]) -> dict[str, str]:
     """Address -> code of every class and function in the parts that is not antivenom's own."""
     found: dict[str, str] = {}
+    for named in foreign(parts):
+        found.setdefault(address(named), code_of(named))
+    return found
+
+
+def foreign(parts: Mapping[str, object]) -> Iterator[Any]:
+    """Every class and function in the parts that is not antivenom's own."""
     for _, value in _values(parts):
         named = value if inspect.isroutine(value) or isinstance(value, type) else type(value)
         if named.__module__.partition(".")[0] not in ("antivenom", "builtins"):
-            found.setdefault(address(named), code_of(named))
-    return found
+            yield named
 
 
 def data_in(parts: Mapping[str, object], known: dict[int, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""numba's decorator as we use it: without the interpreter's lock, and kept on disk so that users compile once."""
+"""The `numba.njit` decorator with the options of this project: it releases the GIL and caches on disk."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any
 
 import numba
 
-EXACT = {"reassoc", "nsz", "contract", "arcp"}  # everything of fast arithmetic that keeps NaN and infinity
-_ROOM = 1 << 23  # bytes that must be free: everything that is compiled here takes about half as much
+EXACT = {"reassoc", "nsz", "contract", "arcp"}  # fast-math flags except nnan and ninf: NaN and infinity propagate
+_CACHE_BYTES = 1 << 23  # free space that is required; the cache of all functions takes about half as much
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, with a cache on disk or, where no folder can be written or the disk is full, without.
+    """`numba.njit` with a cache on disk, or without one where no folder can be written or the disk is full.
 
-    numba raises in the middle of a call if it cannot write its cache, so the room is looked at beforehand.
+    If numba cannot write its cache, it raises in the middle of a call. Therefore the free space is checked here first.
+
+    Args:
+        options: passed on to `numba.njit`, such as `fastmath`.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
             dispatcher = numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # numba found no folder that it can write to
+        except RuntimeError:  # numba found no writable folder for its cache
             return numba.njit(nogil=True, **options)(function)
         if _has_room(dispatcher.stats.cache_path):
             return dispatcher
@@ -33,10 +36,10 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @cache
 def _has_room(folder: str) -> bool:
-    """Whether the files of the cache fit into the folder, as the disk, a quota or a limit on file sizes has it."""
+    """Whether the cache fits into the folder. Writing a file tests the disk, quotas and file size limits together."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM))
+            file.write(bytes(_CACHE_BYTES))
     except OSError:
         return False
     return True

@@ -1,6 +1,6 @@
-"""Training of dense networks with their gradients written out and compiled. Must equal `train` to rounding.
+"""Compiled training of dense networks with hand-written gradients. It must equal `train` to rounding.
 
-A step of a small network takes autograd longer to record and replay than to compute.
+On small networks autograd spends more time on recording and replaying a step than on its arithmetic.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from antivenom.models.training import Training
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """A dense network as numbers: what `descent.epoch` asks for.
+class DenseForm:
+    """A network of L dense layers as arrays, the form that `descent.epoch` takes.
 
     Fields:
-        sizes: (L + 1,) widths, from the row's to the number of classes.
-        weight_at, bias_at: (L,) where each layer's weights and biases begin in the flat vector; -1 without biases.
-        relu: (L,) whether a layer's output passes a ReLU.
-        drop: (L,) the share of its input that is dropped while training.
+        sizes: (L + 1,) widths of the layers: features of a row first, number of classes last.
+        weight_at: (L,) where each layer's weights begin in the flat parameter vector.
+        bias_at: (L,) where its biases begin, or -1 for a layer without biases.
+        relu: (L,) whether a ReLU follows the layer.
+        drop: (L,) dropout rate of the layer's input during training.
     """
 
     sizes: np.ndarray
@@ -37,8 +38,8 @@ class Plan:
     drop: np.ndarray
 
 
-def plan_of(network: Network) -> Plan | None:
-    """The plan of a network of dense layers, ReLUs and dropout on flattened rows; None for any other."""
+def dense_form(network: Network) -> DenseForm | None:
+    """The arrays of a network of dense layers, ReLU and dropout on flattened rows, or None for any other network."""
     if unsupported(network) or network.frozen:
         return None
     places, at = {}, 0
@@ -49,7 +50,7 @@ def plan_of(network: Network) -> Plan | None:
     weight_at: list[int] = []
     bias_at: list[int] = []
     relu: list[bool] = []
-    drop = [0.0]  # of the next layer's input
+    drop = [0.0]  # the last entry is the dropout rate of the next dense layer's input
     flat = len(network.row_shape) == 1
     for prefix, layer in layers(network.module):
         match layer:
@@ -72,12 +73,12 @@ def plan_of(network: Network) -> Plan | None:
                 return None
     if not relu or relu[-1] or drop[-1]:
         return None
-    return Plan(np.array(sizes), np.array(weight_at), np.array(bias_at), np.array(relu), np.array(drop[:-1]))
+    return DenseForm(np.array(sizes), np.array(weight_at), np.array(bias_at), np.array(relu), np.array(drop[:-1]))
 
 
 def supports(network: Network, training: Training) -> str | None:
-    """Why `train_dense` cannot train this network so, as the end of a sentence; None if it can."""
-    if plan_of(network) is None:
+    """The reason why `train_dense` cannot train this network in this way, as the end of a sentence, or None if it can."""
+    if dense_form(network) is None:
         return "only dense layers, ReLU and dropout on flat rows have a compiled form"
     if training.bf16:
         return "products in bfloat16 have no compiled form"
@@ -89,14 +90,26 @@ def supports(network: Network, training: Training) -> str | None:
 
 
 def train_dense(
-    plan: Plan, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, training: Training, streams: Streams
+    plan: DenseForm, start: Tensor, x: Tensor, y: Tensor, rows: Tensor, training: Training, streams: Streams
 ) -> Tensor:
-    """The weights (d,) after training from `start` (d,) on the given rows of x (N, n) and y (N,), as `train` would.
+    """Train a dense network in compiled code; equal to `train` to rounding, with the same random numbers.
 
-    For networks and trainings that `supports` has nothing against.
+    Call it only if `supports(network, training)` is None.
+
+    Args:
+        plan: the network as arrays, from `dense_form`.
+        start: (d,) initial parameters, on the CPU.
+        x: (N, n) flat rows, in the type of `start`.
+        y: (N,) labels.
+        rows: (k,) numbers of the rows to train on.
+        training: epochs, batch size, optimiser.
+        streams: the streams "order" and "dropout" below it are used.
+
+    Returns:
+        (d,) trained parameters.
 
     Raises:
-        IndexError: a row that x does not have.
+        IndexError: a row number outside of x.
     """
     from antivenom.fast.descent import epoch, pack, unpack
 

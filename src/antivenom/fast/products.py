@@ -1,8 +1,8 @@
-"""Products of matrices that are too thin for a library, compiled: sums stay in registers, operands in a core's cache.
+"""Compiled products of thin matrices. Sums stay in registers, and operands stay in the core's cache.
 
-A batch of a few dozen rows keeps a library's kernels at two thirds of what a core can do, and the library must be kept
-from starting threads. Here four rows by two vectors of columns are summed at a time. Rows are padded to ROWS and columns
-to COLUMNS, so that no tile is cut; what is computed for padding is never read.
+On batches of a few dozen rows, BLAS libraries reach about two thirds of a core's peak, and they must be kept from
+starting threads. This product sums tiles of four rows by two vectors of columns. Rows are padded to a multiple of ROWS
+and columns to a multiple of COLUMNS, so that every tile is whole. Results in the padding are never read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ ROWS, COLUMNS = 4, 16
 
 
 def _tile(vectors: int) -> Callable[..., None]:
-    """tile(c, scale, a, b, i, j): c += scale * a b in the rows from i and the columns from j on, `vectors` wide."""
+    """An intrinsic tile(c, scale, a, b, i, j): c += scale * a @ b on one tile whose corner is (i, j).
+
+    The tile has ROWS rows and `vectors` vector registers of columns. The sum runs over all of the inner dimension.
+    """
 
     @intrinsic
     def tile(
@@ -57,7 +60,7 @@ def _tile(vectors: int) -> Callable[..., None]:
             offset = builder.add(builder.mul(row, strides[0]), builder.mul(column, strides[1]))
             return cgutils.pointer_add(builder, array.data, offset, kind.as_pointer())
 
-        def spread(value: ir.Value) -> ir.Value:
+        def broadcast(value: ir.Value) -> ir.Value:
             one = builder.insert_element(vector(ir.Undefined), value, ir.IntType(32)(0))
             return builder.shuffle_vector(one, one, ir.VectorType(ir.IntType(32), vector.count)(None))
 
@@ -68,13 +71,13 @@ def _tile(vectors: int) -> Callable[..., None]:
         with cgutils.for_range(builder, cgutils.unpack_tuple(builder, b.shape)[0], intp=index) as loop:
             right = [builder.load(place(b, loop.index, column, vector), align=size) for column in columns]
             for row, own in zip(rows, sums, strict=True):
-                left = spread(builder.load(place(a, row, loop.index, number)))
+                left = broadcast(builder.load(place(a, row, loop.index, number)))
                 for total, values in zip(own, right, strict=True):
                     builder.store(fused(builder.load(total), left, values), total)
         for row, own in zip(rows, sums, strict=True):
             for column, total in zip(columns, own, strict=True):
                 target = place(c, row, column, vector)
-                changed = fused(builder.load(target, align=size), spread(scale), builder.load(total))
+                changed = fused(builder.load(target, align=size), broadcast(scale), builder.load(total))
                 builder.store(changed, target, align=size)
         return context.get_dummy_value()
 
@@ -86,7 +89,10 @@ _wide, _narrow = _tile(2), _tile(1)
 
 @compiled(fastmath=EXACT)
 def add_product(c: np.ndarray, scale: float, a: np.ndarray, b: np.ndarray) -> None:  # pragma: no cover - compiled
-    """c (m, n) += scale * a (m, k) b (k, n), with m a multiple of ROWS and n of COLUMNS; c and b have rows without gaps."""
+    """c += scale * a @ b in place, for c (m, n), a (m, k) and b (k, n).
+
+    m must be a multiple of ROWS and n one of COLUMNS. Rows of c and b must be contiguous; a may have any strides.
+    """
     lanes = REGISTER // c.itemsize
     j = 0
     while j + 2 * lanes <= c.shape[1]:

@@ -1,4 +1,4 @@
-"""The training of one model, compiled where it can be. Must equal `train` to rounding."""
+"""Training of one model in compiled code where that is supported. It must equal `train` to rounding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from antivenom.core.streams import Streams
 from antivenom.fast import ABSENT
-from antivenom.fast.dense import plan_of, supports, train_dense
+from antivenom.fast.dense import dense_form, supports, train_dense
 from antivenom.models.network import Buffers, Network
 from antivenom.models.training import Loss, Training, cross_entropy, train
 
 
-def quickest(
+def train_fastest(
     network: Network,
     start: Tensor,
     x: Tensor,
@@ -23,12 +23,12 @@ def quickest(
     buffers: Buffers | None,
     kept: Tensor | None,
 ) -> tuple[Tensor, Buffers]:
-    """The weights and buffers that `train` gives.
+    """A `Trainer` with the results of `train`, to rounding: weights (d,) and buffers.
 
-    Dense networks on the CPU with the honest loss are trained by compiled code, all others by `train`. Both draw the same
-    numbers from the same streams.
+    Compiled code trains dense networks on the CPU with the honest loss, and `train` trains all others. Both draw the same
+    random numbers from the same streams. The arguments are those of `train`.
     """
-    plan = plan_of(network)
+    plan = dense_form(network)
     compiled = plan is not None and supports(network, training) is None and start.device.type == "cpu"
     if plan is None or not compiled or loss is not cross_entropy or kept is not None or x.dtype != start.dtype:
         return train(network, start, x, y, training, streams, loss, buffers, kept=kept)
@@ -38,7 +38,7 @@ def quickest(
 
 
 def slow_note(network: Network, training: Training, device: torch.device | str) -> str | None:
-    """A note for the outcome if `quickest` trains this network by `train` for want of a package, or None."""
+    """A note for the outcome if the network could be trained in compiled code but numba or llvmlite is missing, else None."""
     if torch.device(device).type == "cpu" and supports(network, training) == ABSENT:
         return f"the model was trained without compiled code, which is slower: {ABSENT}"
     return None

@@ -18,7 +18,7 @@ from antivenom.core.lockstep import jointly
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.fast import ABSENT
-from antivenom.fast.dense import plan_of, supports, train_dense
+from antivenom.fast.dense import dense_form, supports, train_dense
 from antivenom.federated.batched import together
 from antivenom.models import stacked
 from antivenom.models.network import Network
@@ -154,13 +154,13 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     """
     first = clients[0]
     compiled = first.x.dtype == first.start.dtype and supports(first.network, first.training) is None
-    plan = plan_of(first.network) if compiled else None
+    plan = dense_form(first.network) if compiled else None
     ends = first.start.new_empty(len(clients), first.start.numel())
 
     def end(place: int) -> None:
         c = clients[place]
         if plan is None:
-            ends[place] = train(c.network, c.start, *c.shard, c.training, c.streams, apart=True)[0]
+            ends[place] = train(c.network, c.start, *c.shard, c.training, c.streams, global_rng_unused=True)[0]
         else:
             inputs = c.x.flatten(1).contiguous()
             ends[place] = train_dense(plan, c.start, inputs, c.y, c.places, c.training, c.streams)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from antivenom.core.protocols import Architecture, DefenceContext, Estimator, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.fast.trainer import quickest, slow_note
+from antivenom.fast.trainer import slow_note, train_fastest
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.models.wrappers import BlackBoxLearner, TorchModel, learner
 from antivenom.scenarios.copies import copied
@@ -31,7 +31,7 @@ class Pipeline:
 
     def fit(self, data: Dataset, name: str, loss: Loss = cross_entropy) -> Model:
         """Train from scratch; `name` is the random stream, so that equal names start from equal weights."""
-        return learner(self.model, self.training, self.device, quickest).fit(data, self.streams.child(name), loss)
+        return learner(self.model, self.training, self.device, train_fastest).fit(data, self.streams.child(name), loss)
 
     def deployed(self, data: Dataset, loss: Loss, touched: bool) -> Model:
         """The model that is judged: fitted to the rows or, for a black box, as it is.
@@ -39,14 +39,14 @@ class Pipeline:
         Raises:
             NotApplicable: a black box, and `touched`: an attack or a defence changed what it would be fitted to.
         """
-        maker = learner(self.model, self.training, self.device, quickest)
+        maker = learner(self.model, self.training, self.device, train_fastest)
         if isinstance(maker, BlackBoxLearner) and not touched and loss is cross_entropy:
             return maker.finished(data)
         return maker.fit(data, self.streams.child("model"), loss)
 
     def refit(self, model: Model, data: Dataset, epochs: int, name: str) -> Model:
         """Train a model further."""
-        maker = learner(self.model, replace(self.training, epochs=epochs), self.device, quickest)
+        maker = learner(self.model, replace(self.training, epochs=epochs), self.device, train_fastest)
         return maker.fit(data, self.streams.child(name), start=model)
 
     def notes(self, model: Model, loss: Loss = cross_entropy) -> tuple[str, ...]:
@@ -83,9 +83,9 @@ class HonestTraining:
     further: Streams
 
     def fit(self, data: Dataset) -> Model:
-        return learner(self.model, self.training, self.device, quickest).fit(data, self.from_scratch)
+        return learner(self.model, self.training, self.device, train_fastest).fit(data, self.from_scratch)
 
     def refit(self, model: Model, data: Dataset, epochs: int) -> Model:
-        return learner(self.model, replace(self.training, epochs=epochs), self.device, quickest).fit(
+        return learner(self.model, replace(self.training, epochs=epochs), self.device, train_fastest).fit(
             data, self.further, start=model
         )

@@ -1,7 +1,8 @@
-"""Plugins by name: one decorator per kind, build from a name or a mapping, third parties through entry points or a file.
+"""The registry of plugins: a decorator per kind registers a class, and `build` makes a plugin of a name or a mapping.
 
-A plugin is a frozen dataclass with `__call__`; its fields are its hyper-parameters. The decorator makes the dataclass,
-so a plugin file needs nothing but the decorator:
+Plugins come from antivenom itself, from installed packages (entry points) and from files (`--plugin`). A plugin is a frozen
+dataclass with `__call__`; its fields are its hyper-parameters. The decorator makes the dataclass, so a plugin file needs
+nothing else:
 
     from antivenom import attack
 
@@ -67,7 +68,7 @@ from antivenom.core.registry.fields import (
     split_fields,
 )
 from antivenom.core.registry.ladder import Step, ladder
-from antivenom.core.registry.memory import all_kept, keep, kept
+from antivenom.core.registry.memory import keep, kept, named_in
 
 __all__ = [
     "ATTACKS",
@@ -80,7 +81,6 @@ __all__ = [
     "Step",
     "Traits",
     "agent",
-    "all_kept",
     "architecture",
     "attack",
     "augmentation",
@@ -112,6 +112,7 @@ __all__ = [
     "mitigation",
     "model_attack",
     "model_detector",
+    "named_in",
     "partition",
     "register",
     "registered",

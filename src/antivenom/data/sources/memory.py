@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from antivenom.core.errors import DataError
-from antivenom.core.registry import source
+from antivenom.core.registry import keep, kept, source
 from antivenom.core.streams import Streams
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.data.splitting import split_by_seed
-
-_HELD: weakref.WeakValueDictionary[str, Memory] = weakref.WeakValueDictionary()
 
 
 @source(cite="the user's own rows")
 class Memory:
     """A value in memory: rows that are split by the seed, or parts that the user split already.
 
-    A record names the rows by their fingerprint and does not hold them; only a process that has them brings them back.
+    A record names the rows by their fingerprint and does not hold them. Worker processes are sent the rows.
 
     Fields:
         rows: a Dataset, or a Split, whose parts stay as they are.
@@ -56,25 +53,26 @@ class Memory:
         """The sha256 of rows and labels, worked out when it is first asked for."""
         if "_fingerprint" not in vars(self):
             object.__setattr__(self, "_fingerprint", of_rows(self.rows))
-            _HELD.setdefault(self._id, self)
         return str(vars(self)["_fingerprint"])
 
     def described(self) -> dict[str, Any]:
         """What a record holds in place of the rows."""
-        return {
+        spec = {
             "name": "Memory",
             "data": self._name,
             "test_share": None if isinstance(self.rows, Split) else self.test_share,
             "fingerprint": self.fingerprint(),
         }
+        keep(spec, self, weakly=True)
+        return spec
 
     @property
     def _name(self) -> str:
         return self.rows.train.name if isinstance(self.rows, Split) else self.rows.name
 
     @property
-    def _id(self) -> str:
-        return _identity(self.described())
+    def _id(self) -> tuple[str, ...]:
+        return tuple(map(str, self.described().values()))
 
 
 def held(described: Any) -> Memory:
@@ -83,13 +81,9 @@ def held(described: Any) -> Memory:
     Raises:
         DataError: its rows are not in this process.
     """
-    found = _HELD.get(_identity(described))
-    if found is None:
+    found = kept(described)
+    if not isinstance(found, Memory):
         raise DataError(
             "rows that are in memory", f"a record of {described.get('data')!r} without them", "pass the same rows again"
         )
     return found
-
-
-def _identity(described: Any) -> str:
-    return f"{described.get('data')} {described.get('test_share')} {described.get('fingerprint')}"

@@ -1,8 +1,8 @@
-"""The passes over an (n, d) matrix that aggregation rules are made of. Rules call these and nothing else that costs d.
+"""The passes over an (n, d) matrix of updates that aggregation rules consist of.
 
-`plain` holds them in plain torch: short, on any device, and the oracle. On a CPU in float32 and float64 they are compiled,
-if numba is there to do so (`antivenom.fast.available`).
-All raise FloatingPointError if a row that they read is not finite (`finite_rows`), which costs no pass of its own.
+Rules do all work that grows with d through these functions. `plain` holds their reference forms in torch, for any device.
+On a CPU, in float32 and float64, compiled forms run if numba is installed (`antivenom.fast.available`). All raise
+FloatingPointError if a row that they read is not finite in the sense of `finite_rows`; the check needs no extra pass.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from antivenom.fast import available
 from antivenom.fast.kernels import plain
 
 
-def _compiled(x: Tensor, most: int = 1 << 20) -> bool:
-    fits = x.dim() == 2 and 0 < len(x) <= most and x.shape[1] > 0
+def _can_compile(x: Tensor, max_rows: int = 1 << 20) -> bool:
+    fits = x.dim() == 2 and 0 < len(x) <= max_rows and x.shape[1] > 0
     return fits and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and available()
 
 
@@ -25,25 +25,28 @@ def _array(x: Tensor) -> np.ndarray:
 
 
 def median(x: Tensor) -> Tensor:
-    """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
+    """(d,) coordinate-wise median of x (n, d); for even n the mean of the two middle values."""
     return trimmed_mean(x, (len(x) - 1) // 2)
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
-    """(d,) mean of what is left of each column without its f lowest and f highest values."""
-    if _compiled(x):
+    """(d,) mean of each column of x (n, d) without its f lowest and f highest values; n > 2f."""
+    if _can_compile(x):
         from antivenom.fast.kernels import orders
 
         means, finite = orders.means(_array(x), f, len(x) - f - 1)
         if finite:
             return torch.from_numpy(means)
     refuse(x)
-    return plain.trimmed_mean(x, f)  # of the largest numbers, sums overflow
+    return plain.trimmed_mean(x, f)  # all rows are finite, so a compiled sum overflowed; `plain` avoids that
 
 
 def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tensor:
-    """(d,) mean of the `keep` values of each column nearest its median; the lower ones on a tie. Of all rows or of these."""
-    if _compiled(x):
+    """(d,) mean of the `keep` values of each column nearest to its median, among `rows` or all rows of x (n, d).
+
+    Ties go to the lower value.
+    """
+    if _can_compile(x):
         from antivenom.fast.kernels import orders
 
         means, finite = orders.nearest(_array(x), keep, np.arange(len(x)) if rows is None else rows.numpy())
@@ -55,25 +58,28 @@ def mean_around_median(x: Tensor, keep: int, rows: Tensor | None = None) -> Tens
 
 
 def gram(x: Tensor) -> Tensor:
-    """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU."""
-    if _compiled(x, 1 << 12):
+    """(n + 1, n + 1) inner products of the rows of x (n, d) and, last, the origin, after a common shift; float64, on the CPU.
+
+    Differences of its entries give distances; `plain.gram` says why the rows are shifted.
+    """
+    if _can_compile(x, 1 << 12):
         from antivenom.fast.kernels import rows
 
         products = torch.from_numpy(rows.gram(_array(x)))
         if products.isfinite().all():
             return products
     refuse(x)
-    return plain.gram(x)  # rows of 1e19 and more overflow single precision
+    return plain.gram(x)  # products of rows of length 1e19 and more overflow single precision
 
 
 def norms(x: Tensor) -> Tensor:
-    """(n,) L2 norms of the rows of (n, d); float64."""
+    """(n,) L2 norms of the rows of x (n, d); float64."""
     return norms_about(x, x.new_zeros(x.shape[1]))
 
 
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
-    """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
-    if _compiled(x):
+    """(n,) L2 norms of the rows of x (n, d) minus `centre` (d,); float64."""
+    if _can_compile(x):
         from antivenom.fast.kernels import rows
 
         norms = torch.from_numpy(rows.norms_about(_array(x), _array(centre.to(x))))
@@ -84,11 +90,14 @@ def norms_about(x: Tensor, centre: Tensor) -> Tensor:
 
 
 def combine(c: Tensor, x: Tensor) -> Tensor:
-    """(d,) c @ x for coefficients (n,) and rows (n, d), in the type of the rows. A row that is taken whole comes out bit by bit."""
+    """c @ x (d,) for coefficients c (n,) and rows x (n, d), in the type of the rows.
+
+    Coefficients that select a single row reproduce it bit by bit.
+    """
     taken = c.nonzero().flatten()
     if len(taken) == 1:
         c, x = c[taken], x[int(taken) : int(taken) + 1]
-    if not _compiled(x):
+    if not _can_compile(x):
         combined = plain.combine(c, x)
         finite = bool(combined.isfinite().all())
     else:
@@ -96,14 +105,14 @@ def combine(c: Tensor, x: Tensor) -> Tensor:
 
         values, finite = mixing.mix(_array(c[None]), _array(x))
         combined = torch.from_numpy(values[0])
-    if not finite:  # or the sum overflows
+    if not finite:  # a row is not finite, or finite rows gave a sum that overflows
         refuse(x)
     return combined
 
 
 def mix(c: Tensor, x: Tensor) -> Tensor:
-    """(m, d) c @ x for coefficients (m, n) and rows (n, d), in the type of the rows."""
-    if not _compiled(x) or not len(c):
+    """c @ x (m, d) for coefficients c (m, n) and rows x (n, d), in the type of the rows."""
+    if not _can_compile(x) or not len(c):
         mixed = c.to(x) @ x
         finite = bool(mixed.isfinite().all())
     else:
@@ -111,14 +120,14 @@ def mix(c: Tensor, x: Tensor) -> Tensor:
 
         values, finite = mixing.mix(_array(c), _array(x))
         mixed = torch.from_numpy(values)
-    if not finite:  # or a sum overflows
+    if not finite:  # a row is not finite, or finite rows gave a sum that overflows
         refuse(x)
     return mixed
 
 
 def finite_rows(x: Tensor) -> Tensor:
-    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm near 1e153, whose square overflows double precision."""
-    if not _compiled(x):
+    """(n,) bool, True for rows of x (n, d) without NaN or infinity and with a norm below about 1e153."""
+    if not _can_compile(x):
         return plain.finite_rows(x)
     from antivenom.fast.kernels import rows
 

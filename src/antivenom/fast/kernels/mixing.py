@@ -1,4 +1,4 @@
-"""Products of a small matrix and a wide one: a tile of results stays in registers while the rows go by."""
+"""Products of a small matrix and a wide one. A tile of results stays in registers while the loop runs over the rows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from antivenom.fast.kernels.assembly import AHEAD, Kernel, Vectors
-from antivenom.fast.kernels.threads import shared
+from antivenom.fast.kernels.assembly import AHEAD, Kernel, VectorTypes
+from antivenom.fast.kernels.threads import over_columns
 from antivenom.fast.processor import WIDE
 
-_RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # of a tile; with a row's vectors and a coefficient, all registers
+_RESULTS, _VECTORS = (5, 5) if WIDE else (6, 2)  # a tile, a row's vectors and one coefficient fill the registers
 
-# For each stretch of columns, group of results, and row; then what is repeated for result i and vector j of a tile.
-# A product and a sum are one rounding where the processor has an instruction for both, else two. Sums start at -0, to which everything can be added unchanged: a row that is taken whole comes out bit by bit.
+# Loops over stretches of columns, groups of results, and rows. The templates below are repeated for result i and vector j
+# of a tile. A product and its sum are rounded once where the processor has fused multiply-add, and twice elsewhere.
+# Sums start at -0.0, because x + -0.0 is x for every x including -0.0. So a coefficient vector that selects one row
+# reproduces it bit by bit.
 _LOOPS = """
 define {number} @run(ptr noalias %rows, i64 %n, ptr noalias %c, ptr noalias %results, i64 %m, i64 %begin, i64 %end) {{
 entry:
@@ -90,25 +92,25 @@ _STORE = """\
 
 
 def mix(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(m, d) c @ x for coefficients (m, n) and rows (n, d), m > 0; and whether all of it was finite."""
+    """c @ x (m, d) for coefficients c (m, n) and rows x (n, d), m > 0; and whether the result is finite."""
     (m, n), d = c.shape, x.shape[1]
     results = min(m, _RESULTS)
     kernel = _product(x.dtype.char, results)
     if d < kernel.width:
         x = np.pad(x, ((0, 0), (0, kernel.width - d)))
-    places = np.minimum(np.arange(-(-m // results) * results), m - 1)  # the last group repeats its last result
+    places = np.minimum(np.arange(-(-m // results) * results), m - 1)  # the last group is filled by repeating row m - 1
     factors = np.ascontiguousarray(c[places].reshape(-1, results, n).transpose(0, 2, 1), x.dtype)
-    out = np.empty((m, x.shape[1]), x.dtype)  # numpy asks for large pages, torch does not
+    out = np.empty((m, x.shape[1]), x.dtype)  # by numpy, which requests huge pages; torch does not
     rows = x.ctypes.data + x.strides[0] * np.arange(n)
     to = out.ctypes.data + out.strides[0] * places
     fixed = (rows.ctypes.data, n, factors.ctypes.data, to.ctypes.data, len(places))
-    seen = shared(x, lambda begin, end: kernel(*fixed, begin, end))
+    seen = over_columns(x, lambda begin, end: kernel(*fixed, begin, end))
     return np.ascontiguousarray(out[:, :d]), all(each == 0 for each in seen)
 
 
 @lru_cache
 def _product(kind: str, results: int) -> Kernel:
-    v = Vectors(kind)
+    v = VectorTypes(kind)
     width = _VECTORS * v.lanes
     words = vars(v) | {"results": results, "width": width, "ahead": AHEAD, "tile": results * _VECTORS}
 

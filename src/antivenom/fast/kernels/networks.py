@@ -1,6 +1,6 @@
-"""Sorting networks: which pairs to compare, in an order that does not depend on the values.
+"""Sorting networks: fixed sequences of comparisons that sort any values.
 
-A network sorts many columns at once with nothing but minima and maxima, which is what vector units are good at.
+Since the comparisons do not depend on the values, a network sorts many columns at once by vector minima and maxima.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from itertools import zip_longest
 
 import numpy as np
 
-BOTH, LOWER, UPPER = 0, 1, 2  # which of a comparison's two results is used later
+BOTH, LOWER, UPPER = 0, 1, 2  # which results of a comparison later comparisons or the output use
 
 
 def batcher(n: int) -> list[tuple[int, int]]:
-    """Comparisons (i, j) that sort n values: the lower goes to i. O(n log^2 n) of them.
+    """Batcher's network for n values: comparisons (i, j) that put the lower value into i. There are O(n log^2 n).
 
-    One half is sorted before the other is looked at, down to single values, so that few are at work at any time.
+    The recursion is depth first: one half is sorted before the other is touched. So few values are live at any time, and
+    more of them fit into registers.
 
     Reference: Batcher 1968, odd-even merge sort, for any n.
     """
@@ -41,9 +42,9 @@ def batcher(n: int) -> list[tuple[int, int]]:
 
 
 def selection(n: int, first: int, last: int) -> tuple[tuple[int, int, int], ...]:
-    """Comparisons (i, j, used) after which rows `first` to `last` hold what sorting would put there.
+    """Comparisons (i, j, used) that give rows `first` to `last` (both included) their sorted values.
 
-    The network that sorts, less the comparisons that none of those rows depends on.
+    This is Batcher's network without the comparisons on which none of these rows depends. `used` is BOTH, LOWER or UPPER.
     """
     kept = []
     needed = set(range(first, last + 1))
@@ -57,7 +58,7 @@ def selection(n: int, first: int, last: int) -> tuple[tuple[int, int, int], ...]
 
 
 def apply(pairs: Iterable[Iterable[int]], values: np.ndarray) -> np.ndarray:
-    """The network on the rows of `values`, plainly; for tests."""
+    """Run a network on the rows of `values` in numpy; the oracle of the compiled form in tests."""
     rows = values.copy()
     for i, j, used in pairs:
         low, high = np.minimum(rows[i], rows[j]), np.maximum(rows[i], rows[j])

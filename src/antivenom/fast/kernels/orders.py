@@ -1,4 +1,4 @@
-"""Order statistics of columns: by a network in vector registers or, of many rows, by sorting."""
+"""Order statistics of columns: by a sorting network in vector registers, or by `np.sort` if there are many rows."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ import numpy as np
 import torch
 
 from antivenom.fast.kernels import plain
-from antivenom.fast.kernels.assembly import Columns, Kernel
+from antivenom.fast.kernels.assembly import ColumnCode, Kernel
 from antivenom.fast.kernels.networks import LOWER, UPPER, selection
-from antivenom.fast.kernels.threads import shared
+from antivenom.fast.kernels.threads import over_columns
 
-_MOST = 256  # rows beyond which a network takes seconds to compile and is hardly faster than sorting
-_BLOCK = 1 << 18  # numbers sorted at a time
+_MAX_NETWORK_ROWS = 256  # with more rows a network takes seconds to compile and is hardly faster than sorting
+_BLOCK = 1 << 18  # numbers that are sorted at a time
 
 
 def means(x: np.ndarray, first: int, last: int) -> tuple[np.ndarray, bool]:
-    """(d,) mean of the order statistics `first` to `last` of each column of (n, d), and whether all was finite."""
+    """(d,) mean of the order statistics `first` to `last` (both included) of each column of x (n, d).
+
+    The second value is False if x is not finite or a sum overflows; the means are then meaningless.
+    """
     rows = np.arange(len(x))
-    if len(rows) > _MOST:
+    if len(rows) > _MAX_NETWORK_ROWS:
         return _by_sorting(x, rows, lambda ordered: ordered[first : last + 1].mean(axis=0))
     return _by_network(x, rows, _mean(x.dtype.char, len(rows), first, last))
 
 
 def nearest(x: np.ndarray, keep: int, rows: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(d,) mean of the `keep` values, among these rows', of each column nearest their median, and whether all was finite."""
-    if len(rows) > _MOST:
+    """(d,) mean of those `keep` values of each column that are nearest to the column's median, among the given rows.
+
+    The second value is False if these rows are not finite or a sum overflows; the means are then meaningless.
+    """
+    if len(rows) > _MAX_NETWORK_ROWS:
         return _by_sorting(x, rows, lambda ordered: plain.nearest(torch.from_numpy(ordered), keep).numpy())
     return _by_network(x, rows, _mean_around_median(x.dtype.char, len(rows), keep))
 
@@ -41,11 +47,11 @@ def _by_sorting(x: np.ndarray, rows: np.ndarray, rule: Callable[[np.ndarray], np
         for start in range(begin, end, step):
             taken = slice(start, min(start + step, end))
             ordered = np.sort(x[rows, taken], axis=0)
-            finite &= bool(np.isfinite(ordered[[0, -1]]).all())  # NaN is sorted last
+            finite &= bool(np.isfinite(ordered[[0, -1]]).all())  # numpy sorts NaN last, so the extremes tell
             out[taken] = rule(ordered)
         return finite
 
-    return out, all(shared(x, work))
+    return out, all(over_columns(x, work))
 
 
 def _by_network(x: np.ndarray, rows: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, bool]:
@@ -54,13 +60,13 @@ def _by_network(x: np.ndarray, rows: np.ndarray, kernel: Kernel) -> tuple[np.nda
         x = np.pad(x, ((0, 0), (0, kernel.width - d)))
     out = np.empty(x.shape[1], x.dtype)
     addresses = x.ctypes.data + x.strides[0] * rows
-    seen = shared(x, lambda begin, end: kernel(addresses.ctypes.data, begin, end, out.ctypes.data))
+    seen = over_columns(x, lambda begin, end: kernel(addresses.ctypes.data, begin, end, out.ctypes.data))
     return out[:d], all(each == 0 for each in seen)
 
 
 @lru_cache(maxsize=256)
 def _mean(kind: str, n: int, first: int, last: int) -> Kernel:
-    code = Columns(kind)
+    code = ColumnCode(kind)
     values, total = _sorted(code, n, first, last)
     mean = code.divide(code.sum(values), len(values))
     return code.kernel(mean, code.add(total, mean))
@@ -68,8 +74,10 @@ def _mean(kind: str, n: int, first: int, last: int) -> Kernel:
 
 @lru_cache(maxsize=256)
 def _mean_around_median(kind: str, n: int, keep: int) -> Kernel:
-    """Sorted, the nearest values are neighbours: of all windows of that length, the first that reaches least far."""
-    code = Columns(kind)
+    """Code for `nearest`. In sorted order the nearest values form a window: the first one with the least distance from
+    the median to its farther end.
+    """
+    code = ColumnCode(kind)
     values, total = _sorted(code, n, 0, n - 1)
     middle = code.divide(code.add(values[(n - 1) // 2], values[n // 2]), 2)
     reaches = [
@@ -77,15 +85,15 @@ def _mean_around_median(kind: str, n: int, keep: int) -> Kernel:
         for s in range(n - keep + 1)
     ]
     first = code.first_least(reaches)
-    inside = [code.within(value, k, first, keep) for k, value in enumerate(values)]
+    inside = [code.in_window(value, k, first, keep) for k, value in enumerate(values)]
     mean = code.divide(code.sum(inside), keep)
     return code.kernel(mean, code.sum([total, middle, mean]))
 
 
-def _sorted(code: Columns, n: int, first: int, last: int) -> tuple[list[str], str]:
-    """The values of n rows that sorting would put from `first` to `last`; and the sum of all, finite only if they are.
+def _sorted(code: ColumnCode, n: int, first: int, last: int) -> tuple[list[str], str]:
+    """Code for the sorted values `first` to `last` of n rows, and for the sum of all values, which shows NaN and infinity.
 
-    A row is loaded where it is first compared, to be held no longer than need be.
+    A row is loaded just before its first comparison, so that it occupies a register no longer than necessary.
     """
     values: dict[int, str] = {}
     total = ""

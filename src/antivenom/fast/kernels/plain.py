@@ -1,16 +1,19 @@
-"""The oracle: every kernel as its definition says, in torch."""
+"""Reference forms of all kernels in plain torch, the oracle of the compiled ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-MARGIN = 64  # by which squared norms stay below the largest number, for distances and inner products to do so, too
-_BLOCK = 1 << 16  # columns at a time: the double-precision copy stays in cache
+MARGIN = 64  # squared norms must stay below the largest double by this factor, so that squared distances are finite too
+_BLOCK = 1 << 16  # columns at a time, so that their double-precision copy stays in cache
 
 
 def finite_rows(x: Tensor) -> Tensor:
-    """(n,) bool: the rows of (n, d) without NaN, infinity or a norm near 1e153, whose square overflows double precision."""
+    """(n,) bool, True for rows of x (n, d) without NaN or infinity and with a norm below about 1e153.
+
+    The squares of larger norms overflow double precision.
+    """
     squares = x.new_zeros(len(x), dtype=torch.float64)
     for block in x.split(_BLOCK, dim=1):
         squares += block.double().square().sum(dim=1)
@@ -18,43 +21,47 @@ def finite_rows(x: Tensor) -> Tensor:
 
 
 def median(x: Tensor) -> Tensor:
-    """(d,) coordinate-wise median of (n, d); for even n the mean of the two middle values."""
+    """(d,) coordinate-wise median of x (n, d); for even n the mean of the two middle values."""
     n = len(x)
     return _mean(x.sort(dim=0).values[[(n - 1) // 2, n // 2]])
 
 
 def trimmed_mean(x: Tensor, f: int) -> Tensor:
-    """(d,) mean of each coordinate of (n, d) without its f lowest and its f highest values; n > 2f."""
+    """(d,) mean of each coordinate of x (n, d) without its f lowest and f highest values; n > 2f."""
     return _mean(x.sort(dim=0).values[f : len(x) - f])
 
 
 def _mean(values: Tensor) -> Tensor:
-    """(d,) mean of (k, d), finite even where their sum is not."""
+    """(d,) mean of values (k, d), which is finite even if their sum overflows."""
     mean = values.mean(dim=0)
     return mean if mean.isfinite().all() else (values / len(values)).sum(dim=0)
 
 
 def mean_around_median(x: Tensor, keep: int) -> Tensor:
-    """(d,) mean of the `keep` values of each coordinate of (n, d) nearest to its median; of two equally near, the lower."""
+    """(d,) mean of the `keep` values of each coordinate of x (n, d) nearest to its median; ties go to the lower value."""
     return nearest(x.sort(dim=0).values, keep)
 
 
 def nearest(ordered: Tensor, keep: int) -> Tensor:
-    """The same of (n, d) values in order: the nearest are neighbours; of all windows of that length, the one that reaches least far."""
+    """`mean_around_median` of columns that are already sorted, ordered (n, d).
+
+    In sorted order the nearest values form a window: the one with the least distance from the median to its farther end.
+    """
     n = len(ordered)
     middle = _mean(ordered[[(n - 1) // 2, n // 2]])
     reach = torch.maximum(middle - ordered[: n - keep + 1], ordered[keep - 1 :] - middle)  # (windows, d)
     first = reach.argmin(dim=0)
     inside = first + torch.arange(keep, device=first.device)[:, None]
-    return _mean(ordered.gather(0, inside))  # differences of running sums would lose small values beside huge ones
+    return _mean(ordered.gather(0, inside))  # cumulative sums would be faster, but lose small values beside huge ones
 
 
 def gram(x: Tensor) -> Tensor:
-    """(n + 1, n + 1) inner products of the rows of (n, d) and, last, of the origin, about a common shift; float64, on the CPU.
+    """(n + 1, n + 1) inner products of the rows of x (n, d) and, last, the origin, after a common shift; float64, on the CPU.
 
-    Updates share a large part that would cancel badly in distances, so it is taken off first: the mean of the rows whose
-    norm is at most the median norm. With a plain mean one huge row would drown the distances between all the others.
-    Products with the origin are those that give back norms taken before the shift, of which short rows would keep nothing.
+    Distances are G_ii - 2 G_ij + G_jj. Updates share a large common part, which would cancel badly there, so it is
+    subtracted first: the mean of the rows whose norm is at most the median norm. With the mean of all rows, one huge row
+    would swamp the distances between the others. Products with the origin are derived from norms that were measured before
+    the shift, since the shift would cancel the norms of short rows.
     """
     squares = sum(block.double().square().sum(dim=1) for block in x.split(_BLOCK, dim=1))
     small = squares <= squares.median()  # the lower median
@@ -68,7 +75,7 @@ def gram(x: Tensor) -> Tensor:
 
 
 def norms_about(x: Tensor, centre: Tensor) -> Tensor:
-    """(n,) L2 norms of the rows of (n, d) less `centre` (d,); float64."""
+    """(n,) L2 norms of the rows of x (n, d) minus `centre` (d,); float64."""
     squares = x.new_zeros(len(x), dtype=torch.float64)
     for block, middle in zip(x.split(_BLOCK, dim=1), centre.split(_BLOCK), strict=True):
         squares += (block.double() - middle.double()).square().sum(dim=1)
@@ -76,9 +83,9 @@ def norms_about(x: Tensor, centre: Tensor) -> Tensor:
 
 
 def combine(c: Tensor, x: Tensor) -> Tensor:
-    """c @ x for coefficients (n,) and rows (n, d), in the type of the rows.
+    """c @ x (d,) for coefficients c (n,) and rows x (n, d), in the type of the rows.
 
-    A row that is taken whole comes out bit by bit.
+    Coefficients that select a single row reproduce it bit by bit.
     """
     if int((c != 0).sum()) == 1:
         k = int(c.nonzero())

@@ -1,11 +1,10 @@
-"""Norms, inner products and finiteness of rows, compiled once and kept on disk: each reads the matrix once, in pieces that stay in cache.
+"""Compiled norms, inner products and finiteness of rows. Each reads the matrix once, in pieces that stay in cache.
 
-No NaN is assumed away: from every result it can be seen whether all that was read was finite.
+NaN and infinity propagate, so that each result shows whether its input was finite.
 
-Sums of at most `PIECE` products are in the rows' own precision, and sums of these in double precision. Whatever the order in
-which a processor's vectors take up a piece, its error is at most PIECE roundings of the sum of absolute products; two more
-come from a shift. In float32 that is (PIECE + 2) * 2**-24, about 3e-5, at worst, and 1e-7 where roundings are as likely up as
-down.
+Up to PIECE products are summed in the precision of the rows, and these sums are added in double precision. In whatever order
+vector units add a piece, its error is at most PIECE roundings of the sum of absolute products; a shift adds two more. In
+float32 the relative bound is (PIECE + 2) * 2**-24, about 3e-5; typical errors, with unbiased rounding, are 1e-7.
 """
 
 from __future__ import annotations
@@ -14,15 +13,18 @@ import numpy as np
 
 from antivenom.fast.compiled import EXACT, compiled
 from antivenom.fast.kernels.plain import MARGIN
-from antivenom.fast.kernels.threads import shared
+from antivenom.fast.kernels.threads import over_columns
 
-_STRETCH = 4096  # columns of a row read at a time: from shorter pieces, memory is slow
-PIECE = 512  # products that are summed in the rows' own precision
+_STRETCH = 4096  # columns of a row that are read at a time; shorter stretches waste memory bandwidth
+PIECE = 512  # products that are summed in the precision of the rows
 
 
 @compiled(fastmath=EXACT)
-def _sizes(x: np.ndarray, begin: int, end: int, sizes: np.ndarray) -> None:  # pragma: no cover - compiled
-    """For each row a number that is finite if its columns are: of single precision 0, of double its squares with a margin."""
+def _finiteness(x: np.ndarray, begin: int, end: int, sizes: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Write a number for each row that is finite if and only if the row's columns are.
+
+    In single precision it is 0 or NaN; in double precision it is MARGIN times the sum of squares, which must not overflow.
+    """
     single = x.itemsize == 4
     for k in range(x.shape[0]):
         row = x[k, begin:end]
@@ -38,7 +40,7 @@ def _sizes(x: np.ndarray, begin: int, end: int, sizes: np.ndarray) -> None:  # p
 
 @compiled(fastmath=EXACT)
 def _squares(x: np.ndarray, begin: int, end: int, squares: np.ndarray) -> None:  # pragma: no cover - compiled
-    """Write each row's sum of squares."""
+    """Write the sum of squares of each row, from column `begin` to `end`."""
     for k in range(x.shape[0]):
         whole = 0.0
         for start in range(begin, end, PIECE):
@@ -51,10 +53,10 @@ def _squares(x: np.ndarray, begin: int, end: int, squares: np.ndarray) -> None: 
 
 
 @compiled(fastmath=EXACT)
-def _about(
+def _add_squares_about(
     x: np.ndarray, centre: np.ndarray, begin: int, end: int, squares: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    """Add each row's sum of squared differences from the centre."""
+    """Add the sum of squared differences from `centre` for each row to `squares`."""
     while begin < end:
         stop = min(begin + _STRETCH, end)
         for k in range(x.shape[0]):
@@ -72,8 +74,8 @@ def _about(
 
 
 @compiled(fastmath=EXACT)
-def _products(block: np.ndarray, n: int, width: int, total: np.ndarray) -> None:  # pragma: no cover - compiled
-    """Add the lower triangle of block @ block.T, nine products at a time so that each number loaded is used thrice."""
+def _add_products(block: np.ndarray, n: int, width: int, total: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Add the lower triangle of block @ block.T, in tiles of 3 x 3 so that each loaded number is used three times."""
     zero = block.dtype.type(0)
     for i in range(0, n, 3):
         a, b, c = block[i], block[i + 1], block[i + 2]
@@ -104,10 +106,10 @@ def _products(block: np.ndarray, n: int, width: int, total: np.ndarray) -> None:
 
 
 @compiled(fastmath=EXACT)
-def _centred(
+def _centre_into(
     x: np.ndarray, centre: np.ndarray, begin: int, width: int, block: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    """Copy the rows less the centre, and the origin less the centre, into the block."""
+    """Write the rows minus the centre, and the origin minus the centre as the last row, into the block."""
     middle, n = centre[begin : begin + width], x.shape[0]
     for k in range(n):
         row, to = x[k, begin : begin + width], block[k]
@@ -119,10 +121,10 @@ def _centred(
 
 
 @compiled()
-def _grams(
+def _add_gram(
     x: np.ndarray, begin: int, end: int, total: np.ndarray, norms: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    """Add the products about a shift, and the squared norms of the rows about the origin."""
+    """Add the inner products about a shift to `total`, and the squared norms about the origin to `norms`."""
     n, padded = x.shape[0], total.shape[0]
     block = np.zeros((padded, PIECE), x.dtype)
     squares = np.empty(n)
@@ -133,49 +135,50 @@ def _grams(
         centre = x[np.argsort(squares)[(n - 1) // 2]]
         while begin < stop:
             width = min(PIECE, stop - begin)
-            _centred(x, centre, begin, width, block)
-            _products(block, padded, width, total)
+            _centre_into(x, centre, begin, width, block)
+            _add_products(block, padded, width, total)
             begin += width
 
 
 def gram(x: np.ndarray) -> np.ndarray:
-    """(n + 1, n + 1) inner products of the rows and the origin about a shift, the row of median norm in each stretch.
+    """(n + 1, n + 1) inner products of the rows and, last, the origin, after a shift; see `plain.gram`.
 
-    Products with the origin are those that give back norms taken before the shift, of which short rows would keep nothing.
+    The shift is the row of median norm, chosen for each stretch of columns. Products with the origin are derived from norms
+    that were measured before the shift, since the shift would cancel the norms of short rows.
     """
     n = len(x)
     padded = (n + 3) // 3 * 3
 
     def work(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         total, norms = np.zeros((padded, padded)), np.zeros(n)
-        _grams(x, begin, end, total, norms)
+        _add_gram(x, begin, end, total, norms)
         return total, norms
 
-    parts = shared(x, work)
+    parts = over_columns(x, work)
     lower: np.ndarray = np.tril(sum(total for total, _ in parts)[: n + 1, : n + 1])
     norms = sum(squares for _, squares in parts)
-    with np.errstate(invalid="ignore"):  # where single precision overflows
+    with np.errstate(invalid="ignore"):  # infinities if single precision overflowed; the caller then uses `plain`
         lower[n, :n] = (lower.diagonal()[:n] + lower[n, n] - norms) / 2
     return np.asarray(lower + np.tril(lower, -1).T)
 
 
 def norms_about(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """(n,) L2 norms of the rows less `centre`."""
+    """(n,) L2 norms of the rows minus `centre` (d,)."""
 
     def work(begin: int, end: int) -> np.ndarray:
         squares = np.zeros(len(x))
-        _about(x, centre, begin, end, squares)
+        _add_squares_about(x, centre, begin, end, squares)
         return squares
 
-    return np.asarray(np.sqrt(sum(shared(x, work))))
+    return np.asarray(np.sqrt(sum(over_columns(x, work))))
 
 
 def finite_rows(x: np.ndarray) -> np.ndarray:
-    """(n,) bool: rows whose sum of squares is finite."""
+    """(n,) bool, True for rows without NaN, infinity or overflow of their squares in double precision."""
 
     def work(begin: int, end: int) -> np.ndarray:
         sizes = np.empty(len(x))
-        _sizes(x, begin, end, sizes)
+        _finiteness(x, begin, end, sizes)
         return sizes
 
-    return np.asarray(np.isfinite(sum(shared(x, work))))
+    return np.asarray(np.isfinite(sum(over_columns(x, work))))

@@ -1,4 +1,4 @@
-"""Columns of a matrix shared among plain threads: a second OpenMP runtime beside torch's slows both down."""
+"""Work on spans of columns in parallel. Plain threads are used because a second OpenMP runtime beside torch's slows both."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-_ALONE = 1 << 18  # numbers below which a second thread does not pay
+_MIN_PER_THREAD = 1 << 18  # numbers per thread; with fewer, a further thread costs more than it saves
 
 
-def shared(x: np.ndarray, work: Callable[[int, int], Any]) -> list[Any]:
-    """What `work(begin, end)` returns for each thread's columns; the first are the caller's."""
+def over_columns(x: np.ndarray, work: Callable[[int, int], Any]) -> list[Any]:
+    """Call `work(begin, end)` on disjoint spans that cover the columns of x, one span per thread.
+
+    The caller's thread takes the first span. The results are in the order of the spans.
+    """
     columns = x.shape[1]
-    threads = min(torch.get_num_threads(), max(1, x.size // _ALONE))
+    threads = min(torch.get_num_threads(), max(1, x.size // _MIN_PER_THREAD))
     cuts = [columns * i // threads for i in range(threads + 1)]
     own, *others = itertools.pairwise(cuts)
     if not others:
@@ -27,10 +30,13 @@ def shared(x: np.ndarray, work: Callable[[int, int], Any]) -> list[Any]:
     try:
         return [work(*own), *(each.result() for each in started)]
     finally:
-        wait(started)  # they write into the caller's memory
+        wait(started)  # also after an error: the threads write into the caller's memory
 
 
 @lru_cache(maxsize=1)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Kept, for starting threads costs a tenth of a small median; a forked process makes its own."""
+    """A cached pool, since starting threads costs a tenth of a small median.
+
+    `process` is the process id and only part of the cache's key: threads do not survive a fork.
+    """
     return ThreadPoolExecutor(threads)

@@ -1,0 +1,55 @@
+"""Values in memory, such as a user's module or rows, on their way to the worker processes whose trials name them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from antivenom.audit.identity import foreign
+from antivenom.core.fingerprint import code_of, received
+from antivenom.core.registry import keep, named_in
+
+Spec = Mapping[str, Any]
+
+
+def packed(specs: Iterable[Spec]) -> tuple[list[bytes], list[Spec], list[Spec]]:
+    """The values that these trials name, pickled; the trials whose values all are, and those with one that cannot be.
+
+    cloudpickle also takes what is defined in a shell, a notebook or a function, lambdas included. A value that holds an
+    open file, a lock or a connection cannot be sent.
+    """
+    known: dict[str, bytes | None] = {}
+    can: list[Spec] = []
+    cannot: list[Spec] = []
+    for spec in specs:
+        names = []
+        for described, value in named_in(spec):
+            names.append(json.dumps(described, sort_keys=True))
+            if names[-1] not in known:
+                known[names[-1]] = _pickled(described, value)
+        (cannot if any(known[name] is None for name in names) else can).append(spec)
+    return [value for value in known.values() if value is not None], can, cannot
+
+
+def _pickled(described: Mapping[str, Any], value: object) -> bytes | None:
+    import cloudpickle
+
+    code = [(named, code_of(named)) for named in foreign({"value": value})]
+    try:
+        return bytes(cloudpickle.dumps((dict(described), value, code)))
+    except Exception:  # pickling fails in as many ways as there are objects
+        return None
+
+
+def unpack(values: Sequence[bytes]) -> None:
+    """Hold in this process what `packed` gave in another one."""
+    if values:
+        import cloudpickle
+    for value in values:
+        with contextlib.suppress(Exception):  # a module that is absent here; the trials that name the value say so
+            described, made, code = cloudpickle.loads(value)
+            keep(described, made)
+            for named, its_code in code:
+                received(named, its_code)
