@@ -204,7 +204,7 @@ class Federated:
         if self.only_right:
             own = shards.of_agent(self.federation.num_agents - 1)
             client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
-            right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
+            right = TorchModel(network, trained([client])[0], network.buffers).predict(test.inputs) == test.y
         rows, wanted = self._drawn(test, clean, right, streams.numpy("targets"))
         rest = test[np.setdiff1d(np.arange(len(test)), rows)]
         return _as_targets(test[rows], wanted, device), _some(rest, self.test_rows, streams, "test rows")
@@ -253,7 +253,9 @@ def _outermost(rows: Dataset, clean: Dataset, label: int | None) -> np.ndarray:
 
 def _as_targets(rows: Dataset, wanted: np.ndarray, device: str) -> Targets:
     return Targets(
-        torch.tensor(rows.x, device=device), torch.tensor(rows.y, device=device), torch.tensor(wanted, device=device)
+        torch.tensor(rows.inputs, device=device),
+        torch.tensor(rows.y, device=device),
+        torch.tensor(wanted, device=device),
     )
 
 
@@ -308,14 +310,14 @@ class RoundJudge:
         self, network: Network, targets: Targets, test: Dataset, device: str, source: int | None = None
     ) -> None:
         self.network, self.targets = network, targets
-        self.x, self.y = torch.tensor(test.x, device=device), torch.tensor(test.y, device=device)
+        self.x, self.y = torch.tensor(test.inputs, device=device), torch.tensor(test.y, device=device)
         self.shown: Tensor | None = None
         self.own_trigger: Trigger | None = None  # the attacker's, as last sent
         self.end: Tensor | None = None
         if targets.trigger is not None:
             others = test.y != targets.target if source is None else test.y == source
             self.others = test[np.flatnonzero(others)]
-            self.shown = torch.tensor(shown(targets.trigger, self.others.dense), device=device)
+            self.shown = torch.tensor(shown(targets.trigger, self.others.inputs), device=device)
         self.curves: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self._flags: list[np.ndarray] = []
@@ -428,7 +430,7 @@ class RoundJudge:
             metrics |= {name: last[name] for name in ("asr", "robust_accuracy")}
             metrics["triggered_rows"] = float(len(self.others))
         if self.own_trigger is not None and self.end is not None:
-            own = torch.tensor(shown(self.own_trigger, self.others.dense), device=self.x.device)
+            own = torch.tensor(shown(self.own_trigger, self.others.inputs), device=self.x.device)
             metrics |= {f"own_{name}": value for name, value in self._triggered(self.end, own)}
             notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
         if self._flags:
