@@ -16,6 +16,7 @@ from antivenom.audit.knowledge import knowledge
 from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import ScenarioError, did_you_mean
+from antivenom.core.fingerprint import also_import_from
 from antivenom.core.protocols import Limits, Scenario
 from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, fields_of, ladder
 from antivenom.core.threat import Goal
@@ -172,6 +173,8 @@ def embedded() -> str:
 def read_plan(path: str | FilePath | None) -> Plan:
     """The plan of a scenario file; for None, of the embedded one.
 
+    `module:name` in the file is also looked for in the file's own folder.
+
     Raises:
         ScenarioError: the file is missing or invalid; one line with file, line, field and the most similar known name.
     """
@@ -179,10 +182,12 @@ def read_plan(path: str | FilePath | None) -> Plan:
         return plan_of(embedded(), "embedded digits.yaml")
     file = FilePath(path)
     try:
-        return plan_of(file.read_text(encoding="utf-8"), file.name)
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise ScenarioError(f"a readable scenario file at {path}", f"{reason}", "antivenom init writes one") from error
+    also_import_from(file.parent)
+    return plan_of(text, file.name)
 
 
 def plan_of(text: str, name: str) -> Plan:

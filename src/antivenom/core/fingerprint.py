@@ -152,6 +152,19 @@ def _distribution(package: str) -> str:
     return package
 
 
+BESIDE = "put it beside the scenario file, or its folder on PYTHONPATH"
+
+
+def also_import_from(folder: Path) -> None:
+    """Look for modules in this folder too, after all the other places. Worker processes inherit the search path.
+
+    Call it only for a folder whose code the user asked to run.
+    """
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.append(place)
+
+
 def imported(path: str) -> object:
     """The object named by `module:name`, where name may be dotted. The module is imported, so its code runs.
 
@@ -163,7 +176,7 @@ def imported(path: str) -> object:
         found: object = importlib.import_module(module)
     except Exception as error:  # a user's module may fail with anything on import
         got = f"{type(error).__name__}: {error}"
-        remedy = "put its folder on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        remedy = BESIDE if isinstance(error, ModuleNotFoundError) else ""
         raise PluginError(f"the module of {path!r} to import", got, remedy) from error
     for part in name.split("."):
         if not hasattr(found, part):
