@@ -19,6 +19,7 @@ from antivenom import Central, Dataset, Federated, Federation
 from antivenom.attacks import BadNets
 from antivenom.core.errors import AntivenomError, DataError, NotApplicable, PluginError
 from antivenom.core.registry import Kind, build, describe
+from antivenom.core.wanted import FromTo
 from antivenom.data import Column, Schema
 from antivenom.federated import DirtyLabel, ModelReplacement
 from antivenom.models.architectures import MLP
@@ -66,7 +67,7 @@ def test_badnets_plants_a_token_in_an_embedding_model() -> None:
 @pytest.mark.parametrize("goal", ["targeted", "backdoor", "availability"])
 def test_a_federation_trains_on_token_rows(goal: str) -> None:
     federation = Federation(num_agents=4, rounds=4, training=TRAINING)
-    scenario = Federated(data=TOKENS, model=bag, federation=federation, goal=goal, trigger=Token(RARE), target=1)
+    scenario = Federated(data=TOKENS, model=bag, federation=federation, goal=goal, trigger=Token(RARE), wanted=1)
     honest = scenario.run(None, None, 0)
     assert honest.metrics["clean_accuracy"] > 0.9
     if goal == "targeted":
@@ -82,7 +83,7 @@ def test_a_federation_trains_on_token_rows(goal: str) -> None:
     [
         (Central(data=TOKENS, trigger=Token(RARE)), "begin with an embedding"),
         (Federated(data=TOKENS, model=MLP()), "begin with an embedding"),
-        (Federated(data=TOKENS, model=bag, source=0, target=1, edge_cases=3), "rows of numbers, got token rows"),
+        (Federated(data=TOKENS, model=bag, wanted=FromTo(0, 1), edge_cases=3), "rows of numbers, got token rows"),
         (Central(data=TOKENS, model=bag, trigger=Token(WORDS)), "0 to 11"),
     ],
     ids=["central", "federated", "edge cases", "no such word"],
@@ -167,6 +168,14 @@ def test_a_trigger_that_the_table_cannot_take_is_refused_at_the_start(trigger: A
     with pytest.raises((DataError, NotApplicable), match=says) as caught:
         Central(data=data, model=never, trigger=trigger).run(BadNets(), None, 0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_federation_trains_on_the_encoded_table() -> None:
+    federation = Federation(num_agents=3, rounds=3, training=TRAINING)
+    scenario = Federated(data=TABLE, model=MLP(hidden=(16,)), federation=federation)
+    assert scenario.run(None, None, 0).metrics["clean_accuracy"] > 0.9
+    with pytest.raises(DataError, match="a DataFrame for Cells"):
+        dataclasses.replace(scenario, goal="backdoor", trigger=RETIRED).run(None, None, 0)
 
 
 @pytest.mark.parametrize("values", [(), (("age", 1), ("age", 2))])
