@@ -297,7 +297,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
         (Kind.AGGREGATOR, lambda self, u, w, view: u.mul_(0).sum(0), "to leave its inputs alone"),
         (Kind.REDUCER, lambda self, u, w, view: u, "rows and weights from Rogue"),
         (Kind.REDUCER, lambda self, u, w, view: (u.repeat(2, 1), w), "at most 10 rows from Rogue"),
-        (Kind.REDUCER, lambda self, u, w, view: (u[:3], None), "with weights if it was given any"),
+        (Kind.REDUCER, lambda self, u, w, view: (u[:3], None), r"weights of shape \(3,\) from Rogue"),
         (Kind.TRIGGER, lambda self, x: x[:1], "finite inputs of shape"),
         (Kind.PARTITION, lambda self, data, n, rng: [np.arange(len(data))] * n, "in one of 7 shards"),
         (Kind.ARCHITECTURE, lambda self, shape, c: MLP()(shape, c + 1), "a model with 2 outputs|10 outputs"),
