@@ -261,7 +261,12 @@ class Network:
 
     def _applied(self, module: nn.Module, vector: Tensor, x: Tensor, buffers: Buffers | None) -> Tensor:
         state = {**self._parameters(vector), **(self.buffers if buffers is None else buffers)}
-        return self._plain(functional_call(module, state, (_channels_last(self._cast(x)),)))
+        return self._plain(self._called(module, state, x))
+
+    def _called(self, module: nn.Module, state: dict[str, Tensor], x: Tensor) -> Tensor:
+        """The module's output with these tensors in place of its own. Looking for tied ones in each call takes long."""
+        out: Tensor = functional_call(module, state, (_channels_last(self._cast(x)),), tie_weights=self.layout.tied)
+        return out
 
     def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
         """A function (vector, x) -> logits with dropout drawn from `generator`; it updates `buffers`."""
@@ -271,7 +276,7 @@ class Network:
         def forward(vector: Tensor, x: Tensor) -> Tensor:
             for name, owner, leaf in owners:
                 owner._buffers[leaf] = buffers[name]
-            out = functional_call(module, self._parameters(vector), (_channels_last(self._cast(x)),))
+            out = self._called(module, self._parameters(vector), x)
             for name, owner, leaf in owners:  # a module may assign a new tensor instead of writing into the old one
                 value = owner._buffers[leaf]
                 buffers[name] = buffers[name] if value is None else value.detach()
