@@ -101,7 +101,7 @@ def scenarios(groups: list[dict[str, Any]], grid: Grid) -> Iterator[dict[str, An
         if grid.data == "spambase":
             group |= {"data": "spambase", "train_rows": 1500}
             if group["goal"] == "targeted":
-                group |= {"source": 1, "target": 0}  # spam that passes
+                group["wanted"] = {"name": "FromTo", "source": 1, "target": 0}  # spam that passes
         defences = [rule for rule in group.get("defences", []) if usable(rule, grid)]
         if defences or "defences" not in group:
             yield group | ({"defences": defences} if defences else {})

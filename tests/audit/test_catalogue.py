@@ -97,6 +97,6 @@ def test_a_stand_in_computes_nothing() -> None:
         "with catalogue.known():\n    build('Krum')(None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "got its stand-in from the catalogue" in done.stderr
+    assert "got its stand-in" in done.stderr
     with pytest.raises(PluginError, match="Krum"):
         catalogue.page("Krumm")

@@ -30,7 +30,7 @@ from antivenom.core.registry import (
     trigger,
 )
 from antivenom.core.registry import entry as known
-from antivenom.core.registry.fields import _SHAPES
+from antivenom.core.registry.fields import _SIGNATURES
 from antivenom.core.threat import Access, Goal
 from antivenom.data import IID, Dataset, Dirichlet, ImageFolder, Memory, PythonSource, TableFile
 from antivenom.models.architectures import MLP, SmallCNN
@@ -76,7 +76,7 @@ def example(entry: registry.Entry) -> Any:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             hint = registry.fields_of(entry.cls)[field.name]
             if registry.holds_plugin(hint):
-                simple = [other for other in entries(_SHAPES[hint.__name__]) if not required(other)]
+                simple = [other for other in entries(_SIGNATURES[hint.__name__]) if not required(other)]
                 spec[field.name] = simple[0].name
             else:
                 spec[field.name] = STAND_INS[hint]
@@ -370,7 +370,7 @@ def test_faults_inside_say_where(nesting):
 def test_annotations_that_nobody_can_look_up_are_said():
     made = trigger(cite="x")(callable_class("Foggy", __annotations__={"a": "Nowhere"}, a=1))
     assert made().a == 1
-    refused("annotations of Foggy that can be looked up, got name 'Nowhere' is not defined", {"name": "Foggy", "a": 2})
+    refused("annotations of Foggy that can be evaluated, got name 'Nowhere' is not defined", {"name": "Foggy", "a": 2})
 
 
 def test_a_field_annotated_with_a_call_shape_holds_a_plugin():
@@ -519,6 +519,6 @@ def test_a_broken_distribution_is_named_and_asked_again(clean_registry, tmp_path
             PluginError, match="entry point mine = broken_plugin_dist to import, got ZeroDivisionError"
         ) as caught:
             entries()
-        assert str(caught.value).endswith("mend or uninstall that package")
+        assert str(caught.value).endswith("repair or uninstall that package")
     (tmp_path / "broken_plugin_dist.py").write_text(PLUGIN.format(name="Mended", size=12, about="whole"))
     assert find("Mended").origin == "broken_plugin_dist"

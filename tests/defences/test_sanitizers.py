@@ -32,7 +32,7 @@ from antivenom.defences import (
 )
 from antivenom.defences.inputs import folds, radius, stratified
 from antivenom.defences.sanitizers.losses import Gradients, losses
-from antivenom.defences.sanitizers.subspace import leading
+from antivenom.defences.sanitizers.subspace import singular_vectors
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
@@ -111,22 +111,22 @@ def test_distance_to_the_kth_neighbour_against_a_loop(blobs: Dataset) -> None:
 def test_leading_vectors_leave_less_than_the_residual_and_no_fewer_do(shape: tuple[int, int], form) -> None:
     x = np.random.default_rng(1).standard_normal(shape) * np.geomspace(1, 0.05, shape[1])
     x = x.astype(np.float32)
-    vectors = leading(form(x), 0.1, 99, 0)
+    vectors = singular_vectors(form(x), 0.1, 99, 0)
     energy = np.linalg.svd(x, compute_uv=False) ** 2
     k = next(k for k in range(1, 99) if energy[k:].sum() < 0.1 * energy.sum())
     assert vectors.shape == (shape[1], k)
     assert vectors.T @ vectors == pytest.approx(np.eye(k), abs=1e-5)
     left = ((x - x @ vectors @ vectors.T) ** 2).sum()
     assert left == pytest.approx(energy[k:].sum(), rel=1e-4)
-    assert leading(form(x), 0.1, 1, 0).shape[1] == 1
+    assert singular_vectors(form(x), 0.1, 1, 0).shape[1] == 1
 
 
 def test_large_sparse_tables_take_the_randomised_way_to_the_same_residual(monkeypatch) -> None:
     rng = np.random.default_rng(0)
     x = (rng.random((80, 5)) @ rng.random((5, 90)) + 0.01 * rng.random((80, 90))).astype(np.float32)
-    exact = leading(x, 0.001, 20, 0)
+    exact = singular_vectors(x, 0.001, 20, 0)
     monkeypatch.setattr("antivenom.defences.sanitizers.subspace.EXACT", 10)
-    quick = leading(sp.csr_array(x), 0.001, 20, 0)
+    quick = singular_vectors(sp.csr_array(x), 0.001, 20, 0)
     assert quick.shape == exact.shape
     assert quick @ (quick.T @ exact) == pytest.approx(exact, abs=1e-3)
 

@@ -81,9 +81,9 @@ def test_a_module_without_parameters_is_refused():
     [
         (SmallCNN(), r"images of at least 16x16, got rows of shape \(4,\): use MLP"),
         (FashionCNN(), r"images of at least 9x9"),
-        (MLP(hidden=(-1,)), "correct its fields"),
-        (MLP(dropout=2.0), "correct its fields"),
-        (RandomForest(), "correct its fields"),
+        (MLP(hidden=(-1,)), r"a module for rows of shape \(4,\) from MLP\(hidden=\(-1,\).*, got RuntimeError"),
+        (MLP(dropout=2.0), r"a module for rows of shape \(4,\) from MLP\(.*dropout=2.*, got ValueError"),
+        (RandomForest(), r"a module for rows of shape \(4,\) from RandomForest\(.*, got TypeError"),
         (lambda shape, classes: "no module", "a torch module"),
     ],
     ids=["too small", "no image", "width", "dropout", "estimator", "text"],

@@ -17,7 +17,14 @@ from antivenom.data import Dataset
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.log_odds import LogOdds
-from antivenom.models.spambayes import SpamBayes, SpamBayesClassifier, check_mails, leading, presence, three_way
+from antivenom.models.spambayes import (
+    SpamBayes,
+    SpamBayesClassifier,
+    check_mails,
+    presence,
+    strongest_tokens,
+    three_way,
+)
 from antivenom.models.training import Training
 from antivenom.models.wrappers import SklearnLearner, SklearnModel, TorchLearner, learner
 
@@ -173,7 +180,7 @@ def test_what_takes_a_seed_makes_an_estimator() -> None:
 
 def test_the_strongest_tokens_of_each_row() -> None:
     x = np.array([[1, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 1]])
-    row, token = leading(presence(x), np.array([0.2, 0.9, 0.1, 0.2]), 0.15, 2)
+    row, token = strongest_tokens(presence(x), np.array([0.2, 0.9, 0.1, 0.2]), 0.15, 2)
     assert list(zip(row.tolist(), token.tolist(), strict=True)) == [(0, 1), (0, 0), (1, 3), (3, 0), (3, 3)]
 
 

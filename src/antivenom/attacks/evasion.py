@@ -13,7 +13,7 @@ from antivenom.core.registry import evasion
 from antivenom.core.threat import Goal
 from antivenom.data import Dataset, Rows
 from antivenom.models.log_odds import LogOdds
-from antivenom.models.spambayes import HAM, SPAM, check_mails, leading, presence
+from antivenom.models.spambayes import HAM, SPAM, check_mails, presence, strongest_tokens
 
 METHODS = ("random", "frequent", "ratio", "first-n", "best-n")
 
@@ -140,7 +140,7 @@ class CostSensitiveAdversary:
         removals = 0 if self.remove_cost is None else min(affordable(self.utility, self.remove_cost), longest)
         good = absent_good(mails, weights, adds)  # (m, adds)
         gained = running(np.where(good >= 0, -weights[good], 0.0))
-        row, token = leading(mails, weights, np.finfo(float).tiny, removals)
+        row, token = strongest_tokens(mails, weights, np.finfo(float).tiny, removals)
         place = np.arange(len(row)) - np.searchsorted(row, row)
         bad = np.full((m, removals), -1)
         bad[row, place] = token

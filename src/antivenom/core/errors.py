@@ -1,4 +1,4 @@
-"""One root error; every message is one line that says what was expected, what came, and what to do."""
+"""One root error. Every message is one line: what was expected, what was found, and how to mend it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Self
 
 
 class AntivenomError(Exception):
-    """Something the user can mend. `str(error)` is one line: expected, got, remedy."""
+    """An error that the user can mend.
+
+    >>> print(AntivenomError("a rate from 0 to 1", "2", "0.1 is one row in ten").at("scenario.yaml:3"))
+    scenario.yaml:3: expected a rate from 0 to 1, got 2: 0.1 is one row in ten
+
+    Args:
+        expected: what would have been right.
+        got: what was found instead.
+        remedy: what the user can do about it; empty if that is obvious from the other two.
+    """
 
     def __init__(self, expected: str, got: str, remedy: str = "") -> None:
         super().__init__(expected, got, remedy)  # all three, so that the error survives pickling
@@ -16,72 +25,74 @@ class AntivenomError(Exception):
         self.where = ""
 
     def at(self, where: str) -> Self:
-        """This error with a place in front: a file, a line, a field."""
+        """This error, with a place (a file, a line, a field) in front of its message; the first place given is kept."""
         self.where = self.where or where
         return self
 
     def __str__(self) -> str:
         line = f"{self.where}: " if self.where else ""
         line += f"expected {self.expected}, got {self.got}" + (f": {self.remedy}" if self.remedy else "")
-        return " ".join(part.strip() for part in line.splitlines())  # a library's message may have many lines
+        return " ".join(
+            part.strip() for part in line.splitlines()
+        )  # a library's message quoted in it may have many lines
 
 
 class DataError(AntivenomError):
-    """A data set that cannot be used as it is."""
+    """A data set cannot be used as it is."""
 
 
 class DataNotFound(DataError):
-    """A named data set that is neither here nor reachable."""
+    """A named data set is neither on this machine nor downloadable."""
 
 
 class ModelError(AntivenomError):
-    """A model that does not fit the data or the question."""
+    """A model does not fit the data, or cannot do what is asked of it."""
 
 
 class ThreatError(AntivenomError):
-    """An attack that did, saw or asked for more than its threat model grants."""
+    """An attack did, saw or asked for more than its threat model grants."""
 
 
 class PluginError(AntivenomError):
-    """A plugin that cannot be found or built, or that returned something unusable."""
+    """A plugin cannot be found or built, raised an error, or returned something unusable."""
 
 
 class NotApplicable(AntivenomError):
-    """A combination that cannot exist here; the message names the rule that says so."""
+    """A combination of plugins, data and scenario that makes no sense; the message says why. An audit records it as such."""
 
 
 class ScenarioError(AntivenomError):
-    """A scenario file that does not say what to run."""
+    """A scenario, or a file that describes one, is invalid."""
 
 
 class StoreError(AntivenomError):
-    """Records that cannot be written or read."""
+    """Records cannot be written or read."""
 
 
 class ScanError(AntivenomError):
-    """A scan that cannot be set up: a path, an allow list or a baseline that cannot be used."""
+    """A scan cannot be set up, because its path, allow list or baseline cannot be used."""
 
 
 class UnsafeFile(AntivenomError):
-    """A model file, or an import that it asks for, which is not known to be safe."""
+    """A model file, or an import that it requests, is not known to be safe."""
 
 
 class FileError(AntivenomError):
-    """A model file, folder, key or manifest that cannot be read, used or written."""
+    """A model file, folder, key or manifest cannot be read, used or written."""
 
 
 class Tampered(AntivenomError):
-    """A folder that is not what was signed. `differences` says how, if its manifest is genuine."""
+    """A folder differs from what was signed. `differences` lists how, if the manifest itself is genuine."""
 
     differences: tuple[object, ...] = ()
 
 
 class TrialTimeout(AntivenomError):
-    """A trial that did not end within the scenario's time limit."""
+    """A trial did not end within the scenario's time limit."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The remedy for a wrong name: the nearest right one, else all of them."""
+    """The remedy for an unknown name: the most similar known name, or all known names if none is similar."""
     names = sorted(known)
     lowered = {n.lower(): n for n in names}
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Fingerprints of code: equal while a class or function computes the same, different once its source is edited."""
+"""Fingerprints of code, which are part of a record's key: they change when the source of a plugin or function is edited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib
 
 
 def digest(*parts: str | bytes) -> str:
-    """16 hexadecimal digits of the parts; no two lists of parts share a text."""
+    """The first 16 hexadecimal digits of the SHA-256 of the parts, each prefixed with its length.
+
+    The prefixes keep ("ab", "c") and ("a", "bc") apart.
+    """
     text = b"".join(
         b"%d:%s," % (len(raw), raw) for raw in (part.encode() if isinstance(part, str) else part for part in parts)
     )
@@ -29,17 +32,18 @@ def digest(*parts: str | bytes) -> str:
 
 
 def address(value: object) -> str:
-    """`module:qualified.name` of a class or function, or of an object's class."""
+    """`module:qualified.name` of a class or function; for any other object, of its class."""
     named = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
     return f"{named.__module__}:{getattr(named, '__qualname__', type(named).__name__)}"
 
 
 def code_of(value: object) -> str:
-    """The identity of the code behind a class, a function or an object.
+    """The identity of the code behind a class, a function or an object (for which its class counts).
 
-    Installed code is named by distribution and version. Other code is named by a hash of its module's file and of the
-    files that this one imports, if they are not installed either, so that an edited helper counts too; code without a file
-    (a notebook, a shell) by a hash of its own source.
+    Installed code is identified by its distribution and version, the standard library by Python's version. Other code is
+    identified by a hash of its module's file and of all files that this one imports, directly or indirectly, unless they
+    are installed: an edit of a helper module counts too. Code without a file (a notebook, a shell) is identified by a hash
+    of its own source. Weakness: imports by computed names, and files that the code reads, are not seen.
     """
     named = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
     if named in _RECEIVED:
@@ -54,9 +58,8 @@ def code_of(value: object) -> str:
         return _distribution(top)
     try:
         if file is not None:
-            source = (
-                getattr(loaded, "__source__", None) or Path(file).read_bytes()
-            )  # of a plugin file, as it was loaded
+            # `load_file` stores the source that it executed; the file may have been edited since.
+            source = getattr(loaded, "__source__", None) or Path(file).read_bytes()
             return digest(*_with_helpers(source, getattr(loaded, "__package__", None) or ""))
         source = inspect.getsource(named).encode()
     except (OSError, TypeError):
@@ -84,7 +87,7 @@ def _is_installed(file: Path) -> bool:
 
 
 def _with_helpers(source: bytes, package: str) -> list[bytes]:
-    """The source and, in the order of their names, those of all modules that it leads to and that are not installed."""
+    """The source, then the sources of all modules it imports, directly or not, that are not installed, sorted by name."""
     found: dict[str, bytes] = {}
     todo = [*_imports(source, package)]
     while todo:
@@ -98,7 +101,7 @@ def _with_helpers(source: bytes, package: str) -> list[bytes]:
 
 @functools.lru_cache(maxsize=256)
 def _imports(source: bytes, package: str) -> tuple[str, ...]:
-    """The names of the modules that a source text may import, also inside its functions; some may be no modules."""
+    """The modules that a source text may import, also inside functions. `from a import b` yields a and a.b, module or not."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):
@@ -107,6 +110,7 @@ def _imports(source: bytes, package: str) -> tuple[str, ...]:
 
 
 def _named(node: ast.AST, package: str) -> Iterator[str]:
+    """The absolute module names in one import statement; nothing for other nodes."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -117,11 +121,11 @@ def _named(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def _own_file(name: str) -> Path | None:
-    """The file of a module that is neither installed nor antivenom's; None for other names."""
+    """The file of a module that is neither installed nor part of antivenom, or None."""
     top = name.partition(".")[0]
     if not top or top == "antivenom" or top in sys.stdlib_module_names:
         return None
-    for part in (top, name):  # the top first: to look for a part of it would import it
+    for part in (top, name):  # the top first, because find_spec("a.b") imports a, which may be an installed package
         try:
             loaded = sys.modules.get(part)
             origin = getattr(loaded, "__file__", None) if loaded is not None else _origin(part)
@@ -148,8 +152,21 @@ def _distribution(package: str) -> str:
     return package
 
 
+BESIDE = "put it beside the scenario file, or its folder on PYTHONPATH"
+
+
+def also_import_from(folder: Path) -> None:
+    """Look for modules in this folder too, after all the other places. Worker processes inherit the search path.
+
+    Call it only for a folder whose code the user asked to run.
+    """
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.append(place)
+
+
 def imported(path: str) -> object:
-    """What `module:name` names. The module is imported, so its code runs.
+    """The object named by `module:name`, where name may be dotted. The module is imported, so its code runs.
 
     Raises:
         PluginError: no such module, no such name in it, or a module that fails on import.
@@ -159,10 +176,10 @@ def imported(path: str) -> object:
         found: object = importlib.import_module(module)
     except Exception as error:  # a user's module may fail with anything on import
         got = f"{type(error).__name__}: {error}"
-        remedy = "put its folder on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        remedy = BESIDE if isinstance(error, ModuleNotFoundError) else ""
         raise PluginError(f"the module of {path!r} to import", got, remedy) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise PluginError(f"{name} in {module}", "no such name", f"define {name} there, or correct the path")
+            raise PluginError(f"{name} in {module}", "no such name", f"define {name} there, or change the path")
         found = getattr(found, part)
     return found

@@ -1,4 +1,7 @@
-"""How success at a goal is measured and worded. The audit, the terminal and the report take it from here."""
+"""The metric of each goal: how success is measured and what the report calls it.
+
+Audit, terminal and report read these values and know no goal by name, so that a plugin can add one.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from dataclasses import dataclass
 
 from antivenom.core.outcome import Curve
 
-Metrics = Mapping[str, float]  # name -> number, as in an outcome; nan where it was not measured
+Metrics = Mapping[str, float]  # name -> number, as in `Outcome.metrics`; nan where it was not measured
 
 
 def above_limit(own: Metrics, harm: float, limit: float) -> bool:
-    """Whether the harm of one seed exceeds the limit; a harm that is nan does not."""
+    """Whether the harm of one seed exceeds the limit; False if the harm is nan."""
     return harm > limit
 
 
@@ -21,19 +24,19 @@ class Metric:
     """The measure of success at one goal.
 
     Fields:
-        value: (metrics of a trial, metrics of its clean twin) -> harm: 0 is none, 1 is all there is to lose, nan is not
-            measured. What the clean twin shows is subtracted already.
-        word: what follows a number, such as "ASR".
-        about: the harm in the report's section on the method, such as "the attack success rate, ASR".
-        limit: harm from which a cell counts as breached where the scenario file says nothing else.
-        short: the word where a line is narrow; empty for the word itself.
-        rows: the metric that says of how many inputs the value is a share. A rate over few inputs has a standard error
-            of its own, below which no interval may shrink. None: the value is no such rate.
+        value: (metrics of a trial, metrics of its clean twin) -> harm from 0 (no harm) to 1 (the worst possible), after
+            subtraction of what the clean twin shows; nan if it was not measured.
+        word: the unit that follows a number, such as "ASR".
+        about: the harm as a noun phrase for the report's section on the method, such as "the attack success rate, ASR".
+        limit: the harm above which a cell counts as breached, unless the scenario file gives another limit.
+        short: a shorter `word` for narrow lines; empty if `word` is short enough.
+        rows: name of the metric that holds the number of inputs of which the value is a share. A rate over few inputs has
+            a standard error of its own, and no interval may be narrower. None if the value is not a share of inputs.
         success: (metrics, harm, limit) -> whether the attack succeeded in this seed.
-        curve: what the attacker wants, drawn round by round for each defence; None draws nothing.
-        limit_in_curve: the limit is drawn into that curve, which is then on the scale of the harm.
-        curves: curves that mean something under this goal only; columns of the report's tables.
-        terms: (term, explanation) pairs for the report's list of words.
+        curve: the curve of the attacker's success over the rounds, drawn for each defence; None draws nothing.
+        limit_in_curve: whether the limit is drawn into that curve, which must then be on the scale of the harm.
+        curves: curves that only this goal has; they become columns of the report's tables.
+        terms: (term, explanation) pairs for the report's glossary.
     """
 
     value: Callable[[Metrics, Metrics], float]
@@ -50,18 +53,18 @@ class Metric:
 
 
 def rise(name: str, own: Metrics, twin: Metrics) -> float:
-    """How much higher a metric is than in the clean twin; nan if either was not measured."""
+    """The metric's increase over the clean twin; nan if either was not measured."""
     return own.get(name, math.nan) - twin.get(name, math.nan)
 
 
 @dataclass(frozen=True)
 class Availability:
-    """The model becomes useless for everybody. Harm is the share of the accuracy above chance that is lost."""
+    """The model becomes useless for everybody. Harm is the share of the above-chance accuracy that is lost, at most 1."""
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
         above = twin.get("clean_accuracy", math.nan) - twin.get("chance_accuracy", math.nan)
         lost = -rise("clean_accuracy", own, twin)
-        return min(lost / above, 1.0) if above > 0 else math.nan  # below chance there is nothing more to lose
+        return min(lost / above, 1.0) if above > 0 else math.nan  # accuracy below chance is no greater harm
 
 
 @dataclass(frozen=True)
@@ -74,26 +77,28 @@ class Targeted:
 
 @dataclass(frozen=True)
 class Backdoor:
-    """Inputs with a trigger get the class that the attacker wants. Harm is the rise of the share that does."""
+    """Inputs with a trigger get the class that the attacker wants. Harm is the rise of the attack success rate.
+
+    The baseline of a scenario's trigger is its rate in the clean twin's trial. A learned trigger exists only in the
+    attack's own trial, which therefore measures the rate on a clean model itself, as `asr_clean`.
+    """
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
-        if (
-            "learned_trigger" in own and own["learned_trigger"] == 1
-        ):  # the twin was shown the scenario's trigger, not the attack's
+        if own.get("learned_trigger") == 1:
             return own.get("asr", math.nan) - own.get("asr_clean", math.nan)
         return rise("asr", own, twin)
 
 
 @dataclass(frozen=True)
 class Privacy:
-    """The model tells who is in its training set. Harm is the rise of the share found at 1 % false alarms."""
+    """The model reveals who is in its training set. Harm is the rise of the true positive rate at 1 % false positives."""
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
         return rise("tpr_at_1", own, twin)
 
 
 def _hit(own: Metrics, harm: float, limit: float) -> bool:
-    """At least half of the targets get the wanted class. Confidence alone does not misclassify."""
+    """Whether at least half of the targets get the wanted class; raised confidence alone is no success."""
     return own.get("targets_hit", math.nan) >= 0.5
 
 

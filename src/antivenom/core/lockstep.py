@@ -1,7 +1,11 @@
-"""Tasks in step: what several of them want computed at one time is computed at once.
+"""Coalesces equal calls of concurrent trials into one batched call.
 
-`jointly(function, items, alike)` is `function(items)` to whoever calls it. While `in_step` runs many tasks, their calls
-that are alike become one call over the items of all, which fills a machine that one task leaves idle.
+To its caller, `jointly(function, items, alike)` is `function(items)`. While `in_step` runs many tasks, it collects their
+calls and merges those with the same `function` and `alike` into one call over the items of all. One task alone often
+leaves an accelerator idle; a merged batch fills it.
+
+Each task has a thread of its own, so that `jointly` can block anywhere inside it. Only one thread runs at a time: either
+one task, or `in_step` computing a batch.
 """
 
 from __future__ import annotations
@@ -20,34 +24,34 @@ Joint = Callable[[Sequence[Any]], Any]
 
 
 class _Abandoned(BaseException):
-    """Ends a task whose calls nobody will answer."""
+    """Raised inside a task to end it when `in_step` stops early and will not answer its call."""
 
 
 class _Task:
-    """A task in a thread of its own, so that it may call from wherever it is. It runs only while somebody waits for it."""
+    """A task in a thread of its own. The constructor and `answer` return when it has made its next call, or ended."""
 
     def __init__(self, run: Callable[[], object]) -> None:
-        self.call: tuple[Joint, Hashable] | None = None  # what it waits for; None when it has ended
+        self.call: tuple[Joint, Hashable] | None = None  # the call it waits for; None when it has ended
         self.items: Sequence[object] = ()
-        self.result: object = None
-        self.waited = 0.0
+        self.result: object = None  # what it returned, or raised
+        self.waited = 0.0  # seconds spent on other tasks' work
         self.limit: tuple[float, Callable[[], None]] | None = None
         self._stopped: SimpleQueue[None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[object, float]] = SimpleQueue()
-        threading.Thread(target=self._live, args=(run,), daemon=True).start()
+        threading.Thread(target=self._run, args=(run,), daemon=True).start()
         self._stopped.get()
 
-    def _live(self, run: Callable[[], object]) -> None:
-        _own.set(self)
+    def _run(self, run: Callable[[], object]) -> None:
+        _current.set(self)
         try:
             self.result = run()
-        except BaseException as error:  # of the caller of `in_step`
+        except BaseException as error:  # `in_step` raises it again in the thread of its caller
             self.result = error
         self.call = None
         self._stopped.put(None)
 
     def ask(self, function: Joint, items: Sequence[object], alike: Hashable) -> object:
-        """In the task: wait for the answer."""
+        """Called inside the task: post the call and wait for its answer."""
         self.call, self.items, begun = (function, alike), items, perf_counter()
         self._stopped.put(None)
         answer, share = self._answers.get()
@@ -59,51 +63,66 @@ class _Task:
         return answer
 
     def answer(self, answer: object, share: float = 0.0) -> None:
-        """From outside: give the answer, which took `share` seconds of work for this task, and wait for what is next."""
+        """Called by `in_step`: deliver the answer and wait for the task's next call or its end.
+
+        Args:
+            answer: one result per item, or an exception that `jointly` raises in the task.
+            share: this task's share of the seconds that the batch took.
+        """
         self._answers.put((answer, share))
         self._stopped.get()
 
 
-_own: ContextVar[_Task | None] = ContextVar("task", default=None)
+_current: ContextVar[_Task | None] = ContextVar("task", default=None)
 
 
 def jointly(function: Joint, items: Sequence[object], alike: Hashable) -> Any:
-    """function(items): one answer for each item, which must not depend on the other items.
+    """Return `function(items)`, possibly computed together with the items of other tasks.
 
-    In step with other tasks one call serves all who ask for an equal `function` and `alike`. If it fails, each half of
-    them is tried apart: who fails alone fails alone, and what does not fit in memory is divided until it does.
+    If a merged call raises, the tasks are divided into halves and each half is tried alone, down to single tasks. So an
+    error reaches only the task that causes it, and a batch that exceeds the memory is divided until it fits.
+
+    Args:
+        function: maps a sequence of items to a sequence of results. A result must not depend on the other items.
+        items: this task's items; without any, the function is called at once.
+        alike: merged are only calls with equal `function` and equal `alike`.
     """
-    task = _own.get()
+    task = _current.get()
     return function(items) if task is None or not len(items) else task.ask(function, items, alike)
 
 
 def seconds() -> float:
-    """A clock that stops while this task waits for others; of a joint call each has its share."""
-    task = _own.get()
+    """A clock in seconds that stops while this task waits for others; a merged call counts in equal shares."""
+    task = _current.get()
     return perf_counter() - (0.0 if task is None else task.waited)
 
 
-def limited(most: float, expire: Callable[[], None]) -> bool:
-    """Have `expire` called in this task by the first answer that it gets after so many seconds. False if it is in no step."""
-    task = _own.get()
+def limited(limit_s: float, expire: Callable[[], None]) -> bool:
+    """Limit the time of the current task: after `limit_s` of its `seconds`, its next answer calls `expire` inside it.
+
+    Returns:
+        False, without effect, outside of `in_step`, where the caller must limit the time by other means.
+    """
+    task = _current.get()
     if task is not None:
-        task.limit = (seconds() + most, expire)
+        task.limit = (seconds() + limit_s, expire)
     return task is not None
 
 
 def in_step(runs: Iterable[Callable[[], Result]], seats: int) -> Iterator[Result]:
-    """The results of the tasks as they end. So many are under way at a time, but no two compute at the same time.
+    """Run the tasks, `seats` of them interleaved, and yield their results as they end.
 
-    Of the calls that wait, the one that most tasks ask for is done first: others may yet join the rest.
+    Whenever every task waits for an answer, the call that most tasks wait for is computed first; meanwhile further tasks
+    may come to wait for one of the others.
 
     Raises:
-        BaseException: what a task raised; the others are abandoned.
+        BaseException: whatever a task raised; the other tasks are abandoned.
     """
     left, waiting = iter(runs), list[_Task]()
     try:
         while True:
             for run in itertools.islice(left, seats - len(waiting)):
-                yield from _heard(_Task(run), waiting)
+                yield from _ended(_Task(run), waiting)
             if not waiting:
                 return
             calls = defaultdict(list)
@@ -113,14 +132,14 @@ def in_step(runs: Iterable[Callable[[], Result]], seats: int) -> Iterator[Result
             for task, answer, share in list(_answers(function, asking)):
                 waiting.remove(task)
                 task.answer(answer, share)
-                yield from _heard(task, waiting)
+                yield from _ended(task, waiting)
     finally:
         for task in waiting:
             task.answer(_Abandoned())
 
 
-def _heard(task: _Task, waiting: list[_Task]) -> Iterator[Any]:
-    """The result of a task that has ended; nothing of one that asks, which waits with the others."""
+def _ended(task: _Task, waiting: list[_Task]) -> Iterator[Any]:
+    """Yield the result of a task that has ended; add a task that has made a call to `waiting`."""
     if task.call is not None:
         waiting.append(task)
     elif isinstance(task.result, BaseException):
@@ -130,7 +149,7 @@ def _heard(task: _Task, waiting: list[_Task]) -> Iterator[Any]:
 
 
 def _answers(function: Joint, tasks: list[_Task]) -> Iterator[tuple[_Task, object, float]]:
-    """Each task's answer, or error, and how many seconds it took."""
+    """Compute one merged call: each task with its answer, or an exception, and its share of the seconds."""
     begun = perf_counter()
     try:
         answers = function([item for task in tasks for item in task.items])

@@ -1,4 +1,4 @@
-"""The result of one trial: numbers, curves over rounds, and sentences that a reader of the numbers must know."""
+"""The result of one trial: numbers, curves over the rounds of a federation, and notes on how to read them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Outcome:
-    """Measured by the judge on the test rows, which no attack or defence saw.
+    """What the judge measured on the test rows, which no attack or defence saw.
 
     Fields:
         metrics: name -> number; nan where it is undefined.
         curves: name -> one number per round; nan where it is undefined.
-        notes: what a reader of the numbers must know.
+        notes: whole sentences that a reader of the numbers must know, shown beside them.
     """
 
     metrics: dict[str, float]
@@ -22,13 +22,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Curve:
-    """How the report calls and draws one of an outcome's curves.
+    """How the report labels and draws one of an outcome's curves.
 
     Fields:
         name: its key in `Outcome.curves`. With `band`, the keys are name_min and name_max.
-        words: what a legend or a table head calls it.
-        share: it is a share from 0 to 1 and is shown in percent.
-        band: two curves, the least and the greatest value, drawn as a band.
+        words: its label in legends and table heads.
+        share: whether it is a share from 0 to 1, which is shown in percent.
+        band: whether it consists of two curves, the minimum and the maximum, and is drawn as the band between them.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves of an outcome that share axes.
+    """A figure of the report: curves of an outcome that share their axes.
 
     Fields:
-        title: what is measured, with its unit.
-        curves: drawn in this order.
+        title: the measured quantity with its unit.
+        curves: the curves, in the order of drawing.
     """
 
     title: str

@@ -1,4 +1,7 @@
-"""A pool of worker processes that share one import, end with their parent, and can die or hang without harm to others."""
+"""A pool of worker processes that are forked from one preloaded server and end with their parent.
+
+A worker that crashes or hangs is replaced (by pebble) and does not affect the others.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,19 @@ from multiprocessing.synchronize import Semaphore
 from pebble import ProcessPool
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_START = 5.0  # seconds in which a worker can be forked, even on a machine that others use
+_START_LIMIT = 5.0  # seconds; a fork takes milliseconds, but on a busy machine a worker may be scheduled late
 
 
 def start_server(preload: Sequence[str], threads: int = 1) -> None:
-    """Start the process that workers are forked from, if it does not run yet, and return while it imports `preload`.
+    """Start the fork server, unless it runs, and return at once, while it imports the modules `preload` in the background.
 
-    Later workers cost a fork and no import. The libraries in it may use `threads` threads; with one, none of them starts
-    a thread before the fork, which would be lost in the workers.
+    A worker then costs a fork and no imports. The numerical libraries in the server, and so in the workers, may use
+    `threads` threads. With one thread, no library starts a thread pool before the fork; threads do not survive a fork,
+    and a library that waits for them in a worker hangs.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload([*preload])
-    # `python -c` puts the current folder first on the path. Files there are what a scan examines, so none may be imported.
+    # The server is started with `python -c`, which puts the current folder first on the import path. PYTHONSAFEPATH
+    # prevents that: the folder may hold untrusted files that are about to be scanned, and none of them may be imported.
     environment = {**dict.fromkeys(_THREADS, str(threads)), "PYTHONSAFEPATH": "1"}
     with _environment(environment), _interrupts_blocked():
         forkserver.ensure_running()
@@ -36,7 +41,7 @@ def worker_pool(
 ) -> Iterator[ProcessPool]:
     """A pool of `jobs` processes, each of which first calls `setup(*arguments)`.
 
-    Leaving the block before every result is there, by an error or by Ctrl-C, kills the workers.
+    Leaving the block by an error or by Ctrl-C kills the workers, also those that are still computing.
     """
     start_server(preload, threads)
     context = multiprocessing.get_context("forkserver")
@@ -44,15 +49,15 @@ def worker_pool(
     pool = ProcessPool(jobs, initializer=_begin, initargs=(begun, setup, arguments), context=context)
     try:
         yield pool
-        for _ in range(jobs):  # a worker that is stopped before it has begun complains on stderr
-            begun.acquire(timeout=_START)
+        for _ in range(jobs):  # wait until each has started, because one killed during its start prints a traceback
+            begun.acquire(timeout=_START_LIMIT)
     finally:
         pool.stop()
         pool.join()
 
 
 def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Sequence[object]) -> None:
-    """In each new worker. Pebble leaves Ctrl-C to the parent already."""
+    """Runs first in each new worker. Pebble has made it ignore Ctrl-C already, so that only the parent reacts."""
     begun.release()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -62,6 +67,7 @@ def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Seque
 
 
 def _end_with_parent() -> None:
+    """Wait until the parent has ended, however that happened, and end this worker at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -70,7 +76,7 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for processes that are started in the block. What the user set is kept."""
+    """Set environment variables inside the block, except those that the user has set already."""
     absent = [name for name in values if name not in os.environ]
     os.environ.update({name: values[name] for name in absent})
     try:
@@ -82,7 +88,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes started in the block do not see Ctrl-C, even before they can say so themselves."""
+    """Block SIGINT inside the block. Processes started there inherit the mask, so Ctrl-C cannot hit them as they start."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

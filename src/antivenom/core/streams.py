@@ -1,7 +1,7 @@
 """Named, independent random streams from one seed.
 
-Two trials that share a seed share every stream of the same name. So changing the attack leaves the split, the
-initial weights and the order of the rows as they were, and a comparison is paired.
+Two trials with the same seed draw equal numbers from every stream of the same name. So a change of the attack leaves
+the split, the initial weights and the order of the rows as they were, and a comparison with the clean twin is paired.
 """
 
 from __future__ import annotations
@@ -21,38 +21,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Streams:
-    """A seed and a path of names below it. Asking twice for one name gives two equal, fresh generators."""
+    """A seed and a path of names below it; asking twice for the same name gives two equal, fresh generators.
+
+    >>> streams = Streams(0)
+    >>> draws = [streams.numpy("split").permutation(4).tolist() for _ in range(2)]
+    >>> draws[0] == draws[1]
+    True
+    >>> streams.child("round", 3) == streams.child("round", 4)
+    False
+
+    Fields:
+        seed: any whole number; a bool is refused.
+        path: the names below the seed, outermost first.
+    """
 
     seed: int
     path: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, numbers.Integral):
-            raise ScenarioError("a whole number as seed", repr(self.seed), "seed: 0 is a good start")
+            raise ScenarioError("a whole number as seed", repr(self.seed), "write seed: 0, for example")
 
     def child(self, *names: object) -> Streams:
-        """The streams below `names`; `child("round", 3)` differs from `child("round", 4)`."""
+        """The streams below `names`, which are converted to strings and appended to the path."""
         return Streams(self.seed, self.path + tuple(str(name) for name in names))
 
     def sealed(self, *names: object) -> Streams:
         """The same streams as `child(*names)`, from which neither the seed nor the path can be read.
 
         Plugins get sealed streams, so that none of them can derive the split, the order of the rows or another plugin's
-        numbers. Weakness: a seed can be guessed, because trials are numbered from 0.
+        numbers. Weakness: a plugin can guess the seed, because seeds are small numbers, and rebuild the streams from it.
         """
         return SealedStreams(_absorbed(hashlib.sha256(), (str(self.seed), *self.path, *names)))
 
     @property
     def key(self) -> int:
-        """63 bits that depend on the seed and on every name of the path."""
-        text = repr([str(self.seed), *self.path])  # repr quotes, so that no two paths share a text
+        """A 63-bit seed for a generator: a hash of the seed and of every name of the path."""
+        text = repr([str(self.seed), *self.path])  # repr quotes each name, so ("a", "b") and ("a, b",) differ
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
     def numpy(self, *names: object) -> np.random.Generator:
+        """A fresh numpy generator for the stream below `names`."""
         return np.random.default_rng(self.child(*names).key)
 
     def torch(self, *names: object, device: torch.device | str = "cpu") -> torch.Generator:
-        import torch
+        """A fresh torch generator for the stream below `names`. Its numbers depend on the kind of device."""
+        import torch  # here, because core must work without torch
 
         return torch.Generator(device=device).manual_seed(self.child(*names).key)
 
@@ -62,7 +76,11 @@ class Streams:
 
 
 class SealedStreams(Streams):
-    """Streams below a point that they cannot go above: they hold an unfinished hash instead of a seed and a path."""
+    """Streams that cannot be followed upwards: they hold an unfinished SHA-256 instead of a seed and a path.
+
+    A hash state can be extended by further names, which gives the child streams, but not inverted, which would give the
+    seed. Sealed streams cannot be pickled, because a hash state cannot.
+    """
 
     _state: Any
 
@@ -101,7 +119,7 @@ class SealedStreams(Streams):
 
 
 def _absorbed(state: Any, names: tuple[object, ...], first: bool = True) -> Any:
-    """The hash after the names, in the text whose end is `key`'s."""
+    """The hash state after the names. With the "]" that `key` adds, the hashed text is `Streams.key`'s repr of a list."""
     for name in names:
         state.update((("[" if first else ", ") + repr(str(name))).encode())
         first = False

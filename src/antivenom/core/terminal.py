@@ -1,4 +1,4 @@
-"""Where text goes: a console for people, plain wherever nobody watches."""
+"""Consoles and progress displays: styled on a terminal, plain text in a pipe or a log file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,25 @@ COLUMNS = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), T
 
 
 def console(stream: TextIO) -> Console:
-    """80 columns where the width is not a terminal's; colour only on a terminal, never with NO_COLOR."""
+    """A rich console on the stream.
+
+    Off a terminal it is 80 columns wide and has no colour, so that logs and tests see the same text everywhere. On a
+    terminal, rich takes the width from it and honours NO_COLOR.
+    """
     width = None if stream.isatty() else 80
     return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
 def watch(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
-    """Pass items through and show on stderr how many have come: a bar, or a line every few seconds."""
+    """Yield the items unchanged and report progress on stderr: a bar on a terminal, else a line every five seconds.
+
+    Args:
+        items: whatever is iterated over.
+        total: how many items to expect.
+        doing: what is being done, the label of the bar or line.
+    """
     if not sys.stderr.isatty():
-        yield from _lines(items, total, doing)
+        yield from _with_lines(items, total, doing)
         return
     with Progress(TextColumn(doing), *COLUMNS, console=console(sys.stderr), transient=True) as progress:
         task = progress.add_task(doing, total=total)
@@ -32,11 +42,11 @@ def watch(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
             yield item
 
 
-def _lines(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
-    started = said = time.monotonic()
+def _with_lines(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
+    started = last_line = time.monotonic()
     for done, item in enumerate(items, start=1):
         now = time.monotonic()
-        if now - said >= 5:
-            said = now
+        if now - last_line >= 5:
+            last_line = now
             print(f"{doing}: {done} of {total}, {now - started:.0f} s", file=sys.stderr)
         yield item

@@ -1,4 +1,4 @@
-"""Who the attacker is: what may be touched, what is wanted, what is known. Scenarios enforce it."""
+"""Threat models: what an attacker may touch, wants and knows. Scenarios enforce them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antivenom.core.goals import Metric
 
 
 class Access(enum.StrEnum):
-    """What the attacker may touch, weakest last."""
+    """What the attacker may touch, from the most powerful level to the least."""
 
     LOGIC_CORRUPTION = "logic-corruption"
     DATA_MANIPULATION = "data-manipulation"
@@ -21,7 +21,7 @@ class Access(enum.StrEnum):
 
     @property
     def about(self) -> str:
-        """What an attacker with this access does, as a clause."""
+        """What an attacker with this access does: a predicate such as "adds rows of their own"."""
         return _ACCESS[self]
 
 
@@ -35,12 +35,12 @@ _ACCESS = {
 
 @dataclass(frozen=True)
 class Level:
-    """One step of the report's ladder: attackers who may touch the same things are compared with each other.
+    """One step of the report's ladder, which groups attackers who may touch the same things.
 
     Fields:
-        name: an access level, or a word of the scenario's own, such as "federated".
-        about: what such an attacker does, as a clause.
-        access: the access levels that defences against it are listed under.
+        name: an access level, or a name that the scenario defines, such as "federated".
+        about: what such an attacker does, a predicate such as "adds rows of their own".
+        access: the access levels under which the report lists defences against it.
     """
 
     name: str
@@ -49,17 +49,20 @@ class Level:
 
     @classmethod
     def of(cls, access: Access) -> Level:
-        """The step of an access level itself."""
+        """The step that stands for an access level."""
         return cls(str(access), access.about, (access,))
 
 
 class Goal(str):
-    """What the attacker wants: a name, which compares as a string, and the metric that measures success at it.
+    """What the attacker wants: a string, the goal's name, with the metric that measures success.
 
-    The set is open: `@goal` in a plugin file adds one. `Goal("backdoor")` is Goal.BACKDOOR itself.
+    There is one object per name, and the set is open: `@goal` in a plugin file adds to it.
+
+    >>> Goal("backdoor") is Goal.BACKDOOR, Goal.BACKDOOR == "backdoor", Goal.BACKDOOR.metric.word
+    (True, True, 'ASR')
 
     Raises:
-        ThreatError: no goal of that name; with the nearest right one.
+        ThreatError: no goal has that name; the message holds the most similar one.
     """
 
     metric: Metric
@@ -79,7 +82,7 @@ class Goal(str):
 
     @property
     def is_integrity(self) -> bool:
-        """Whether the attacker wants wrong answers of their choice, and the others right."""
+        """Whether the attacker wants certain wrong answers of their choice, and leaves the others right."""
         return self in (Goal.TARGETED, Goal.BACKDOOR)
 
 
@@ -87,7 +90,7 @@ _GOALS: dict[str, Goal] = {}
 
 
 def define_goal(name: str, metric: Metric) -> Goal:
-    """Make a goal known, or replace its metric. Plugins use the decorator `@goal`, which also registers it."""
+    """Define a goal, or replace one of the same name. Plugins use the decorator `@goal`, which also registers it."""
     made = str.__new__(Goal, name)
     made.metric = metric
     _GOALS[name] = made
@@ -95,7 +98,7 @@ def define_goal(name: str, metric: Metric) -> Goal:
 
 
 def goals() -> tuple[Goal, ...]:
-    """Every goal that is known now, our own first."""
+    """Every goal defined so far, antivenom's own first."""
     return tuple(_GOALS.values())
 
 
@@ -104,11 +107,14 @@ Goal.TARGETED = define_goal("targeted", metrics.TARGETED)
 Goal.BACKDOOR = define_goal("backdoor", metrics.BACKDOOR)
 Goal.PRIVACY = define_goal("privacy", metrics.PRIVACY)
 
-HARMS = (Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR)  # what poison does to answers; the other goal is to read
+HARMS = (Goal.AVAILABILITY, Goal.TARGETED, Goal.BACKDOOR)  # goals that change the model's answers; privacy does not
 
 
 class Knowledge(enum.StrEnum):
-    """What a malicious agent of a federation sees besides the global model, its own shard and its own past."""
+    """What a malicious agent of a federation sees besides the global model, its own shard and its own past.
+
+    OWN grants nothing more, OMNISCIENT the benign agents' updates of the current round.
+    """
 
     OWN = "own"
     OMNISCIENT = "omniscient"
@@ -116,13 +122,16 @@ class Knowledge(enum.StrEnum):
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """Access, goal and limits of one attacker.
+    """Access, goal and limits of one attacker. Plain strings are converted to the enumerations.
 
     Fields:
-        access: what may be touched.
-        goal: what is wanted.
-        knowledge: OMNISCIENT also sees this round's benign updates.
+        access: what the attacker may touch.
+        goal: what the attacker wants.
+        knowledge: what malicious agents see in a federation; without effect elsewhere.
         max_poisoned_rate: share of the training rows that may be changed or added (0 to 1).
+
+    Raises:
+        ThreatError: an unknown word, or a rate outside 0 to 1.
     """
 
     access: Access
@@ -135,6 +144,8 @@ class ThreatModel:
             value = getattr(self, name)
             if value not in words:
                 raise ThreatError(f"a threat model's {name}", repr(value), did_you_mean(str(value), map(str, words)))
-            object.__setattr__(self, name, words[words.index(value)])  # a plain string would pass no `is` below
+            object.__setattr__(
+                self, name, words[words.index(value)]
+            )  # the member itself, since code compares with `is`
         if not 0 <= self.max_poisoned_rate <= 1:
-            raise ThreatError("max_poisoned_rate from 0 to 1", f"{self.max_poisoned_rate}", "0.1 grants a tenth")
+            raise ThreatError("max_poisoned_rate from 0 to 1", f"{self.max_poisoned_rate}", "0.1 is one row in ten")

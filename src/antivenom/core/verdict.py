@@ -1,4 +1,4 @@
-"""What a detector says: a score and a flag per item. Whether it was right is for the judge alone."""
+"""The answers of detectors: a score and a flag for each item. Only the judge compares them with the truth."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from antivenom.core.errors import PluginError
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Suspicion over n items (rows, classes, agents).
+    """A detector's judgement of n items: rows, classes, inputs or agents.
+
+    >>> verdict = Verdict(scores=[0.1, 2.5, 0.3], flags=[False, True, False])
+    >>> len(verdict), verdict.flags.sum()
+    (3, np.int64(1))
 
     Fields:
-        scores: (n,) float, higher is more suspicious; any scale.
-        flags: (n,) bool, what the detector would remove.
+        scores: (n,) float, higher is more suspicious; any scale, infinite values allowed.
+        flags: (n,) bool, True for the items that the detector would remove.
+
+    Raises:
+        PluginError: the shapes differ, a score is NaN, or the flags are not booleans.
     """
 
     scores: np.ndarray
@@ -31,7 +38,7 @@ class Verdict:
             raise PluginError("scores and flags of one shape (n,)", f"{scores.shape} and {flags.shape}", "one per item")
         if np.isnan(scores).any():
             raise PluginError(
-                "a score for every item", f"{int(np.isnan(scores).sum())} NaN", "score what you cannot judge 0"
+                "a score for every item", f"{int(np.isnan(scores).sum())} NaN", "use 0 for an item you cannot judge"
             )
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "flags", flags)
@@ -42,12 +49,12 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class ModelVerdict:
-    """Suspicion of one finished model.
+    """A detector's judgement of one finished model.
 
     Fields:
         score: higher is more suspicious; any scale.
         flag: whether the detector would reject the model.
-        classes: suspicion over the c classes a backdoor may lead to, or None if the method does not tell them apart.
+        classes: verdict over the c classes as targets of a backdoor, or None if the method does not tell them apart.
     """
 
     score: float
@@ -56,24 +63,24 @@ class ModelVerdict:
 
     def __post_init__(self) -> None:
         if np.isnan(float(self.score)):
-            raise PluginError("a score for the model", "NaN", "score what you cannot judge 0")
+            raise PluginError("a score for the model", "NaN", "use 0 for a model you cannot judge")
         object.__setattr__(self, "score", float(self.score))
         object.__setattr__(self, "flag", bool(self.flag))
 
     @classmethod
     def of_classes(cls, classes: Verdict) -> ModelVerdict:
-        """The verdict of a method that judges classes: the worst class's score, flagged if any class is."""
+        """The verdict of a method that judges classes: the highest score of a class, and flagged if any class is."""
         return cls(float(classes.scores.max(initial=-np.inf)), bool(classes.flags.any()), classes)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a verdict met the truth. A number that is undefined is nan, never 0.
+    """How well a verdict agrees with the truth. A number that is undefined is nan, never 0.
 
     Fields:
-        auroc: chance that a poisoned item scores above a clean one; nan without both kinds.
-        tpr: share of the poisoned items flagged; nan if there are none.
-        fpr: share of the clean items flagged; nan if there are none.
+        auroc: probability that a poisoned item scores above a clean one; nan unless there are items of both kinds.
+        tpr: true positive rate, the share of the poisoned items that is flagged; nan if no item is poisoned.
+        fpr: false positive rate, the share of the clean items that is flagged; nan if no item is clean.
     """
 
     auroc: float
@@ -82,15 +89,15 @@ class Quality:
 
 
 def quality(verdict: Verdict, truth: np.ndarray) -> Quality:
-    """Judge a verdict against the true mask, (n,) bool. Only the engine may call this."""
-    from scipy.stats import rankdata  # imported here: whoever writes a plugin pays for neither
+    """Compare a verdict with the true poison mask, (n,) bool. Only the judge calls this: defences never hold the mask."""
+    from scipy.stats import rankdata  # here, because plugins import this module and should not pay for either import
     from sklearn.metrics import roc_auc_score
 
     truth = np.asarray(truth, dtype=bool)
     if truth.shape != verdict.flags.shape:
         raise PluginError(f"a verdict over {truth.size} items", f"{len(verdict)}", "one score and one flag per item")
     bad, good = truth.sum(), (~truth).sum()
-    ranks = rankdata(verdict.scores)  # all that AUROC looks at; unlike the scores they are always finite
+    ranks = rankdata(verdict.scores)  # AUROC depends on ranks alone, and scikit-learn refuses infinite scores
     return Quality(
         auroc=float(roc_auc_score(truth, ranks)) if bad and good else float("nan"),
         tpr=float(verdict.flags[truth].mean()) if bad else float("nan"),

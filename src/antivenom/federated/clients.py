@@ -160,7 +160,7 @@ def side_by_side(clients: Sequence[Client]) -> Tensor:
     def end(place: int) -> None:
         c = clients[place]
         if plan is None:
-            ends[place] = train(c.network, c.start, *c.shard, c.training, c.streams, apart=True)[0]
+            ends[place] = train(c.network, c.start, *c.shard, c.training, c.streams, global_rng_unused=True)[0]
         else:
             inputs = c.x.flatten(1).contiguous()
             ends[place] = train_dense(plan, c.start, inputs, c.y, c.places, c.training, c.streams)

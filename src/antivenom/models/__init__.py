@@ -1,4 +1,4 @@
-"""Models: architectures and estimators apart from their weights, training, and one interface over torch and scikit-learn."""
+"""Models: architectures and estimators, their training, and one interface over torch, scikit-learn and black boxes."""
 
 from __future__ import annotations
 

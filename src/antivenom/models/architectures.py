@@ -1,4 +1,4 @@
-"""Reference architectures by name. Each is (row shape, classes) -> torch module."""
+"""Reference architectures. Each is a function (row shape, number of classes) -> torch module."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from antivenom.core.registry import architecture
 
 @architecture(cite="Rumelhart et al. 1986, Nature 323")
 class MLP:
-    """A network of dense layers with ReLU.
+    """A multilayer perceptron: dense layers with ReLU on flattened rows.
 
     Fields:
         hidden: widths of the hidden layers.
-        dropout: share of hidden units dropped while training.
+        dropout: dropout rate of each hidden layer's output during training, 0 to below 1.
     """
 
     hidden: tuple[int, ...] = (64,)
@@ -35,9 +35,10 @@ class MLP:
 
 @architecture(cite="Bhagoji et al. 2019, arXiv:1811.12470; derived from the authors' code")
 class CensusNet:
-    """104-256-2 with dropout .5: the network that the authors' Census experiments really train.
+    """One hidden layer of 256 units with dropout 0.5, the network that the authors' code trains on Census.
 
-    Their second hidden layer is wired to the input, so it has no part in the output.
+    The paper names a second hidden layer. In the code it takes the network's input and feeds nothing, so it has no effect
+    on the output and is left out here.
     """
 
     def __call__(self, shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -46,11 +47,13 @@ class CensusNet:
 
 @architecture(cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.4")
 class FashionCNN:
-    """The paper's network for Fashion-MNIST: two 5x5 convolutions of 64 without pooling, dense 128; 3.4 M parameters.
+    """The paper's network for Fashion-MNIST: two 5x5 convolutions without pooling and one hidden dense layer.
+
+    It has 3.4 million parameters on 28x28 pixels.
 
     Fields:
-        channels: of both convolutions; 64 is the paper's.
-        dense: width of the hidden dense layer; 128 is the paper's.
+        channels: number of filters of each convolution; the paper has 64.
+        dense: width of the hidden dense layer; the paper has 128.
     """
 
     channels: int = 64
@@ -74,12 +77,12 @@ class FashionCNN:
 
 @architecture(cite="LeCun et al. 1998, Proc. IEEE 86(11)")
 class SmallCNN:
-    """Two 5x5 convolutions with max pooling and one hidden dense layer; about 47 k parameters on 28x28.
+    """Two 5x5 convolutions with max pooling and one hidden dense layer; about 47,000 parameters on 28x28 pixels.
 
     Fields:
-        channels: of the two convolutions.
+        channels: number of filters of the first and of the second convolution.
         dense: width of the hidden dense layer.
-        dropout: before each dense layer.
+        dropout: dropout rate of the input of each dense layer.
     """
 
     channels: tuple[int, int] = (16, 32)

@@ -1,4 +1,7 @@
-"""Random changes of the images of a batch, drawn anew each time; triggers are in the stored images before."""
+"""Augmentations: random changes of the images of a batch, drawn anew for each batch.
+
+A trigger that an attack wrote into the stored images is augmented with them.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from antivenom.core.registry import augmentation
 
 @augmentation(cite="Krizhevsky et al. 2012, NeurIPS")
 class Flip:
-    """Mirrors some of the images from left to right. Unsuited to writing and to digits.
+    """Flips some images from left to right. It is unsuited to digits and other writing.
 
     Fields:
-        share: of the images that are mirrored, 0 to 1.
+        share: probability that an image is flipped, 0 to 1.
     """
 
     share: float = 0.5
@@ -31,10 +34,10 @@ class Flip:
 
 @augmentation(cite="He et al. 2016, CVPR, arXiv:1512.03385, section 4.2")
 class Crop:
-    """Moves each image by up to `padding` pixels in both directions; the border that opens is 0.
+    """Pads each image with zeros and crops a random window of its original size.
 
     Fields:
-        padding: pixels, from 1; 4 is customary for images of 32x32.
+        padding: width of the border of zeros in pixels, at least 1; 4 is customary for 32x32 pixels.
     """
 
     padding: int = 4

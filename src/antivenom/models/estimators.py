@@ -1,4 +1,4 @@
-"""Reference estimators by name. Each is (seed) -> unfitted object with scikit-learn's fit and predict."""
+"""Reference estimators. Each is a function (seed) -> unfitted object with scikit-learn's `fit` and `predict`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antivenom.core.registry import estimator
 
 @estimator(cite="Breiman 2001, Machine Learning 45")
 class RandomForest:
-    """scikit-learn's random forest. No gradients, so only attacks on rows apply.
+    """scikit-learn's random forest. It has no gradients, so attacks that need a model's gradients do not apply.
 
     Fields:
         n_estimators: number of trees.
@@ -27,10 +27,10 @@ class RandomForest:
 
 @estimator(cite="Pedregosa et al. 2011, JMLR 12")
 class Sklearn:
-    """Any scikit-learn classifier or regressor by its import path. No gradients, so only attacks on rows apply.
+    """Any scikit-learn classifier or regressor by its import path. Attacks that need a model's gradients do not apply.
 
     Fields:
-        estimator: such as "sklearn.svm.SVC"; only names below "sklearn." are imported.
+        estimator: import path, such as "sklearn.svm.SVC"; only names below "sklearn." are imported.
         parameters: pairs of name and value for its constructor.
     """
 
@@ -48,7 +48,7 @@ class Sklearn:
         try:
             found = getattr(importlib.import_module(module), name)
             fits = isinstance(found, type) and issubclass(found, (ClassifierMixin, RegressorMixin))
-            if not fits:  # nor call any function there
+            if not fits:  # nor may it call an arbitrary function of scikit-learn
                 raise TypeError(f"{self.estimator} is not a classifier or regressor")
             estimator = found(**dict(self.parameters))
         except (ImportError, AttributeError, TypeError) as error:
@@ -60,11 +60,11 @@ class Sklearn:
 
 @estimator(cite="Widrow and Hoff 1960, IRE WESCON Convention Record 4")
 class Adaline:
-    """The adaptive linear neuron: squared error of a linear output, by scikit-learn's stochastic gradient descent.
+    """The adaptive linear neuron: a linear classifier that minimises squared error by stochastic gradient descent.
 
     Fields:
         epochs: passes over the rows.
-        learning_rate: step size, above 0; below 1 over the squared length of a row.
+        learning_rate: step size, above 0. Training diverges unless it is below 1 / ||x||^2 for all rows x.
     """
 
     epochs: int = 200

@@ -1,4 +1,7 @@
-"""Feature maps that look at one row at a time, so that a certificate about the rows stays one about the features."""
+"""Feature maps that compute the features of a row from this row alone.
+
+Changing k rows then changes the features of k rows, so a certificate for changed features holds for changed rows.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,31 @@ from antivenom.core.errors import DataError, PluginError
 from antivenom.core.registry import feature_map
 from antivenom.data import Rows
 
-CHUNK = 512  # images at a time: what is in between then stays in the cache
+CHUNK = 512  # images at a time, so that intermediate arrays stay in cache
 
 
 class FeatureMap(Protocol):
-    """Features of rows, each from that row alone. What is fitted to the training rows is none."""
+    """Features of each row, from that row alone. Maps fitted to training data (PCA, scaling) do not qualify."""
 
     def __call__(self, x: Rows, /) -> np.ndarray:
-        """(m, features) float32 of rows (m, ...); the same bits for a row, whatever rows stand beside it."""
+        """(m, features) float32 features of rows x (m, ...). A row's features must not depend on the others, to the bit."""
         ...
 
 
 @feature_map(cite="Dalal and Triggs 2005, CVPR; deskewing: LeCun et al. 1998, Proc. IEEE 86(11)")
 class HOG:
-    """Histograms of 8 signed gradient orientations in overlapping windows, square-rooted, one unit vector per image.
+    """Histograms of oriented gradients: 8 signed directions in overlapping windows, square root, one unit vector per image.
 
-    A gradient is shared between the two directions beside it as the one pair of weights that adds up to it, so no angle is
-    computed. 28x28 pixels give 7x7 windows of 8 numbers, 392. Channels are averaged.
+    Each gradient is split between its two neighbouring directions: it is written as a sum of two vectors with these
+    directions, and their lengths are counted. No angle is computed. Images of 28x28 pixels give 7x7 windows of 8 numbers,
+    392 features. Channels are averaged first. The paper uses unsigned gradients and normalises blocks of windows.
 
     Fields:
-        window: side in pixels, even; windows stand half a side apart, and half a stride over the edges.
-        deskew: centre the ink and shear it upright first, for writing; off for photographs.
+        window: side of a window in pixels, even. Windows are half a side apart and reach a quarter of a side beyond the
+            edges.
+        deskew: centre the strokes and shear them upright first. It suits writing and not photographs.
 
-    Reference: Dalal and Triggs 2005, CVPR (unsigned there, normalised by blocks).
+    Reference: Dalal and Triggs 2005, CVPR.
     """
 
     window: int = 8
@@ -52,22 +57,26 @@ class HOG:
     def _features(self, images: np.ndarray) -> np.ndarray:
         cells = _cells(deskewed(images) if self.deskew else images, self.window // 2)  # (m, 8, rows, columns)
         rows = cells[:, :, 1:] + cells[:, :, :-1]
-        windows = rows[..., 1:] + rows[..., :-1]
+        windows = rows[..., 1:] + rows[..., :-1]  # each window is the sum of 2 x 2 cells
         found = np.sqrt(windows.reshape(len(images), -1))
         norm = np.sqrt((found * found).sum(axis=1, keepdims=True))
         return np.asarray(found / np.maximum(norm, 1e-6), dtype=np.float32)
 
 
 def deskewed(images: np.ndarray) -> np.ndarray:
-    """(m, h, w): the ink centred from left to right and sheared until its second moments are upright."""
+    """Images (m, h, w) with their strokes centred horizontally and sheared until the covariance of x and y is 0.
+
+    The brightness of a pixel is its weight in these moments. The slant is limited to 45 degrees.
+    """
     m, height, width = images.shape
     down, across = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
-    ink = images.sum(axis=2)  # per line
+    ink = images.sum(axis=2)  # total brightness of each line
     total = np.maximum(ink.sum(axis=1), 1e-6)
     moment = (images * across).sum(axis=2)
     middle_x, middle_y = moment.sum(axis=1) / total, (ink * down).sum(axis=1) / total
     dy = down - middle_y[:, None]
     spread = (ink * dy * dy).sum(axis=1)
+    # Covariance over variance. The variance is bounded below, since the slant of a single line is undefined.
     slant = ((moment - ink * middle_x[:, None]) * dy).sum(axis=1) / np.maximum(spread, 1e-3 * total)
     shift = slant.clip(-1, 1)[:, None] * dy + (middle_x - (width - 1) / 2)[:, None]  # (m, h)
     source = np.clip(across + shift[:, :, None], -1, width)
@@ -79,7 +88,10 @@ def deskewed(images: np.ndarray) -> np.ndarray:
 
 
 def _cells(images: np.ndarray, side: int) -> np.ndarray:
-    """(m, 8, h', w'): gradient by direction (every 45 degrees from +x on), summed over cells of side x side pixels."""
+    """Gradients by direction, summed over cells of side x side pixels: (m, 8, h', w').
+
+    Direction k is 45 k degrees from +x.
+    """
     height, width = images.shape[1:]
     top, left = side // 2, side // 2
     down, across = (math.ceil((size + side // 2) / side) * side for size in (height, width))
@@ -88,17 +100,20 @@ def _cells(images: np.ndarray, side: int) -> np.ndarray:
     gx = framed[:, 1:-1, 2:] - framed[:, 1:-1, :-2]
     gy = framed[:, 2:, 1:-1] - framed[:, :-2, 1:-1]
     ax, ay = np.abs(gx), np.abs(gy)
-    both = np.float32(math.sqrt(2)) * np.minimum(ax, ay)  # (gx, gy) = this much of a diagonal + the rest of one axis
+    both = np.float32(math.sqrt(2)) * np.minimum(ax, ay)  # (gx, gy) = a diagonal vector of this length + the rest
     east, north = gx > 0, gy > 0
     parts = (
         *(np.maximum(gx - ay, 0), both * (east & north), np.maximum(gy - ax, 0), both * (~east & north)),
         *(np.maximum(-gx - ay, 0), both * ~(east | north), np.maximum(-gy - ax, 0), both * (east & ~north)),
     )
-    return np.stack([_summed(_summed(part, 1, side), 2, side) for part in parts], axis=1)
+    return np.stack([_block_sums(_block_sums(part, 1, side), 2, side) for part in parts], axis=1)
 
 
-def _summed(values: np.ndarray, axis: int, side: int) -> np.ndarray:
-    """Sums of `side` neighbours along an axis, added one by one: the same bits wherever an image stands."""
+def _block_sums(values: np.ndarray, axis: int, side: int) -> np.ndarray:
+    """Sums of blocks of `side` neighbours along an axis.
+
+    They are added in a fixed order: `np.sum` may choose another order for another shape, which changes the last bits.
+    """
     steps = [slice(None)] * values.ndim
     total = np.zeros(1, dtype=np.float32)
     for i in range(side):

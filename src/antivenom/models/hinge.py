@@ -1,4 +1,4 @@
-"""The linear support vector machine that certificates speak of: hinge loss, regularised bias, a bound on its norm."""
+"""The linear support vector machine for which certificates hold: hinge loss, regularised bias, bounded norm."""
 
 from __future__ import annotations
 
@@ -20,9 +20,18 @@ def signs(y: np.ndarray) -> np.ndarray:
 
 
 class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
-    """Least mean hinge loss under ||theta||^2 <= rho_squared, theta = (w, b), as a scikit-learn estimator.
+    """Minimises the mean hinge loss subject to ||theta||^2 <= rho_squared, theta = (w, b); a scikit-learn estimator.
 
-    The bound is met by raising the weight decay from `weight_decay` on, which is the Lagrange multiplier of the bound.
+    Weight decay is the Lagrange multiplier of the bound: `fit` raises it, starting at `weight_decay`, until the bound holds.
+
+    Args:
+        rho_squared: the bound, or None for no bound.
+        weight_decay: lambda in mean hinge + lambda / 2 * ||theta||^2; with a bound, its least value.
+        tolerance: accept ||theta||^2 between (1 - tolerance) rho_squared and rho_squared.
+        random_state: seed of the solver, LIBLINEAR's dual coordinate descent.
+
+    Attributes:
+        weight_decay_: the weight decay that was used.
     """
 
     def __init__(
@@ -58,7 +67,7 @@ class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit
         return np.append(svc.coef_[0], svc.intercept_[0])
 
     def _bounded(self, x: Rows, y: np.ndarray, bound: float) -> np.ndarray:
-        """The norm falls as weight decay rises: a bracket, then halving it on a logarithmic scale."""
+        """Parameters that meet the bound. The norm falls as weight decay rises: bracket it, then bisect its logarithm."""
         low, high = self.weight_decay, max(self.weight_decay, 0.01)
         theta = self._solve(x, y, high)
         while (squared := float(theta @ theta)) > bound:
@@ -83,10 +92,10 @@ class BoundedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit
 
 @estimator(cite="Steinhardt, Koh and Liang 2017, arXiv:1706.03691")
 class BoundedSVM:
-    """A linear SVM with hinge loss and regularised bias whose parameters stay within a ball. Two classes, dense or CSR.
+    """A linear SVM with hinge loss, a regularised bias and parameters within a ball. For two classes, dense or CSR rows.
 
     Fields:
-        rho_squared: bound on ||w||^2 + b^2; None is no bound.
+        rho_squared: bound on ||w||^2 + b^2, or None for no bound.
         weight_decay: lambda in mean hinge + lambda / 2 * (||w||^2 + b^2), above 0; with a bound, its least value.
 
     Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691.

@@ -1,4 +1,7 @@
-"""The layers of a network in the order in which they are executed, found by running it once."""
+"""The layers of a network in the order of execution, found by one forward pass with hooks.
+
+The order of declaration is not enough: a module may declare its head before the layers that feed it.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ class Layer:
     """One executed layer.
 
     Fields:
-        name: of its module; empty for a network that is a single layer.
-        kind: the module's class.
-        shape: of its output for one row; empty if that is no tensor.
-        mixes: whether it holds a weight of two or more dimensions, so that it mixes the numbers of a row.
-        channels: how many filters or units it has; 0 if it is no plain convolution or dense layer.
-        normalised_by: name of the batch norm that its output goes into, or empty.
+        name: name of its module in the network; empty for a network that is a single layer.
+        kind: name of the module's class.
+        shape: shape of its output for one row.
+        mixes: whether it has a weight of two or more dimensions, so that its outputs combine several inputs.
+        channels: number of its filters or units; 0 unless it is a plain convolution or dense layer.
+        normalised_by: name of the batch norm that takes its output, or empty.
     """
 
     name: str
@@ -36,24 +39,27 @@ class Layer:
 
 @dataclass(frozen=True, order=True)
 class Channel:
-    """A convolution's filter or a dense layer's unit, with its batch norm.
+    """A filter of a convolution or a unit of a dense layer, with its batch norm.
 
     Fields:
         layer: name of the convolution or dense layer.
-        index: which of its outputs, from 0.
+        index: number of its output, from 0.
     """
 
     layer: str
     index: int
 
 
-Seen = Callable[[str, nn.Module, Tensor, Tensor], Tensor | None]
+Observer = Callable[
+    [str, nn.Module, Tensor, Tensor], Tensor | None
+]  # name, layer, input, output -> a new output or None
 
 
-def copied(module: nn.Module, replace: Callable[[nn.Module], nn.Module | None] = lambda _: None) -> nn.Module:
-    """The module with containers and hooks of its own that shares all tensors; some submodules replaced.
+def shared_copy(module: nn.Module, replace: Callable[[nn.Module], nn.Module | None] = lambda _: None) -> nn.Module:
+    """A copy of the module with its own containers and hooks that shares all tensors with the original.
 
-    A submodule that is used in two places is one submodule in the copy, too.
+    Where `replace` returns a module for a submodule, the copy has that one instead. A submodule that is used in two places
+    is one submodule in the copy too.
     """
     memo: dict[int, nn.Module] = {}
 
@@ -71,18 +77,18 @@ def copied(module: nn.Module, replace: Callable[[nn.Module], nn.Module | None] =
 
 
 def _shallow(part: nn.Module) -> nn.Module:
-    """`copy.copy`, also of a parametrised layer, which refuses to be copied that way."""
+    """A shallow copy, like `copy.copy`, which raises for layers with parametrizations."""
     own = type(part).__new__(type(part))
     own.__dict__.update(part.__dict__)
     return own
 
 
-def watched(module: nn.Module, see: Seen) -> nn.Module:
-    """A copy that calls `see(name, layer, its first input, its output)` after each layer, in order of execution.
+def watched(module: nn.Module, see: Observer) -> nn.Module:
+    """A copy that calls `see(name, layer, first input, output)` after each layer, in order of execution.
 
-    What `see` returns, if not None, takes the place of the output.
+    If `see` returns a tensor, it replaces the output. Layers without a tensor as input and output are skipped.
     """
-    watching = copied(module)
+    watching = shared_copy(module)
 
     def hook(name: str) -> Callable[[nn.Module, tuple[object, ...], object], object]:
         def after(layer: nn.Module, inputs: tuple[object, ...], output: object) -> object:
@@ -102,7 +108,7 @@ def watched(module: nn.Module, see: Seen) -> nn.Module:
 
 
 def traced(run: Callable[[nn.Module], Tensor], module: nn.Module) -> tuple[Layer, ...]:
-    """The layers that one run of the module executes, in order; one that is used twice stands where it was last."""
+    """The layers that one run of the module executes, in order. A layer that is used twice is listed at its last use."""
     found: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
     def see(name: str, layer: nn.Module, entered: Tensor, out: Tensor) -> None:
@@ -110,6 +116,7 @@ def traced(run: Callable[[nn.Module], Tensor], module: nn.Module) -> tuple[Layer
         found[name] = (layer, entered, out)
 
     run(watched(module, see))
+    # A batch norm belongs to the layer whose output tensor is its input: the same object, since all are kept in `found`.
     norms = {id(entered): name for name, (layer, entered, _) in found.items() if isinstance(layer, _BatchNorm)}
     return tuple(
         Layer(
@@ -124,17 +131,17 @@ def traced(run: Callable[[nn.Module], Tensor], module: nn.Module) -> tuple[Layer
     )
 
 
-def matters(run: Callable[[nn.Module], Tensor], module: nn.Module, name: str) -> bool:
-    """Whether the module's output depends on the output of that layer."""
+def affects_output(run: Callable[[nn.Module], Tensor], module: nn.Module, name: str) -> bool:
+    """Whether the module's output depends on the output of that layer, tested by replacing it with other numbers."""
 
     def see(seen: str, _: nn.Module, __: Tensor, out: Tensor) -> Tensor | None:
         return torch.full_like(out, 1.5) + torch.arange(out.numel()).reshape(out.shape) if seen == name else None
 
-    return not torch.equal(run(watched(module, see)), run(copied(module)))
+    return not torch.equal(run(watched(module, see)), run(shared_copy(module)))
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether it computes something itself: it has no submodules, or weights of its own beside them."""
+    """Whether the module computes something itself: it has no submodules, or it has weights of its own."""
     return not module._modules or bool(module._parameters) or isinstance(module, WITH_CHANNELS)
 
 

@@ -1,4 +1,4 @@
-"""What a network holds, by name: which parameters are trained, which are frozen, and what is state but no parameter."""
+"""The tensors of a network by name and role: trained parameters, frozen parameters, and buffers."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Role(enum.StrEnum):
-    """What training does with a tensor."""
+    """How training treats a tensor."""
 
-    TRAINED = "trained"  # part of the flat vector
-    FROZEN = "frozen"  # a parameter with requires_grad=False: it stays as it is
-    BUFFER = "buffer"  # numbers that are no parameter, such as running statistics or a constant mean of the pixels
-    COUNTER = "counter"  # whole numbers that are no parameter, such as batches seen
+    TRAINED = "trained"  # a parameter in the flat vector
+    FROZEN = "frozen"  # a parameter with requires_grad=False; training does not change it
+    BUFFER = "buffer"  # a floating-point buffer, such as running statistics or a constant pixel mean
+    COUNTER = "counter"  # an integer buffer, such as the number of batches seen
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names, shapes, types and roles of a network's tensors, parameters first. A tied parameter counts once.
+    """Names, shapes, types and roles of a network's tensors, parameters first. A shared parameter is listed once.
 
     Fields:
-        names: as `named_parameters` and `named_buffers` give them.
-        shapes: of each tensor.
-        dtypes: of each tensor.
-        roles: of each tensor.
-        tied: whether a tensor is known by more than one name.
+        names: names from `named_parameters` and `named_buffers`.
+        shapes: shape of each tensor.
+        dtypes: type of each tensor.
+        roles: role of each tensor.
+        tied: whether a tensor has more than one name.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Layout:
         """The layout of a module.
 
         Raises:
-            ModelError: nothing to train, or parameters of complex numbers.
+            ModelError: no trainable parameters, or parameters of complex numbers.
         """
         parameters = list(module.named_parameters())
         buffers = list(module.named_buffers())
@@ -80,13 +80,13 @@ class Layout:
 
     @cached_property
     def has_half(self) -> bool:
-        """Whether a trained parameter has half precision."""
+        """Whether a trained parameter is float16 or bfloat16."""
         pairs = zip(self.dtypes, self.roles, strict=True)
         return any(dtype in HALF and role is Role.TRAINED for dtype, role in pairs)
 
     @property
     def precision(self) -> torch.dtype | None:
-        """The one type of all parameters of real numbers; None if they differ."""
+        """The common type of all floating-point parameters, or None if they differ."""
         kinds = {
             dtype
             for dtype, role in zip(self.dtypes, self.roles, strict=True)

@@ -1,4 +1,4 @@
-"""Network: a torch architecture apart from its weights, which are a flat vector."""
+"""Network: a torch module without its weights, which are passed to every call as a flat vector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from antivenom.core.errors import ModelError, NotApplicable, did_you_mean
 from antivenom.core.protocols import Architecture, Estimator
 from antivenom.core.streams import Streams
-from antivenom.models.layers import Layer, copied, matters, traced, watched
+from antivenom.models.layers import Layer, affects_output, shared_copy, traced, watched
 from antivenom.models.layout import HALF, Layout, Role
 from antivenom.models.vector import flatten, unflatten
 
@@ -24,7 +24,7 @@ Buffers = dict[str, Tensor]
 
 
 class SeededDropout(nn.Module):
-    """nn.Dropout whose mask comes from a generator of its own, so that nothing depends on global randomness."""
+    """nn.Dropout with its own random generator instead of the global one."""
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -38,40 +38,49 @@ class SeededDropout(nn.Module):
 
 
 def dropped(x: Tensor, noise: Tensor, p: float) -> Tensor:
-    """x with a share p of its values zeroed and the others scaled up; `noise` is uniform in [0, 1).
+    """x with a share p of its values set to zero and the others divided by 1 - p; `noise` is uniform in [0, 1).
 
-    Uniform numbers and a comparison: drawing the zeros and ones themselves (bernoulli_) takes four times as long.
+    Comparing uniform numbers with p is four times as fast as drawing zeros and ones with `bernoulli_`.
     """
     return x * dropout_mask(noise, p).to(x.dtype)
 
 
 def noise_type(x: Tensor) -> torch.dtype:
-    """In which `dropped` wants its noise for x: in half precision it would be too coarse, and other masks be drawn."""
+    """Type of the noise that `dropped` needs for x: at least float32.
+
+    Half precision is too coarse, and masks would differ from those of a float32 network.
+    """
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def dropout_mask(noise: Tensor, p: float) -> Tensor:
-    """What dropout multiplies by: 0 where `noise` is below p, else 1 / (1 - p)."""
-    return (noise >= p).to(noise.dtype) / max(1 - p, torch.finfo(noise.dtype).tiny)
+    """The factors of dropout: 0 where `noise` is below p, else 1 / (1 - p)."""
+    return (noise >= p).to(noise.dtype) / max(1 - p, torch.finfo(noise.dtype).tiny)  # for p = 1: 0 / tiny is 0
 
 
 class Network:
-    """An architecture for rows of one shape and c classes. The weights that training changes are always an argument.
+    """An architecture for rows of one shape and c classes. Trained weights are an argument of every call.
 
-    Frozen parameters (`requires_grad=False`) are part of the architecture: they stay as they are, and are not in the vector.
+    Frozen parameters (`requires_grad=False`) are part of the architecture: they keep their values and are not in the vector.
+
+    Args:
+        module: the torch module.
+        shape: shape of one row.
+        num_classes: c.
 
     Attributes:
-        module: the template; its own trained weights are never used after `initial`.
+        module: the module; its own trained weights are read once, for `initial`.
         layout: names, shapes, types and roles of all its tensors.
         shapes: names and shapes of the trained parameters, in the order of the flat vector.
         dimension: d, the length of that vector.
-        initial: (d,) the weights to start from.
-        frozen: the parameters that are not trained.
-        buffers: what is state but not parameter (running statistics, constants), as at the start.
-        tokens: whether rows are whole numbers (int64), such as the places of words in a vocabulary.
+        initial: (d,) the initial weights.
+        frozen: the frozen parameters by name.
+        buffers: the initial buffers by name: running statistics and constants.
+        precision: common type of all parameters if it is not float32, else None.
+        tokens: whether rows are integers (int64), such as numbers of words in a vocabulary.
 
     Raises:
-        ModelError: the module has nothing to train, cannot take such a row, or gives something else than (1, c).
+        ModelError: the module has no trainable parameters, fails on such rows, or its output for one row is not (1, c).
     """
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...], num_classes: int) -> None:
@@ -83,13 +92,15 @@ class Network:
         self.dimension = sum(shape.numel() for shape in self.shapes.values())
         parameters = dict(module.named_parameters())
         start = flatten(parameters[name].detach() for name in self.shapes)
-        self.initial = start.to(noise_type(start))  # half precision is for products, not for what training adds up
+        self.initial = start.to(
+            noise_type(start)
+        )  # at least float32: small steps added in half precision would be lost
         self.frozen = {name: parameters[name].detach() for name in self.layout.named(Role.FROZEN)}
         self.buffers: Buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
         precision = self.layout.precision
         self.precision = None if precision is torch.float32 else precision
         self.tokens = False
-        output = self._tried()
+        output = self._output_shape()
         if output != (1, num_classes):
             raise ModelError(
                 f"a model with {num_classes} outputs, one per class",
@@ -98,31 +109,31 @@ class Network:
             )
 
     def _materialise(self) -> None:
-        """Let lazy layers find their sizes."""
+        """Run lazy layers once, so that they get their sizes."""
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
             try:
                 self.module(torch.zeros(1, *self.row_shape))
             except Exception as error:
-                raise self._misfit(error) from error
+                raise self._mismatch(error) from error
 
-    def _tried(self) -> tuple[int, ...]:
-        """The shape of the output for one row of zeros; also finds out whether rows are tokens."""
+    def _output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one row of zeros. Sets `tokens` if the module takes integers and no floats."""
         with torch.no_grad():
             try:
                 return tuple(self.logits(self.initial, torch.zeros(1, *self.row_shape)).shape)
-            except Exception as error:  # a module of the user's fails in whatever way it likes
+            except Exception as error:  # the user's module may raise any exception
                 self.tokens = True
                 try:
                     return tuple(self.logits(self.initial, torch.zeros(1, *self.row_shape, dtype=torch.int64)).shape)
                 except Exception:
-                    raise self._misfit(error) from error
+                    raise self._mismatch(error) from error
 
-    def _misfit(self, error: Exception) -> ModelError:
+    def _mismatch(self, error: Exception) -> ModelError:
         got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return ModelError(f"a model for rows of shape {self.row_shape}", got, "fit the model to the data")
 
     def to(self, device: torch.device | str) -> Network:
-        """The same architecture with its weights and buffers on a device."""
+        """The same network with its initial weights, frozen parameters and buffers on a device."""
         if self.initial.device == torch.device(device):
             return self
         moved = copy.copy(self)
@@ -134,13 +145,19 @@ class Network:
 
     @cached_property
     def architecture(self) -> Hashable:
-        """Equal for networks that differ at most in their trained weights, if all layers are ones of torch's own."""
-        own = id(self) if self.frozen or self.buffers else None  # whose numbers may differ between two networks
+        """A key that is equal for networks that differ in nothing but trained weights. Valid for torch's own layers only.
+
+        With frozen parameters or buffers, whose values may differ, each network has a key of its own.
+        """
+        own = id(self) if self.frozen or self.buffers else None
         return repr(self.module), self.row_shape, self.num_classes, own
 
     @cached_property
     def running(self) -> tuple[str, ...]:
-        """Names of the buffers that training changes, such as a batch norm's statistics; constants are not among them."""
+        """Names of the buffers that training changes, such as a batch norm's statistics. Constant buffers are excluded.
+
+        They are found by one training step on random rows, with the buffers compared before and after.
+        """
         if not self.buffers:
             return ()
         state = {name: b.clone() for name, b in self.buffers.items()}
@@ -148,13 +165,13 @@ class Network:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 self.training_forward(generator, state)(self.initial, self._some_rows(2))
-            except Exception:  # it wants other rows to train on; then any buffer may change
+            except Exception:  # the module cannot train on such rows, so any buffer may change
                 return tuple(self.buffers)
         return tuple(name for name, before in self.buffers.items() if not torch.equal(before, state[name]))
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in the order of execution, not of declaration; one that is used twice stands where it was last."""
+        """The layers in the order of execution, not of declaration. A layer that is used twice is listed at its last use."""
         return traced(self._run(self._some_rows(1)), self.module)
 
     @cached_property
@@ -162,7 +179,7 @@ class Network:
         mixing = [layer for layer in self.layers if layer.mixes and layer.name]
         mixing = mixing or [layer for layer in self.layers if layer.mixes]
         run = self._run(self._some_rows(1))
-        last = next((layer for layer in reversed(mixing) if matters(run, self.module, layer.name)), None)
+        last = next((layer for layer in reversed(mixing) if affects_output(run, self.module, layer.name)), None)
         if last is None or self.num_classes not in last.shape:
             got = "none" if last is None else f"{last.kind} {last.name}, whose output has the shape {last.shape}"
             raise NotApplicable(
@@ -173,15 +190,15 @@ class Network:
         return last
 
     def head(self) -> Layer:
-        """The last executed layer that mixes features into the logits.
+        """The last executed layer with a weight matrix on which the logits depend.
 
         Raises:
-            NotApplicable: the logits are computed outside any layer that a hook can see.
+            NotApplicable: no layer has an output for each class: the logits are computed outside of any submodule.
         """
         return self._head
 
     def hidden(self) -> tuple[Layer, ...]:
-        """The layers whose channels can be scaled: plain convolutions and dense layers with trained weights, but the head."""
+        """The layers whose channels can be scaled: convolutions and dense layers with trained weights, without the head."""
         return tuple(
             layer
             for layer in self.layers
@@ -191,21 +208,29 @@ class Network:
         )
 
     def skipped(self) -> tuple[str, ...]:
-        """Names of the mixing layers whose channels cannot be scaled: their class is not known, or they are frozen or tied."""
+        """Names of layers with weight matrices whose channels cannot be scaled: of another class, frozen or shared."""
         known = {layer.name for layer in (*self.hidden(), self._head)}
         return tuple(layer.name for layer in self.layers if layer.mixes and layer.name not in known)
 
     def activations(
         self, vector: Tensor, x: Tensor, names: Iterable[str], buffers: Buffers | None = None
     ) -> dict[str, Tensor]:
-        """What the named layers give for x (m, ...), in one forward, dropout off."""
-        return {name: out for name, (_, out) in self._seen(vector, x, names, buffers).items()}
+        """Outputs of the named layers for x (m, ...), in one forward pass without dropout.
+
+        Raises:
+            ModelError: no executed layer has that name.
+        """
+        return {name: out for name, (_, out) in self._observed(vector, x, names, buffers).items()}
 
     def entering(self, vector: Tensor, x: Tensor, name: str, buffers: Buffers | None = None) -> Tensor:
-        """What enters the named layer for x (m, ...), dropout off."""
-        return self._seen(vector, x, [name], buffers)[name][0]
+        """Input of the named layer for x (m, ...), in one forward pass without dropout.
 
-    def _seen(
+        Raises:
+            ModelError: no executed layer has that name.
+        """
+        return self._observed(vector, x, [name], buffers)[name][0]
+
+    def _observed(
         self, vector: Tensor, x: Tensor, names: Iterable[str], buffers: Buffers | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         wanted = list(names)
@@ -213,9 +238,9 @@ class Network:
 
         def see(name: str, _: nn.Module, entered: Tensor, out: Tensor) -> None:
             if name in wanted:
-                found[name] = (entered, out.clone())  # a ReLU may work in place
+                found[name] = (entered, out.clone())  # the next layer may be an in-place ReLU, which would overwrite it
 
-        self._applied(watched(self.module, see), vector, x, buffers)
+        self._forward(watched(self.module, see), vector, x, buffers)
         for name in wanted:
             if name not in found:
                 known = [layer.name for layer in self.layers]
@@ -231,20 +256,20 @@ class Network:
     def _run(self, x: Tensor) -> Callable[[nn.Module], Tensor]:
         def run(module: nn.Module) -> Tensor:
             with torch.no_grad():
-                return self._applied(module, self.initial, x, None)
+                return self._forward(module, self.initial, x, None)
 
         return run
 
     @property
     def kernels(self) -> Tensor:
-        """(d,) bool: parameters that belong to weights of two or more dimensions, not to biases."""
+        """(d,) bool, True for entries of weights with two or more dimensions, False for biases and scales."""
         return torch.cat([torch.full((shape.numel(),), len(shape) > 1) for shape in self.shapes.values()])
 
     def rows(self, x: np.ndarray) -> Tensor:
-        """Rows (m, ...) as the network takes them, on its device: float32, or int64 for tokens.
+        """Rows x (m, ...) as a tensor on the network's device: float32, or int64 for tokens.
 
         Raises:
-            ModelError: fractions where whole numbers are wanted.
+            ModelError: fractions in rows of tokens.
         """
         if self.tokens and x.dtype.kind == "f" and (x % 1).any():
             raise ModelError("token rows of whole numbers", "fractions", "give the network rows of tokens")
@@ -256,21 +281,21 @@ class Network:
         return unflatten(vector, self.shapes)
 
     def logits(self, vector: Tensor, x: Tensor, buffers: Buffers | None = None) -> Tensor:
-        """(m, c) for x (m, ...), dropout off; differentiable in `vector` and x."""
-        return self._applied(self.module, vector, x, buffers)
+        """Logits (m, c) for x (m, ...), without dropout; differentiable in `vector` and x."""
+        return self._forward(self.module, vector, x, buffers)
 
-    def _applied(self, module: nn.Module, vector: Tensor, x: Tensor, buffers: Buffers | None) -> Tensor:
+    def _forward(self, module: nn.Module, vector: Tensor, x: Tensor, buffers: Buffers | None) -> Tensor:
         state = {**self._parameters(vector), **(self.buffers if buffers is None else buffers)}
-        return self._plain(self._called(module, state, x))
+        return self._full_precision(self._called(module, state, x))
 
     def _called(self, module: nn.Module, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        """The module's output with these tensors in place of its own. Looking for tied ones in each call takes long."""
+        """Outputs of the module with these tensors in place of its own. Torch's search for tied tensors costs time in every call."""
         out: Tensor = functional_call(module, state, (_channels_last(self._cast(x)),), tie_weights=self.layout.tied)
         return out
 
     def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function (vector, x) -> logits with dropout drawn from `generator`; it updates `buffers`."""
-        module = copied(self.module, lambda part: _seeded(part, generator)).train()
+        """A function (vector, x) -> logits in training mode: dropout from `generator`; it updates `buffers` in place."""
+        module = shared_copy(self.module, lambda part: _seeded(part, generator)).train()
         owners = [(name, *_owner(module, name)) for name in self.buffers]
 
         def forward(vector: Tensor, x: Tensor) -> Tensor:
@@ -280,12 +305,12 @@ class Network:
             for name, owner, leaf in owners:  # a module may assign a new tensor instead of writing into the old one
                 value = owner._buffers[leaf]
                 buffers[name] = buffers[name] if value is None else value.detach()
-            return self._plain(out)
+            return self._full_precision(out)
 
         return forward
 
     def _parameters(self, vector: Tensor) -> dict[str, Tensor]:
-        """The trained parameters in the types that the module wants, and the frozen ones where those must follow."""
+        """The trained parameters in the types of the module. In double precision the frozen ones are converted too."""
         state = self.parameters(vector)
         if self.layout.has_half:
             types = self.layout.types
@@ -301,7 +326,7 @@ class Network:
             return x.to(torch.int64)
         return x if self.precision is None else x.to(self.precision)
 
-    def _plain(self, logits: Tensor) -> Tensor:
+    def _full_precision(self, logits: Tensor) -> Tensor:
         return logits.float() if self.layout.has_half and logits.dtype in HALF else logits
 
 
@@ -311,7 +336,7 @@ def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """The same numbers, images with their channels innermost: convolution and pooling then take a quarter less time."""
+    """x with images in channels-last memory format, which makes convolution and pooling a quarter faster."""
     return x if x.dim() != 4 else torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
 
 
@@ -320,10 +345,16 @@ def _seeded(part: nn.Module, generator: torch.Generator) -> nn.Module | None:
 
 
 def build(make: Architecture | Estimator, shape: tuple[int, ...], num_classes: int, streams: Streams) -> Network:
-    """A network with weights drawn from the stream "init"; the global generator is left as it was.
+    """A network with initial weights from the stream "init". The global generator is restored.
+
+    Args:
+        make: the architecture.
+        shape: shape of one row.
+        num_classes: number of classes.
+        streams: the trial's random streams.
 
     Raises:
-        ModelError: no module, or one that does not fit.
+        ModelError: the architecture raised, returned no torch module, or one that does not fit these rows and classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.child("init").key)
@@ -331,7 +362,7 @@ def build(make: Architecture | Estimator, shape: tuple[int, ...], num_classes: i
             module: Any = make(shape, num_classes)  # type: ignore[call-arg, arg-type] # an estimator is refused below
         except (TypeError, ValueError, RuntimeError) as error:
             got = f"{type(error).__name__}: {error}"
-            raise ModelError(f"a module for rows of shape {shape} from {make!r}", got, "correct its fields") from error
+            raise ModelError(f"a module for rows of shape {shape} from {make!r}", got) from error
         if not isinstance(module, nn.Module):
             raise ModelError(f"a torch module from {make!r}", type(module).__name__, "choose a torch architecture")
         return Network(module, shape, num_classes)

@@ -1,4 +1,4 @@
-"""The user's own models: a module, a factory, an estimator, a black box, by value or as `module:name`."""
+"""The user's own models: torch modules, factories, estimators and black boxes, by value or as `module:name`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WANTED = "a registered model, a torch module or a function that makes one, or an
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OwnArchitecture:
-    """A torch network of the user's.
+    """A torch network of the user.
 
     Fields:
-        make: a module, which is copied and whose own weights are where training starts; or (row shape, classes) -> module,
-            or a class or function without required arguments, whose weights are drawn anew for each seed.
-        path: `module:name` where it was imported from; empty for a value in memory.
+        make: a module, which is copied and trained from its own weights; or a function (row shape, classes) -> module or
+            a class or function without required arguments, which draws new weights for each seed.
+        path: `module:name` if it was imported by that path; empty for a value in memory.
     """
 
     make: nn.Module | Callable[..., nn.Module]
@@ -50,18 +50,18 @@ class OwnArchitecture:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OwnEstimator:
-    """An estimator of the user's: anything with scikit-learn's fit and predict, pipelines included.
+    """An estimator of the user: any object with scikit-learn's `fit` and `predict`, pipelines included.
 
     Fields:
-        make: an estimator, which is cloned; or (seed) -> estimator.
-        path: `module:name` where it was imported from; empty for a value in memory.
+        make: an estimator, which is cloned; or a function (seed) -> estimator.
+        path: `module:name` if it was imported by that path; empty for a value in memory.
     """
 
     make: ScikitLearn | Callable[[int], ScikitLearn]
     path: str = ""
 
     def __call__(self, seed: int) -> ScikitLearn:
-        """A fresh estimator. Every parameter called `random_state`, also one inside a pipeline, is set from the seed."""
+        """A new, unfitted estimator. All parameters called `random_state`, also those inside pipelines, are set to the seed."""
         if not _is_estimator(self.make):
             assert callable(self.make)
             return checked_estimator(self.make(seed), self.make)
@@ -82,13 +82,13 @@ class OwnEstimator:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BlackBox:
-    """A finished model of which only the answers are known.
+    """A finished model that can only be queried.
 
-    It cannot be fitted, so it meets evasions, model detectors and gates, and no attack or defence that needs a training.
+    It cannot be fitted. So evasions, model detectors and gates apply to it, but no attack or defence that needs training.
 
     Fields:
-        model: anything with predict_proba: native rows (m, ...) -> (m, c).
-        path: `module:name` where it was imported from; empty for a value in memory.
+        model: an object with predict_proba: native rows (m, ...) -> probabilities (m, c).
+        path: `module:name` if it was imported by that path; empty for a value in memory.
     """
 
     model: object
@@ -106,7 +106,7 @@ Made: TypeAlias = Any  # one of OWN, or a registered architecture or estimator
 
 
 def is_estimator(maker: object) -> bool:
-    """Whether a plugin that `maker_of` gave makes an estimator, not a torch module."""
+    """Whether a plugin from `maker_of` makes estimators; otherwise it makes torch modules or is a black box."""
     if isinstance(maker, OWN):
         return isinstance(maker, OwnEstimator)
     return entry_of(maker).kind is Kind.ESTIMATOR
@@ -115,17 +115,17 @@ def is_estimator(maker: object) -> bool:
 @converts(Kind.ARCHITECTURE)
 @converts(Kind.ESTIMATOR)
 def _converted(value: object) -> Made | None:
-    """What `maker_of` gives for a value that the registry does not understand by itself, else None."""
+    """Hook of the registry: `maker_of` for values that the registry cannot build itself, else None."""
     by_name = ":" not in value if isinstance(value, str) else "name" in value if isinstance(value, Mapping) else False
     return None if by_name or _is_plugin(type(value)) else maker_of(value)
 
 
 def maker_of(value: object) -> Made:
-    """The plugin that makes a model from what the user gives: a name, a plugin, `module:name` or a value in memory.
+    """The plugin that makes the user's model, from a name, a plugin, `module:name` or a value in memory.
 
     Raises:
-        PluginError: none of these, or a path that cannot be imported.
-        ModelError: an object with fit and without predict.
+        PluginError: a value of another type, or a path that cannot be imported.
+        ModelError: an object with `fit` but without `predict`.
     """
     if isinstance(value, OWN):
         return value
@@ -160,7 +160,11 @@ def _of_class(cls: type) -> Made:
 
 
 def _of_function(function: Callable[..., Any]) -> Made:
-    """Two arguments make a network, one (the seed) an estimator; without arguments, the value returned tells."""
+    """The plugin for a factory, recognised by its signature.
+
+    With two arguments it makes networks, and with one, the seed, estimators. Without arguments it is called, and the type
+    of its result decides.
+    """
     if _takes(function, 2):
         return OwnArchitecture(function)
     if _takes(function, 0) and not _takes(function, 1):
@@ -218,7 +222,7 @@ def _described(
 
 
 def _module_state(value: object) -> str:
-    """A module's architecture and weights in a few digits; nothing for a factory, whose code says it all."""
+    """A digest of a module's architecture, code and weights; empty for a factory, which its code identifies."""
     if not _is_module(value):
         return ""
     tensors = [tensor.detach().cpu().contiguous() for tensor in value.state_dict().values()]
@@ -234,14 +238,14 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _state(value: object) -> str:
-    """An object's parameters and fitted state in a few digits; nothing for a function, whose code says it all."""
+    """A digest of an object's parameters and fitted state; empty for a function, which its code identifies."""
     if inspect.isroutine(value):
         return ""
     import joblib
 
     try:
         return str(joblib.hash(value))
-    except Exception:  # pickling fails in as many ways as there are objects
+    except Exception:  # pickling an arbitrary object may raise any exception
         return digest(repr(value))
 
 
@@ -278,12 +282,12 @@ def _plain(value: object) -> Plain:
 
 
 def _takes(function: Callable[..., object], arguments: int) -> bool:
-    """Whether it can be called with so many positional arguments."""
+    """Whether the function can be called with that many positional arguments."""
     try:
         inspect.signature(function).bind(*[None] * arguments)
     except TypeError:
         return False
-    except ValueError:  # written in C, and silent about its arguments
+    except ValueError:  # a C function without a readable signature
         return arguments == 0
     return True
 

@@ -1,4 +1,4 @@
-"""How the step size changes in the course of a training."""
+"""Learning-rate schedules: factors of the step size by `done`, the share of the steps that are done, 0 to below 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from antivenom.core.registry import schedule
 
 @schedule(cite="Robbins and Monro 1951, Ann. Math. Stat. 22(3)")
 class Constant:
-    """The same step size throughout."""
+    """A constant step size."""
 
     def __call__(self, done: float) -> float:
         return 1.0
@@ -18,10 +18,10 @@ class Constant:
 
 @schedule(cite="Loshchilov and Hutter 2017, arXiv:1608.03983")
 class Cosine:
-    """The step size falls along a half cosine.
+    """The step size falls along half a cosine wave.
 
     Fields:
-        end: share of the step size that is left at the end, 0 to 1.
+        end: factor of the step size at the end, 0 to 1.
     """
 
     end: float = 0.0
@@ -36,11 +36,11 @@ class Cosine:
 
 @schedule(cite="He et al. 2016, CVPR, arXiv:1512.03385, section 4.2")
 class Steps:
-    """The step size falls by a factor at certain points.
+    """The step size is multiplied by a factor at certain points of the training.
 
     Fields:
-        at: shares of the training, each above 0 and below 1, rising.
-        factor: what the step size is multiplied by at each, above 0.
+        at: these points as shares of all steps, rising, each above 0 and below 1.
+        factor: the factor at each point, above 0.
     """
 
     at: tuple[float, ...] = (0.5, 0.75)
@@ -56,7 +56,7 @@ class Steps:
 
 
 def half_cosine(done: float) -> float:
-    """From 1 to 0 as `done` goes from 0 to 1.
+    """(1 + cos(pi done)) / 2, which falls from 1 to 0 as `done` rises from 0 to 1.
 
     Reference: Loshchilov and Hutter 2017, arXiv:1608.03983.
     """

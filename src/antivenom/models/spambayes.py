@@ -1,4 +1,4 @@
-"""SpamBayes: a Bayesian spam filter with three answers, as a scikit-learn estimator."""
+"""SpamBayes, a Bayesian spam filter with three answers (ham, unsure, spam), as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HAM, SPAM = 0, 1
 
 
 class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Scores tokens by the mails they were in and combines a mail's most telling ones by Fisher's method.
+    """Scores each token by its share of ham and of spam, and combines a mail's strongest tokens by Fisher's method.
 
-    Rows are mails, columns are tokens; a token is in a mail where the number is above 0, how often does not count. Class
-    0 is ham, 1 is spam. Training only counts, so k copies of a mail are one with weight k.
+    Rows are mails and columns are tokens. A token is in a mail if the number is above 0; its count is ignored. Class 0 is
+    ham, class 1 spam. Training only counts mails, so k copies of a mail equal one mail of weight k.
 
-    Its parameters are the fields of `SpamBayes`.
+    The parameters are the fields of `SpamBayes`.
 
     Reference: Robinson 2003, "A Statistical Approach to the Spam Problem", Linux Journal 107; Nelson et al. 2008,
     "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 2.3.
@@ -47,18 +47,18 @@ class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.spam_cutoff = spam_cutoff
 
     def fit(self, X: Rows, y: object, sample_weight: object = None) -> Self:
-        """Count from nothing."""
+        """Count the mails X (m, tokens) with labels y (m,); earlier counts are discarded."""
         self.mails_ = np.zeros(2)
         self.tokens_ = np.zeros((2, X.shape[1]))
         return self.partial_fit(X, y, sample_weight)
 
     def partial_fit(self, X: Rows, y: object, sample_weight: object = None) -> Self:
-        """Count further mails; `sample_weight` (m,) is how many copies of each there are."""
+        """Count further mails. `sample_weight` (m,) is the number of copies of each."""
         if not hasattr(self, "tokens_"):
             return self.fit(X, y, sample_weight)
         mails, labels = presence(X), np.asarray(y)
         if not np.isin(labels, (HAM, SPAM)).all():
-            raise ValueError("SpamBayes knows two classes, 0 for ham and 1 for spam")
+            raise ValueError("SpamBayes needs two classes, 0 for ham and 1 for spam")
         if mails.shape[1] != self.tokens_.shape[1]:
             raise ValueError(f"{mails.shape[1]} tokens where {self.tokens_.shape[1]} were counted before")
         weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
@@ -69,38 +69,42 @@ class SpamBayesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def token_scores(self) -> np.ndarray:
-        """(tokens,) f(w): from 0 for a token of ham alone to 1 for one of spam alone."""
-        ham, spam = self.tokens_ / np.maximum(self.mails_, 1)[:, None]  # shares of the mails that it was in
+        """(tokens,) f(w): near 0 for a token that occurred in ham only, near 1 for one in spam only."""
+        ham, spam = self.tokens_ / np.maximum(self.mails_, 1)[:, None]  # share of ham and of spam with each token
         seen = self.tokens_.sum(axis=0)
         raw = np.divide(spam, ham + spam, out=np.zeros_like(spam), where=seen > 0)
         s = self.unknown_word_strength
         return np.asarray((s * self.unknown_word_prob + seen * raw) / (s + seen))
 
     def scores(self, X: Rows) -> np.ndarray:
-        """(m,) I: from 0 for ham to 1 for spam; 0.5 for a mail without a telling token."""
+        """(m,) the score I, from 0 for ham to 1 for spam; 0.5 for a mail without strong tokens.
+
+        I = (1 + H - S) / 2, where H and S are the tails of the chi-squared distribution with 2n degrees of freedom at
+        -2 sum log f(w) and -2 sum log(1 - f(w)), over the n strongest tokens (Fisher's method).
+        """
         f = self.token_scores()
-        row, token = leading(presence(X), np.abs(f - 0.5), self.minimum_prob_strength, self.max_discriminators)
+        row, token = strongest_tokens(presence(X), np.abs(f - 0.5), self.minimum_prob_strength, self.max_discriminators)
         m, f = X.shape[0], f[token]
         n = np.bincount(row, minlength=m)
         ham, spam = (chdtrc(np.maximum(2 * n, 1), -2 * np.bincount(row, np.log(p), minlength=m)) for p in (f, 1 - f))
         return np.where(n > 0, (1 + ham - spam) / 2, 0.5)
 
     def predict(self, X: Rows) -> np.ndarray:
-        """(m,) 0 where the mail is delivered as ham, else 1: who is unsure does not deliver."""
+        """(m,) 0 for mails that are delivered as ham, else 1. Mails about which the filter is unsure are not delivered."""
         return np.where(self.scores(X) <= self.ham_cutoff, HAM, SPAM)
 
     def predict_proba(self, X: Rows) -> np.ndarray:
-        """(m, 2) 1 - I and I. Not calibrated; `predict` cuts them at `ham_cutoff`, not at a half."""
+        """(m, 2) the numbers 1 - I and I. They are not calibrated, and `predict` cuts I at `ham_cutoff`, not at 0.5."""
         scores = self.scores(X)
         return np.stack([1 - scores, scores], axis=1)
 
     def judged(self, X: Rows, y: np.ndarray) -> dict[str, float]:
-        """Shares of ham and of spam by the filter's three answers."""
+        """Shares of ham and of spam that get each of the three answers."""
         return three_way(self.scores(X), np.asarray(y), self.ham_cutoff, self.spam_cutoff)
 
 
 def three_way(scores: np.ndarray, y: np.ndarray, ham_cutoff: float, spam_cutoff: float) -> dict[str, float]:
-    """Shares of ham and of spam that are taken for ham, for neither and for spam; nan for a class without rows."""
+    """Shares of ham and of spam that get each of the three answers, ham, unsure and spam; nan for a class without rows."""
     answers = np.digitize(scores, [ham_cutoff, spam_cutoff], right=True)  # 0 ham, 1 unsure, 2 spam
     names = {
         HAM: ("ham_delivered", "ham_unsure", "ham_as_spam"),
@@ -114,7 +118,7 @@ def three_way(scores: np.ndarray, y: np.ndarray, ham_cutoff: float, spam_cutoff:
 
 
 def check_mails(data: Dataset, plugin: object) -> None:
-    """Refuse rows that are not of two classes, legitimate and malicious.
+    """Refuse data that do not have two classes, legitimate and malicious.
 
     Raises:
         DataError: another number of classes.
@@ -128,14 +132,17 @@ def check_mails(data: Dataset, plugin: object) -> None:
 
 
 def presence(x: Rows) -> sp.csr_array:
-    """(m, tokens) CSR, true where a token is in a mail."""
+    """(m, tokens) CSR matrix of bools, true where a token is in a mail."""
     return sp.csr_array(x > 0)
 
 
-def leading(mails: sp.csr_array, strength: np.ndarray, least: float, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and token numbers of each mail's `most` strongest tokens among those of at least that strength.
+def strongest_tokens(
+    mails: sp.csr_array, strength: np.ndarray, least: float, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row and token numbers of each mail's strongest tokens: at most `most` per mail, each of strength at least `least`.
 
-    A token is as strong in one mail as in another: with the columns in order of strength, a row's first ones are it.
+    A token has the same strength in all mails. So the columns are sorted by strength once, and each row's first entries
+    are its strongest tokens.
     """
     order = np.argsort(-strength, kind="stable")
     order = order[strength[order] >= least]
@@ -148,15 +155,17 @@ def leading(mails: sp.csr_array, strength: np.ndarray, least: float, most: int) 
 
 @estimator(cite="Robinson 2003, Linux Journal 107; Nelson et al. 2008, LEET")
 class SpamBayes:
-    """The SpamBayes filter: presence of tokens, Fisher's combination, three answers. Class 0 is ham, 1 is spam.
+    """The SpamBayes filter: token presence, Fisher's method, three answers. Class 0 is ham, class 1 spam.
+
+    Weakness: training only counts, so mails that an attacker sends shift the score of every token in them.
 
     Fields:
-        unknown_word_strength: s, mails that the prior is worth, > 0.
-        unknown_word_prob: x, the score of a token never seen, 0 to 1 (neither included).
-        max_discriminators: how many of a mail's tokens are used at most, the most telling first.
-        minimum_prob_strength: tokens nearer than this to 0.5 are left out, 0 to 0.5.
-        ham_cutoff: up to this score a mail is ham; the paper's value, SpamBayes itself has 0.2.
-        spam_cutoff: above this score it is spam; between the two the filter is unsure.
+        unknown_word_strength: s, the weight of the prior in mails, above 0.
+        unknown_word_prob: x, the score of a token that was never seen, above 0 and below 1.
+        max_discriminators: the largest number of tokens of a mail that are used, strongest first.
+        minimum_prob_strength: tokens whose score is nearer to 0.5 than this are ignored; 0 to 0.5.
+        ham_cutoff: mails with at most this score are ham. The paper has 0.15, SpamBayes itself 0.2.
+        spam_cutoff: mails with a higher score are spam. Between the two cutoffs the filter is unsure.
     """
 
     unknown_word_strength: float = 0.45

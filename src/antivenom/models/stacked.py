@@ -1,7 +1,7 @@
-"""n networks of one architecture at once: parameters (n, d), inputs (n, b, ...), one batched product per dense layer.
+"""Forward passes of n networks of one architecture at once: parameters (n, d), inputs (n, b, ...).
 
-Each layer type has one function that maps stacked parameters and inputs to stacked outputs. What is not listed here is
-unsupported, and the federation trains such models one after another instead.
+Each layer type has one function that maps stacked parameters and inputs to stacked outputs; a dense layer is one batched
+product. Networks with other layer types are unsupported, and the federation trains them one after another.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ Parameters = dict[str, Tensor]
 
 
 class Draws:
-    """Where the n networks get their dropout masks: one generator each, and how many rows of the batch are real."""
+    """Random numbers for the dropout masks of n networks.
+
+    Args:
+        generators: one for each network.
+        sizes: number of rows in each network's batch without padding.
+    """
 
     def __init__(self, generators: Sequence[torch.Generator], sizes: Sequence[int]) -> None:
         self.generators, self.sizes = generators, sizes
 
     def noise(self, like: Tensor) -> Tensor:
-        """(n, b, ...) uniform in [0, 1); padding rows get zeros and cost no random numbers."""
+        """Uniform numbers in [0, 1) of the shape (n, b, ...) of `like`. Padding rows get zeros and consume no numbers.
+
+        So each network draws what it would draw if it were trained alone.
+        """
         noise = torch.zeros(like.shape, dtype=noise_type(like), device=like.device)
         for row, generator, size in zip(noise, self.generators, self.sizes, strict=True):
             row[:size].uniform_(generator=generator)
@@ -37,21 +45,27 @@ class Draws:
 
 @singledispatch
 def stacked(layer: nn.Module, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
-    """Outputs (n, b, ...) of n copies of `layer` with the given stacked parameters; dropout is off without `draws`."""
+    """Outputs (n, b, ...) of n copies of `layer` for inputs x (n, b, ...) and stacked parameters {name: (n, *shape)}.
+
+    Dropout is off if `draws` is None.
+
+    Raises:
+        TypeError: a layer type without a stacked form.
+    """
     raise TypeError(type(layer).__name__)
 
 
 @stacked.register
 def _(layer: nn.Linear, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
     weight = parameters["weight"].transpose(1, 2)  # (n, in, out)
-    rows = x.flatten(1, -2)  # (n, b * any further dimensions, in)
+    rows = x.flatten(1, -2)  # (n, b * further dimensions, in)
     out = rows @ weight if layer.bias is None else torch.baddbmm(parameters["bias"].unsqueeze(1), rows, weight)
     return out.view(*x.shape[:-1], layer.out_features)
 
 
 @stacked.register
 def _(layer: nn.Conv2d, parameters: Parameters, x: Tensor, draws: Draws | None) -> Tensor:
-    # One library convolution per network: on CPU a grouped convolution or a vmap is about twice as slow.
+    # One call per network. On a CPU, one grouped convolution or a vmap takes about twice as long.
     biases = parameters["bias"].unbind() if layer.bias is not None else [None] * len(x)
     outputs = [
         F.conv2d(rows, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -92,9 +106,12 @@ def _(layer: nn.Module, parameters: Parameters, x: Tensor, draws: Draws | None) 
 
 
 def layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The layers of nested nn.Sequential in order, with their parameter prefix; any other container is a layer."""
+    """Layers in nested nn.Sequential, in order, each with the prefix of its parameters' names.
+
+    Any other container counts as one layer.
+    """
     if type(module) is nn.Sequential and not _hooked(module):
-        for name, child in module._modules.items():  # named_children() would leave out a layer that is used twice
+        for name, child in module._modules.items():  # named_children() lists a layer that is used twice only once
             yield from layers(child, f"{prefix}{name}.")
     else:
         yield prefix, module
@@ -105,7 +122,10 @@ def _hooked(layer: nn.Module) -> bool:
 
 
 def _obstacle(layer: nn.Module, prefix: str, network: Network) -> str | None:
-    """Why this layer has no stacked form, or None. A subclass may compute anything, so only exact types count."""
+    """Why this layer has no stacked form, or None if it has one.
+
+    Only exact types count, because a subclass may compute anything.
+    """
     kind = type(layer).__name__
     if type(layer) not in stacked.registry:
         return kind
@@ -122,16 +142,16 @@ def _obstacle(layer: nn.Module, prefix: str, network: Network) -> str | None:
 
 
 def unsupported(network: Network) -> list[str]:
-    """What in the network has no stacked form, by layer type; empty when it can be trained stacked."""
+    """Descriptions of the layers that have no stacked form; empty if the network can be trained stacked."""
     reasons = (_obstacle(layer, prefix, network) for prefix, layer in layers(network.module))
     return sorted({reason for reason in reasons if reason is not None})
 
 
 def supports(training: Training) -> str | None:
-    """Why models cannot be trained stacked in this way, as the end of a sentence; None if they can.
+    """Why models cannot be trained stacked in this way, as the end of a sentence, or None if they can.
 
-    Optimisers work weight by weight, so every one of them works on a stack. A schedule depends on each model's own number
-    of steps, and augmentation on its own random numbers.
+    All optimisers are supported, since they treat each weight separately. Schedules are not: they depend on the number of
+    steps of each model. Augmentation is not either: each model would need its own random numbers.
     """
     if training.schedule != Constant():
         return f"the schedule {type(training.schedule).__name__} has no vectorised form"
@@ -143,7 +163,7 @@ def supports(training: Training) -> str | None:
 def layer_passes(
     network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None
 ) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-    """Each layer in order, with the inputs (n, b, ...) it gets and the outputs it gives."""
+    """Run the networks layer by layer: yields (layer, inputs (n, b, ...), outputs (n, b, ...)) in order."""
     parameters = network.parameters(vectors)
     for prefix, layer in layers(network.module):
         own = {
@@ -157,15 +177,15 @@ def layer_passes(
 
 
 def stacked_logits(network: Network, vectors: Tensor, x: Tensor, draws: Draws | None = None) -> Tensor:
-    """(n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
+    """Logits (n, b, c) for parameters (n, d) and inputs (n, b, ...); differentiable. Dropout is on if `draws` is given."""
     outputs = x
-    for _, _, outputs in layer_passes(network, vectors, x, draws):  # noqa: B007 - the last ones are wanted
+    for _, _, outputs in layer_passes(network, vectors, x, draws):  # noqa: B007 - only the last outputs are used
         pass
     return outputs
 
 
 def activations(network: Network) -> int:
-    """How many numbers one row becomes on its way through the layers, itself among them."""
+    """Number of values that one row's forward pass holds: its inputs and the outputs of all layers."""
     row = network.initial.new_zeros(1, 1, *network.row_shape)
     with torch.no_grad():
         passes = layer_passes(network, network.initial.unsqueeze(0), row)

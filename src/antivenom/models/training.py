@@ -1,4 +1,4 @@
-"""Training one network on one data set, minibatch by minibatch. The federation's fast path must equal this loop."""
+"""The training loop of one network. It is the oracle: every faster form must equal it to rounding."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
 from antivenom.models.schedules import Constant
 
-Forward = Callable[[Tensor], Tensor]
-Loss = Callable[[Forward, Tensor, Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]  # inputs (m, ...) -> logits (m, c)
+Loss = Callable[[Forward, Tensor, Tensor], Tensor]  # forward, inputs (m, ...), labels (m,) -> a scalar
 Trainer = Callable[
     [Network, Tensor, Tensor, Tensor, "Training", Streams, Loss, Buffers | None, Tensor | None], tuple[Tensor, Buffers]
 ]  # network, start, x, y, training, streams, loss, buffers, kept -> the weights and buffers that `train` gives
@@ -33,24 +33,25 @@ def cross_entropy(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Training:
-    """How one model is trained from where it starts.
+    """How one model is trained.
 
     Fields:
         epochs: passes over the rows (E).
         batch_size: rows per step (B); the last batch of an epoch may be smaller.
-        optimizer: "adam" or "adamw" (betas .9 and .999, eps 1e-8), or "sgd". Its state is fresh at every call.
-        learning_rate: step size, at the start.
-        momentum: of SGD only.
-        nesterov: SGD looks ahead along its momentum.
-        weight_decay: added to the gradient as that multiple of the weights; adamw shrinks the weights instead.
-        schedule: how the step size changes in the course of a training, which is one round in a federation.
-        augmentation: random changes of each batch of images, in this order.
-        shuffle: draw a new order each epoch; else sequential slices, as the authors of the federated paper do.
-        bf16: layers multiply in bfloat16, which keeps 8 bits of a factor and is faster where the processor has such
-            products; weights, losses and optimiser stay as they are. Weakness: updates of the reference models differ
-            from exact ones by 1 to 24 % of their length. Only `train` and a federation's clients heed it
-            (as they do schedule and augmentation); attackers' own objectives, shadow models and DP-SGD stay exact, a dense network on a CPU loses its compiled
-            training, and double precision is left as it is.
+        optimizer: "adam" or "adamw" (betas .9 and .999, eps 1e-8), or "sgd". Its state is new for every call of `train`.
+        learning_rate: initial step size.
+        momentum: momentum of SGD.
+        nesterov: use Nesterov's form of SGD's momentum.
+        weight_decay: this multiple of the weights is added to the gradient; for adamw it is decoupled from the gradient.
+        schedule: factor of the step size by the share of the steps that are done. In a federation it spans one round.
+        augmentation: random changes of each batch of images, applied in this order.
+        shuffle: visit the rows in a new random order in each epoch. Otherwise batches are consecutive rows, as in the code
+            of Bhagoji et al. 2019.
+        bf16: compute layers in bfloat16, with 8 significant bits; faster on processors with such instructions. Weights,
+            loss and optimiser keep their precision. Weakness: updates of the reference models differ from exact ones by
+            1 to 24 % of their length. It applies to `train` and the clients of a federation, like schedule and
+            augmentation. Attackers' own objectives, shadow models and DP-SGD ignore it, double precision is not
+            affected, and dense networks on a CPU are not trained by compiled code.
     """
 
     epochs: int = 5
@@ -96,15 +97,15 @@ class Training:
         )
 
     def set_rate(self, optimizer: torch.optim.Optimizer, done: float) -> None:
-        """Give the optimiser the step size for when a share `done` of the steps is behind."""
+        """Set the optimiser's step size for the moment when a share `done` of all steps is done."""
         if self.schedule != Constant():
             optimizer.param_groups[0]["lr"] = self.learning_rate * self.schedule(done)
 
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The batch (m, ...) with its random changes.
+        """The batch x (m, ...) after all augmentations.
 
         Raises:
-            NotApplicable: rows that are no images.
+            NotApplicable: rows that are not images.
             PluginError: an augmentation that returns another shape.
         """
         for change in self.augmentation:
@@ -123,20 +124,20 @@ class Training:
         return x
 
     def products(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context in which a network's layers multiply as `bf16` says."""
+        """The autocast context in which layers compute in bfloat16 if `bf16` is set; else a context without effect."""
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
     def steps(self, num_rows: int) -> int:
-        """Optimiser steps for a shard of that many rows."""
+        """Number of optimiser steps on that many rows."""
         return self.epochs * -(-num_rows // self.batch_size)
 
     def orders(self, num_rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Row numbers of every epoch, in the order in which they are used."""
+        """For each epoch, the row numbers (num_rows,) in the order of their use."""
         for _ in range(self.epochs):
             yield rng.permutation(num_rows) if self.shuffle else np.arange(num_rows)
 
     def batches(self, num_rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Row numbers of every batch of every epoch."""
+        """Row numbers of all batches of all epochs."""
         for order in self.orders(num_rows, rng):
             for start in range(0, num_rows, self.batch_size):
                 yield order[start : start + self.batch_size]
@@ -152,16 +153,31 @@ def train(
     loss: Loss = cross_entropy,
     buffers: Buffers | None = None,
     penalty: Callable[[Tensor], Tensor] | None = None,
-    apart: bool = False,
+    global_rng_unused: bool = False,
     kept: Tensor | None = None,
 ) -> tuple[Tensor, Buffers]:
-    """The weights (d,) after training from `start` (d,) on rows x (m, ...) and labels y (m,), and the buffers.
+    """Train a network.
 
-    `penalty` (d,) -> () is added to the loss of every batch. Weights where `kept` (d,) is False stay as they are at the start.
+    Args:
+        network: the architecture.
+        start: (d,) initial weights; they are not changed.
+        x: (m, ...) rows, on the device of `start`.
+        y: (m,) labels.
+        training: epochs, batch size, optimiser.
+        streams: the streams "order", "dropout", "augmentation" and "global" below it are used. The last one seeds torch's
+            global generator, for layers that draw from it, and the generator is restored afterwards.
+        loss: the loss of a batch.
+        buffers: initial buffers; None uses those of the network.
+        penalty: (d,) -> scalar, which is added to the loss of every batch.
+        global_rng_unused: do not seed the global generator, because no layer draws from it. Then several threads may
+            train at the same time.
+        kept: (d,) bool; weights where it is False keep their initial value. None trains all.
 
-    Randomness: the streams "order", "dropout" and "augmentation" below `streams`; layers that draw from torch's global generator
-    are given a seeded one for the time of the call. `apart` leaves that one alone: for layers that draw nothing from it,
-    so that threads may train side by side.
+    Returns:
+        (d,) trained weights, and the buffers after training.
+
+    Raises:
+        ModelError: the module raised on a batch.
     """
     state = {name: b.clone() for name, b in (network.buffers if buffers is None else buffers).items()}
     step = network.training_forward(streams.torch("dropout", device=start.device), state)
@@ -172,7 +188,7 @@ def train(
         try:
             with training.products(start.device):
                 return step(vector, inputs).to(start.dtype)
-        except Exception as error:  # a module of the user's fails in whatever way it likes
+        except Exception as error:  # the user's module may raise any exception
             if isinstance(error, AntivenomError):
                 raise
             alone = network.running and len(inputs) == 1
@@ -182,7 +198,7 @@ def train(
 
     generator = streams.torch("augmentation", device=start.device)
     steps = training.steps(len(y))
-    with nullcontext() if apart else _seeded(streams.child("global").key, start.device):
+    with nullcontext() if global_rng_unused else _seeded(streams.child("global").key, start.device):
         for step_number, rows in enumerate(training.batches(len(y), streams.numpy("order"))):
             training.set_rate(optimizer, step_number / steps)
             batch = torch.as_tensor(rows, device=start.device)
@@ -207,13 +223,13 @@ def loop(
     buffers: Buffers | None,
     kept: Tensor | None,
 ) -> tuple[Tensor, Buffers]:
-    """`train` as a Trainer: the oracle of every other."""
+    """`train` with the signature of a `Trainer`; the oracle of every other trainer."""
     return train(network, start, x, y, training, streams, loss, buffers, kept=kept)
 
 
 @contextmanager
 def _seeded(key: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators start from the key, and are as they were afterwards."""
+    """Seed torch's global generators with the key; restore them on exit."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(key)

@@ -1,4 +1,4 @@
-"""Model: one interface over a torch network, an estimator and a black box. Learner: what makes one from rows."""
+"""Models with one interface over torch networks, estimators and black boxes, and learners that fit them to rows."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ from antivenom.models.training import Loss, Trainer, Training, cross_entropy, lo
 
 
 class Learner(Protocol):
-    """Makes a Model from rows."""
+    """Fits models to rows."""
 
     def fit(self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None) -> Model:
-        """Train from scratch, or from `start` where the model can be trained further."""
+        """Train a model from scratch, or continue the training of `start`.
+
+        Raises:
+            NotApplicable: the learner cannot do this, such as continue the fit of an estimator.
+            ModelError: the model does not fit the rows, or training fails.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class TorchModel:
-    """A network with weights.
+    """A network with its weights.
 
     Fields:
         network: the architecture.
-        vector: (d,) parameters.
-        buffers: running statistics and the like.
-        kept: (d,) bool, False where a pruned weight stays 0 in further training; None is all.
-        schema: how the rows of a DataFrame become numbers; None for arrays.
+        vector: (d,) trained weights.
+        buffers: buffers by name, such as running statistics.
+        kept: (d,) bool, False for pruned weights, which further training keeps at 0; None if no weight is pruned.
+        schema: encodes rows of a DataFrame as numbers; None for arrays.
     """
 
     network: Network
@@ -52,7 +57,7 @@ class TorchModel:
         return self.network.num_classes
 
     def logits(self, x: Rows, batch: int = 1024) -> Tensor:
-        """(m, c), dropout off."""
+        """Logits (m, c) for rows x (m, ...), `batch` rows at a time, without dropout."""
         if self.schema is not None and is_frame(x):
             x = self.schema.encode(x)
         rows = self.network.rows(x)
@@ -67,13 +72,13 @@ class TorchModel:
         return np.asarray(self.logits(x).argmax(1).cpu().numpy())
 
     def features(self, x: np.ndarray, layer: str | int = -1) -> np.ndarray:
-        """(m, width): numbers inside the network, flattened.
+        """Activations (m, width) inside the network, flattened.
 
-        -1 is what enters the head, -2 what enters the mixing layer that is executed before it, and so on from the end or,
-        with numbers from 0, from the start; a name stands for what the layer of that name gives.
+        A number selects the input of a layer with a weight matrix, in the order of execution: 0 is the first such layer,
+        -1 the head, -2 the one before the head. A name selects the output of the layer with that name.
 
         Raises:
-            NotApplicable: a network without a layer that gives the logits.
+            NotApplicable: the network has no head (see `Network.head`).
             ModelError: no such layer.
         """
         name = layer if isinstance(layer, str) else self._mixing(layer)
@@ -88,7 +93,7 @@ class TorchModel:
         return np.asarray(torch.cat(parts).cpu().numpy()) if parts else np.zeros((0, 0), dtype=np.float32)
 
     def _mixing(self, place: int) -> str:
-        """The name of a mixing layer by its place in the order of execution; the head is the last."""
+        """Name of a layer with a weight matrix, by its place in the order of execution. The head is the last one."""
         head = self.network.head()
         names = [layer.name for layer in self.network.layers if layer.mixes]
         names = names[: names.index(head.name) + 1]
@@ -99,14 +104,17 @@ class TorchModel:
         return names[place]
 
     def channels(self) -> list[Channel]:
-        """The hidden filters and units that `scaled` can reach, in the order of execution; `network.skipped()` says which not."""
+        """The hidden filters and units that `scaled` accepts, in the order of execution.
+
+        `network.skipped()` lists the layers that have none.
+        """
         return [Channel(layer.name, i) for layer in self.network.hidden() for i in range(layer.channels)]
 
     def scaled(self, factors: Mapping[Channel, float]) -> TorchModel:
-        """The model with what each of these channels gives multiplied by its factor.
+        """A copy of the model in which the output of each of these channels is multiplied by its factor.
 
-        0 prunes: the filter, its bias and its batch norm become 0, and further training leaves them so. Other factors go
-        to the batch norm that follows, or to the filter and its bias where none does.
+        The factor 0 prunes a channel: its filter, bias and batch norm become 0, and further training keeps them so. Other
+        factors multiply the weight and bias of the batch norm that follows or, without one, the filter and its bias.
 
         Raises:
             ModelError: no such channel.
@@ -118,7 +126,7 @@ class TorchModel:
         for channel, factor in factors.items():
             layer = hidden.get(channel.layer)
             if layer is None or not 0 <= channel.index < layer.channels:
-                raise ModelError("a channel that `channels()` lists", f"{channel}", "")
+                raise ModelError("a channel that `channels()` lists", f"{channel}")
             own = [f"{layer.name}.{part}" for part in ("weight", "bias")]
             norm = [f"{layer.normalised_by}.{part}" for part in ("weight", "bias") if layer.normalised_by]
             norm = [name for name in norm if name in weights]
@@ -137,8 +145,8 @@ class SklearnModel:
     """A fitted scikit-learn classifier or regressor; rows are flattened for it.
 
     Fields:
-        estimator: fitted; a classifier with `classes_`.
-        num_classes: c, 0 for a regressor; classes that were absent in training get probability 0.
+        estimator: the fitted estimator; classifiers have `classes_`.
+        num_classes: c, or 0 for a regressor. Classes that were absent in training get probability 0.
     """
 
     estimator: Any
@@ -146,12 +154,12 @@ class SklearnModel:
 
     def predict(self, x: Rows) -> np.ndarray:
         kind = np.int64 if self.num_classes else np.float64
-        if x.shape[0] == 0:  # scikit-learn refuses no rows
+        if x.shape[0] == 0:  # scikit-learn raises for an empty array
             return np.zeros(0, dtype=kind)
         return np.asarray(self.estimator.predict(_table(x))).astype(kind)
 
     def predict_proba(self, x: Rows) -> np.ndarray:
-        """Probabilities, or zeros and ones where the estimator has none."""
+        """Probabilities (m, c), or one-hot predictions if the estimator has no `predict_proba`."""
         if not self.num_classes:
             raise NotApplicable("a classifier", "a regressor, which has no classes", "use predict")
         m = x.shape[0]
@@ -172,17 +180,17 @@ class SklearnModel:
 
 
 def _table(x: Rows) -> Rows:
-    """(m, features), which is what scikit-learn takes; a DataFrame, CSR rows and (m,) texts stay as they are."""
+    """Rows flattened to (m, features) for scikit-learn. A DataFrame, CSR rows and texts (m,) are returned unchanged."""
     return x if x.ndim <= 2 else x.reshape(len(x), -1)
 
 
 @dataclass(frozen=True, eq=False)
 class BlackBoxModel:
-    """A finished model of which only the answers are known.
+    """A finished model that can only be queried.
 
     Fields:
-        model: anything with predict_proba.
-        num_classes: c.
+        model: an object with predict_proba.
+        num_classes: number of classes, c.
     """
 
     model: Any
@@ -194,9 +202,9 @@ class BlackBoxModel:
             return np.zeros((0, self.num_classes))
         try:
             found = np.asarray(self.model.predict_proba(x), dtype=float)
-        except AntivenomError:  # the trial's time limit among them
+        except AntivenomError:  # includes the trial's time limit
             raise
-        except Exception as error:  # a user's model fails in whatever way it likes
+        except Exception as error:  # the user's model may raise any exception
             raise ModelError(f"answers of {name}.predict_proba", f"{type(error).__name__}: {error}") from error
         if found.shape != (m, self.num_classes) or not np.isfinite(found).all():
             raise ModelError(
@@ -215,10 +223,10 @@ class TorchLearner:
     """Fits a torch architecture.
 
     Fields:
-        architecture: (row shape, classes) -> module.
+        architecture: a function (row shape, classes) -> module.
         training: epochs, batch size, optimiser.
-        device: where.
-        trainer: what runs the training: `loop`, or something faster that equals it to rounding.
+        device: the torch device to train on.
+        trainer: the training loop: `loop`, or a faster one that equals it to rounding.
     """
 
     architecture: Architecture
@@ -260,7 +268,7 @@ class TorchLearner:
 
 
 def _regresses(estimator: Any, unknown: bool) -> bool:
-    """Whether it predicts numbers; `unknown` for an object that says nothing of its kind to scikit-learn."""
+    """Whether the estimator is a regressor; `unknown` is returned for objects without scikit-learn's tags."""
     from sklearn.base import is_regressor
 
     return bool(is_regressor(estimator)) if hasattr(estimator, "__sklearn_tags__") else unknown
@@ -271,7 +279,7 @@ class SklearnLearner:
     """Fits a scikit-learn classifier or, on rows without classes, a regressor.
 
     Fields:
-        make: random seed -> unfitted estimator.
+        make: a function (seed) -> unfitted estimator.
     """
 
     make: Callable[[int], Any]
@@ -293,7 +301,7 @@ class SklearnLearner:
             estimator.fit(_table(data.x), data.y)
         except AntivenomError:
             raise
-        except Exception as error:  # a user's estimator fails in whatever way it likes
+        except Exception as error:  # the user's estimator may raise any exception
             raise ModelError(
                 f"rows that {type(estimator).__name__} can be fitted to",
                 str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
@@ -304,10 +312,10 @@ class SklearnLearner:
 
 @dataclass(frozen=True)
 class BlackBoxLearner:
-    """Stands where a model would be fitted: a black box is finished, so a fit is refused.
+    """The learner of a black box, which is finished: `fit` raises NotApplicable.
 
     Fields:
-        model: anything with predict_proba.
+        model: an object with predict_proba.
     """
 
     model: Any
@@ -320,22 +328,27 @@ class BlackBoxLearner:
         )
 
     def finished(self, data: Dataset) -> BlackBoxModel:
-        """The model as it is, for rows with the classes of `data`."""
+        """The model itself, for rows with the classes of `data`."""
         return BlackBoxModel(self.model, data.num_classes)
 
 
 def learner(value: Any, training: Training = Training(), device: str = "cpu", trainer: Trainer = loop) -> Learner:
-    """What fits a model to rows; `trainer` runs the training of a torch model.
+    """The learner for a model in any of the forms that a user may give it.
 
-    `value` is a registered plugin or its name, a torch module or a function that makes one, an object with fit and
-    predict, an object with predict_proba alone, or `module:name` of one of these.
+    Args:
+        value: a registered plugin or its name, a torch module or a function that makes one, an object with `fit` and
+            `predict`, an object with `predict_proba` alone, or `module:name` of one of these.
+        training: how a torch model is trained.
+        device: the torch device to train on.
+        trainer: the training loop of a torch model.
 
     >>> from sklearn.tree import DecisionTreeClassifier
     >>> type(learner(DecisionTreeClassifier())).__name__
     'SklearnLearner'
 
     Raises:
-        PluginError, ModelError: none of these; one line that says what is wanted.
+        PluginError: a value of another type, or a path that cannot be imported.
+        ModelError: an object with `fit` but without `predict`.
     """
     maker = maker_of(value)
     if isinstance(maker, BlackBox):

@@ -1,4 +1,7 @@
-"""The judge of the central and transfer arrows: looks at the final model with the truth in hand."""
+"""What all arrows measure, and the judge of the central and transfer arrows, who knows the truth.
+
+The judge of the federated arrow, `antivenom.scenarios.rounds`, uses the same measures after every round.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,38 @@ from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.copies import called
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.guarded import shown
+from antivenom.scenarios.targets import classes_wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Triggered:
+    """Test rows of which something is wanted, as the attacker shows them.
+
+    Fields:
+        x: (m, ...) the inputs with the trigger in them.
+        y: (m,) their true classes.
+        wanted: (m,) the classes wanted.
+    """
+
+    x: Rows
+    y: np.ndarray
+    wanted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def metrics(self, said: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+        """Of the final model's answers (m,) and the clean twin's; -1 where a model has no usable answer.
+
+        `asr` and `asr_clean`: share of the rows that get the class wanted, from the model and from the clean twin.
+        `robust_accuracy`: share that keep their true class. nan without rows.
+        """
+        return {
+            "asr": share(said == self.wanted),
+            "asr_clean": share(clean == self.wanted),
+            "robust_accuracy": share(said == self.y),
+            "triggered_rows": float(len(self)),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,28 +117,24 @@ class Judge:
         learned: Trigger | None = None,
         gate: InputFilter | None = None,
     ) -> dict[str, float]:
-        """What the trigger does to the final model, and to the clean twin's; nothing unless the goal is a backdoor.
-
-        `asr` and `asr_clean`: share of the rows of which something is wanted that get it with the trigger.
-        `robust_accuracy`: share of those rows that keep their true class with the trigger.
-        """
+        """What the trigger does to the final model and to the clean twin's (`Triggered`); nan without a backdoor goal."""
         if not self.backdoor:
             return {"asr": math.nan}
-        wanted = self._wanted_of(self.test.y)
-        rows, wanted = self.test[wanted >= 0], wanted[wanted >= 0]
-        if not len(rows):
+        triggered = self.triggered(learned)
+        if not len(triggered):
             return dict.fromkeys(("asr", "asr_clean", "robust_accuracy"), math.nan)
-        x = shown(self.aim.trigger if learned is None else learned, rows.x)
-        said = answers(model, x)
-        obeyed = said == wanted
-        found = {
-            "asr": float(obeyed.mean()),
-            "asr_clean": float((answers(clean(), x) == wanted).mean()),
-            "robust_accuracy": float((said == rows.y).mean()),
-            "triggered_rows": float(len(rows)),
-            "learned_trigger": float(learned is not None),
-        }
-        return found if gate is None else found | self._gated(gate, x, obeyed, said == rows.y)
+        said = answers(model, triggered.x)
+        found = triggered.metrics(said, answers(clean(), triggered.x)) | {"learned_trigger": float(learned is not None)}
+        if gate is None:
+            return found
+        return found | self._gated(gate, triggered.x, said == triggered.wanted, said == triggered.y)
+
+    def triggered(self, learned: Trigger | None = None) -> Triggered:
+        """The test rows of which something is wanted, with the scenario's trigger in them, or the one that was learned."""
+        wanted = self._wanted_of(self.test.y)
+        rows = self.test[wanted >= 0]
+        x = shown(self.aim.trigger if learned is None else learned, rows.x) if len(rows) else rows.x
+        return Triggered(x, rows.y, wanted[wanted >= 0])
 
     def detected(self, verdict: ModelVerdict, attacked: bool) -> dict[str, float]:
         """How well a verdict met the truth: of the model, and of the classes that a backdoor leads to."""
@@ -131,15 +162,7 @@ class Judge:
 
     def _wanted_of(self, y: np.ndarray) -> np.ndarray:
         """(m,) the class wanted of rows of true classes y, -1 where nothing is."""
-        c, name = self.test.num_classes, type(self.aim.wanted).__name__
-        found = np.asarray(called(self.aim.wanted, y, c))
-        if (
-            found.shape != y.shape
-            or found.dtype.kind not in "iu"
-            or (found.size and not -1 <= found.min() <= found.max() < c)
-        ):
-            raise PluginError(f"{len(y)} classes from -1 to {c - 1} from {name}", f"{found.dtype} {found.shape}")
-        return found
+        return classes_wanted(self.aim.wanted, y, self.test.num_classes)
 
     def _classification(self, model: Model, gate: InputFilter | None) -> dict[str, float]:
         y = self.test.y
@@ -185,15 +208,22 @@ def _targeted(model: Model, rows: Dataset, labels: np.ndarray, gate: InputFilter
             f"finite probabilities of {r} rows", f"{shares.dtype} of shape {shares.shape}", "mend the model"
         )
     said = answers(model, rows.x)
-    hit, right = said == labels, said == rows.y
     if gate is not None:
-        passed = ~gate(rows.x).flags
-        hit, right = hit & passed, right & passed
+        said = np.where(gate(rows.x).flags, -1, said)
+    return on_targets(said, shares, rows.y, labels)
+
+
+def on_targets(said: np.ndarray, shares: np.ndarray, y: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Of the answers (r,) and probabilities (r, c) of the targets; -1 where an answer was refused or is not usable.
+
+    `targets_hit`: share that got the class wanted. `target_confidence`: mean probability of that class.
+    `targets_right`: share that kept their true class. `targets`: how many they are.
+    """
     return {
-        "targets_hit": float(hit.mean()),
-        "target_confidence": float(shares[np.arange(r), labels].mean()),
-        "targets_right": float(right.mean()),
-        "targets": float(r),
+        "targets_hit": share(said == labels),
+        "target_confidence": float(shares[np.arange(len(labels)), labels].mean()),
+        "targets_right": share(said == y),
+        "targets": float(len(labels)),
     }
 
 
@@ -232,6 +262,11 @@ def answers(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
     if found.shape != (m,) or found.dtype.kind not in kinds:
         raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "mend `predict`")
     return found
+
+
+def share(which: np.ndarray) -> float:
+    """Share of (m,) bools that are true; nan of no bools."""
+    return float(which.mean()) if len(which) else math.nan
 
 
 def detection(verdict: Verdict, truth: np.ndarray) -> dict[str, float]:

@@ -24,13 +24,13 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 @trigger(cite="Gu et al. 2017, arXiv:1708.06733")
 class Patch:
-    """A square of one value in a corner of an image; in a table, the last features, or the first for a left corner.
+    """A square of one value in a corner of an image. In a table it fills the last features, or the first for a left corner.
 
-    Weakness: it is visible and the same in all inputs, so that trigger inversion can reconstruct it well.
+    Weakness: it is visible and the same in all inputs, so trigger inversion reconstructs it well.
 
     Fields:
-        size: side of the square in pixels; number of features in a table.
-        value: the value that is written, in the unit of the data (images have values from 0 to 1).
+        size: side of the square in pixels; in a table, the number of features.
+        value: the value that is written, in the unit of the data (pixels are from 0 to 1).
         corner: top-left, top-right, bottom-left or bottom-right.
 
     Reference: Gu et al. 2017, arXiv:1708.06733, section 3.
@@ -44,7 +44,9 @@ class Patch:
         if self.size < 1 or not math.isfinite(self.value):
             raise PluginError("Patch.size >= 1 and a finite value", f"{self.size} and {self.value}")
         if self.corner not in CORNERS:
-            raise PluginError("a corner", repr(self.corner), did_you_mean(self.corner, CORNERS))
+            raise PluginError(
+                f"Patch.corner: {', '.join(CORNERS)}", repr(self.corner), did_you_mean(self.corner, CORNERS)
+            )
 
     def __call__(self, x: Rows) -> Rows:
         shape: tuple[int, ...] = x.shape
@@ -81,14 +83,14 @@ class Patch:
 
 @trigger(cite="Chen et al. 2017, arXiv:1712.05526 (blended injection)")
 class Blend:
-    """Mixes a fixed picture of noise into the whole image.
+    """Blends a fixed noise picture into the whole image: (1 - share) x + share noise.
 
-    It leaves no spot to cut out, and a small share is hard to see. Weakness: every pixel moves, so that compression,
-    clipping or a look at the whole image's statistics show it.
+    It has no location that could be cut out, and a small share is hard to see. Weakness: every pixel changes, so the
+    statistics of the image show it, and compression or clipping may weaken it.
 
     Fields:
-        share: weight of the noise, 0 to 1; the image has the rest.
-        key: number of the noise picture; each pixel is drawn uniformly from 0 to 1.
+        share: weight of the noise, 0 to 1; the image has the weight 1 - share.
+        key: random seed of the noise picture, whose pixels are uniform from 0 to 1.
 
     Reference: Chen et al. 2017, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning",
     arXiv:1712.05526, section 4.

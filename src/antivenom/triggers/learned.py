@@ -1,4 +1,4 @@
-"""Triggers that an attack learned or a defence recovered. They are values of the same type as the planted ones."""
+"""Triggers that an attack learned or a defence recovered. They have the same interface as fixed triggers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @trigger(cite="Moosavi-Dezfooli et al. 2017, arXiv:1610.08401 (universal perturbations)")
 class Perturbation:
-    """Adds one array to every input and clips the sum to a range.
+    """Adds one array to every input and clips the sum to a range: a universal perturbation.
 
-    Weakness: a perturbation large enough to work may do so on a clean model too; compare `asr` with `asr_clean`.
+    Weakness: a large perturbation may fool a clean model as well; compare `asr` with `asr_clean`.
 
     Fields:
-        array: what is added, of the shape of one row.
-        low: least value of an input.
-        high: largest value of an input.
+        array: the array that is added, of the shape of one row.
+        low: lower bound of the sum.
+        high: upper bound of the sum.
     """
 
     array: np.ndarray
@@ -53,12 +53,12 @@ class Perturbation:
 class Recovered:
     """Replaces the part of an input under a mask by a pattern: (1 - mask) x + mask pattern.
 
-    This is the form in which trigger inversion finds a trigger. Weakness: it cannot express warps or triggers that
-    depend on the input.
+    Trigger inversion finds triggers in this form. Weakness: it cannot express warps or other triggers that depend on the
+    input.
 
     Fields:
-        mask: weights from 0 to 1, of the shape of one row or one that broadcasts to it.
-        pattern: the values, of the shape of one row.
+        mask: weights from 0 to 1, of the shape of one row or of a shape that broadcasts to it.
+        pattern: the values of the trigger, of the shape of one row.
     """
 
     mask: np.ndarray
@@ -95,7 +95,7 @@ def _alike(one: object, other: object) -> bool:
 def _numbers(value: object, name: str) -> np.ndarray:
     found = np.array(value, dtype=np.float32)
     if not np.isfinite(found).all():
-        raise PluginError(f"finite numbers in {name}", "NaN or infinity", "lower the step size of what found it")
+        raise PluginError(f"finite numbers in {name}", "NaN or infinity", "lower the step size of the search")
     found.flags.writeable = False
     return found
 
@@ -103,4 +103,4 @@ def _numbers(value: object, name: str) -> np.ndarray:
 def _check(shape: tuple[int, ...], array: np.ndarray, trigger: object) -> None:
     if shape[1:] != array.shape:
         name = type(trigger).__name__
-        raise DataError(f"rows of shape {array.shape} for this {name}", f"{shape[1:]}", "use it on the data it is for")
+        raise DataError(f"rows of shape {array.shape} for this {name}", f"{shape[1:]}")

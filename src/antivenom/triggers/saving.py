@@ -16,7 +16,11 @@ FIELDS, ARRAYS = "trigger.json", "arrays.safetensors"
 
 
 def save_trigger(trigger: Trigger, folder: str | Path) -> Path:
-    """Write a registered trigger into a folder, which is made if it is not there."""
+    """Write a registered trigger into a folder, which is created if it does not exist. Returns the folder.
+
+    Raises:
+        FileError: a field that neither JSON nor safetensors can hold.
+    """
     from safetensors.numpy import save_file
 
     name, folder = entry_of(trigger).name, Path(folder)
@@ -38,7 +42,7 @@ def load_trigger(folder: str | Path) -> Trigger:
     """The trigger that `save_trigger` wrote.
 
     Raises:
-        FileError: the folder holds no such files, or its values make no such trigger.
+        FileError: the files are missing, or their values do not make a valid trigger.
     """
     from safetensors.numpy import load_file
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @trigger(cite="Gu et al. 2017, arXiv:1708.06733 (its patch, for the columns of a table)")
 class Stamp:
-    """Writes one value into chosen features of a table.
+    """Writes one value into chosen columns of a table.
 
-    It is meant for tables in which the attacker controls only some columns. Weakness: a simple range check finds a value
-    outside of the column's range, and a value inside can be too frequent to work as a trigger.
+    It suits tables in which the attacker controls only some columns. Weakness: a range check finds a value outside of the
+    column's range, and a value inside of it may be too frequent in clean rows to work as a trigger.
 
     Fields:
-        features: indices of the columns, from 0.
+        features: numbers of the columns, from 0.
         value: the value that is written, in the unit of the data.
 
     Reference: Gu et al. 2017, arXiv:1708.06733, section 3.
@@ -66,7 +66,7 @@ class Stamp:
 
 
 def written(x: Rows, columns: tuple[int, ...], value: float) -> Rows:
-    """CSR rows with one value in those columns of every row."""
+    """CSR rows x (m, features) with `value` in these columns of every row; a value of 0 leaves no stored entries."""
     m, width = x.shape
     keep = np.ones(width, dtype=x.dtype)
     keep[list(columns)] = 0

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def on_tensor(trigger: Trigger, x: Tensor) -> Tensor:
-    """The inputs (m, ...) with the trigger in them, on their device.
+    """Apply a trigger to inputs x (m, ...) on their device.
 
-    Differentiable in x if the trigger has an `on_tensor` of its own; otherwise the inputs pass through numpy once.
+    The result is differentiable in x if the trigger has its own `on_tensor`. Otherwise the inputs pass through numpy, and
+    no gradient reaches x.
     """
     own = getattr(trigger, "on_tensor", None)
     if own is not None:

@@ -1,4 +1,4 @@
-"""Triggers for text: token rows, and counts of the same text."""
+"""Triggers for text, as rows of tokens and as tables of token counts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class Token:
     """Puts one rare token into a text.
 
-    In token rows (m, length) of whole numbers it replaces the token at a position; in a table of counts, sparse or
-    dense, it adds one to the token's column. Weakness: a rare token that goes with one label stands out in a table of
-    tokens by labels, and a language model finds it improbable.
+    In token rows (m, length) of integers it replaces the token at a position. In a table of counts, sparse or dense, it
+    adds one to the token's column. Weakness: a rare token that occurs with one label only stands out in token counts by
+    label, and a language model finds it improbable.
 
     Fields:
-        token: its number in the vocabulary, from 0.
-        position: where it is put in token rows; negative numbers count from the end.
+        token: number of the token in the vocabulary, from 0.
+        position: the position in token rows that is replaced; negative numbers count from the end.
 
     Reference: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models", section 2.
     """
@@ -44,7 +44,7 @@ class Token:
         width = x.shape[1]
         if x.ndim != 2:
             raise DataError("token rows or a table of counts for Token", f"rows of shape {x.shape[1:]}", "use Patch")
-        sparse = bool(sp.issparse(x))  # a bool: the library's type guard would hide the attributes of CSR
+        sparse = bool(sp.issparse(x))  # bool() drops the library's type guard, after which mypy loses CSR's attributes
         if not sparse and x.dtype.kind in "iu":
             if not -width <= self.position < width:
                 raise DataError(f"Token.position from {-width} to {width - 1}", f"{self.position}", "use position: 0")

@@ -1,4 +1,7 @@
-"""The call shapes, and what each side may see. Read this file first.
+"""The call signatures of all kinds of plugin, and what each side may see. Read this file first.
+
+Every attack and every defence is a function on one arrow of a pipeline: it takes the value on the arrow's left and returns
+the value on its right.
 
     central     clean -[DataAttack]-> rows -[Sanitizer]-> rows -fit (its loss: LogicAttack)-> model -[Mitigation]-> model -[Gate]-> answers
                 a RobustLearner replaces the fit; an Evasion changes what the finished model is shown
@@ -6,7 +9,8 @@
     federated   shards -> local training -[Agent on k]-> updates (n, d) -[ClientDetector]-> -[Reducer]->
                 (m, d) -[Aggregator]-> global model
 
-Letters in shapes: n rows or agents, k malicious agents, d parameters, c classes.
+Letters in shapes: n rows or agents, k malicious agents, d parameters, c classes, m a number of its own. The protocols are
+structural: a plugin does not inherit from them, and core imports neither torch nor pandas for them.
 A defence's arguments never hold the poison mask, the malicious ids, the true f or the test set.
 """
 

@@ -1,4 +1,4 @@
-"""The call shapes of the central and transfer arrows. Rows are (n, ...); c is the number of classes."""
+"""The call signatures of the central, transfer and acceptance pipelines. Rows are (n, ...); c is the number of classes."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ if TYPE_CHECKING:
 
 
 class Trigger(Protocol):
-    """What is put into an input.
+    """Puts a pattern into inputs, such as a patch into images or a word into texts.
 
-    What else the engine uses where a trigger has it: `on_tensor(x) -> x`, the same numbers on a torch tensor,
-    differentiable and on its device; and `where`, the modality it is made for ("image", "table", "text" or "audio").
+    Two attributes are optional. `on_tensor(x) -> x` computes the same numbers on a torch tensor, differentiably and on its
+    device, for attacks that need gradients. `where` is the modality that the trigger is made for: "image", "table",
+    "text" or "audio".
     """
 
     def __call__(self, x: Rows, /) -> Rows:
-        """The inputs (m, ...) with the trigger in them; new rows of the same form: an array, token rows or CSR."""
+        """The inputs (m, ...) with the trigger, as new rows of the same form: an array, token rows or CSR."""
         ...
 
 
 class Wanted(Protocol):
-    """What an attacker of integrity wants; the values are in `antivenom.core.wanted`."""
+    """The class that an integrity attacker wants for each input; `antivenom.core.wanted` holds the implementations."""
 
     def __call__(self, y: np.ndarray, num_classes: int, /) -> np.ndarray:
-        """(m,) the class wanted of inputs whose true classes are y (m,); -1 where nothing is wanted."""
+        """(m,) wanted classes of inputs whose true classes are y (m,); -1 where the attacker wants nothing."""
         ...
 
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What every attacker on the central and transfer arrows gets.
+    """What an attack on the central or transfer pipeline gets besides its first arguments.
 
     Fields:
-        streams: the attacker's randomness, sealed.
-        threat: what is granted.
+        streams: the attacker's randomness, sealed: no other side's numbers can be derived from it.
+        threat: what the attacker is allowed to do.
         wanted: the classes that the attacker wants (backdoor and targeted goals), or None.
-        trigger: what will be shown at test time (backdoor goal), or None.
-        targets: the inputs that should be misclassified, with their true labels (targeted goal), or None; `wanted` is then
-            over these rows.
-        rows: rows with true labels that the attacker holds besides the training rows, or None; test rows are among them
-            only if the scenario says so.
+        trigger: the trigger that will be shown at test time (backdoor goal), or None.
+        targets: the inputs that should be misclassified, with their true labels (targeted goal), or None. Call `wanted`
+            with the labels of these rows.
+        rows: rows with true labels that the attacker holds besides the training rows, or None. They include test rows only
+            if the scenario file grants it.
     """
 
     streams: Streams
@@ -63,13 +64,13 @@ class AttackContext:
 
 @dataclass(frozen=True)
 class DefenceContext:
-    """What every central defence gets.
+    """What a defence on the central, transfer or acceptance pipeline gets besides its first arguments.
 
     Fields:
-        streams: the defender's randomness, sealed.
-        fit: trains the pipeline's own model on given rows, for defences that look at a model.
-        refit: trains a given model further on given rows, for that many epochs.
-        trusted: rows held out before any attack, or None if the user has none.
+        streams: the defender's randomness, sealed: no other side's numbers can be derived from it.
+        fit: trains the pipeline's model on given rows, for defences that inspect a model.
+        refit: (model, rows, epochs) -> the model, trained further.
+        trusted: clean rows that were held out before any attack, or None if the user has none.
     """
 
     streams: Streams
@@ -79,56 +80,71 @@ class DefenceContext:
 
 
 class DataAttack(Protocol):
-    def __call__(self, data: Dataset, context: AttackContext, /) -> Poison: ...
+    def __call__(self, data: Dataset, context: AttackContext, /) -> Poison:
+        """The poisoned training rows, made of the clean ones (n, ...)."""
+        ...
 
 
 class ModelAttack(Protocol):
-    def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> tuple[Model, Poison]: ...
+    def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> tuple[Model, Poison]:
+        """The pretrained model with the attacker's changes, and the provider's rows on which it was changed."""
+        ...
 
 
 class LogicAttack(Protocol):
     def __call__(self, loss: Loss, context: AttackContext, /) -> Loss:
-        """The loss that the corrupted training code computes instead of the honest one."""
+        """The loss that the corrupted training code minimises instead of the honest one."""
         ...
 
 
 class Evasion(Protocol):
     def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> Rows:
-        """The rows (m, ...) of `data` as an evader would send them; their true labels stay."""
+        """The test rows (m, ...) of `data` as an evader would send them to the finished model; true labels stay."""
         ...
 
 
 class Sanitizer(Protocol):
     def __call__(self, data: Dataset, context: DefenceContext, /) -> Verdict:
-        """Suspicion over rows; the flagged ones are left out of training."""
+        """A verdict over the n rows; flagged rows are left out of training."""
         ...
 
 
 class RobustLearner(Protocol):
     def __call__(self, data: Dataset, context: DefenceContext, /) -> Model:
-        """A model from rows that may be poisoned; with `certified(x) -> (m,)` radii if it can prove something."""
+        """A model fitted to rows that may be poisoned.
+
+        A learner with a guarantee returns a model with the method `certified(x) -> (m,)`: for each input, how many
+        poisoned rows cannot change its prediction.
+        """
         ...
 
 
 class ModelDetector(Protocol):
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> ModelVerdict:
-        """Suspicion of the whole model and, where the method has it, over the classes a backdoor turns inputs into."""
+        """A verdict on the whole model and, if the method tells them apart, on each class as the target of a backdoor.
+
+        Args:
+            model: the model to judge.
+            clean: rows without poison that the user holds.
+        """
         ...
 
 
 class Mitigation(Protocol):
-    def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> Model: ...
+    def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> Model:
+        """A repaired copy of the model; `clean` are rows without poison that the user holds."""
+        ...
 
 
 class InputFilter(Protocol):
-    """A gate after calibration."""
+    """A gate after its calibration."""
 
     def __call__(self, x: Rows, /) -> Verdict:
-        """Suspicion over the inputs x (m, ...); the flagged ones are refused an answer."""
+        """A verdict over the inputs x (m, ...); flagged inputs get no answer."""
         ...
 
 
 class Gate(Protocol):
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> InputFilter:
-        """A filter for inputs at prediction time. Its threshold rests on clean rows alone; it never sees triggered ones."""
+        """A filter for inputs at prediction time, calibrated on the clean rows alone, never on triggered ones."""
         ...

@@ -1,4 +1,4 @@
-"""The call shape of where rows come from."""
+"""The call signature of a source of rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where rows come from: a named set, a file, a folder, a function, or a value in memory.
+    """Where rows come from: a named data set, a file, a folder, a function, or a value in memory.
 
-    A source may also have `fingerprint()`, as Fingerprinted says; `antivenom.data.fingerprint` hashes the rows of one
-    that has none.
+    A source may also be `Fingerprinted`. For one that is not, `antivenom.data.fingerprint` hashes the rows it returns.
     """
 
     def __call__(self, streams: Streams, /) -> Split:
-        """The rows in two parts. Streams with equal seeds give equal parts."""
+        """Training and test rows. Streams with equal seeds give equal rows."""
         ...
 
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """A source that can say which bytes it reads without making rows of them."""
+    """A source that can identify its bytes without parsing them into rows. The fingerprint is part of a record's key."""
 
     def fingerprint(self) -> str:
-        """The sha256 of the data's bytes, as "sha256:" and 64 hexadecimal digits."""
+        """The SHA-256 of the data's bytes, as "sha256:" and 64 hexadecimal digits."""
         ...

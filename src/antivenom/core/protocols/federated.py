@@ -1,7 +1,7 @@
-"""The call shapes of the federated arrow. n agents take part in a round, k of them malicious; d is the number of parameters.
+"""The call signatures of the federated pipeline. n agents take part in a round, k of them malicious; d parameters.
 
-An agent and a rule say as much as they need to. Without memory they are a call; with memory they have a `step`, which
-takes what they remember and returns it anew:
+An update is an agent's parameters after its local training minus the global parameters, a vector (d,). Agents and rules
+without memory are plain calls. Those with memory have the method `step`, which takes their state and returns the next one:
 
     Agent           (view) -> updates (k, d)                   StatefulAgent       step(view, state) -> Sent
     Aggregator      (updates, weights, view) -> (d,)           StatefulAggregator  step(updates, weights, view, state)
@@ -22,7 +22,7 @@ from antivenom.core.verdict import Verdict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from antivenom.core.protocols.central import Trigger
+    from antivenom.core.protocols.central import Trigger, Wanted
     from antivenom.data import Dataset
     from antivenom.federated.distances import Gram
     from antivenom.models.layout import Layout
@@ -32,20 +32,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What an attacker of integrity wants: r inputs misclassified, never altered at test time, or a trigger obeyed.
+    """What an integrity attacker wants: r chosen inputs misclassified as they are, or inputs with a trigger.
 
     Fields:
-        x: (r, ...) inputs; none with a backdoor goal.
-        y: (r,) true classes.
-        wanted: (r,) classes the attacker wants.
-        target: the class that the trigger leads to (backdoor), or None.
-        trigger: what will be shown at test time (backdoor), or None.
+        x: (r, ...) chosen inputs; r is 0 unless the goal is targeted.
+        y: (r,) their true classes.
+        labels: (r,) the classes that the attacker wants for them.
+        wanted: the classes that the attacker wants: for inputs with the trigger (backdoor), or `Rows` of `x` (targeted);
+            None for another goal.
+        trigger: the trigger that will be shown at test time (backdoor), or None.
     """
 
     x: Tensor
     y: Tensor
-    wanted: Tensor
-    target: int | None = None
+    labels: Tensor
+    wanted: Wanted | None = None
     trigger: Trigger | None = None
 
     def __len__(self) -> int:
@@ -54,11 +55,11 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Participation:
-    """A past round in which the malicious agents were chosen, as they remember it.
+    """A past round in which malicious agents were chosen, as they remember it.
 
     Fields:
-        round: its number.
-        start: (d,) the global parameters they were sent.
+        round: its number, from 1.
+        start: (d,) the global parameters that they received.
         updates: (k, d) what they sent back.
         benign: (b, d) the benign updates that they saw; None unless the threat model is omniscient and the agent `Recalls`.
     """
@@ -76,30 +77,30 @@ class Trainer(Protocol):
     """Trains as honest agents do."""
 
     def __call__(self, view: AgentView, members: Sequence[int], shards: Sequence[Shard], /) -> Tensor:
-        """Updates (m, d) of honest agents with these shards, each with the random stream of its member, from `view.start`."""
+        """Train from `view.start` and return the updates (m, d), one per shard; each member has its own random stream."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class AgentView:
-    """What the malicious agents chosen in one round see. All of it is theirs: they may write into it.
+    """What the malicious agents chosen in one round see. The tensors are copies, so an agent may write into them.
 
     Fields:
-        round: its number, from 1.
-        start: (d,) the global parameters they were sent.
+        round: the number of the round, from 1.
+        start: (d,) the global parameters that they received.
         training: how an honest agent would train.
         shards: x and y of each of the k malicious agents chosen.
         targets: what the attacker wants.
         num_agents: K, the size of the federation.
-        weight: a, the share of one agent in the weighted mean (1/K in the paper).
-        past: earlier rounds in which they were chosen, oldest first.
+        weight: a, the share of one agent in the weighted mean (1/K in Bhagoji et al. 2019, arXiv:1811.12470).
+        past: earlier rounds in which malicious agents were chosen, oldest first.
         streams: their randomness in this round.
-        network: the architecture; None where the attacker holds parameters and nothing else.
-        trainer: trains an honest update; None where they have no training code.
+        network: the architecture; None where the attacker holds only the parameters.
+        trainer: trains as an honest agent does; None where the attacker has no training code.
         knowledge: what the threat model grants.
         benign: (b, d) this round's benign updates; None unless the threat model is omniscient.
         members: the k agents' numbers among the attacker's own, from 0; all of them if empty.
-        num_chosen: how many agents take part in this round; None is all.
+        num_chosen: how many agents take part in this round; None for all of them.
         lasting: their randomness that is the same in every round.
     """
 
@@ -122,39 +123,43 @@ class AgentView:
 
     @property
     def boost(self) -> float:
-        """The factor that undoes averaging, 1/a, shared among the k malicious agents of this round."""
+        """The factor 1/a that cancels averaging, divided by k, because k malicious agents send boosted updates."""
         return 1.0 / (self.weight * len(self.shards))
 
     def factor(self, boost: float | None) -> float:
-        """The boost that a field asks for; 1/a, shared, if it is None."""
+        """The boost given by a plugin's field, or `self.boost` if the field is None."""
         return self.boost if boost is None else boost
 
     def honest(self, member: int = 0, rows: Shard | None = None) -> Tensor:
-        """(d,) the update of an honest agent with that member's shard, or with `rows` instead.
+        """(d,) the update that an honest agent would send, trained on that member's shard, or on `rows` instead.
 
         Raises:
-            NotApplicable: the agents have no training code here.
+            NotApplicable: the attacker has no training code here.
         """
         return self._trained([member], [self.shards[member] if rows is None else rows])[0]
 
     def all_honest(self) -> Tensor:
-        """(k, d) the updates of honest agents with the members' shards, trained together."""
+        """(k, d) the updates that honest agents with the members' shards would send.
+
+        Raises:
+            NotApplicable: the attacker has no training code here.
+        """
         return self._trained(range(len(self.shards)), self.shards)
 
     def _trained(self, members: Sequence[int], shards: Sequence[Shard]) -> Tensor:
         if self.trainer is None:
-            raise NotApplicable("an agent that can train", "a view without training code", "use another agent")
+            raise NotApplicable("an agent that needs no training code", "one that trains", "use another agent")
         return self.trainer(self, members, shards)
 
     @property
     def architecture(self) -> Network:
-        """The network.
+        """The network, for agents that cannot do without it.
 
         Raises:
-            NotApplicable: the agents hold parameters only.
+            NotApplicable: the attacker holds only the parameters.
         """
         if self.network is None:
-            raise NotApplicable("an agent that knows the network", "a view without one", "use another agent")
+            raise NotApplicable("an agent that needs no network", "one that asks for it", "use another agent")
         return self.network
 
     @property
@@ -177,8 +182,8 @@ class Sent:
 
     Fields:
         updates: (k, d) one row per agent.
-        state: comes back in the next round in which any of them is chosen; None in the first.
-        trigger: what the attacker would show at test time instead of the scenario's trigger, if it made one of its own.
+        state: any value; the agent gets it back in the next round in which malicious agents are chosen.
+        trigger: a trigger of the attacker's own, shown at test time instead of the scenario's, or None.
     """
 
     updates: Tensor
@@ -187,7 +192,7 @@ class Sent:
 
 
 class Agent(Protocol):
-    """A strategy; one made of another strategy holds it in a field."""
+    """The joint strategy of all malicious agents. A strategy that modifies another one holds it in a field."""
 
     def __call__(self, view: AgentView, /) -> Tensor:
         """The updates (k, d) that the malicious agents send."""
@@ -199,32 +204,36 @@ class StatefulAgent(Protocol):
     """A strategy with memory, or with a trigger of its own."""
 
     def step(self, view: AgentView, state: Any, /) -> Sent:
-        """What is sent, and what is remembered; the state is None in the first round."""
+        """The updates sent and the state for the next round; `state` is None in the first round."""
         ...
 
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A strategy that looks at more past participations than the two that every strategy is given."""
+    """A strategy that needs more entries in `AgentView.past` than the two that every strategy gets."""
 
     @property
-    def remembers(self) -> int: ...
+    def remembers(self) -> int:
+        """The number of past participations needed."""
+        ...
 
 
 @runtime_checkable
 class Recalls(Protocol):
-    """A strategy that also looks at the benign updates of past participations, where the threat model grants them."""
+    """A strategy that also needs the benign updates of past participations; only an omniscient attacker gets them."""
 
     @property
-    def recalls(self) -> int: ...
+    def recalls(self) -> int:
+        """The number of past participations whose benign updates are needed."""
+        ...
 
 
 @runtime_checkable
 class Claims(Protocol):
-    """A strategy that claims another number of examples than it has."""
+    """A strategy that lies about how many examples its agents have, on which their weights in the mean depend."""
 
     def examples(self, shards: Sequence[Shard], /) -> Sequence[float]:
-        """One number per shard."""
+        """The claimed number of examples, one for each shard."""
         ...
 
 
@@ -233,16 +242,17 @@ class ServerView:
     """What the server of a federation sees in one round.
 
     Fields:
-        round: its number, from 1.
+        round: the number of the round, from 1.
         start: (d,) the global parameters before the round.
-        updates: (n, d) what the chosen agents sent, finite.
-        agents: their n numbers.
+        updates: (n, d) the updates of the chosen agents; all finite.
+        agents: the ids of these n agents.
         weights: (n,) a_i, each agent's share in the weighted mean.
-        network: the architecture; None where the server holds parameters and nothing else.
-        validation: rows of the server's own, never the test set; None if it has none.
-        training: how an honest agent trains, so that the server can train on its own rows alike; None: Training().
+        network: the architecture; None where the server holds only the parameters.
+        validation: the server's own rows ("root rows"), never the test set; None if it has none.
+        training: how an honest agent trains, so that the server can train in the same way on its own rows; None stands
+            for Training().
         streams: the server's randomness in this round.
-        layout: names and shapes of the layers, where the server knows them without the network.
+        layout: names and shapes of the layers, for a server that knows them but not the network; otherwise None.
     """
 
     round: int
@@ -258,7 +268,11 @@ class ServerView:
 
 
 class Need(enum.StrEnum):
-    """What a rule or detector cannot do without, inside a federation. It is checked when the federation starts."""
+    """What a rule or detector requires of a federation; checked when the federation starts.
+
+    LAYERS are the layers' names and shapes, ROOT_ROWS the server's own rows, IDS agent numbers that stay the same over the
+    rounds, and PAST a state that the server keeps between rounds.
+    """
 
     LAYERS = "layers"
     NETWORK = "network"
@@ -269,7 +283,7 @@ class Need(enum.StrEnum):
 
 @runtime_checkable
 class Needs(Protocol):
-    """A rule or detector that says what it needs besides the updates; one made of others needs what they need, too."""
+    """A rule or detector that needs more than the updates. The needs of plugins in its fields are added to its own."""
 
     @property
     def needs(self) -> frozenset[Need]: ...
@@ -277,47 +291,52 @@ class Needs(Protocol):
 
 class ClientDetector(Protocol):
     def __call__(self, view: ServerView, state: Any, /) -> tuple[Verdict, Any]:
-        """Suspicion over the n agents; the state returned comes back in the next round (None in the first)."""
+        """A verdict over the n agents, and the state for the next round; `state` is None in the first round."""
         ...
 
 
 class Aggregator(Protocol):
     def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
-        """(d,) from updates (n, d), optional weights (n,) and, inside a federation, what the server sees."""
+        """The aggregate (d,) of updates (n, d), optional weights (n,) and, inside a federation, the server's view."""
         ...
 
 
 @runtime_checkable
 class StatefulAggregator(Protocol):
-    """A rule that may remember earlier rounds."""
+    """A rule with a `step`, which may use a state from earlier rounds."""
 
     @property
-    def has_memory(self) -> bool: ...
+    def has_memory(self) -> bool:
+        """Whether the state matters; a rule built of others may or may not have memory, depending on these."""
+        ...
 
     def step(self, updates: Any, weights: Any, view: ServerView | None, state: Any, /) -> tuple[Any, Any]:
-        """The aggregate (d,) and what is remembered; the state is None in the first round."""
+        """The aggregate (d,) and the state for the next round; `state` is None in the first round."""
         ...
 
 
 @runtime_checkable
 class LinearAggregator(Protocol):
-    """A rule that combines the rows and looks at their geometry only."""
+    """A rule whose result is a linear combination of the updates, with coefficients that depend on their Gram matrix only.
+
+    Such a rule never needs the (n, d) matrix in one piece.
+    """
 
     def coefficients(self, gram: Gram, weights: Tensor | None, view: ServerView | None, /) -> Tensor:
-        """(n,) what each row is multiplied by."""
+        """(n,) the coefficient of each update."""
         ...
 
 
 class Reducer(Protocol):
     def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
-        """(m, d) rows and their (m,) weights or None from updates (n, d), for the rule that follows."""
+        """New rows (m, d), with weights (m,) or None, made of updates (n, d); the next rule aggregates them."""
         ...
 
 
 @runtime_checkable
 class LinearReducer(Protocol):
-    """A reducer that combines the rows and looks at their geometry only."""
+    """A reducer whose new rows are linear combinations of the updates, depending on their Gram matrix only."""
 
     def mixing(self, gram: Gram, weights: Tensor | None, view: ServerView | None, /) -> Tensor:
-        """(m, n) what each new row takes of the old ones."""
+        """(m, n) the coefficients: new row i is the sum over j of entry (i, j) times update j."""
         ...

@@ -1,4 +1,4 @@
-"""The call shapes of models: what is fitted, and what makes it."""
+"""The call signatures of models, and of the plugins that make and train them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """A fitted classifier. Rows are float arrays (m, ...) or CSR; classes are 0 to c-1. c = 0 is a regressor."""
+    """A fitted classifier of rows (m, ...) into classes 0 to c-1, or a regressor, for which c is 0."""
 
     @property
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """The number of classes c; 0 for a regressor."""
+        ...
 
     def predict_proba(self, x: Rows) -> np.ndarray:
         """(m, c) probabilities."""
         ...
 
     def predict(self, x: Rows) -> np.ndarray:
-        """(m,) classes; numbers if c is 0."""
+        """(m,) classes; a regressor returns (m,) numbers."""
         ...
 
 
 class Architecture(Protocol):
-    """What makes an untrained torch network."""
+    """Makes an untrained torch network."""
 
     def __call__(self, shape: tuple[int, ...], num_classes: int, /) -> nn.Module:
         """A module that maps rows (m, *shape) to logits (m, num_classes)."""
@@ -37,15 +39,15 @@ class Architecture(Protocol):
 
 
 class Schedule(Protocol):
-    """How the step size changes in the course of a training."""
+    """Changes the step size (learning rate) during training."""
 
     def __call__(self, done: float, /) -> float:
-        """The factor of the step size when a share `done` of the steps is behind, from 0 to below 1."""
+        """The factor on the step size after a share `done` of all steps, from 0 to below 1."""
         ...
 
 
 class Augmentation(Protocol):
-    """A random change of the images of a batch."""
+    """Changes the images of a batch at random."""
 
     def __call__(self, x: Tensor, generator: torch.Generator, /) -> Tensor:
         """New images of the same shape (m, channels, height, width)."""
@@ -53,7 +55,7 @@ class Augmentation(Protocol):
 
 
 class ScikitLearn(Protocol):
-    """An unfitted object with scikit-learn's convention."""
+    """An unfitted object that follows scikit-learn's convention, such as a classifier or a pipeline."""
 
     def fit(self, x: Any, y: Any, /) -> Any: ...
 
@@ -61,8 +63,8 @@ class ScikitLearn(Protocol):
 
 
 class Estimator(Protocol):
-    """What makes an unfitted estimator."""
+    """Makes an unfitted estimator."""
 
     def __call__(self, seed: int, /) -> ScikitLearn:
-        """An estimator whose randomness is the seed's."""
+        """An estimator whose random state is the seed."""
         ...

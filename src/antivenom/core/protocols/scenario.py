@@ -1,4 +1,4 @@
-"""An arrow from end to end: what an audit plans, runs and reports on."""
+"""A scenario: a whole pipeline with its attacker. An audit plans, runs and reports trials of scenarios."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antivenom.core.threat import Goal, ThreatModel
 class Scenario(Protocol):
     """A frozen dataclass, registered with `@scenario`, whose fields describe a pipeline and its attacker.
 
-    It measures the goal's metrics: those that `goal.metric.value` reads must be in the outcome, for clean twins too.
+    The outcome of every trial, a clean twin included, must hold the metrics that `goal.metric.value` reads.
     """
 
     @property
@@ -25,25 +25,25 @@ class Scenario(Protocol):
 
     @property
     def level(self) -> str:
-        """The name of the step of the report's ladder; one of those that `@scenario` was given."""
+        """The name of this attacker's step on the report's ladder; one of the levels given to `@scenario`."""
 
     def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
-        """One trial. `attack` is None for the clean twin, `defence` None for the undefended pipeline.
+        """Run one trial. `attack` is None for the clean twin, `defence` is None for the undefended pipeline.
 
-        Everything random depends on the seed alone, so that trials with one seed are paired.
+        All randomness must follow from the seed, so that trials with the same seed are paired.
 
         Raises:
-            NotApplicable: this attack or defence has no place here; the message says why.
+            NotApplicable: this attack or defence makes no sense in this scenario; the message says why.
         """
 
 
 @dataclass(frozen=True)
 class Known:
-    """What an attacker is shown, in words; each part continues a sentence that begins with "knows".
+    """What an attacker knows, in words. The report joins the parts: "the training rows; not the model".
 
     Fields:
-        shown: such as "the training rows".
-        withheld: such as "the model".
+        shown: what the attacker is shown, such as "the training rows".
+        withheld: what the attacker is not shown, such as "the model".
     """
 
     shown: tuple[str, ...]
@@ -52,15 +52,15 @@ class Known:
 
 @runtime_checkable
 class Tells(Protocol):
-    """A scenario that says in words what its attacker is shown. Without it the report says "not stated"."""
+    """A scenario that can state what its attacker knows. For other scenarios the report says "not stated"."""
 
     def known_to(self, attack: Any) -> Known:
-        """What this attack is shown; it must follow from the fields and from the attack's kind."""
+        """What this attack knows, derived from the scenario's fields and the attack's kind and fields."""
 
 
 @runtime_checkable
 class Limits(Protocol):
-    """A scenario whose attacker's budget is not a number of rows."""
+    """A scenario in which the attacker's budget is something other than a number of rows."""
 
     @property
     def budget(self) -> str:

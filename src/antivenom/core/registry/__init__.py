@@ -1,7 +1,8 @@
-"""Plugins by name: one decorator per kind, build from a name or a mapping, third parties through entry points or a file.
+"""The registry of plugins: a decorator per kind registers a class, and `build` makes a plugin of a name or a mapping.
 
-A plugin is a frozen dataclass with `__call__`; its fields are its hyper-parameters. The decorator makes the dataclass,
-so a plugin file needs nothing but the decorator:
+Plugins come from antivenom itself, from installed packages (entry points) and from files (`--plugin`). A plugin is a frozen
+dataclass with `__call__`; its fields are its hyper-parameters. The decorator makes the dataclass, so a plugin file needs
+nothing else:
 
     from antivenom import attack
 

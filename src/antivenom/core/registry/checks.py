@@ -1,4 +1,4 @@
-"""Checks of a plugin's fields when it is constructed, in Python as in a scenario file."""
+"""Checks of a plugin's fields on construction, so that Python code gets the same errors as a scenario file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NUMBERS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a 
 
 
 def check_fields(value: object) -> None:
-    """Refuse a dataclass whose numbers, words, flags, choices or plugins are of another type than its annotations say.
+    """Compare a dataclass with its annotations: numbers, strings, bools, enumerations and plugins are checked.
 
-    Tuples, mappings and nested dataclasses are left to whoever uses them.
+    Tuples, mappings and nested dataclasses are not checked here; the code that uses them does it.
 
     Raises:
-        PluginError: the first such field.
+        PluginError: the first field of a wrong type.
     """
-    kind: typing.Any = type(value)  # which mypy does not take for hashable
+    kind: typing.Any = type(value)  # Any, because mypy takes no class for hashable, which functools.cache requires
     for name, hint in _hints(kind).items():
         given = vars(value).get(name)
         if name in vars(value) and not _fits(given, hint):
@@ -37,7 +37,7 @@ def check_fields(value: object) -> None:
 
 
 def with_checked_fields(cls: C) -> C:
-    """The plugin class, whose constructor checks the fields."""
+    """The same class, with a constructor that checks the fields after `__init__` and `__post_init__`."""
     if "__checked__" in vars(cls) or not dataclasses.is_dataclass(cls):
         return cls
     made = cls.__init__
@@ -47,7 +47,9 @@ def with_checked_fields(cls: C) -> C:
         try:
             made(self, *args, **fields)
         except TypeError:
-            check_fields(self)  # its own checks compare numbers, and fail on a word before ours are reached
+            # The plugin's own checks may compare a string with a number, which raises before ours are reached. Ours name
+            # the field, so they come first; if they find nothing, the error has another cause.
+            check_fields(self)
             raise
         check_fields(self)
 
@@ -57,16 +59,16 @@ def with_checked_fields(cls: C) -> C:
 
 
 def require_range(plugin: object, least: float, most: float, *fields: str) -> None:
-    """Refuse a field that is not from `least` to `most`; NaN never is, None always.
+    """Refuse fields with a value outside `least` to `most`. NaN is refused, None is accepted.
 
     Raises:
-        PluginError: the field, its range and its value.
+        PluginError: names the first such field with its range and value.
     """
     for field in fields:
         value = getattr(plugin, field)
         if value is None:
             continue
-        check_fields(plugin)  # a word cannot be compared
+        check_fields(plugin)  # a string could not be compared with a number
         if not least <= value <= most:
             limits = f">= {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
             limits = "as a number" if least == -most == float("-inf") else limits
@@ -75,16 +77,17 @@ def require_range(plugin: object, least: float, most: float, *fields: str) -> No
 
 @functools.cache
 def _hints(cls: type) -> Mapping[str, object]:
-    """The annotations that are checked, by field; none if they cannot be looked up."""
+    """The annotations that are checked, by field name; empty if they cannot be evaluated."""
     try:
         found = typing.get_type_hints(cls)
-    except NameError:  # a name that only a type checker imports
+    except NameError:  # an annotation uses a name that is imported under TYPE_CHECKING
         return {}
     names = [field.name for field in dataclasses.fields(cls)]
     return {name: found[name] for name in names if all(map(_is_checked, _parts(found[name])))}
 
 
 def _parts(hint: object) -> tuple[typing.Any, ...]:
+    """The members of a union; any other annotation alone."""
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
@@ -92,12 +95,13 @@ def _is_choice(part: object) -> bool:
     return isinstance(part, type) and issubclass(part, enum.Enum)
 
 
-def _is_shape(part: object) -> bool:
+def _is_signature(part: object) -> bool:
+    """Whether an annotation is a protocol, so that the field holds a plugin."""
     return bool(getattr(part, "_is_protocol", False))
 
 
 def _is_checked(part: object) -> bool:
-    return part in (int, float, bool, str, type(None)) or _is_choice(part) or _is_shape(part)
+    return part in (int, float, bool, str, type(None)) or _is_choice(part) or _is_signature(part)
 
 
 def _fits(value: object, hint: object) -> bool:
@@ -109,7 +113,7 @@ def _fits_part(value: object, part: typing.Any) -> bool:
         return isinstance(value, _NUMBERS[part][0]) and not isinstance(value, bool)
     if _is_choice(part):
         return value in [word.value for word in part] if isinstance(value, str) else isinstance(value, part)
-    if _is_shape(part):
+    if _is_signature(part):
         return value is not None and not isinstance(value, (str, numbers.Number))
     return isinstance(value, part)
 
@@ -119,7 +123,7 @@ def _words(part: typing.Any) -> str:
         return _NUMBERS[part][1]
     if part is type(None):
         return "None"
-    if _is_shape(part):
+    if _is_signature(part):
         return f"a plugin ({part.__name__})"
     named = {bool: "True or False", str: "a word"}
     return named[part] if part in named else "one of " + ", ".join(str(word.value) for word in part)

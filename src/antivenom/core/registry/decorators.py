@@ -1,4 +1,8 @@
-"""One decorator per kind: it makes the class a frozen dataclass and registers it under its name."""
+"""One decorator per kind of plugin. Each makes the class a frozen dataclass and registers it under its name.
+
+The arguments are the same everywhere: `access` and `goal` say whom an attack serves or a defence works against, and `cite`
+names the source as authors, year, and arXiv id or venue.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.entry import C, Kind, Traits, register, words
 from antivenom.core.threat import Access, Level, define_goal
 
-Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type checker what a decorator adds
+Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` declares to type checkers a method that a decorator adds
 
 
 # One function per kind, written out: a static type checker follows `dataclass_transform` only on a named function.
@@ -21,7 +25,10 @@ Derived = Callable[..., Any]  # `__call__: ClassVar[Derived]` tells a type check
 def attack(
     *, access: Iterable[str] = (), goal: Iterable[str] | str, cite: str, learns_trigger: bool = False
 ) -> Callable[[C], C]:
-    """Register a data attack: (Dataset, AttackContext) -> Poison. One that learns its trigger returns it in the Poison."""
+    """Register a data attack: (Dataset, AttackContext) -> Poison.
+
+    An attack that optimises a trigger of its own sets `learns_trigger` and returns the trigger in its Poison.
+    """
     return register(Kind.DATA_ATTACK, access, goal, cite, learns_trigger=learns_trigger)
 
 
@@ -39,7 +46,7 @@ def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 
 @typing.dataclass_transform(frozen_default=True)
 def evasion(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
-    """Register an evasion, which needs no access to training: (Model, test Dataset, AttackContext) -> their rows."""
+    """Register an evasion, which needs no access to training: (Model, test Dataset, AttackContext) -> changed test rows."""
     return register(Kind.EVASION, tuple(Access), goal, cite)
 
 
@@ -47,9 +54,9 @@ def evasion(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 def agent(
     *, access: Iterable[str] = (Access.LOGIC_CORRUPTION,), goal: Iterable[str] | str, cite: str
 ) -> Callable[[C], C]:
-    """Register a malicious agent's strategy: AgentView -> updates (k, d), or with `step` if it has a memory.
+    """Register a strategy of malicious agents: AgentView -> updates (k, d).
 
-    A class with `step(view, state) -> Sent` alone is also callable; the call is its first step.
+    A strategy with memory defines `step(view, state) -> Sent` instead. It becomes callable too; the call is its first step.
     """
 
     def decorate(cls: C) -> C:
@@ -108,13 +115,13 @@ def trigger(*, cite: str) -> Callable[[C], C]:
 
 @typing.dataclass_transform(frozen_default=True)
 def wanted(*, cite: str) -> Callable[[C], C]:
-    """Register what is wanted of inputs: (true classes (m,), number of classes) -> wanted classes (m,), -1 for none."""
+    """Register what an attacker wants: (true classes (m,), number of classes) -> wanted classes (m,), -1 for no wish."""
     return register(Kind.WANTED, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def architecture(*, cite: str) -> Callable[[C], C]:
-    """Register an architecture: (row shape, classes) -> torch module with weights that are not trained yet."""
+    """Register an architecture: (row shape, number of classes) -> untrained torch module."""
     return register(Kind.ARCHITECTURE, (), (), cite)
 
 
@@ -126,19 +133,19 @@ def estimator(*, cite: str) -> Callable[[C], C]:
 
 @typing.dataclass_transform(frozen_default=True)
 def schedule(*, cite: str) -> Callable[[C], C]:
-    """Register a schedule: share of the steps done, from 0 to below 1 -> factor of the step size."""
+    """Register a schedule: share of the steps done, from 0 to below 1 -> factor on the step size."""
     return register(Kind.SCHEDULE, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def augmentation(*, cite: str) -> Callable[[C], C]:
-    """Register an augmentation: a batch of images (m, channels, height, width), generator -> images of that shape."""
+    """Register an augmentation: (images (m, channels, height, width), generator) -> images of that shape."""
     return register(Kind.AUGMENTATION, (), (), cite)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def feature_map(*, cite: str) -> Callable[[C], C]:
-    """Register a feature map: rows (m, ...) -> features (m, f), each from its row alone."""
+    """Register a feature map: rows (m, ...) -> features (m, f), where each row's features depend on that row alone."""
     return register(Kind.FEATURE_MAP, (), (), cite)
 
 
@@ -172,7 +179,8 @@ def goal(
 ) -> Callable[[C], C]:
     """Register a goal: (metrics of a trial, metrics of its clean twin) -> harm from 0 to 1, nan if not measured.
 
-    The class is built with its defaults. The other arguments are the fields of `antivenom.core.goals.Metric`.
+    An instance of the class with its defaults becomes the metric's `value`. The arguments other than `name` and `cite` are
+    fields of `antivenom.core.goals.Metric`.
     """
     if not 0 <= limit <= 1:
         raise PluginError(f"a limit from 0 to 1 for the goal {name}", f"{limit}", "0.2 means 20 %")
@@ -197,9 +205,10 @@ def scenario(
     charts: tuple[Chart, ...] = (),
     table: tuple[Curve, ...] = (),
 ) -> Callable[[C], C]:
-    """Register a scenario under the name that `kind:` gives it in a scenario file: run(attack, defence, seed) -> Outcome.
+    """Register a scenario, a class with run(attack, defence, seed, device) -> Outcome.
 
-    The other arguments are the fields of `Traits`; an access level stands for the step of the ladder that it names.
+    `name` is its `kind:` in scenario files. The other arguments are the fields of `Traits`; an access level among `levels`
+    stands for the step of the ladder that it names.
     """
     kinds = tuple(map(Kind, words("kind", map(str, arrows), Kind)))
     steps = tuple(
@@ -214,5 +223,5 @@ OURS = (
     ("backdoor", goals.Backdoor),
     ("privacy", goals.Privacy),
 )
-for _name, _cls in OURS:  # they are known below the registry already, where threat models need them
+for _name, _cls in OURS:  # threat.py, which the registry imports, defines these goals; here they get their entries
     register(Kind.GOAL, (), (), "Barreno et al. 2010, Machine Learning 81", _name)(_cls)

@@ -1,4 +1,4 @@
-"""What is registered: entries by name, from our own rooms, from installed third parties, from a file."""
+"""The registered plugins: entries by name, from antivenom's packages, from installed third parties, and from files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENTRY_POINTS = "antivenom.plugins"
 
 
 class Kind(enum.StrEnum):
-    """What arrow a plugin sits on. The call shapes are in `antivenom.core.protocols`."""
+    """The kinds of plugin. `antivenom.core.protocols` has the call signature of each."""
 
     DATA_ATTACK = "data attack"
     MODEL_ATTACK = "model attack"
@@ -68,14 +68,14 @@ DEFENCES = (
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-    """What a scenario declares of itself, so that nobody needs its name to treat it rightly.
+    """What a scenario declares about itself, so that plan, executors and report need not know any scenario by name.
 
     Fields:
         arrows: the kinds of attack and of defence that it takes.
         levels: the steps of the report's ladder that its attackers stand on.
-        in_step: on an accelerator its trials may run concurrently, so that their clients are trained in one batch.
-        charts: figures of its curves, beside the one of the goal.
-        table: curves that are columns of the report's table, beside those of the goal.
+        in_step: whether trials may run interleaved on an accelerator, so that their clients are trained in one batch.
+        charts: the report's figures of its curves, in addition to the goal's figure.
+        table: curves that become columns of the report's table, in addition to the goal's.
     """
 
     arrows: tuple[Kind, ...]
@@ -87,17 +87,17 @@ class Traits:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What the registry knows of a plugin class.
+    """What the registry knows about a plugin class.
 
     Fields:
-        name: the class's name, or the word given to a goal or scenario; unique over all kinds.
-        kind: its arrow.
+        name: the class's name, or the name given to a goal or scenario; unique over all kinds.
+        kind: the kind of plugin.
         cls: the class.
-        access: access levels it needs (attacks) or guards (defences); empty where that has no meaning.
-        goals: what it serves (attacks) or is meant against (defences).
-        cite: authors, year, arXiv id or venue.
-        origin: "antivenom", or the distribution or file it came from.
-        traits: what a scenario declares of itself; None for other kinds.
+        access: the access levels that an attack needs, or that a defence protects against; empty for other kinds.
+        goals: the goals that an attack serves, or that a defence works against; empty for other kinds.
+        cite: authors, year, and arXiv id or venue.
+        origin: "antivenom", or the module it came from.
+        traits: what a scenario declares about itself; None for other kinds.
         learns_trigger: whether an attack returns a trigger of its own, on which it is then judged.
     """
 
@@ -154,13 +154,24 @@ def register(
     traits: Traits | None = None,
     learns_trigger: bool = False,
 ) -> Callable[[C], C]:
-    """The decorator behind every kind: make the class a frozen dataclass and remember it under its name."""
+    """The decorator behind those of all kinds: make the class a frozen dataclass and enter it under its name.
+
+    Args:
+        kind: the kind of plugin.
+        access, goal, cite: as in `Entry`.
+        name: a name other than the class's, for goals and scenarios.
+        traits: as in `Entry`, for scenarios.
+        learns_trigger: as in `Entry`, for attacks.
+
+    Raises:
+        PluginError: an unknown word, a dataclass that is not frozen, a missing method, or a name that is taken.
+    """
     wanted = tuple(map(Goal, words("goal", goal, goals())))
     levels = tuple(map(Access, words("access", access, Access)))
     method = "run" if kind is Kind.SCENARIO else "__call__"
 
     def decorate(cls: C) -> C:
-        made = vars(cls).get("__dataclass_params__")  # values that live below the registry are dataclasses already
+        made = vars(cls).get("__dataclass_params__")  # classes that the registry itself imports are dataclasses already
         if made is not None and not made.frozen:
             raise PluginError(f"a frozen {cls.__name__}", "a dataclass that can change", "drop your own @dataclass")
         plugin = cls if made else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
@@ -182,10 +193,10 @@ def register(
 
 
 def words(what: str, given: Iterable[str] | str, known: Iterable[str]) -> tuple[str, ...]:
-    """The words, all of which must be known.
+    """The given words as a tuple of strings, all of which must be known.
 
     Raises:
-        PluginError: one that is not; with the nearest right one.
+        PluginError: an unknown word; the message holds the most similar known one.
     """
     found, names = (given,) if isinstance(given, str) else tuple(given), [str(name) for name in known]
     for word in found:
@@ -199,7 +210,7 @@ def _address(cls: type) -> tuple[str, str]:
 
 
 def load_builtin() -> None:
-    """Import every room that holds plugins, and those of installed third parties, once."""
+    """Import, once, every package of antivenom that holds plugins, and the entry points of installed third parties."""
     global _loaded
     if _loaded:
         return
@@ -219,23 +230,24 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
         point.load()
     except Exception as error:
         raise PluginError(
-            f"the entry point {point.name} = {point.value} to import", repr(error), "mend or uninstall that package"
+            f"the entry point {point.name} = {point.value} to import", repr(error), "repair or uninstall that package"
         ) from error
 
 
 def load_file(path: str | Path) -> list[Entry]:
-    """Import a plugin file and return what it registered. It is code of the caller's choice and is run as such.
+    """Import a plugin file and return the entries that it registered. This runs the file's code.
 
-    A file that is loaded already is imported again only if its text has changed.
+    A file that is loaded already is imported again only if its text has changed. If the import fails, the registry stays
+    as it was.
 
     Raises:
-        PluginError: not a readable Python file, or one that registers nothing.
+        PluginError: the file is no readable Python file, fails on import, or registers nothing.
     """
     load_builtin()
     path = Path(path)
     if not path.is_file():
         raise PluginError("a Python file with a plugin", str(path), "no such file: check the path after --plugin")
-    name = f"antivenom_plugin_{path.stem}"  # without the folder: other processes look pickled plugins up by this name
+    name = f"antivenom_plugin_{path.stem}"  # without the folder, because workers find pickled plugins by this name
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise PluginError("a Python file with a plugin", str(path), "its name must end in .py")
@@ -243,7 +255,7 @@ def load_file(path: str | Path) -> list[Entry]:
     if loaded is not None and loaded.__file__ != spec.origin:
         raise PluginError("plugin files with different names", f"{path} after {loaded.__file__}", "rename one of them")
     source = path.read_bytes()
-    if loaded is not None and vars(loaded)["__source__"] == source:  # a second copy of its classes would equal nothing
+    if loaded is not None and vars(loaded)["__source__"] == source:  # a second import would make unequal classes
         return [entry for entry in _ENTRIES.values() if entry.cls.__module__ == name]
     module = importlib.util.module_from_spec(spec)
     module.__source__ = source  # type: ignore[attr-defined]
@@ -257,15 +269,15 @@ def load_file(path: str | Path) -> list[Entry]:
     except BaseException as error:
         sys.modules.pop(name)
         _ENTRIES.clear()
-        _ENTRIES.update(before)  # a file that broke half-way leaves nothing behind
+        _ENTRIES.update(before)  # a file that fails half-way leaves no entries behind
         if isinstance(error, PluginError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}", "mend the file") from error
+        raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}") from error
     return new
 
 
 def entries(*kinds: Kind) -> list[Entry]:
-    """Every registered plugin of the given kinds (all kinds if none), in order of kind and name."""
+    """The registered plugins of the given kinds, or of all kinds if none is given, sorted by kind and name."""
     load_builtin()
     order = list(Kind)
     found = [entry for entry in _ENTRIES.values() if not kinds or entry.kind in kinds]
@@ -273,10 +285,10 @@ def entries(*kinds: Kind) -> list[Entry]:
 
 
 def find(name: str, *kinds: Kind) -> Entry:
-    """The plugin of that name.
+    """The entry of that name.
 
     Raises:
-        PluginError: no such plugin among the given kinds; with the nearest right name.
+        PluginError: no plugin of the given kinds has that name; the message holds the most similar one.
     """
     known = {entry.name: entry for entry in entries(*kinds)}
     if name not in known:
@@ -288,12 +300,15 @@ def find(name: str, *kinds: Kind) -> Entry:
 
 
 def registered(cls: type) -> Entry | None:
-    """The entry of that class, else the one of its name, whatever class that holds; nothing is loaded for it."""
+    """The entry of that class, else the entry of the class's name, which may hold another class, else None.
+
+    Unlike `find`, this imports no plugins.
+    """
     own = (entry for entry in _ENTRIES.values() if entry.cls is cls)
     return next(own, None) or _ENTRIES.get(cls.__name__)
 
 
 def entry_of(plugin: object) -> Entry:
-    """The entry of a plugin, or of its class."""
+    """The entry of a plugin or of a plugin class."""
     cls = plugin if isinstance(plugin, type) else type(plugin)
     return registered(cls) or find(cls.__name__)

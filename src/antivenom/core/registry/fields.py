@@ -1,4 +1,4 @@
-"""Plugins and other dataclasses from names and mappings, and back."""
+"""Conversion between plugins (and other dataclasses) and their form in scenario files: names and mappings."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
 from antivenom.core.registry.entry import Kind, entries, find, load_builtin, registered
 from antivenom.core.threat import Goal
 
-# A field annotated with a call shape holds a plugin of that kind. A Model is a fitted one, so not a plugin's shape.
-_SHAPES = {kind.title().replace(" ", ""): kind for kind in Kind}
+# A field annotated with a protocol, such as Trigger, holds a plugin of that kind. (Model is a protocol without a kind.)
+_SIGNATURES = {kind.title().replace(" ", ""): kind for kind in Kind}
 
-# Keys of a mapping that say which plugin is meant. A plugin's own fields of these names stand below `fields`.
+# Keys with a meaning of their own in a plugin's mapping. A plugin's fields of these names are written below `fields`.
 RESERVED = ("name", "fields")
 
 
 def split_fields(mapping: Mapping[str, object], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
-    """The fields in a mapping that describes a plugin: all but the reserved keys, and what stands below `fields`.
+    """The fields in a plugin's mapping: all keys that are not reserved, and everything below `fields`.
+
+    >>> split_fields({"name": "Krum", "f": 1, "fields": {"name": "mine"}})
+    {'f': 1, 'name': 'mine'}
 
     Raises:
-        PluginError: `fields` is no mapping, or names a field that also stands beside it.
+        PluginError: `fields` is not a mapping, or a field is both below `fields` and beside it.
     """
     own, below = {key: value for key, value in mapping.items() if key not in reserved}, mapping.get("fields", {})
     if not isinstance(below, Mapping):
@@ -38,7 +41,7 @@ def split_fields(mapping: Mapping[str, object], reserved: Sequence[str] = RESERV
 
 
 def join_fields(fields: Mapping[str, object], reserved: Sequence[str] = RESERVED) -> dict[str, Any]:
-    """The opposite of `split_fields`: fields whose names are reserved move below `fields`."""
+    """The inverse of `split_fields`: fields with reserved names move below `fields`."""
     below = {key: value for key, value in fields.items() if key in reserved}
     return {key: value for key, value in fields.items() if key not in reserved} | ({"fields": below} if below else {})
 
@@ -48,9 +51,9 @@ CONVERTERS: dict[Kind, Converter] = {}
 
 
 def converts(kind: Kind) -> Callable[[Converter], Converter]:
-    """Register the function that makes a plugin of this kind from a value that is neither a plugin nor names one.
+    """Register the function that makes a plugin of this kind from other values, such as a Dataset or a path.
 
-    `build` asks it first. It returns None for a value that `build` understands by itself.
+    `build` calls it first. It must return None for a value that it does not convert.
     """
 
     def decorate(function: Converter) -> Converter:
@@ -61,16 +64,20 @@ def converts(kind: Kind) -> Callable[[Converter], Converter]:
 
 
 def build(spec: object, *kinds: Kind) -> Any:
-    """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned as it is.
+    """A plugin from its name, from `{name: ..., field: value}`, or from a plugin, which is returned unchanged.
 
     A field that is itself called `name` or `fields` is written below `fields`: `{name: Krum, fields: {name: ...}}`.
-    A kind may accept other values too: data is also given as the name of a data set, or as a Dataset (see `converts`).
+    Some kinds accept further values: a source, for one, is also built from the name of a data set or from a Dataset.
+
+    Args:
+        spec: the name, mapping or plugin.
+        kinds: the kinds that are allowed; all if none is given.
 
     Raises:
-        PluginError: unknown name or field, or a value of the wrong type; one line with the nearest right name.
+        PluginError: an unknown name or field, with the most similar known one, or a value of the wrong type.
     """
     for kind in kinds:
-        load_builtin()  # which registers the converters
+        load_builtin()  # this registers the converters
         converted = CONVERTERS[kind](spec) if kind in CONVERTERS else None
         if converted is not None:
             return converted
@@ -89,10 +96,10 @@ def build(spec: object, *kinds: Kind) -> Any:
 
 
 def fill(cls: type, mapping: Mapping[str, object]) -> Any:
-    """A dataclass from a mapping of its fields; nested plugins and dataclasses are built, plain values checked.
+    """A dataclass from a mapping of its fields. Nested plugins and dataclasses are built, plain values are checked.
 
     Raises:
-        PluginError: unknown or missing field, or a value of the wrong type.
+        PluginError: an unknown or missing field, or a value of the wrong type.
     """
     hints = fields_of(cls)
     for key in mapping:
@@ -104,23 +111,39 @@ def fill(cls: type, mapping: Mapping[str, object]) -> Any:
             raise PluginError(f"a value for {cls.__name__}.{name}", "none", "it has no default: add it")
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:  # from a third party's own __post_init__; ours raise AntivenomErrors
+    except (
+        TypeError,
+        ValueError,
+    ) as error:  # raised by a third party's __post_init__; antivenom's raise AntivenomErrors
         raise PluginError(f"valid fields for {cls.__name__}", str(error)) from error
 
 
 def fields_of(cls: type) -> dict[str, Any]:
-    """Field names and types of a dataclass."""
+    """The names and evaluated types of a dataclass's fields.
+
+    Raises:
+        PluginError: an annotation uses a name that cannot be looked up at run time.
+    """
     try:
         hints = typing.get_type_hints(cls)
     except NameError as error:
         raise PluginError(
-            f"annotations of {cls.__name__} that can be looked up", str(error), "import that name outside TYPE_CHECKING"
+            f"annotations of {cls.__name__} that can be evaluated", str(error), "import that name outside TYPE_CHECKING"
         ) from error
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def coerce(value: object, hint: Any, where: str) -> Any:
-    """`value` as the field's type."""
+    """Convert a value from a scenario file to the type of a field.
+
+    Args:
+        value: what the file holds.
+        hint: the field's evaluated annotation.
+        where: the field as errors call it, such as "Krum.f".
+
+    Raises:
+        PluginError: the value does not have that type.
+    """
     import pydantic
 
     if hint is Goal:
@@ -139,7 +162,7 @@ def coerce(value: object, hint: Any, where: str) -> Any:
         return fill(typing.cast(type, hint), value)
     if hint is np.ndarray:
         return np.asarray(value)
-    if isinstance(value, Mapping):  # a frozen field holds pairs; people write a mapping
+    if isinstance(value, Mapping):  # a field of a frozen plugin is a tuple of pairs, which files write as a mapping
         value = tuple(value.items())
     try:
         return pydantic.TypeAdapter(hint).validate_python(value)
@@ -149,7 +172,7 @@ def coerce(value: object, hint: Any, where: str) -> Any:
 
 
 def _goal(value: object, where: str) -> Goal:
-    """The goal of that name; an installed third party may have defined it."""
+    """The goal of that name. Asking the registry loads the plugins of third parties, which may define goals."""
     known = [entry.name for entry in entries(Kind.GOAL)]
     if value not in known:
         raise PluginError(f"a valid {where}", repr(value), did_you_mean(str(value), known))
@@ -157,21 +180,21 @@ def _goal(value: object, where: str) -> Goal:
 
 
 def holds_plugin(hint: object) -> bool:
-    """Whether a field of this type holds a plugin: its annotation is one of the call shapes."""
+    """Whether a field of this type holds a plugin: its annotation is a protocol, or a union of protocols and None."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)] or [hint]
     return all(getattr(part, "_is_protocol", False) for part in parts)
 
 
 def kinds_of(hint: object) -> tuple[Kind, ...]:
-    """The kinds of plugin that a field of this type holds; empty if the annotation is not a registered call shape."""
-    shapes = [part.__name__ for part in typing.get_args(hint) or (hint,)]
-    return tuple(_SHAPES[shape] for shape in shapes if shape in _SHAPES)
+    """The kinds of plugin that a field of this type holds; empty if the annotation names no protocol of a kind."""
+    names = [part.__name__ for part in typing.get_args(hint) or (hint,)]
+    return tuple(_SIGNATURES[name] for name in names if name in _SIGNATURES)
 
 
 def describe(value: Any) -> dict[str, Any]:
-    """The mapping that `build` or `fill` turns back into the value: every field in plain JSON, plugins by name.
+    """The mapping from which `build` or `fill` makes the value again: every field in plain JSON, plugins by name.
 
-    A value may have a short form of its own, which its method `described()` gives (a data set's name, for one).
+    A value may have a method `described()`, which returns a shorter form, such as the name of a named data set.
     """
     if hasattr(value, "described") and isinstance(short := value.described(), dict):
         return short

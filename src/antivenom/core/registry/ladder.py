@@ -1,4 +1,4 @@
-"""The steps of the report's ladder: which kinds of attacker the known scenarios can measure."""
+"""The steps of the report's ladder: the kinds of attacker that the registered scenarios can measure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from antivenom.core.threat import Access, Level
 
 @dataclass(frozen=True)
 class Step:
-    """One step and how to get a number for it.
+    """One step of the ladder, and how to measure it.
 
     Fields:
-        level: who stands on it.
-        add: what a scenario file must say to measure it.
+        level: the attacker on this step.
+        add: what to write into a scenario file to measure it, such as "kind: federated".
     """
 
     level: Level
@@ -22,9 +22,10 @@ class Step:
 
 
 def ladder() -> tuple[Step, ...]:
-    """Every step that a registered scenario stands on: the access levels in their own order, then the others by name.
+    """The steps of all registered scenarios: first the access levels in their own order, then the others by name.
 
-    Where several scenarios measure a step, our own come first, and of these the one that takes most kinds of plugins for a step.
+    If several scenarios measure a step, `add` names one of antivenom's own, and among these the one that takes the most
+    kinds of plugins per level, because it is the most general.
     """
     found: dict[str, Step] = {}
     for entry in sorted(entries(Kind.SCENARIO), key=_precedence):

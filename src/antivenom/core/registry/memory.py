@@ -1,4 +1,4 @@
-"""Values in memory that a specification in JSON names: a user's models and rows, which no JSON can hold."""
+"""Values in memory, such as a user's models and rows, which a trial's specification in JSON can only name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The registry without its classes: names, texts, fields and types, kept as plain JSON so that reading it imports nothing.
+"""The registry's outline: names, docstrings, fields and types of all plugins as plain JSON.
 
-`written` makes the outline of the loaded registry. Inside `outlined`, the registry holds stand-ins made from it: frozen
-dataclasses with the same names, fields, types and defaults, whose checks of ranges and whose code are absent.
+Importing all plugins takes seconds, reading the outline milliseconds. `written` makes the outline of the loaded registry.
+Inside `outlined`, the registry holds stand-ins made from it: frozen dataclasses with the same names, fields, types and
+defaults, but without the plugins' code and checks of ranges. A stand-in is enough to validate or show a scenario file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "None": type(Non
 
 
 def written() -> Json:
-    """The outline of everything that antivenom itself registers."""
+    """The outline of all plugins of antivenom itself: "entries", and the dataclasses ("values") and "enums" they use."""
     own = [entry for entry in registry.entries() if entry.origin == "antivenom"]
     values: Json = {}
     enums: Json = {}
@@ -54,7 +55,7 @@ def _entry(entry: Entry) -> Json:
 
 
 def _outline(cls: type, values: Json, enums: Json) -> None:
-    """Add the class, and those that its fields hold, to `values` and `enums`."""
+    """Add a dataclass, and recursively the classes of its fields, to `values` and `enums`."""
     if _key(cls) in values:
         return
     hints = fields_of(cls)
@@ -68,6 +69,7 @@ def _outline(cls: type, values: Json, enums: Json) -> None:
 
 
 def _type(hint: Any, values: Json, enums: Json) -> str | Json:
+    """A type annotation as JSON; `_StandIns._hint` is the inverse."""
     parts = [Ellipsis if part is Ellipsis else _type(part, values, enums) for part in typing.get_args(hint)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return {"any of": parts}
@@ -85,6 +87,7 @@ def _type(hint: Any, values: Json, enums: Json) -> str | Json:
 
 
 def _default(value: object, values: Json, enums: Json) -> Any:
+    """A field's default as JSON; `_StandIns._value` is the inverse."""
     if isinstance(value, Goal):
         return {"goal": str(value)}
     if isinstance(value, enum.Enum):
@@ -99,12 +102,12 @@ def _default(value: object, values: Json, enums: Json) -> Any:
 
 
 def _key(cls: type) -> str:
-    """Two modules may use one name."""
+    """The name of a class with its module, because two modules may use the same name."""
     return f"{cls.__module__}.{cls.__name__}"
 
 
 def spelled(hint: object) -> str:
-    """A field's type as its author wrote it, without the modules."""
+    """A field's type as source text without module names, such as "tuple[int, ...] | None"."""
     parts = ["..." if part is Ellipsis else spelled(part) for part in typing.get_args(hint)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " | ".join(parts)
@@ -114,7 +117,12 @@ def spelled(hint: object) -> str:
 
 @contextlib.contextmanager
 def outlined(outline: Outline, data: typing.Collection[str] = ()) -> Iterator[None]:
-    """In the block the registry holds stand-ins, unless it is loaded already. `data` are the names of data sets."""
+    """Inside the block the registry holds stand-ins, unless the plugins themselves have been loaded already.
+
+    Args:
+        outline: what `written` returned.
+        data: names of the named data sets, which a source may be given by.
+    """
     if registry._loaded:
         yield
         return
@@ -137,7 +145,7 @@ def outlined(outline: Outline, data: typing.Collection[str] = ()) -> Iterator[No
 
 
 class _StandIns:
-    """Classes made from an outline, each once and when it is first needed."""
+    """Makes the stand-in classes of an outline, each when it is first needed, and only once."""
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
@@ -153,11 +161,11 @@ class _StandIns:
         return Entry(row["name"], Kind(row["kind"]), cls, access, goals, row["cite"], "antivenom", traits)
 
     def named(self, name: str) -> Any:
-        """The stand-in of the plugin of that name."""
+        """The stand-in for the plugin of that name."""
         return self.cls(next(row["class"] for row in self._outline["entries"] if row["name"] == name))
 
     def wanted(self, value: Any) -> Any:
-        """A whole number as the class that all inputs are wanted in."""
+        """The converter of `antivenom.core.wanted`: a whole number stands for AllToOne."""
         whole = isinstance(value, int) and not isinstance(value, bool)
         return self.named("AllToOne")(value) if whole else None
 
@@ -183,7 +191,7 @@ class _StandIns:
             for field in row["fields"]
         ]
         body: Json = {"__call__": _absent, "__doc__": row["doc"]}
-        if name == "Named":  # a data set is called by its name alone
+        if name == "Named":  # a named data set is described by its name, as in `antivenom.data`
             body["described"] = lambda self: self.dataset
         made = dataclasses.make_dataclass(name, fields, frozen=True, namespace=body)
         made.__module__ = module
@@ -194,7 +202,7 @@ class _StandIns:
             return _PLAIN[kind]
         if "tuple" in kind:
             return tuple[tuple(Ellipsis if part == "..." else self._hint(part) for part in kind["tuple"])]  # type: ignore[misc]
-        if "opaque" in kind:  # an array, or whatever else no scenario file can say
+        if "opaque" in kind:  # an array, or another type whose values cannot be written in a scenario file
             return type(kind["opaque"], (), {})
         if "any of" in kind:
             return typing.Union[tuple(self._hint(part) for part in kind["any of"])]  # noqa: UP007 - made at run time
@@ -215,7 +223,7 @@ class _StandIns:
 
 @dataclasses.dataclass(frozen=True)
 class _Converter:
-    """What `build` accepts besides plugins: data sets by name, functions and objects of the user as `module:name`."""
+    """The stand-in for converters: takes data sets by name, and the user's functions and objects as `module:name`."""
 
     makers: _StandIns
     data: typing.Collection[str] | None
@@ -235,7 +243,7 @@ class _Converter:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Something of the user's, as `module:name`, that was not imported."""
+    """A function or object of the user's, given as `module:name` and not imported."""
 
     path: str
 
@@ -244,4 +252,4 @@ class Reference:
 
 
 def _absent(self: object, *_: object) -> typing.NoReturn:
-    raise NotApplicable(f"{type(self).__name__} itself", "its stand-in from the catalogue", "leave `outlined` first")
+    raise NotApplicable(f"the plugin {type(self).__name__}", "its stand-in", "call it outside of `outlined`")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from antivenom.core.errors import AntivenomError, DataError, PluginError
-from antivenom.core.fingerprint import code_of
+from antivenom.core.fingerprint import BESIDE, code_of
 from antivenom.core.registry import source
 from antivenom.core.streams import Streams
 from antivenom.data.dataset import Split
@@ -80,7 +80,7 @@ def imported(path: str) -> Callable[..., Any]:
         raise PluginError(
             f"{path} to import",
             f"{type(error).__name__}: {error}",
-            "check the name and that the module is on PYTHONPATH",
+            BESIDE if isinstance(error, ModuleNotFoundError) else "",
         ) from error
     if not callable(found):
         raise PluginError(f"a function at {path}", type(found).__name__, "name a function")

@@ -51,7 +51,7 @@ class SVDSanitizer:
         seed = context.streams.sklearn("svd")
 
         def unexplained(reference: Dataset, rows: Dataset) -> np.ndarray:
-            vectors = leading(reference.flat, self.residual, self.max_components, seed)
+            vectors = singular_vectors(reference.flat, self.residual, self.max_components, seed)
             x = rows.flat
             return np.asarray(np.sqrt(np.maximum(squared(x) - ((x @ vectors) ** 2).sum(axis=1), 0)))
 
@@ -65,7 +65,7 @@ def squared(x: Rows) -> np.ndarray:
     return np.asarray(x.multiply(x).sum(axis=1), dtype=np.float64)
 
 
-def leading(x: Rows, residual: float, most: int, seed: int) -> np.ndarray:
+def singular_vectors(x: Rows, residual: float, most: int, seed: int) -> np.ndarray:
     """(features, k) right singular vectors, as few as leave less than `residual` of the squared length."""
     total = squared(x).sum()
     if total == 0:

@@ -28,7 +28,7 @@ class Objectives:
 
     def on_targets(self, vector: Tensor) -> Sloped:
         """L({x, tau}; w): mean cross-entropy of the targets towards the wanted classes."""
-        return self._loss(vector, self.targets.x, self.targets.wanted)
+        return self._loss(vector, self.targets.x, self.targets.labels)
 
     def on_rows(self, vector: Tensor, rows: Tensor) -> Sloped:
         """L(D_m; w) on some rows of the agent's shard."""
