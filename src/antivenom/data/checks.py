@@ -24,6 +24,26 @@ def check_rows(data: Dataset) -> None:
         )
 
 
+def check_shown(test: Dataset, shown: Rows) -> None:
+    """Check rows with a trigger: token rows and DataFrames must be allowed by the schema, with closed columns unchanged.
+
+    Args:
+        test: the rows without the trigger.
+        shown: (n, ...) the same rows with it.
+
+    Raises:
+        DataError: a row is not allowed, or a closed column of a DataFrame was changed; the message names the first one.
+    """
+    schema = test.columns
+    wrong = np.flatnonzero(~schema.allows(shown))
+    if len(wrong):
+        fault = schema.fault(shown.iloc[[wrong[0]]] if test.is_frame else shown[[wrong[0]]])
+        raise DataError(f"rows with the trigger that the schema of {test.name} allows", fault, "choose another value")
+    for column in schema.columns if test.is_frame else ():
+        if not column.editable and not shown[column.name].equals(test.x[column.name]):
+            raise DataError(f"a trigger that leaves the closed column {column.name} alone", "other values in it")
+
+
 def check_allowed(clean: Dataset, poisoned: Dataset, mask: np.ndarray) -> None:
     """Check poisoned rows against the schema of the clean rows, and that columns closed to the attacker are unchanged.
 

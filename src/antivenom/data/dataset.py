@@ -181,6 +181,15 @@ class Dataset:
         return numbers.reshape(len(self), math.prod(numbers.shape[1:]))
 
     @property
+    def inputs(self) -> np.ndarray:
+        """(n, ...) the inputs of a torch network: token numbers for token rows, otherwise `dense`.
+
+        Raises:
+            DataError: the rows are sparse.
+        """
+        return np.asarray(self.x) if self.is_tokens else self.dense
+
+    @property
     def _numbers(self) -> np.ndarray:
         if self.is_tokens:
             raise NotApplicable("rows of numbers", f"token rows ({self.name})", "use the word counts of the same text")

@@ -169,7 +169,9 @@ def fault(schema: Schema, row: pd.DataFrame) -> str:
 
     for column in schema.columns:
         if not _allowed(column, row[column.name])[0]:
-            return f"{column.name} = {row[column.name].iloc[0]!r}, not {expected_values(column)}"
+            cell = row[column.name].iloc[0]
+            cell = cell.item() if isinstance(cell, np.generic) else cell
+            return f"{column.name} = {cell!r}, not {expected_values(column)}"
     return "no fault"
 
 

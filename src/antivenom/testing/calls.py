@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ from antivenom.data.fingerprints import of_rows
 from antivenom.data.shards import Partition
 from antivenom.federated.agents.objectives import train_honest
 from antivenom.federated.clients import Shards
-from antivenom.federated.guarded import guarded_agent, guarded_detector, shares_memory
+from antivenom.federated.guarded import guarded_agent, guarded_detector, guarded_reducer, shares_memory
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.features import FeatureMap
@@ -89,6 +90,13 @@ def _any_rows() -> Iterator[Dataset]:
     frequent = table.dense > np.median(table.dense, axis=0)
     yield dataclasses.replace(table, x=sp.csr_array(frequent.astype(np.float32)))
     yield load("diabetes", Streams(SEED)).train[:120]
+
+
+def _frame() -> Dataset:
+    """120 rows of a DataFrame, whose columns are called c0, c1 and so on."""
+    table = load("breast-cancer", Streams(SEED)).train[:120]
+    names = [f"c{i}" for i in range(table.shape[0])]
+    return Dataset(pd.DataFrame(table.dense, columns=names), table.y, table.classes)
 
 
 def _model(data: Dataset) -> TorchModel:
@@ -317,12 +325,9 @@ def _reducer(plugin: Reducer, entry: Entry) -> Iterator[Check]:
     def reduced(weighted: bool) -> object:
         updates = _federation()[3]
         weights, view = (torch.full((10,), 0.1) if weighted else None), _server_view(updates, 1)
-        rows, shares = _unchanged(entry, (updates,), lambda: plugin(updates, weights, view))
-        if len(rows) > len(updates) or not rows.isfinite().all() or (shares is None) is weighted:
-            raise PluginError(
-                f"at most {len(updates)} finite rows from {entry.name}, with weights if it was given any",
-                f"{tuple(rows.shape)} and {shares}",
-            )
+        rows, shares = _unchanged(entry, (updates,), lambda: guarded_reducer(plugin, updates, weights, view))
+        if len(rows) > len(updates):
+            raise PluginError(f"at most {len(updates)} rows from {entry.name}", f"{len(rows)}")
         return rows, shares if weighted else rows
 
     yield from (partial(reduced, weighted) for weighted in (False, True))
@@ -333,7 +338,7 @@ def _trigger(plugin: Trigger, entry: Entry) -> Iterator[Check]:
         found = guarded.shown(plugin, data.x)
         return np.asarray(found.toarray() if data.is_sparse else found)
 
-    yield from (partial(shown, data) for data in _any_rows())
+    yield from (partial(shown, data) for data in (*_any_rows(), _frame()))
 
 
 def _wanted(plugin: Wanted, entry: Entry) -> Iterator[Check]:
