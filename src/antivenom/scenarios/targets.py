@@ -1,4 +1,4 @@
-"""The inputs that a targeted attack is about. The judge draws them from the test rows."""
+"""The inputs that a targeted attack aims at. The judge draws them from the test rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from antivenom.data import Dataset
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Test rows that the attacker wants misclassified; their inputs stay as they are.
+    """Test rows that the attacker wants misclassified without changing them.
 
     Fields:
         rows: the inputs (r, ...) and their true classes.
-        labels: (r,) the class wanted of each.
+        labels: (r,) the class that the attacker wants for each.
     """
 
     rows: Dataset
@@ -27,12 +27,19 @@ class Targets:
 
     @property
     def wanted(self) -> Rows:
-        """The same over `rows`, as the attacker gets it."""
+        """The same as a `Rows` value whose row numbers count within `rows`, which is what the attacker gets."""
         return Rows(tuple(range(len(self.labels))), tuple(int(label) for label in self.labels))
 
 
-def drawn(test: Dataset, wanted: Wanted, number: int, streams: Streams) -> tuple[Targets, Dataset]:
-    """(targets, the other test rows): that many rows of which something is wanted; all the rows that `Rows` names.
+def draw_targets(test: Dataset, wanted: Wanted, number: int, streams: Streams) -> tuple[Targets, Dataset]:
+    """Draw targets among the test rows: (targets, the other test rows).
+
+    Args:
+        test: the test rows.
+        wanted: the classes that the attacker wants. `Rows` names the targets; otherwise they are drawn at random among the
+            rows for which a class is wanted.
+        number: number of targets to draw.
+        streams: the random streams of the trial.
 
     Raises:
         DataError: there are fewer such rows.

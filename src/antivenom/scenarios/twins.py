@@ -1,7 +1,7 @@
-"""The clean twin's model: what the pipeline makes of the same rows without the attack, with the same seed.
+"""Clean twins: models of the same pipeline on the same rows without the attack, with the same seed.
 
-Every backdoor outcome reports what the trigger does to it. Trials of one seed share it within a process, so a grid pays
-for it once per seed and not once per cell.
+Every backdoor outcome reports the effect of the trigger on the clean twin. Trials with the same seed share the twin within
+a process, so that a grid trains it once per seed and not once per cell.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Callable, Hashable
 from antivenom.core.protocols import Model
 from antivenom.core.registry.entry import registered
 
-KEPT = 4  # models; enough for the seeds that a worker has in hand
+KEPT = 4  # models in memory, enough for the seeds that a worker runs at a time
 
 _models: OrderedDict[Hashable, Model] = OrderedDict()
 _lock = threading.Lock()
 
 
 def twin(architecture: object, key: tuple[Hashable, ...], train: Callable[[], Model]) -> Model:
-    """The clean model: from memory if one of this architecture and key was trained here, else trained now.
+    """The clean model of this architecture and key, from this process's memory or by calling `train`.
 
-    A registered architecture is a value; any other, such as a module that its owner may change, is trained anew.
+    Only registered architectures, which compare by value, are looked up in memory. Others, such as a module that its owner
+    may change, are always trained.
     """
     try:
         whole = (architecture, *key)
