@@ -56,7 +56,7 @@ def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
             FEDERATED.replace("num_agents: 5", "num_agents: 5, num_malicious: 6"),
             "num_malicious from 0 to num_agents = 5",
         ),
-        (FEDERATED + "    source: 3\n    target: 3\n", "a target that differs from the true class"),
+        (FEDERATED + "    wanted: {name: FromTo, source: 3, target: 3}\n", "FromTo.source and target that differ"),
         (FEDERATED.replace("seeds: 1", "seeds: 0"), "seeds: a number >= 1"),
         (FEDERATED.replace("seeds: 1", "fail_if: {backdor: 0.1}"), "did you mean 'backdoor'"),
         (
@@ -96,7 +96,7 @@ class Narrow:
             "error",
             "n >= 2f + 3 updates for Krum with f = 2, got n = 5",
         ),
-        (FEDERATED + "    source: 12\n", "error", "source from 0 to 9 for digits"),
+        (FEDERATED + "    wanted: {name: FromTo, source: 12}\n", "error", "source from 0 to 9"),
         (FEDERATED.replace("num_agents: 5", "num_agents: 5000"), "error", "5000"),
         (FEDERATED + "    train_rows: 99999\n", "error", "train rows"),
         (CENTRAL.replace("MLP, hidden: [8]", "Narrow"), "error", "a model with 10 outputs, one per class"),
@@ -188,7 +188,7 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
         import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limited)
     assert done.returncode == 2

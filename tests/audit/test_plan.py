@@ -115,7 +115,10 @@ def test_changing_one_field_changes_only_its_trials() -> None:
             ("rounds: 2", "num_malicious: 11"),
             "expected num_malicious from 0 to num_agents = 10, got 11: lower num_malicious",
         ),
-        (("name: ten", "source: 3\n    target: 3"), "expected a target that differs from the true class"),
+        (
+            ("name: ten", "wanted: {name: FromTo, source: 3, target: 3}"),
+            "expected FromTo.source and target that differ",
+        ),
         (
             ("kind: federated", "kind: federal"),
             "bad.yaml line 6, scenarios[0].kind: expected kind: acceptance, central",

@@ -82,7 +82,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [{"defence": {"name": "Median"}, "label": "Median", "points": points}]
     made = {"seeds": [0, 1], "settings": settings, "seconds": seconds}
     monkeypatch.setattr(module, "measured", lambda: made)
-    monkeypatch.setattr(module, "needs", lambda: [(need["rule"], need) for need in module.asked()])
+    monkeypatch.setattr(module, "stored_needs", lambda: [(need["rule"], need) for need in module.current_needs()])
 
 
 @pytest.mark.usefixtures("small")

@@ -234,7 +234,7 @@ def test_the_home_folder_is_not_shown(audited: Path, tmp_path: Path) -> None:
     [
         (lambda i: i < 10, "ok", "Interrupted: 10 of"),
         (lambda i: False, "ok", "Interrupted: 0 of"),
-        (lambda i: True, "error", "trials failed; their errors stand in the appendix"),
+        (lambda i: True, "error", "trials failed; the appendix lists their errors"),
         (lambda i: True, "not-applicable", "N/A"),
     ],
 )

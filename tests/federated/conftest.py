@@ -12,6 +12,7 @@ from torch import Tensor
 from antivenom.core.protocols import AgentView, Targets
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
+from antivenom.core.wanted import AllToOne
 from antivenom.data import load
 from antivenom.federated.agents.objectives import train_honest
 from antivenom.models.architectures import MLP
@@ -65,7 +66,7 @@ def digits() -> Callable[..., AgentView]:
             "network": network,
             "training": Training(epochs=2, batch_size=20, learning_rate=5e-3),
             "shards": tuple((x[100 * i : 100 * i + 100], y[100 * i : 100 * i + 100]) for i in range(k)),
-            "targets": Targets(x[:0], y[:0], y[:0], target=0, trigger=Patch(size=2)),
+            "targets": Targets(x[:0], y[:0], y[:0], wanted=AllToOne(), trigger=Patch(size=2)),
             "num_agents": 10,
             "weight": 0.1,
             "past": (),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from antivenom.core.protocols import AgentView, Participation, Targets
 from antivenom.core.streams import Streams
+from antivenom.core.wanted import FromTo
 from antivenom.data import load
 from antivenom.federated import (
     AlternatingMinimization,
@@ -65,7 +66,7 @@ def plain_adam(network: Network, start: Tensor, targets: Targets, steps: int, lr
     w, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     for t in range(1, steps + 1):
         leaf = w.clone().requires_grad_()
-        F.cross_entropy(network.logits(leaf, targets.x), targets.wanted).backward()
+        F.cross_entropy(network.logits(leaf, targets.x), targets.labels).backward()
         g = leaf.grad
         assert g is not None
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
@@ -93,7 +94,7 @@ def test_until_loss_goes_on_until_the_loss_is_reached() -> None:
     few = ExplicitBoosting(steps=5, boost=1)(seen)[0]
     many = ExplicitBoosting(steps=5, until_loss=1e-2, learning_rate=1e-2, boost=1)(seen)[0]
     loss = [
-        float(F.cross_entropy(seen.network.logits(seen.start + u, seen.targets.x), seen.targets.wanted))
+        float(F.cross_entropy(seen.network.logits(seen.start + u, seen.targets.x), seen.targets.labels))
         for u in (few, many)
     ]
     assert loss[0] > 1e-2 >= loss[1]
@@ -104,7 +105,7 @@ def test_until_loss_goes_on_until_the_loss_is_reached() -> None:
 def test_implicit_boosting_minimises_at_the_averaged_point() -> None:
     seen = view(Logistic())
     sent = ImplicitBoosting(steps=400, learning_rate=1e-2)(seen)[0]
-    confidence = probabilities(seen.network, seen.start + 0.1 * sent, seen.targets.x)[0, seen.targets.wanted]
+    confidence = probabilities(seen.network, seen.start + 0.1 * sent, seen.targets.x)[0, seen.targets.labels]
     assert float(confidence) > 0.9
 
 
@@ -122,7 +123,7 @@ def test_dirty_label_trains_on_its_rows_and_the_copies_only() -> None:
     honest_update = honest(seen, 0)
     dirty = DirtyLabel(copies=200)(seen)[0]
     confidence = [
-        float(probabilities(seen.network, seen.start + u, seen.targets.x)[0, seen.targets.wanted])
+        float(probabilities(seen.network, seen.start + u, seen.targets.x)[0, seen.targets.labels])
         for u in (honest_update, dirty)
     ]
     assert confidence[1] > 0.5 > confidence[0]
@@ -246,8 +247,7 @@ def test_every_option_of_stealthy_poisoning_changes_the_update(change: dict[str,
 FEDERATED = Federated(
     model=MLP(hidden=(64,)),
     federation=Federation(rounds=6, training=Training(epochs=2, batch_size=20, learning_rate=5e-3)),
-    source=5,
-    target=7,
+    wanted=FromTo(5, 7),
 )
 
 
@@ -275,8 +275,7 @@ def test_several_targets_and_several_malicious_agents() -> None:
     crowd = dataclasses.replace(
         FEDERATED,
         num_targets=3,
-        source=None,
-        target=None,
+        wanted=None,
         federation=dataclasses.replace(FEDERATED.federation, num_malicious=2),
     )
     attacked = crowd.run(ExplicitBoosting(steps=10, learning_rate=5e-3), None, 1).metrics

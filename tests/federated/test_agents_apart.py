@@ -14,6 +14,7 @@ from antivenom.core.errors import NotApplicable, PluginError, ThreatError
 from antivenom.core.protocols import AgentView, Sent, Targets
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
+from antivenom.core.wanted import AllToOne, Rows
 from antivenom.data import Dataset, load
 from antivenom.federated import Every, Federation, Round, Scaled, SignFlip, Sybils
 from antivenom.models.architectures import MLP
@@ -116,21 +117,25 @@ def test_the_slip_of_writing_into_what_was_sent_is_named_and_reaches_nobody(
 
 
 def test_writing_into_the_wanted_classes_changes_them_for_nobody(play: Play, targets: Targets) -> None:
-    before, seen = targets.wanted.clone(), []
+    targets = dataclasses.replace(targets, wanted=Rows((0,), tuple(targets.labels.tolist())))
+    before, seen = targets.labels.clone(), []
 
     def writes(view: AgentView) -> None:
-        seen.append(view.targets.wanted.clone())
-        view.targets.wanted.fill_(9)
+        seen.append(view.targets.labels.clone())
+        assert view.targets.wanted == targets.wanted
+        object.__setattr__(view.targets.wanted, "labels", (9,))
+        view.targets.labels.fill_(9)
         view.targets.y.fill_(9)
 
-    play(Does(writes))
-    assert torch.equal(targets.wanted, before)
+    play(Does(writes), wants=targets)
+    assert torch.equal(targets.labels, before)
+    assert targets.wanted.labels == tuple(before.tolist())  # type: ignore[union-attr]
     assert all(torch.equal(wanted, before) for wanted in seen)
 
 
 def test_the_trigger_is_the_attackers_own_copy(play: Play, rows: Dataset) -> None:
     planted, empty = Patch(size=2), torch.zeros(0, *rows.shape)
-    wants = Targets(empty, empty.new_zeros(0), empty.new_zeros(0), target=0, trigger=planted)
+    wants = Targets(empty, empty.new_zeros(0), empty.new_zeros(0), wanted=AllToOne(), trigger=planted)
     play(Does(lambda view: object.__setattr__(view.targets.trigger, "size", 5)), wants=wants)
     assert planted.size == 2
 
@@ -219,7 +224,7 @@ def test_memory_counts_the_rounds_in_which_it_was_chosen(play: Play) -> None:
 
 def test_an_own_trigger_reaches_the_judge_with_a_backdoor_goal_only(play: Play, rows: Dataset) -> None:
     empty = torch.zeros(0, *rows.shape)
-    wants = Targets(empty, empty.new_zeros(0), empty.new_zeros(0), target=0, trigger=Patch(size=2))
+    wants = Targets(empty, empty.new_zeros(0), empty.new_zeros(0), wanted=AllToOne(), trigger=Patch(size=2))
     assert [r.trigger for r in play(Counts(), wants=wants)] == [Patch(size=3)] * 3
 
     class Shows(Counts):

@@ -14,6 +14,7 @@ from torch import Tensor
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import AgentView, Participation, Targets
 from antivenom.core.threat import Knowledge
+from antivenom.core.wanted import AllToAll, AllToOne, FromTo
 from antivenom.federated import (
     DBA,
     ALIEBackdoor,
@@ -225,6 +226,27 @@ def test_fields_are_checked(make: Callable[[], Any], message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "label"),
+    [
+        (AllToOne(3), lambda y: 3 if y != 3 else -1),
+        (FromTo(7, 1), lambda y: 1 if y == 7 else -1),
+        (AllToAll(2), lambda y: (y + 2) % 10),
+    ],
+    ids=repr,
+)
+def test_backdoor_rows_are_those_of_which_something_is_wanted(
+    digits: Callable[..., AgentView], wanted: Any, label: Callable[[int], int]
+) -> None:
+    seen = digits()
+    seen = dataclasses.replace(seen, targets=dataclasses.replace(seen.targets, wanted=wanted))
+    x, y = backdoor_rows(seen, 0)
+    labels = [label(int(each)) for each in seen.shards[0][1]]
+    meant = torch.tensor([each >= 0 for each in labels])
+    assert y.tolist() == [each for each in labels if each >= 0]
+    assert torch.equal(x, Patch(size=2).on_tensor(seen.shards[0][0][meant]))
+
+
 BACKDOOR = Federated(
     model=MLP(hidden=(32,)),
     federation=Federation(rounds=8, training=Training(epochs=2, batch_size=20, learning_rate=5e-3)),
@@ -258,8 +280,7 @@ def test_edge_cases_the_attacker_never_showed_are_misclassified() -> None:
     scenario = Federated(
         model=MLP(hidden=(32,)),
         federation=dataclasses.replace(BACKDOOR.federation, num_malicious=2),
-        source=7,
-        target=1,
+        wanted=FromTo(7, 1),
         edge_cases=10,
         num_targets=10,
     )

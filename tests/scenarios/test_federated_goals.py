@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from antivenom.audit.trial import Trial
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
-from antivenom.core.protocols import AgentView, Sent, Targets
+from antivenom.core.protocols import AgentView, Sent
 from antivenom.core.registry import agent, describe
-from antivenom.core.threat import Goal, Knowledge
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, Knowledge, ThreatModel
+from antivenom.core.wanted import AllToAll, AllToOne, FromTo, Rows
 from antivenom.federated import (
     DBA,
     IPM,
@@ -24,13 +27,17 @@ from antivenom.federated import (
     Federation,
     LineSearch,
     Median,
+    ModelReplacement,
     SignFlip,
 )
-from antivenom.federated.answers import accuracy
+from antivenom.federated.answers import accuracy, probabilities
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.scenarios import federated
-from antivenom.scenarios.federated import Federated, RoundJudge
+from antivenom.scenarios import federated, twins
+from antivenom.scenarios.federated import Federated
+from antivenom.scenarios.grants import Aim
+from antivenom.scenarios.metrics import Judge
+from antivenom.scenarios.rounds import RoundJudge, _answers
 from antivenom.triggers import Patch
 
 FEDERATION = Federation(
@@ -56,6 +63,8 @@ def test_availability_is_accuracy_lost_against_the_clean_twin() -> None:
 class Corner:
     """A network that answers class 0 when the bottom right pixel is lit, else the class of a row's mark."""
 
+    initial = torch.zeros(1)
+
     def logits(self, vector: Tensor, x: Tensor, buffers: Any = None) -> Tensor:
         lit = x[:, 0, -1, -1] > 0.5
         answers = torch.where(lit & (x[:, 0, 0, 1] < 0.5), 0, (10 * x[:, 0, 0, 0]).round().long())
@@ -73,23 +82,38 @@ def marked() -> Any:
     return Dataset(x, y, tuple("0123456789"), "marked")
 
 
-def judged(source: int | None) -> float:
-    rows = marked()
-    nothing = Targets(torch.zeros(0, 1, 4, 4), torch.zeros(0), torch.zeros(0), target=0, trigger=Patch(size=1))
-    judge = RoundJudge(Corner(), nothing, rows, "cpu", source)  # type: ignore[arg-type]
+def judged(wanted: Any) -> dict[str, float]:
+    threat = ThreatModel(Access.LOGIC_CORRUPTION, Goal.BACKDOOR)
+    judge = RoundJudge(Corner(), Judge(marked(), Aim(threat, wanted, Patch(size=1))), "cpu")  # type: ignore[arg-type]
     played = type("Played", (), {"end": torch.zeros(1)})()
     assert accuracy(judge.network, played.end, judge.x, judge.y) == 1.0
-    return dict(judge._global(played))["asr"]  # type: ignore[arg-type]
+    return dict(judge._global(played))  # type: ignore[arg-type]
 
 
 def test_asr_by_hand() -> None:
-    assert judged(None) == pytest.approx(6 / 8)  # eight rows are not of class 0; rows 10 and 11 are deaf
-    assert judged(1) == pytest.approx(3 / 4)
-    assert judged(2) == pytest.approx(3 / 4)
+    assert judged(AllToOne(0))["asr"] == pytest.approx(6 / 8)  # eight rows are not of class 0; rows 10 and 11 are deaf
+    assert judged(FromTo(1, 0))["asr"] == pytest.approx(3 / 4)
+    assert judged(FromTo(2, 0))["asr"] == pytest.approx(3 / 4)
+
+
+def test_all_to_all_by_hand() -> None:
+    """Class y should become y - 1: the network answers 0, which only the three rows of class 1 that are not deaf want."""
+    found = judged(AllToAll(-1))
+    assert found["asr"] == pytest.approx(3 / 12)
+    assert found["robust_accuracy"] == pytest.approx(6 / 12)  # the four of class 0, and the two that are deaf
+
+
+def test_outputs_that_are_not_finite_neither_hit_nor_keep_a_class() -> None:
+    class Broken(Corner):
+        def logits(self, vector: Tensor, x: Tensor, buffers: Any = None) -> Tensor:
+            answers = super().logits(vector, x, buffers)
+            return torch.where(torch.arange(len(x))[:, None] < 2, torch.nan, answers)
+
+    assert _answers(probabilities(Broken(), torch.zeros(1), torch.zeros(4, 1, 4, 4))).tolist() == [-1, -1, 0, 0]  # type: ignore[arg-type]
 
 
 def test_a_backdoor_is_measured_every_round() -> None:
-    backdoor = dataclasses.replace(QUICK, goal=Goal.BACKDOOR, target=3)
+    backdoor = dataclasses.replace(QUICK, goal=Goal.BACKDOOR, wanted=3)
     outcome = backdoor.run(None, None, 0)
     assert len(outcome.curves["asr"]) == 3
     assert outcome.metrics["asr"] == outcome.curves["asr"][-1] < 0.2
@@ -99,11 +123,13 @@ def test_a_backdoor_is_measured_every_round() -> None:
     ("fields", "message"),
     [
         ({"goal": "havoc"}, "expected goal: availability, targeted or backdoor"),
-        ({"goal": "backdoor", "source": 0}, "expected a target that differs"),
-        ({"goal": "backdoor", "source": 3, "target": 3}, "expected a target that differs"),
-        ({"goal": "targeted", "edge_cases": 5}, "expected edge_cases with goal: targeted and a source"),
-        ({"goal": "backdoor", "edge_cases": 5, "source": 7}, "expected edge_cases with goal: targeted"),
-        ({"goal": "targeted", "edge_cases": -1, "source": 7}, "expected edge_cases"),
+        ({"goal": "targeted", "edge_cases": 5}, "expected edge_cases >= 0, with goal: targeted and wanted: FromTo"),
+        ({"goal": "targeted", "edge_cases": 5, "wanted": 3}, "expected edge_cases >= 0, with goal: targeted"),
+        (
+            {"goal": "backdoor", "edge_cases": 5, "wanted": FromTo(7, 1)},
+            "expected edge_cases >= 0, with goal: targeted",
+        ),
+        ({"goal": "targeted", "edge_cases": -1, "wanted": FromTo(7, 1)}, "expected edge_cases"),
     ],
 )
 def test_what_cannot_be_wanted(fields: dict[str, Any], message: str) -> None:
@@ -113,7 +139,7 @@ def test_what_cannot_be_wanted(fields: dict[str, Any], message: str) -> None:
 
 def test_an_unknown_target_class_is_one_line() -> None:
     with pytest.raises(ScenarioError, match="expected target from 0 to 9"):
-        dataclasses.replace(QUICK, goal=Goal.BACKDOOR, target=12).run(None, None, 0)
+        dataclasses.replace(QUICK, goal=Goal.BACKDOOR, wanted=12).run(None, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +172,9 @@ def test_edge_cases_are_the_tail_and_only_the_attackers(plugins: None, monkeypat
     real = federated.RoundJudge
 
     class Listens(real):  # type: ignore[misc, valid-type]
-        def __init__(self, network: Any, targets: Targets, *rest: Any) -> None:
-            judged.append(targets)
-            super().__init__(network, targets, *rest)
+        def __init__(self, network: Any, judge: Judge, *rest: Any) -> None:
+            judged.append(judge.aim.targets)
+            super().__init__(network, judge, *rest)
 
     real_shards = Federation.shards
 
@@ -159,15 +185,20 @@ def test_edge_cases_are_the_tail_and_only_the_attackers(plugins: None, monkeypat
     monkeypatch.setattr(federated, "RoundJudge", Listens)
     monkeypatch.setattr(Federation, "shards", shards)
     scenario = Federated(
-        model=MLP(hidden=(16,)), federation=FEDERATION, source=7, edge_cases=6, num_targets=4, only_right=False
+        model=MLP(hidden=(16,)),
+        federation=FEDERATION,
+        wanted=FromTo(7, 1),
+        edge_cases=6,
+        num_targets=4,
+        only_right=False,
     )
     scenario.run(Watches(), None, 0)
     tail, wanted = held[0], judged[0]
     assert len(tail) == 6
-    assert len(wanted) == 4
-    assert set(tail.y.tolist()) == set(wanted.y.tolist()) == {7}
-    (aim,) = set(tail.wanted.tolist())
-    assert set(wanted.wanted.tolist()) == {aim} != {7}
+    assert len(wanted.labels) == 4
+    assert set(tail.y.tolist()) == set(wanted.rows.y.tolist()) == {7}
+    assert set(tail.labels.tolist()) == set(wanted.labels.tolist()) == {1}
+    assert tail.wanted == Rows(tuple(range(6)), (1,) * 6)
     (rows,) = shared
     sevens = rows.flat[rows.y == 7]
     middle = sevens.mean(axis=0)
@@ -177,8 +208,8 @@ def test_edge_cases_are_the_tail_and_only_the_attackers(plugins: None, monkeypat
 
 
 def test_too_many_edge_cases_are_one_line() -> None:
-    with pytest.raises(DataError, match="expected 5000 training rows of class 7"):
-        Federated(source=7, edge_cases=5000).run(None, None, 0)
+    with pytest.raises(DataError, match="expected 5000 training rows of the source class"):
+        Federated(wanted=FromTo(7, 1), edge_cases=5000).run(None, None, 0)
 
 
 def test_a_trial_is_rebuilt_from_its_specification() -> None:
@@ -188,6 +219,58 @@ def test_a_trial_is_rebuilt_from_its_specification() -> None:
     again = Trial.from_spec(Trial(changed, None, None, 0).spec)
     assert again.scenario == changed
     assert Trial.from_spec(plain.spec).scenario == Federated()
+
+
+BACKDOOR = dataclasses.replace(QUICK, goal=Goal.BACKDOOR, wanted=3)
+
+
+def test_the_clean_twin_is_the_run_without_attack_and_defence_and_is_played_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    played, real = [], Federation.rounds_of
+
+    def counted(self: Federation, *arguments: Any) -> Any:
+        played.append(arguments)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Federation, "rounds_of", counted)
+    monkeypatch.setattr(twins, "_models", OrderedDict())
+    attacked = BACKDOOR.run(ModelReplacement(), Median(), 0)
+    assert len(played) == 2  # the trial and its twin
+    again, clean = BACKDOOR.run(None, Median(), 0), BACKDOOR.run(None, None, 0)
+    assert len(played) == 4
+    alike = [outcome.metrics["asr_clean"] for outcome in (attacked, again, clean)]
+    assert alike == [clean.metrics["asr"]] * 3
+    monkeypatch.setattr(twins, "_models", OrderedDict())
+    assert BACKDOOR.run(None, None, 1).metrics["asr_clean"] != attacked.metrics["asr_clean"]
+    assert len(played) == 5  # the trial is its own twin
+    assert dataclasses.replace(BACKDOOR, wanted=4).run(None, Median(), 1).metrics["triggered_rows"] > 0
+    assert len(played) == 6  # what is wanted of the model does not change the twin
+    assert QUICK.run(None, Median(), 1).metrics["malicious_agents"] == 0
+    assert len(played) == 7  # no backdoor, no twin
+
+
+def test_how_many_agents_are_malicious_stands_beside_their_share() -> None:
+    federation = dataclasses.replace(FEDERATION, num_agents=4, num_malicious=3, rounds=1)
+    scenario = dataclasses.replace(BACKDOOR, federation=federation)
+    found = [scenario.run(attack, None, 0).metrics for attack in (None, ModelReplacement())]
+    assert [(each["malicious_agents"], each["malicious_share"]) for each in found] == [(0, 0), (3, 0.75)]
+    assert all(each["triggered_rows"] == found[0]["triggered_rows"] > 100 for each in found)
+
+
+def test_named_rows_are_the_targets_whatever_an_honest_model_says() -> None:
+    scenario = dataclasses.replace(QUICK, goal=Goal.TARGETED, wanted=Rows((3, 0, 20), (9, 9, 9)))
+    test = scenario.data(Streams(0)).test
+    scenario = dataclasses.replace(scenario, wanted=Rows((3, 0, 20), tuple((test.y[[3, 0, 20]] + 1) % 10)))
+    found = scenario.run(None, None, 0).metrics
+    assert found["targets"] == 3
+    assert found["test_rows"] == len(test) - 3
+    assert 0 <= found["targets_right"] <= 1 - found["targets_hit"]
+
+
+def test_rows_cannot_be_wanted_of_a_trigger() -> None:
+    with pytest.raises(ScenarioError, match="expected wanted of every input with the trigger, got Rows"):
+        dataclasses.replace(BACKDOOR, wanted=Rows((0,), (9,))).run(None, None, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,13 +290,13 @@ def test_the_judge_shows_the_scenarios_trigger_and_reports_another_one_beside_it
 
         def step(self, view: AgentView, state: None) -> Sent:
             x, y = view.shards[0]
-            image = x[int((y == view.targets.target).nonzero()[0])].numpy()
+            image = x[int((y == view.targets.wanted.target).nonzero()[0])].numpy()
             return Sent(view.all_honest(), state, Cheats(image))
 
     federation = Federation(num_agents=4, rounds=4, training=Training(epochs=2, learning_rate=5e-3))
     scenario = Federated(goal="backdoor", federation=federation, train_rows=400)  # type: ignore[arg-type]
     found, twin = scenario.run(Boasts(), None, 0), scenario.run(None, None, 0)
-    assert found.metrics["own_asr"] == 1.0
+    assert found.metrics["own_asr"] == found.metrics["own_asr_clean"] == 1.0
     assert max(found.metrics["asr"], twin.metrics["asr"]) < 0.2
     assert min(found.metrics["robust_accuracy"], twin.metrics["robust_accuracy"]) > 0.3
     assert found.metrics["triggered_rows"] == twin.metrics["triggered_rows"] > 100

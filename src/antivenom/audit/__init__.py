@@ -1,1 +1,1 @@
-"""The audit: a scenario file becomes a grid of trials, trials become records, records become a summary and a report."""
+"""The audit: a scenario file becomes a grid of trials, trials become records, and records a summary and a report."""

@@ -1,7 +1,7 @@
-"""The catalogue as `antivenom list` and `antivenom show` print it.
+"""The catalogue of plugins and data sets that `antivenom list` and `antivenom show` print.
 
-catalogue.json holds what the registry and the list of data sets say, so that these commands import no plugin. A test fails
-when it is stale; `make catalogue` writes it again.
+catalogue.json holds the outline of the registry and the list of data sets, so that these commands import no plugins. A test
+fails when the file is out of date; `make catalogue` writes it again.
 """
 
 from __future__ import annotations
@@ -35,28 +35,29 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 
 @functools.cache
 def stored() -> dict[str, Any]:
-    """What catalogue.json holds."""
+    """The content of catalogue.json: "registry" (see `outline.written`), "data" and "needs" (see `recommend`)."""
     text = resources.files("antivenom.audit").joinpath("catalogue.json").read_text(encoding="utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
 
 
 def current() -> dict[str, Any]:
-    """What catalogue.json should hold."""
-    from antivenom.audit.recommend import asked
+    """The content that catalogue.json should have, made of the loaded registry. This imports every plugin."""
+    from antivenom.audit.recommend import current_needs
     from antivenom.data import DATASETS
 
     data = [
         {"name": each.name, "about": each.about, "files": [[file.filename, file.url] for file in each.files]}
         for each in DATASETS.values()
     ]
-    return {"registry": written(), "data": data, "needs": asked()}
+    return {"registry": written(), "data": data, "needs": current_needs()}
 
 
 @contextlib.contextmanager
 def known(plugins: Sequence[Path] = ()) -> Iterator[bool]:
-    """In the block the registry can be asked about every plugin; the value says whether it holds the plugins themselves.
+    """Inside the block the registry knows every plugin. The value is True if it holds the plugins, False for stand-ins.
 
-    That takes their import if there are plugin files or plugins of installed third parties; else stand-ins will do.
+    Stand-ins from the catalogue suffice unless there are plugin files or installed third parties with plugins. Then the
+    plugins themselves are imported.
     """
     if plugins or metadata.entry_points(group=ENTRY_POINTS):
         for path in plugins:
@@ -70,10 +71,16 @@ def known(plugins: Sequence[Path] = ()) -> Iterator[bool]:
 def rows(
     what: str = "all", access: str | None = None, goal: str | None = None, kind: str | None = None
 ) -> list[dict[str, Any]]:
-    """One mapping per plugin and data set that matches; a kind may be its last word, as `detector` for every detector.
+    """One mapping for each plugin and data set that matches all of the given conditions.
+
+    Args:
+        what: "attacks", "defences", "models", "scenarios", "goals", "data" or "all".
+        access: an access level.
+        goal: the name of a goal.
+        kind: a kind of plugin, or its last word: "detector" stands for both kinds of detector.
 
     Raises:
-        ScenarioError: an unknown word; with the nearest right one.
+        ScenarioError: an unknown word; the message holds the most similar known one.
     """
     by_word = {word: [k for k in Kind if word in (k, k.split()[-1])] for k in Kind for word in (str(k), k.split()[-1])}
     for value, known, name in (
@@ -110,7 +117,11 @@ def _row(entry: Entry) -> dict[str, object]:
 
 
 def page(name: str) -> str:
-    """Everything known of one plugin or data set, as text."""
+    """The description of one plugin or data set, as text.
+
+    Raises:
+        PluginError: nothing of that name is known.
+    """
     data = next((each for each in stored()["data"] if each["name"] == name), None)
     if data is not None:
         places = [f"  {file}: {url}" for file, url in data["files"]] or ["  no file: comes with scikit-learn"]
@@ -129,7 +140,7 @@ def page(name: str) -> str:
 
 
 def _fields(cls: type) -> list[str]:
-    """A line per field: name, type, default."""
+    """One line for each field: name, type and default."""
     hints = fields_of(cls)
     found = []
     for field in dataclasses.fields(cls):

@@ -1,4 +1,4 @@
-"""Ways to run trials. An executor has the shape of map: specs in, records out, in any order."""
+"""Ways to run trials. An executor works like `map`: specifications in, records out, in any order."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from antivenom.core.processes import worker_pool
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
-PRELOAD = ("antivenom.audit.preload",)  # what workers share
-GRACE = 10.0  # seconds that a trial has, after its time limit, to end by itself
-_DIED = "expected a record, got a dead process: killed from outside or out of memory"
-IN_STEP = 32  # trials that share an accelerator
+PRELOAD = ("antivenom.audit.preload",)  # imported once, in the server from which the workers are forked
+GRACE = 10.0  # seconds after the time limit in which a trial can still end by itself
+_DIED = "expected a record, got a worker process that died: it was killed from outside or ran out of memory"
+IN_STEP = 32  # trials that are interleaved on an accelerator
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-    """One after another in this process."""
+    """Run the trials one after another in this process."""
     yield from map(run, specs)
 
 
 def concurrent(seats: int) -> Executor:
-    """Up to `seats` trials at a time in this process, with their clients trained together, where the scenario allows it.
+    """An executor that interleaves up to `seats` trials in this process and trains their clients in joint batches.
 
-    Other trials run one by one. This is meant for an accelerator, which one small federation leaves mostly idle. If the
-    process is killed, the trials under way are lost.
+    It does so for scenarios that allow it (`Traits.in_step`) and runs other trials one by one. It is meant for an
+    accelerator, which one small federation leaves mostly idle. If the process is killed, the trials under way are lost.
     """
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
@@ -47,18 +47,23 @@ def concurrent(seats: int) -> Executor:
 
 
 def _in_step(spec: Spec) -> bool:
-    """Whether trials of this kind of scenario may run concurrently in one process."""
+    """Whether trials of this kind of scenario may be interleaved in one process."""
     traits = scenario_entry(spec["scenario"]["kind"]).traits
     return traits is not None and traits.in_step
 
 
 def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = None) -> Executor:
-    """In `jobs` processes that share the cores; `plugins` are plugin files that each process loads.
+    """An executor with `jobs` worker processes that share the cores.
 
-    A process that dies (killed, out of memory) costs the trial it was running, which becomes an error record. A trial that
-    is still running GRACE seconds after its `timeout`, in code that no signal interrupts, is killed with its process.
+    A process that dies (killed, out of memory) loses the trial that it was running, which becomes an error record. Time
+    limits work by a signal, which long-running native code does not notice; a trial that is still running GRACE seconds
+    after its timeout is therefore killed with its process. Models and rows in memory are sent to the processes; trials
+    with a value that cannot be sent run in this process, at the end.
 
-    Models and rows in memory are sent to the processes. Trials of one that cannot be sent run in this process, at the end.
+    Args:
+        jobs: number of processes.
+        plugins: plugin files, which each process loads.
+        timeout: seconds per trial, or None.
     """
 
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -76,7 +81,7 @@ def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = No
                 for future in as_completed(pending):
                     try:
                         record = future.result()
-                    except BrokenProcessPool:  # every worker died between two trials
+                    except BrokenProcessPool:  # the whole pool died before this trial began: try it again
                         left.append(pending[future])
                         continue
                     except ProcessExpired:
@@ -86,14 +91,14 @@ def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = No
                     finished += 1
                     yield record
             if left and not finished:
-                raise PluginError("worker processes that start", "ones that died at once", "--jobs 1 shows why")
+                raise PluginError("worker processes that start", "processes that died at once", "--jobs 1 shows why")
         yield from serial(run, unsent)
 
     return execute
 
 
 def _prepare(plugins: tuple[str, ...], threads: int, values: Sequence[bytes]) -> None:
-    """In each new process: share the cores, know the same plugins and the same values in memory."""
+    """Runs first in each worker: limit its threads, load the plugins, and unpack the values in memory."""
     import torch
 
     from antivenom.core.registry import load_builtin, load_file
@@ -106,12 +111,12 @@ def _prepare(plugins: tuple[str, ...], threads: int, values: Sequence[bytes]) ->
 
 
 def _failed(spec: Spec, status: str, error: str) -> Record:
-    """The record of a trial that could not write its own."""
+    """The record of a trial whose process could not return one."""
     return blank(spec) | {"status": status, "error": error}
 
 
 def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:
-    """The executor for that many jobs; 0 is one per core or, on an accelerator, one process for all trials."""
+    """The executor for that many jobs; 0 means one per core or, on an accelerator, one process for all trials."""
     accelerated = device != "cpu"
     jobs = jobs or (1 if accelerated else os.cpu_count() or 1)
     if jobs > 1:
@@ -120,5 +125,5 @@ def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeou
 
 
 def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:
-    """`run_trial` with its options, in a form that can be sent to another process."""
+    """`run_trial` with its options, as a function that can be pickled for another process."""
     return functools.partial(run_trial, device=device, timeout=timeout)

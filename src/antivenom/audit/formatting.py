@@ -1,4 +1,4 @@
-"""How numbers are put into words, the same in every view."""
+"""Numbers and results as text, the same in terminal and report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from antivenom.audit.summary import severity
 
 
 def shown(text: str) -> str:
-    """Text from data, models or plugins without control characters, so that it can steer no terminal and break no page."""
+    """Text from data, models or plugins with control characters replaced, so that it cannot steer a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def percent(share: float) -> str:
-    """A share as whole percent; one decimal below 1; "not measured" for nan."""
+    """A share in percent, with one decimal below 1 %; "not measured" for nan.
+
+    >>> percent(0.834), percent(0.0042), percent(float("nan"))
+    ('83%', '0.4%', 'not measured')
+    """
     if math.isnan(share):
         return "not measured"
     points = 100 * share
@@ -23,12 +27,12 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of accuracies in percentage points."""
+    """A difference of two shares in percentage points, such as "-2.5 pt"."""
     return "not measured" if math.isnan(difference) else f"{100 * difference:+.1f} pt".replace("-0.0", "+0.0")
 
 
 def interval(value: Interval | None) -> str:
-    """Such as "83% (71 to 92, 5 seeds)"; a single seed has no interval and says so."""
+    """A mean with its interval, such as "83% (71 to 92, 5 seeds)"; for a single seed the text says that it has none."""
     if value is None:
         return "not measured"
     if value.n < 2:
@@ -37,12 +41,16 @@ def interval(value: Interval | None) -> str:
 
 
 def bounds(value: Interval) -> str:
-    """Such as "71 to 92", in percent."""
+    """The ends of an interval in percent, such as "71 to 92"."""
     return f"{percent(value.low)} to {percent(value.high)}".replace("%", "")
 
 
 def stealth(cell: CellResult, summary: Summary) -> str:
-    """How visible the attack is, by what was measured: the malicious model alone, or the best detector's finds."""
+    """How visible the attack is.
+
+    In a federation this is how much worse the malicious agents' own models are. Otherwise it is what the detector that
+    tells poisoned from clean items best (largest difference of its rates) finds and falsely flags.
+    """
     if any("accuracy_gap" in record["metrics"] for record in cell.records):
         gap = cell.mean("accuracy_gap")
         return "not measured" if math.isnan(gap) else f"model alone {points(-gap)}"
@@ -56,13 +64,13 @@ def stealth(cell: CellResult, summary: Summary) -> str:
 
 
 def headline(cell: CellResult) -> str:
-    """One sentence: state, attack, defence, effect with interval."""
+    """One sentence with state, attack, defence, effect and interval."""
     against = "no defence" if cell.defence == "none" else cell.defence
     return f"{cell.state}: {cell.attack} against {against}: {cell.metric.word} {interval(cell.harm)}; {cell.reason}"
 
 
 def not_measured(summary: Summary) -> list[str]:
-    """What a reader might think was measured and was not."""
+    """One line for each thing that a reader might believe to be measured but that was not."""
     gaps = [f"{level.level} (no scenario for it)" for level in summary.levels if level.planned == 0]
     if summary.trials["missing"]:
         gaps.append(f"{summary.trials['missing']} of {summary.trials['planned']} trials (interrupted)")
@@ -72,7 +80,7 @@ def not_measured(summary: Summary) -> list[str]:
 
 
 def do_first(summary: Summary) -> str:
-    """The measured change that takes away most harm from the worst breached level."""
+    """The measured change of defence that removes the most harm from a breached level, in words."""
     gains = []
     if not any(level.state == "BREACHED" for level in summary.levels):
         return "nothing; no level is shown to be breached as deployed"
@@ -87,5 +95,5 @@ def do_first(summary: Summary) -> str:
             gains.append((gain, severity(before), f"{after.defence} in {after.group}: {change}"))
     best = max(gains, default=None)
     if best is None or best[0] <= 0:
-        return "no measured defence takes harm away from a breached level"
+        return "no measured defence reduces the harm at a breached level"
     return best[2]

@@ -1,4 +1,4 @@
-"""From the mappings of a scenario file to values: every list becomes an axis of a grid."""
+"""Expands a scenario file's mappings into values. A list where a field holds a single value is an axis of a grid."""
 
 from __future__ import annotations
 
@@ -23,14 +23,23 @@ from antivenom.core.registry import (
     split_fields,
 )
 
-Axes = tuple[str, ...]
-Choice = tuple[Any, Axes]
+Axes = tuple[str, ...]  # such as ("poisoned_rate=0.1", "seed=3")
+Choice = tuple[Any, Axes]  # a value, and where on the grid's axes it lies
 
 
 def variants(cls: type, mapping: object, document: Located, path: Path, reserved: Sequence[str] = ()) -> list[Choice]:
-    """Every instance of a dataclass that the mapping describes, with the field=value texts that tell them apart.
+    """Every instance of a dataclass that the mapping describes, with its "field=value" texts on the grid's axes.
 
-    `reserved` are the mapping's keys that are no fields; `fields` among them holds fields whose names are reserved.
+    Args:
+        cls: the dataclass.
+        mapping: fields and their values; with n values for one field and m for another there are n m instances.
+        document: the file, for the place in an error's message.
+        path: where in the file the mapping is.
+        reserved: keys of the mapping that are not fields. If `fields` is one of them, its value holds the fields whose
+            names are reserved.
+
+    Raises:
+        AntivenomError: an unknown field or an invalid value; the message begins with the line and field.
     """
     with document.at(path):
         if not isinstance(mapping, Mapping):
@@ -56,12 +65,12 @@ def variants(cls: type, mapping: object, document: Located, path: Path, reserved
             try:
                 found.append((cls(**values), tuple(axes)))
             except TypeError as error:
-                raise PluginError(f"every field of {cls.__name__} that has no default", str(error), "add it") from error
+                raise PluginError(f"every field of {cls.__name__} without a default", str(error), "add it") from error
     return found
 
 
 def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[Choice]:
-    """Every plugin that a name, a mapping with `name`, or a list of these describes."""
+    """Every plugin that a name, a mapping with `name`, or a list of these describes; arguments as in `variants`."""
     if isinstance(node, list):
         return [choice for i, item in enumerate(node) for choice in plugins(item, document, (*path, i), *kinds)]
     with document.at(path):
@@ -72,7 +81,7 @@ def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[C
 
 
 def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
-    """The values of one field."""
+    """The values of one field. A list is an axis, unless the field is a tuple; then a list of lists is one."""
     if holds_plugin(hint):
         return plugins(node, document, path, *kinds_of(hint))
     if dataclasses.is_dataclass(hint) and isinstance(node, Mapping):
@@ -86,7 +95,12 @@ def _holds_sequence(hint: object) -> bool:
 
 
 def label(value: object) -> str:
-    """A plugin by name with the fields that differ from their defaults; other values as they are; None is "none"."""
+    """A value as tables show it: a plugin as its name and the fields that differ from their defaults, None as "none".
+
+    >>> from antivenom.core.wanted import AllToOne
+    >>> label(AllToOne()), label(AllToOne(3)), label(None)
+    ('AllToOne', 'AllToOne(target=3)', 'none')
+    """
     if value is None:
         return "none"
     if isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value):

@@ -1,4 +1,4 @@
-"""The identity of a trial: everything that its result depends on, and nothing else."""
+"""The identity of a trial: everything that its result depends on, and nothing else. Its hash is the record's key."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from antivenom.core.errors import AntivenomError
 from antivenom.core.fingerprint import address, code_of, digest
 from antivenom.core.registry import Kind, registered
 
-# Rooms in which no number of a trial is made: what is edited there leaves every result valid.
+# Packages that compute no number of a trial; an edit of their sources leaves every result valid.
 _WITHOUT_NUMBERS = ("artifacts", "audit", "cli", "scan")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a result depends on. Device, number of processes and folder are noted in the record and are no part of it.
+    """Everything that a trial's result depends on.
+
+    Device, number of processes and folder are not part of it; results are equal on all of them up to rounding.
 
     Fields:
-        spec: the trial in plain JSON: scenario, attack, defence with all their fields, and the seed.
-        code: address of a class or function that is not antivenom's -> its code, by source hash or distribution and version.
-        data: field that holds a source -> fingerprint of the data's bytes.
-        version: antivenom's version, and a hash of its sources.
+        spec: the trial in plain JSON: scenario, attack and defence with all their fields, and the seed.
+        code: address of each class or function that is not antivenom's -> its code, as `fingerprint.code_of` identifies it.
+        data: path of each field that holds a source -> fingerprint of the data's bytes.
+        version: antivenom's version and a hash of its sources.
     """
 
     spec: Mapping[str, Any]
@@ -40,12 +42,12 @@ class Identity:
 
     @property
     def parts(self) -> dict[str, object]:
-        """The fields but the specification, as a record holds them."""
+        """All fields except the specification, as a record holds them."""
         return {"code": dict(self.code), "data": dict(self.data), "version": self.version}
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits of all of it."""
+        """The record's key: the first 16 hexadecimal digits of the SHA-256 of all fields."""
         text = json.dumps([dict(self.spec), self.parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -53,15 +55,19 @@ class Identity:
 def identity_of(
     spec: Mapping[str, object], parts: Mapping[str, object], known: dict[int, str] | None = None
 ) -> Identity:
-    """The identity of a trial with this specification; `parts` are its scenario, attack and defence.
+    """The identity of a trial.
 
-    `known` holds fingerprints of data by the id of their source, so that several trials read them once.
+    Args:
+        spec: the trial's specification.
+        parts: its scenario, attack and defence.
+        known: fingerprints of data by the `id` of their source. It is filled here and can be passed on, so that several
+            trials read their data once.
     """
     return Identity(spec, code_in(parts), data_in(parts, {} if known is None else known), version())
 
 
 def is_genuine(record: Mapping[str, Any]) -> bool:
-    """Whether a record's key is the one that follows from what else it says of the trial."""
+    """Whether a record's key is the hash of the record's other identifying fields; False for edited or forged records."""
     try:
         return bool(Identity(record["spec"], record["code"], record["data"], record["version"]).key == record["key"])
     except (KeyError, TypeError, ValueError):
@@ -69,7 +75,7 @@ def is_genuine(record: Mapping[str, Any]) -> bool:
 
 
 def code_in(parts: Mapping[str, object]) -> dict[str, str]:
-    """Address -> code of every class and function in the parts that is not antivenom's own."""
+    """Address -> code (see `fingerprint.code_of`) of every class and function in the parts that is not antivenom's."""
     found: dict[str, str] = {}
     for named in foreign(parts):
         found.setdefault(address(named), code_of(named))
@@ -77,7 +83,7 @@ def code_in(parts: Mapping[str, object]) -> dict[str, str]:
 
 
 def foreign(parts: Mapping[str, object]) -> Iterator[Any]:
-    """Every class and function in the parts that is not antivenom's own."""
+    """Every class and function in the parts that belongs neither to antivenom nor to Python's builtins."""
     for _, value in _values(parts):
         named = value if inspect.isroutine(value) or isinstance(value, type) else type(value)
         if named.__module__.partition(".")[0] not in ("antivenom", "builtins"):
@@ -85,7 +91,7 @@ def foreign(parts: Mapping[str, object]) -> Iterator[Any]:
 
 
 def data_in(parts: Mapping[str, object], known: dict[int, str]) -> dict[str, str]:
-    """Path of a field -> fingerprint of the source in it."""
+    """Path of a field -> fingerprint of the source in it. `known` is read and filled, by the `id` of a source."""
     found = {}
     for path, value in _values(parts):
         entry = registered(type(value))
@@ -97,7 +103,7 @@ def data_in(parts: Mapping[str, object], known: dict[int, str]) -> dict[str, str
 
 
 def _fingerprint(source: Any) -> str:
-    """Of the data's bytes. Data that cannot be read are named by the error; their trials fail with it."""
+    """The fingerprint of the data's bytes, or the error if the data cannot be read; trials on it fail with that error."""
     from antivenom.data import fingerprint
 
     try:
@@ -107,7 +113,7 @@ def _fingerprint(source: Any) -> str:
 
 
 def _values(parts: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
-    """(path, value) of every dataclass, class and function that the parts are made of."""
+    """(path, value) of every dataclass, class and function in the parts, at any depth."""
     for name, value in parts.items():
         if value is None or isinstance(value, (str, int, float)):
             continue
@@ -129,8 +135,8 @@ def _values(parts: Mapping[str, object], above: str = "") -> Iterator[tuple[str,
 def version() -> str:
     """Antivenom's version and a hash of its sources, such as "0.1.0 3f2a...".
 
-    The version alone is equal between two commits, and an edited formula must not keep its old results. The rooms that
-    make no number are left out.
+    The hash is needed because the version is the same in all commits between two releases, while an edited formula must
+    not keep its old results. Packages that compute no number are left out of it.
     """
     assert antivenom.__file__ is not None
     root = Path(antivenom.__file__).parent

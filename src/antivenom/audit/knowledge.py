@@ -1,4 +1,4 @@
-"""What the attacker of a trial knew, in words that follow from the trial."""
+"""What the attacker of a trial knew, in words that are derived from the trial."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from antivenom.core.registry import registered
 
 
 def knowledge(scenario: Scenario, attack: object, defence: object) -> str:
-    """Such as "the training rows; not the model, not the defence".
+    """The attacker's knowledge, such as "the training rows; not the model, not the defence".
 
-    The scenario says what it shows. Whether the attack knows the defence is seen from its fields: a defence in one of them
-    was given to it.
+    The scenario states what it shows to the attack. The attack knows the defence if one of its fields holds an equal
+    defence; another defence in a field is reported as knowledge of how that one works.
     """
     if attack is None:
         return "nothing: there is no attacker"
     told = scenario.known_to(attack) if isinstance(scenario, Tells) else None
-    shown = list(told.shown) if told is not None else ["what the scenario shows it, which is not stated"]
+    shown = list(told.shown) if told is not None else ["what the scenario shows, which is not stated"]
     withheld = list(told.withheld) if told is not None else []
     given = list(_defences(attack))
     if defence is not None and any(known == defence for _, known in given):
@@ -33,7 +33,7 @@ def knowledge(scenario: Scenario, attack: object, defence: object) -> str:
 
 
 def _defences(attack: Any) -> Iterator[tuple[str, Any]]:
-    """(field, defence) for every defence among the fields of an attack and of the attacks that it is made of."""
+    """(field, defence) for every defence in the fields of an attack, and of the plugins in its fields."""
     for field in dataclasses.fields(attack):
         value = getattr(attack, field.name)
         for part in value if isinstance(value, tuple) else (value,):

@@ -1,4 +1,4 @@
-"""The plan of an audit: a scenario file, read and checked, as the cells and trials it asks for."""
+"""The plan of an audit: the cells and trials that a scenario file describes, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "sc
 
 @dataclass(frozen=True)
 class Cell:
-    """One scenario, attack and defence; a trial for each seed.
+    """One combination of scenario, attack and defence, of which there is one trial per seed.
 
     Fields:
-        group: the scenario's name in the file, with the axis values that tell its variants apart.
-        scenario: of a registered kind.
-        attack, defence: plugins or None.
-        deployed: whether this defence is the one the user runs.
+        group: the scenario's name in the file, with the values of its grid axes, such as "digits [poisoned_rate=0.1]".
+        scenario: a value of a registered kind of scenario.
+        attack: a plugin, or None for the clean twin.
+        defence: a plugin, or None for the undefended pipeline.
+        deployed: whether this defence is the one that the user runs.
     """
 
     group: str
@@ -43,26 +44,27 @@ class Cell:
 
     @property
     def level(self) -> str:
-        """The step of the report's ladder."""
+        """The name of the attacker's step on the report's ladder."""
         return self.scenario.level
 
     def trial(self, seed: int) -> Trial:
+        """The cell's trial with this seed."""
         return Trial(self.scenario, self.attack, self.defence, seed)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an audit will run and how it will be judged.
+    """What an audit will run, and by which limits it will be judged.
 
     Fields:
-        name: of the audit.
-        seeds: every cell is run with each.
-        cells: in the order of the file; each group begins with its clean twins.
-        limits: goal -> harm (0 to 1) from which a cell counts as breached; for the words in the report.
-        fail_if: goal -> harm that decides the exit code; empty gates nothing.
+        name: the audit's name.
+        seeds: the seeds with which every cell is run.
+        cells: all cells in the order of the file; each group begins with its clean twins.
+        limits: goal -> harm (0 to 1) above which a cell counts as breached.
+        fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it.
         timeout: seconds per trial, or None.
         source: the scenario file's name.
-        claim: free text of the author's, such as a published number that the audit repeats.
+        claim: free text by the file's author, such as a published number that the audit repeats.
     """
 
     name: str
@@ -76,7 +78,10 @@ class Plan:
 
     @cached_property
     def identities(self) -> tuple[tuple[Identity, ...], ...]:
-        """For each cell the identity of its trial with each seed. They differ in the seed alone, and data are read once."""
+        """For each cell, the identities of its trials, one per seed. Only the seed differs between them.
+
+        Computing them hashes the data of every source, each once.
+        """
         known: dict[int, str] = {}
         found = []
         for cell in self.cells:
@@ -87,7 +92,7 @@ class Plan:
 
     @cached_property
     def jobs(self) -> dict[str, Identity]:
-        """Every distinct trial by its key, seed by seed, so that an interrupted audit has whole seeds."""
+        """Every distinct trial by its key. All cells of one seed come first, so an interrupted audit has complete seeds."""
         return {each.key: each for of_one_seed in zip(*self.identities, strict=True) for each in of_one_seed}
 
     def trials(self) -> Iterator[Trial]:
@@ -101,12 +106,16 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """How many distinct trials there are."""
+        """The number of distinct trials, found without reading any data."""
         specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
         return len(specs) * len(self.seeds)
 
     def record(self, command: str) -> Record:
-        """The plan as a line of records.jsonl; a report needs nothing else."""
+        """The plan as a line of records.jsonl. It holds everything that a report needs besides the trials' records.
+
+        Args:
+            command: the command line that started the audit.
+        """
         return {
             "schema": SCHEMA,
             "type": "plan",
@@ -145,29 +154,29 @@ class Plan:
         }
 
     def with_seeds(self, n: int) -> Plan:
-        """The same plan with seeds 0 to n-1."""
+        """The same plan with the seeds 0 to n - 1."""
         return replace(self, seeds=tuple(range(n)))
 
 
 def _curves(kind: str) -> dict[str, object]:
-    """What a kind of scenario says of its curves, for a report that knows no scenario."""
+    """The charts and table columns that a kind of scenario declares, because the report knows no kind by name."""
     traits = scenario_entry(kind).traits
     assert traits is not None
     return {"charts": [asdict(chart) for chart in traits.charts], "table": [asdict(curve) for curve in traits.table]}
 
 
 def embedded() -> str:
-    """The text of the scenario that runs when none is given, and that `antivenom init` writes."""
+    """The text of the embedded scenario file, which is audited if no file is given, and which `antivenom init` writes."""
     return resources.files("antivenom.audit").joinpath("digits.yaml").read_text(encoding="utf-8")
 
 
 def read_plan(path: str | FilePath | None) -> Plan:
-    """The plan of a scenario file, or the embedded one.
+    """The plan of a scenario file; for None, of the embedded one.
 
     `module:name` in the file is also looked for in the file's own folder.
 
     Raises:
-        ScenarioError: one line with file, line, field and the nearest right name.
+        ScenarioError: the file is missing or invalid; one line with file, line, field and the most similar known name.
     """
     if path is None:
         return plan_of(embedded(), "embedded digits.yaml")
@@ -175,22 +184,26 @@ def read_plan(path: str | FilePath | None) -> Plan:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise ScenarioError(f"a readable scenario file at {path}", f"{reason}", "antivenom init writes one") from error
     also_import_from(file.parent)
     return plan_of(text, file.name)
 
 
 def plan_of(text: str, name: str) -> Plan:
-    """The plan that YAML text describes."""
+    """The plan that a YAML text describes; `name` is its file's name, for messages and as the audit's default name.
+
+    Raises:
+        ScenarioError: as `read_plan`.
+    """
     document = Located(text, name)
     top = document.content
     with document.at(()):
         if not isinstance(top, Mapping) or not isinstance(top.get("scenarios"), list) or not top["scenarios"]:
             raise ScenarioError(
-                "a mapping with a list `scenarios`", "something else", "antivenom init writes an example"
+                "a mapping with a list of `scenarios`", "something else", "antivenom init writes an example"
             )
-    _only(top, _TOP, document, ())
+    _require_known(top, _TOP, document, ())
     with document.at(("version",)):
         if top.get("version", 1) != 1:
             raise ScenarioError("version: 1", f"{top['version']}", "update antivenom")
@@ -209,7 +222,8 @@ def plan_of(text: str, name: str) -> Plan:
     )
 
 
-def _only(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
+def _require_known(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
+    """Refuse a mapping with a key that is not known."""
     for key in mapping:
         with document.at((*path, key)):
             if key not in known:
@@ -217,7 +231,7 @@ def _only(mapping: Mapping[str, object], known: tuple[str, ...], document: Locat
 
 
 def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
-    """The cells of one entry of `scenarios`: its variants x (no attack, attacks) x (no defence, defences)."""
+    """The cells of one entry of `scenarios`: variants of the scenario x (no attack, attacks) x (no defence, defences)."""
     with document.at(path):
         if not isinstance(group, Mapping):
             raise ScenarioError(
@@ -231,7 +245,7 @@ def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
             )
     with document.at((*path, "kind")):
         cls = scenario_entry(group["kind"]).cls
-    _only(group, (*RESERVED, *fields_of(cls)), document, path)
+    _require_known(group, (*RESERVED, *fields_of(cls)), document, path)
     attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
     defences = [p for p, _ in plugins(group.get("defences", []), document, (*path, "defences"), *DEFENCES)]
     deployed = _deployed(group, defences, document, path)
@@ -243,7 +257,7 @@ def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
 
 
 def _deployed(group: Mapping[str, object], defences: list[object], document: Located, path: Path) -> object:
-    """The defence that the user runs; None is none. It is named as in `defences`, by its label or its class."""
+    """The defence that the user runs, or None. The file names it by its class or by its label (see `grid.label`)."""
     wanted = group.get("deployed", "none")
     by_name = {"none": None, **{type(d).__name__: d for d in defences}, **{label(d): d for d in defences}}
     with document.at((*path, "deployed")):
@@ -253,6 +267,7 @@ def _deployed(group: Mapping[str, object], defences: list[object], document: Loc
 
 
 def _seeds(value: object, document: Located) -> tuple[int, ...]:
+    """The seeds: a number n stands for 0 to n - 1, a list for itself."""
     with document.at(("seeds",)):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return tuple(range(value))
@@ -279,7 +294,7 @@ def _goals() -> list[str]:
 
 
 def _shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
-    """A mapping from goals to shares between 0 and 1."""
+    """The mapping from goals to shares (0 to 1) in a field of the file; empty if the field is absent."""
     value = top.get(field) or {}
     with document.at((field,)):
         if not isinstance(value, Mapping):

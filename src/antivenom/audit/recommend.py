@@ -1,4 +1,8 @@
-"""Which rule to choose, by what we measured: the grids of docs/guide/matrix.md, as data."""
+"""Recommends aggregation rules by the measured grids of attacks and rules in docs/guide/matrix.md.
+
+matrix.json holds the grids. A "setting" is one grid: a data set, a number of agents, of which some are malicious, a kind
+of partition, and for every rule the harm of every attack and the cost without attack.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +21,29 @@ from antivenom.core.protocols import Aggregator
 from antivenom.core.registry import Kind, build
 from antivenom.core.threat import goals
 
-MOST_ROWS = 300  # some rules take the cube of the number of rows
-FAR = 2.0  # times more or fewer agents than measured: said aloud
-FAR_PARAMETERS = 10.0
-FAR_SHARE = 0.05
+MOST_ROWS = 300  # rules are tried with at most so many updates, because some take time cubic in their number
+# A caution is given if the request differs from the measured setting by more than
+FAR = 2.0  # this factor in the number of agents,
+FAR_PARAMETERS = 10.0  # this factor in the number of parameters, or
+FAR_SHARE = 0.05  # this difference in the share of malicious agents.
 
 Row = dict[str, Any]  # an object of matrix.json or catalogue.json
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule that can be used, and what it left of the attacks.
+    """A rule that can be used, with the harm that the measured attacks do in spite of it.
 
     Fields:
-        rule: ready to use, its f set to what was asked for; None is the plain mean.
-        name: its label.
-        harm: mean over the seeds of the worst attack, from 0 to 1: share of the accuracy above chance lost, or rise of the
-            share of triggered inputs obeyed, or of the confidence in the wanted class.
-        attack: the attack that did it; "none" where nobody is malicious.
-        seeds: its harm in each seed.
-        cost: accuracy lost without any attack, mean over the seeds; negative if the rule helped.
-        data: the data set on which harm and cost together were worst; all numbers are from there.
-        seconds: of one call with n updates of d numbers, read off between measured sizes; None if unknown.
-        why: one line.
+        rule: the rule, ready to use with the requested f; None is the plain mean.
+        name: the rule's label.
+        harm: the harm of the worst attack, from 0 to 1, as the attack's goal measures it; mean over the seeds.
+        attack: the worst attack; "none" if no agent is malicious.
+        seeds: the harm of the worst attack in each seed.
+        cost: the accuracy lost without any attack, mean over the seeds; negative if the rule improved it.
+        data: the data set on which harm plus cost were worst. All numbers here were measured on it.
+        seconds: the time of one call with n updates of d numbers, interpolated between measured sizes; None if unknown.
+        why: one line that states these numbers.
     """
 
     rule: Aggregator | None
@@ -55,13 +59,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Rules, best first.
+    """The answer of `recommend`.
 
     Fields:
-        choices: what can be used, ranked by the worst measured harm plus the clean cost; the plain mean is among them, first of equals.
-        refused: what cannot: a label and the reason.
-        basis: which grids the numbers come from.
-        cautions: one line for each way in which what was asked is far from what was measured.
+        choices: the rules that can be used, sorted by worst measured harm plus clean cost, best first. The plain mean is
+            one of them, and comes first among equals.
+        refused: (label, reason) of each rule that cannot be used.
+        basis: the grids from which the numbers come, in words.
+        cautions: one line for each way in which the request is far from the measured settings.
     """
 
     choices: tuple[Choice, ...]
@@ -82,14 +87,21 @@ def recommend(
 ) -> Recommendation:
     """Rank the measured rules for rounds of `n` updates, `f` of which may be malicious.
 
-    `d` is the number of parameters, `iid` whether the agents' rows are alike, `root_data` whether the server has clean rows
-    of its own, `budget` the seconds that one aggregation may take, `goal` what is feared; None is everything. The grid is
-    that of the next larger share of malicious agents that was measured, with rules that assume it rightly; f = 0 leaves the
-    cost alone. A rule counts by the data set on which it did worst. The numbers are those of small federations: they order
-    rules, they do not foretell the harm elsewhere.
+    The numbers are those of the settings with the next larger measured share of malicious agents, in which the rules assume
+    the right f. A rule is ranked by the data set on which it did worst. With f = 0 only the cost counts. Weakness: the
+    measured federations are small, so that the numbers rank rules but do not predict the harm in another federation.
+
+    Args:
+        n: the number of updates per round.
+        f: how many of them may be malicious.
+        d: the number of parameters, for the times; None if unknown.
+        iid: whether the agents' rows have the same distribution.
+        root_data: whether the server has clean rows of its own.
+        budget: the most seconds that one aggregation may take, or None.
+        goal: the goal of the expected attacks; None for all goals.
 
     Raises:
-        ScenarioError: numbers that make no federation, a budget without d, an unknown goal.
+        ScenarioError: n or f is impossible, a budget is given without d, or the goal is unknown.
     """
     _check(n, f, d, budget, goal)
     matrix = measured()
@@ -114,14 +126,14 @@ def recommend(
 
 @functools.cache
 def measured() -> Row:
-    """The matrix as benchmarks/matrix/table.py wrote it."""
+    """The content of matrix.json, as benchmarks/matrix/table.py wrote it."""
     text = resources.files("antivenom.audit").joinpath("matrix.json").read_text(encoding="utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
 
 
 def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None) -> None:
     if n < 1 or not 0 <= f <= n:
-        raise ScenarioError("n >= 1 agents, of which 0 to n are malicious", f"n = {n} and f = {f}")
+        raise ScenarioError("n >= 1 and f from 0 to n", f"n = {n} and f = {f}")
     if d is not None and d < 1:
         raise ScenarioError("d >= 1 parameters", f"{d}", "count the model's parameters")
     if budget is not None and (d is None or not budget > 0):
@@ -132,11 +144,14 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
 
 
 def _nearest(settings: list[Row], share: float, iid: bool) -> list[Row]:
-    """The grids with such shards, a right f and the smallest malicious share that is no smaller, else the largest."""
-    alike = [s for s in settings if s["iid"] == iid and s["assumed"] == s["malicious"]]
-    shares = sorted(map(_share, alike))
+    """The settings with this kind of partition, a rightly assumed f, and the next larger share of malicious agents.
+
+    If no measured share is as large as the requested one, they are those of the largest share.
+    """
+    usable = [s for s in settings if s["iid"] == iid and s["assumed"] == s["malicious"]]
+    shares = sorted(map(_share, usable))
     nearest = next((measured for measured in shares if measured >= share - 1e-9), shares[-1])
-    return [s for s in alike if _share(s) == nearest]
+    return [s for s in usable if _share(s) == nearest]
 
 
 def _share(setting: Row) -> float:
@@ -144,7 +159,7 @@ def _share(setting: Row) -> float:
 
 
 def rules_of(settings: list[Row]) -> list[Row | None]:
-    """The descriptions of all rules that were measured, whatever their f; None is the plain mean."""
+    """The descriptions of all measured rules, each once whatever its f; None is the plain mean."""
     found: list[Row | None] = []
     for row in (row for setting in settings for row in setting["defences"]):
         if assuming(row["defence"], 0) not in [assuming(spec, 0) for spec in found]:
@@ -153,7 +168,7 @@ def rules_of(settings: list[Row]) -> list[Row | None]:
 
 
 def rows_of(settings: list[Row], spec: object) -> Iterator[tuple[Row, Row]]:
-    """Each setting with the numbers of the rule, whatever f it assumed there."""
+    """Each setting in which the rule was measured, with its numbers there, whatever f it assumed."""
     for setting in settings:
         for row in setting["defences"]:
             if assuming(row["defence"], 0) == assuming(spec, 0):
@@ -161,16 +176,17 @@ def rows_of(settings: list[Row], spec: object) -> Iterator[tuple[Row, Row]]:
 
 
 def _timed(seconds: list[Row], spec: object) -> list[list[float]]:
-    """The measured sizes and seconds of the rule."""
+    """The measured [n, d, seconds] of the rule; empty if it was not timed."""
     return next((row["points"] for row in seconds if assuming(row["defence"], 0) == assuming(spec, 0)), [])
 
 
 def _regret(choice: Choice) -> float:
+    """The number by which rules are ranked: the harm left plus the clean cost. A gain in accuracy does not offset harm."""
     return choice.harm + max(choice.cost, 0.0)
 
 
 def assuming(spec: object, f: int) -> object:
-    """The description of a rule with every f in it replaced."""
+    """The description of a rule with every f in it, also of rules in its fields, replaced by the given one."""
     if isinstance(spec, Mapping):
         return {key: f if key == "f" else assuming(value, f) for key, value in spec.items()}
     return [assuming(item, f) for item in spec] if isinstance(spec, list) else spec
@@ -189,10 +205,10 @@ def _too_slow(seconds: float | None, budget: float | None) -> str | None:
 
 
 def _objection(spec: object, n: int, f: int, root_data: bool) -> str | None:
-    """Why the rule cannot be used with n rows; with fewer of the same malicious share if n is large."""
+    """Why the rule cannot be used with n updates, or None. For large n, MOST_ROWS with the same share f / n are tried."""
     if spec is None:
         return None
-    need = next(need for rule, need in needs() if rule == assuming(spec, 0))
+    need = next(need for rule, need in stored_needs() if rule == assuming(spec, 0))
     if "root" in need:
         return None if root_data else f"it needs {need['root']}"
     rows = min(n, MOST_ROWS)
@@ -203,15 +219,15 @@ def _objection(spec: object, n: int, f: int, root_data: bool) -> str | None:
     return text + (f" (asked for {rows} rows)" if rows < n else "")
 
 
-def needs() -> list[tuple[object, Row]]:
-    """What each measured rule asks for, as catalogue.json keeps it: no rule is imported to know it."""
+def stored_needs() -> list[tuple[object, Row]]:
+    """(rule, what it needs) for each measured rule, from catalogue.json, so that no rule need be imported."""
     from antivenom.audit.catalogue import stored
 
     return [(need["rule"], need) for need in stored()["needs"]]
 
 
-def asked() -> list[Row]:
-    """What each measured rule asks for, by asking it: root rows, or n >= per_f f + more updates."""
+def current_needs() -> list[Row]:
+    """What each measured rule needs, found by calling it: root rows, or at least per_f f + more updates."""
     return [{"rule": assuming(spec, 0), **_need(spec)} for spec in rules_of(measured()["settings"]) if spec is not None]
 
 
@@ -223,27 +239,30 @@ def _need(spec: Row) -> Row:
     least = [len(refused) for refused in refusals]
     per_f, more = least[1] - least[0], least[0]
     if least[2:] != [2 * per_f + more, 7 * per_f + more]:
-        raise PluginError("a rule whose least n is linear in f", f"{spec['name']}: {least}", "extend `asked`")
+        raise PluginError(
+            "a rule whose smallest n is linear in f", f"{spec['name']}: {least}", "extend `current_needs` for it"
+        )
     text = refusals[3][-1] if refusals[3] else ""
     return {"per_f": per_f, "more": more, "expected": text.replace("f = 7", "f = {f}")}
 
 
 def _refusals(spec: object, f: int) -> list[str]:
-    """What the rule says to 0, 1, 2... updates, until it takes them."""
+    """The rule's error messages for 0, 1, 2... updates, up to the first number of updates that it accepts."""
     import torch
 
-    rule, said = build(assuming(spec, f), Kind.AGGREGATOR), []
+    rule, refusals = build(assuming(spec, f), Kind.AGGREGATOR), []
     for n in range(MOST_ROWS):
         try:
             rule(torch.eye(n, max(n, 2)))
         except PluginError as error:
-            said.append(error.expected)
+            refusals.append(error.expected)
         else:
             break
-    return said
+    return refusals
 
 
 def _choice(rule: Aggregator | None, setting: Row, row: Row, seconds: float | None, goal: str | None) -> Choice:
+    """The rule with its numbers in one setting; `row` holds them."""
     counted, worst = _worst(row, goal)
     attack, values = ("none", [0.0] * len(row["cost"])) if worst is None else (worst["attack"], worst["values"])
     cost, data = _mean(row["cost"]), setting["data"]
@@ -257,13 +276,13 @@ def _choice(rule: Aggregator | None, setting: Row, row: Row, seconds: float | No
 
 
 def _worst(row: Row, goal: str | None) -> tuple[int, Any]:
-    """How many attacks count, and the cell of the worst."""
+    """The number of attacks with that goal, and the cell of the worst one."""
     counted = [cell for cell in row["harm"] if goal is None or cell["goal"] == goal]
     return len(counted), max(counted, key=lambda cell: _mean(cell["values"]), default=None)
 
 
 def _with_more(choice: Choice, row: Row, setting: Row, settings: list[Row], goal: str | None) -> Choice:
-    """The choice, with what the same rule, its f unchanged, left with the most malicious agents measured."""
+    """Add to `why` the rule's harm with the most malicious agents measured, while it assumed this setting's f."""
     others = [
         (other["malicious"], _worst(found, goal)[1])
         for other in settings
@@ -280,14 +299,21 @@ def _with_more(choice: Choice, row: Row, setting: Row, settings: list[Row], goal
 
 
 def _compared(ranked: list[Choice]) -> Iterator[Choice]:
-    """The choices, those whose seeds overlap the first one's said to be no worse than it for sure."""
+    """Add a note to each choice that is not clearly worse than the first one, because their seeds overlap."""
     for place, choice in enumerate(ranked):
         close = place > 0 and any(choice.seeds) and min(choice.seeds) <= max(ranked[0].seeds)
         yield dataclasses.replace(choice, why=choice.why + "; seeds overlap the first's") if close else choice
 
 
 def interpolated(points: list[list[float]], n: int, d: int | None) -> float | None:
-    """Seconds of a call at (n, d): linear in the logarithms between four measured corners, and beyond them."""
+    """Seconds of a call with n updates of d numbers; None without d or measurements.
+
+    The logarithm of the seconds is interpolated, or extrapolated, bilinearly in log n and log d between the four corners
+    of the measured sizes.
+
+    Args:
+        points: measured [n, d, seconds].
+    """
     if not points or d is None:
         return None
     at = {(int(rows), int(columns)): math.log(seconds) for rows, columns, seconds in points}
@@ -298,6 +324,7 @@ def interpolated(points: list[list[float]], n: int, d: int | None) -> float | No
 
 
 def _part(value: int, low: int, high: int) -> float:
+    """Where a value is between low (0) and high (1) on a logarithmic scale."""
     return math.log(value / low) / math.log(high / low)
 
 
@@ -327,7 +354,7 @@ def _cautions(settings: list[Row], n: int, f: int, d: int | None) -> Iterator[st
 
 
 def _beyond(seconds: list[Row], n: int, d: int | None) -> Iterator[str]:
-    """Whether seconds are read off beyond the sizes that were timed."""
+    """A caution if the seconds are extrapolated beyond the sizes that were timed."""
     sizes = [size for row in seconds for size in row["points"]]
     if d is None or not sizes:
         return

@@ -1,4 +1,7 @@
-"""Records on disk: DIR/records.jsonl, one JSON object per line, appended and flushed. A torn last line is cut off."""
+"""Records on disk: FOLDER/records.jsonl, one JSON object per line, appended and forced to the disk.
+
+A last line that a killed process left incomplete is removed when the store is next opened for writing.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,14 @@ FILENAME = "records.jsonl"
 class Store:
     """The records of one audit folder. Opening it for writing takes a lock, so that two audits cannot mix.
 
-    Lines are of two types: "plan" (what was asked for; the last one counts) and "trial" (what came out).
+    There are two types of line: "plan" (what was requested; the last one counts) and "trial" (a trial's result).
+
+    Args:
+        folder: where records.jsonl is, or will be.
+        write: whether records will be appended.
 
     Raises:
-        StoreError: a folder that cannot be written, a second audit in it, a newer schema, a line that is no record.
+        StoreError: the folder cannot be written, another audit writes to it, or a line has a newer schema or is no record.
     """
 
     def __init__(self, folder: str | os.PathLike[str], write: bool = False) -> None:
@@ -48,17 +55,21 @@ class Store:
             raise StoreError(
                 f"a folder to write in at {self.path.parent}", f"{error.strerror}", "choose another --out"
             ) from error
-        self._mend()
+        self._cut_torn_line()
 
-    def _mend(self) -> None:
-        """Cut off what a killed process left of its last line."""
+    def _cut_torn_line(self) -> None:
+        """Remove an incomplete last line, which a killed process may have left."""
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)
 
     def append(self, record: Record) -> None:
-        """Write one line and force it to the disk. On failure nothing already written is lost, nor half a line left."""
+        """Write one line and force it to the disk. A failure loses no earlier line and leaves no part of this one.
+
+        Raises:
+            StoreError: the line could not be written, for example because the disk is full.
+        """
         rest = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         end = os.fstat(self._file.fileno()).st_size
         try:
@@ -66,12 +77,12 @@ class Store:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):  # if that fails too, the next start mends it
+            with contextlib.suppress(OSError):  # if this fails too, the next start removes the torn line
                 os.ftruncate(self._file.fileno(), end)
             raise StoreError(
                 f"room to write {self.path}",
                 f"{error.strerror}",
-                "free some space and start the audit again: it goes on where it stopped",
+                "free some space and start the audit again: it continues where it stopped",
             ) from error
 
     def close(self) -> None:
@@ -86,7 +97,11 @@ class Store:
         self.close()
 
     def lines(self) -> Iterator[Record]:
-        """Every whole line, oldest first."""
+        """Every complete line, oldest first.
+
+        Raises:
+            StoreError: there is no file, it cannot be read, or a line has a newer schema or is no record.
+        """
         try:
             content = self.path.read_bytes()
         except FileNotFoundError as error:
@@ -110,18 +125,18 @@ class Store:
             yield record
 
     def trials(self) -> dict[str, Record]:
-        """The last record of every trial, by key. Records whose key does not follow from their content are left out."""
+        """The last record of every trial, by key, without records that are not genuine (see `identity.is_genuine`)."""
         return {record["key"]: record for record in self.lines() if record["type"] == "trial" and is_genuine(record)}
 
     def foreign(self) -> int:
-        """How many records have a key that does not follow from their content: no audit wrote them as they are."""
+        """The number of records that are not genuine: their key does not follow from their content."""
         return sum(record["type"] == "trial" and not is_genuine(record) for record in self.lines())
 
     def plan(self) -> Record:
-        """The last plan.
+        """The record of the last plan.
 
         Raises:
-            StoreError: none was written.
+            StoreError: no plan was written.
         """
         plans = [record for record in self.lines() if record["type"] == "plan"]
         if not plans:

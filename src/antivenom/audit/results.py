@@ -1,4 +1,4 @@
-"""What may be said of an audit: a state for every cell, the worst cells of every level, and the exit code."""
+"""The results of an audit as values: a state for every cell, the worst cells of every level, and the exit code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from antivenom.core.threat import Goal
 
 
 def number(value: Any) -> float:
-    """A metric as a float; what is missing or was not finite is nan."""
+    """A record's metric as a float. Records hold None for a number that was not finite; it becomes nan."""
     return math.nan if value is None else float(value)
 
 
 class State(enum.StrEnum):
-    """What the evidence says of a cell."""
+    """What the evidence says about a cell; docs/guide/report.md has the rules."""
 
     BREACHED = "BREACHED"
     HELD = "HELD"
@@ -42,21 +42,23 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class CellResult:
-    """One scenario, attack and defence over all seeds.
+    """The result of one combination of scenario, attack and defence over all seeds.
 
     Fields:
-        group, level, goal, scenario, attack, defence, deployed, knowledge, budget, keys: as planned. `budget` is empty
-            where it is a number of rows, which is measured.
-        state, reason: what may be said, and the rule or number behind it.
-        limit: harm (0 to 1) from which the cell counts as breached.
-        harm: by the goal's metric, the clean twin subtracted; None if no pair of trials finished.
-        clean_accuracy: on untouched test rows, under attack.
-        accuracy_lost: clean twin's accuracy minus the attacked one's, same defence.
-        cost: accuracy that the defence costs without any attack.
-        hits: seeds in which the attack succeeded, by the goal's metric, of those finished.
-        finished, planned: number of seeds.
+        group, level, goal, scenario, attack, defence, deployed, knowledge, keys: as in the plan's record.
+        budget: the attacker's budget in words; empty if it is a number of rows, which the trials measure.
+        state: what the evidence says.
+        reason: the number or rule behind the state.
+        limit: the harm (0 to 1) above which the cell counts as breached.
+        harm: the harm by the goal's metric, relative to the clean twin; None if no trial finished together with its twin.
+        clean_accuracy: the attacked model's accuracy on untouched test rows.
+        accuracy_lost: the accuracy of the clean twin with the same defence minus that of the attacked model.
+        cost: the accuracy that the defence costs without any attack; None without a defence.
+        hits: the number of finished seeds in which the attack succeeded by the goal's metric.
+        finished: the number of seeds that finished.
+        planned: the number of seeds that were planned.
         records: the finished records, in the order of the seeds.
-        errors: one line per failed seed.
+        errors: one line for each failed seed.
     """
 
     group: str
@@ -89,15 +91,16 @@ class CellResult:
 
     @property
     def metric(self) -> Metric:
-        """How success at the goal is measured and worded."""
+        """The goal's metric."""
         return Goal(self.goal).metric
 
     @property
     def is_clean_twin(self) -> bool:
+        """Whether the cell has no attack."""
         return self.attack == "none"
 
     def mean(self, metric: str) -> float:
-        """The mean of a metric over the finished seeds; nan if it is defined in none."""
+        """The mean of a metric over the finished seeds in which it is defined; nan if there is none."""
         values = [number(record["metrics"].get(metric)) for record in self.records]
         defined = [value for value in values if not math.isnan(value)]
         return sum(defined) / len(defined) if defined else math.nan
@@ -105,18 +108,19 @@ class CellResult:
 
 @dataclass(frozen=True)
 class LevelResult:
-    """One step of the ladder: the worst attack against no defence, against the deployed one, and the best defence found.
+    """One step of the ladder: the worst attack without a defence and with the deployed one, and the best defence found.
 
     Fields:
-        level: its name: an access level, or a word of a scenario's own.
-        about: what an attacker at this level does, as a clause.
-        access: the access levels that defences against it are listed under.
-        add: what a scenario file must say to measure it.
-        undefended: the worst undefended cell, or None if the level was not planned.
-        deployed: the worst cell under what the user runs.
-        best: in the scenario of `deployed`, the worst cell of the defence whose worst cell is least bad, over attacks that
-            bite without it; None if no defence was tried.
-        planned, finished: number of attack cells planned, and conclusive.
+        level: the name of the step: an access level, or a name that a scenario defines.
+        about: what an attacker at this level does, such as "adds rows of their own".
+        access: the access levels under which the report lists defences against it.
+        add: what to write into a scenario file to measure the level.
+        undefended: the worst cell without a defence, or None if no attack at this level was planned.
+        deployed: the worst cell with the deployed defence, or None if no attack at this level was planned.
+        best: the worst cell of the best defence in the group of `deployed`; None if no defence was tried. The best defence
+            is the one whose worst cell is least bad, over the attacks that breach the undefended pipeline.
+        planned: the number of planned cells with an attack.
+        conclusive: how many of them are BREACHED or HELD.
     """
 
     level: str
@@ -131,22 +135,23 @@ class LevelResult:
 
     @property
     def state(self) -> State:
+        """The state of the worst cell with the deployed defence."""
         return State.NOT_MEASURED if self.deployed is None else self.deployed.state
 
 
 @dataclass(frozen=True)
 class Summary:
-    """An audit as far as it has got.
+    """The results of an audit, which may still be incomplete.
 
     Fields:
         plan: the plan's record.
         cells: every planned cell, clean twins included.
-        levels: one row for each level that a known scenario can measure.
-        trials: planned, ok, error, timeout, not-applicable, missing -> number of distinct trials; and of those with a
-            record: reused from before this run of the audit, and run in it.
-        foreign: records in the folder whose key does not follow from their content; they are ignored.
-        exit_code: 0 within limits or nothing gated, 1 breach, 2 no trustworthy result, 3 not enough evidence.
-        exit_reason: one sentence.
+        levels: one result for each level that a registered scenario can measure.
+        trials: numbers of distinct trials: "planned", by status "ok", "error", "timeout", "not-applicable" and "missing",
+            and, of those with a record, "reused" from earlier runs of the audit and "run" in the last one.
+        foreign: the number of records in the folder that are not genuine (see `identity.is_genuine`); they are ignored.
+        exit_code: 0 within the limits, or no limit decides; 1 breach; 2 no trial finished; 3 not enough evidence.
+        exit_reason: one sentence that explains the exit code.
     """
 
     plan: Record

@@ -1,4 +1,4 @@
-"""Run a plan: only what is missing, each record written as soon as it is there."""
+"""Run the trials of a plan that have no result yet, and write each record as soon as its trial ends."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ from antivenom.audit.plan import Plan
 from antivenom.audit.records import Store
 from antivenom.audit.trial import Record, job_of
 
-DONE = ("ok", "not-applicable")  # errors and timeouts are tried again: their cause may be mended
+DONE = ("ok", "not-applicable")  # errors and timeouts are tried again, because their cause may have been removed
 
 
 def missing(plan: Plan, store: Store) -> list[Spec]:
-    """The jobs of the trials that have no final record yet."""
+    """The trials of the plan that have no final record yet, ready to run."""
     known = store.trials()
     todo = (job for key, job in plan.jobs.items() if known.get(key, {}).get("status") not in DONE)
     return [job_of(identity) for identity in todo]
 
 
 def audit(plan: Plan, store: Store, execute: Executor, run: Callable[[Spec], Record], command: str) -> Iterator[Record]:
-    """Write the plan, then yield each new record after it was written.
+    """Write the plan, run the missing trials, and yield each new record after it has been written.
 
-    Plan and records carry the name of this run, by which a summary tells reused records from those of this run.
+    Plan and new records carry a random name of this run, by which a summary tells new records from reused ones.
+
+    Args:
+        plan: what to run.
+        store: where the records go, open for writing.
+        execute: how the trials are distributed; see `antivenom.audit.executors`.
+        run: makes the record of one trial.
+        command: the command line, noted in the plan's record.
     """
     name = uuid.uuid4().hex[:8]
     store.append(plan.record(command) | {"run": name})

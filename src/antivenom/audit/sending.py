@@ -1,4 +1,4 @@
-"""Values in memory, such as a user's module or rows, on their way to the worker processes whose trials name them."""
+"""Sends values in memory, such as a user's module or rows, to the worker processes whose trials name them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ Spec = Mapping[str, Any]
 
 
 def packed(specs: Iterable[Spec]) -> tuple[list[bytes], list[Spec], list[Spec]]:
-    """The values that these trials name, pickled; the trials whose values all are, and those with one that cannot be.
+    """Pickle the values in memory that these trials name.
 
-    cloudpickle also takes what is defined in a shell, a notebook or a function, lambdas included. A value that holds an
-    open file, a lock or a connection cannot be sent.
+    cloudpickle also handles classes and functions that were defined in a shell, a notebook or a function, lambdas included.
+    A value that holds an open file, a lock or a connection cannot be pickled.
+
+    Returns:
+        The pickled values, the trials that need no others, and the trials with a value that cannot be pickled.
     """
     known: dict[str, bytes | None] = {}
     can: list[Spec] = []
@@ -44,11 +47,13 @@ def _pickled(described: Mapping[str, Any], value: object) -> bytes | None:
 
 
 def unpack(values: Sequence[bytes]) -> None:
-    """Hold in this process what `packed` gave in another one."""
+    """Hold, in this process, the values that `packed` pickled in another one."""
     if values:
         import cloudpickle
     for value in values:
-        with contextlib.suppress(Exception):  # a module that is absent here; the trials that name the value say so
+        with contextlib.suppress(
+            Exception
+        ):  # a module is missing here; trials that need the value will raise the error
             described, made, code = cloudpickle.loads(value)
             keep(described, made)
             for named, its_code in code:

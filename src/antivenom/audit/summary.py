@@ -1,8 +1,11 @@
-"""From records to what may be said: a state in words for every cell, a row per access level, an exit code.
+"""Makes a Summary of the records: a state for every cell, a row for every access level, and an exit code.
 
-Everything shown (terminal, JSON, HTML) is a view of one Summary. Rules: only finished trials enter a number; harm is
-measured against the clean twin with the same seed and the same defence; a cell is HELD only if the attack is shown to
-bite without the defence; zero successes are a bound, not a zero.
+Terminal, JSON and HTML are views of one Summary. The rules are:
+
+- Only finished trials enter a number.
+- Harm is measured against the clean twin with the same seed and the same defence.
+- A cell is HELD only with a positive control: the same attack breaches the pipeline without the defence.
+- Zero successes are reported as an upper bound on the success rate, not as zero.
 """
 
 from __future__ import annotations
@@ -20,36 +23,42 @@ from antivenom.core.threat import Goal
 
 
 def summary_of(store: Store) -> Summary:
-    """What the records of an audit say.
+    """The summary of the records in an audit folder.
 
     Raises:
-        StoreError: no plan there.
+        StoreError: the folder holds no plan, or a line that is no record.
     """
     return summarise(store.plan(), store.trials(), store.foreign())
 
 
 def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> Summary:
-    """Judge every planned cell from the records; records that the plan does not ask for are ignored."""
+    """The summary of a plan's record and the trials' records.
+
+    Args:
+        plan: the plan's record.
+        records: trials' records by key. Those that the plan does not name are ignored.
+        foreign: the number of records that are not genuine, which is only passed on.
+    """
     planned = {_id(cell): cell for cell in plan["cells"]}
     undefended = {
-        key: _judge(cell, plan, planned, records, positive_control=None)
+        key: _result(cell, plan, planned, records, positive_control=None)
         for key, cell in planned.items()
         if cell["defence"] == "none"
     }
     cells = tuple(
         undefended[key]
         if key in undefended
-        else _judge(cell, plan, planned, records, undefended.get((cell["group"], cell["attack"], "none")))
+        else _result(cell, plan, planned, records, undefended.get((cell["group"], cell["attack"], "none")))
         for key, cell in planned.items()
     )
     levels = tuple(_level(step, cells) for step in plan["levels"])
     keys = {key for cell in plan["cells"] for key in cell["keys"]}
     statuses = [records[key]["status"] if key in records else "missing" for key in keys]
     names = ("ok", "error", "timeout", "not-applicable", "missing")
-    there = [records[key] for key in keys if key in records]
-    ran = sum("run" in plan and record.get("run") == plan["run"] for record in there)
+    present = [records[key] for key in keys if key in records]
+    ran = sum("run" in plan and record.get("run") == plan["run"] for record in present)
     trials = {"planned": len(keys), **{name: statuses.count(name) for name in names}}
-    trials |= {"reused": len(there) - ran, "run": ran}
+    trials |= {"reused": len(present) - ran, "run": ran}
     code, reason = _exit(plan, cells, trials)
     return Summary(plan, cells, levels, trials, foreign, code, reason)
 
@@ -58,13 +67,14 @@ def _id(cell: Mapping[str, Any]) -> tuple[str, str, str]:
     return cell["group"], cell["attack"], cell["defence"]
 
 
-def _judge(
+def _result(
     cell: Record,
     plan: Record,
     planned: Mapping[tuple[str, str, str], Record],
     records: Mapping[str, Record],
     positive_control: CellResult | None,
 ) -> CellResult:
+    """The result of one cell; `positive_control` is the result of the same attack without a defence."""
     limit = float(plan["limits"][cell["goal"]])
     twin = planned[(cell["group"], "none", cell["defence"])]["keys"]
     bare = planned[(cell["group"], "none", "none")]["keys"]
@@ -126,7 +136,7 @@ def _cost(
     bare: list[str],
     lost: Callable[[Record, Record], float],
 ) -> Interval | None:
-    """Accuracy that the defence costs without attack, paired by seed."""
+    """The accuracy that the defence costs without an attack, paired by seed; None without a defence."""
     if cell["defence"] == "none":
         return None
     defended = planned[(cell["group"], "none", cell["defence"])]["keys"]
@@ -135,7 +145,7 @@ def _cost(
 
 
 def _harms(metric: Metric, keys: list[str], twins: list[str], records: Mapping[str, Record]) -> dict[str, float]:
-    """By key of every finished trial: what the attack did in that seed; nan if its clean twin has not finished."""
+    """Key of every finished trial -> its harm; nan if its clean twin has not finished."""
     return {
         key: metric.value(_numbers(records[key]), _numbers(records[twin])) if _ok(records, twin) else math.nan
         for key, twin in zip(keys, twins, strict=True)
@@ -148,7 +158,11 @@ def _numbers(record: Record) -> dict[str, float]:
 
 
 def _resolution(metric: Metric, finished: tuple[Record, ...]) -> float:
-    """The standard error that one seed's rate has from its finite test set if it is 0 or 1: half a row in m + 1."""
+    """The standard error of one seed's rate over m test rows; 0 if the metric is no such rate.
+
+    It is sqrt(p (1 - p) / m) with p = 0.5 / (m + 1), half a row. The observed rate in place of p would give an error of
+    zero whenever it is 0 or 1.
+    """
     if metric.rows is None:
         return 0.0
     sizes = [number(record["metrics"].get(metric.rows)) for record in finished]
@@ -170,7 +184,19 @@ def _state(
     finished: int,
     control: CellResult | None,
 ) -> tuple[State, str]:
-    """The state and the reason for it."""
+    """The state of a cell and the reason for it.
+
+    Args:
+        cell: the planned cell.
+        harm: the harm's interval, or None.
+        limit: the harm above which the cell counts as breached.
+        found: the cell's record for each seed, or None where it is missing.
+        failed: those with status error or timeout.
+        refused: those with status not-applicable.
+        hits: number of seeds in which the attack succeeded.
+        finished: number of seeds that finished.
+        control: the positive control, the result of the same attack without a defence.
+    """
     n = len(found)
     if refused:
         return State.NOT_APPLICABLE, refused[0]["error"]
@@ -198,13 +224,13 @@ def _state(
 
 
 def _bound(hits: int, n: int) -> str:
-    """How often the attack succeeded; no success is stated as what it does not exclude."""
+    """How often the attack succeeded; with zero successes, the one-sided 95 % upper bound."""
     if hits:
         return f"{hits} of {n} seeds succeeded"
     return f"0 of {n} seeds succeeded, up to {excluded_at_most(n):.0%} of runs not excluded (one-sided 95%)"
 
 
-_RANK = {
+_RANK = {  # how bad a state is; a state without evidence outranks HELD, so that it is not overlooked
     State.BREACHED: 5,
     State.INCONCLUSIVE: 3,
     State.ERROR: 2,
@@ -215,11 +241,12 @@ _RANK = {
 
 
 def severity(cell: CellResult) -> tuple[float, float]:
-    """Sorts cells, worst last: by state, then by harm as a multiple of its limit."""
+    """A sort key for cells, worst last: the state, then the harm as a multiple of its limit."""
     return _RANK[cell.state], cell.harm.mean / max(cell.limit, 1e-9) if cell.harm else -1.0
 
 
 def _level(step: Mapping[str, Any], cells: tuple[CellResult, ...]) -> LevelResult:
+    """The result of one step of the ladder."""
     own = [c for c in cells if c.level == step["name"] and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE]
     deployed = max((c for c in own if c.deployed), key=severity, default=None)
     return LevelResult(
@@ -236,15 +263,15 @@ def _level(step: Mapping[str, Any], cells: tuple[CellResult, ...]) -> LevelResul
 
 
 def _best(group: list[CellResult]) -> CellResult | None:
-    """The worst cell of the best defence, over the attacks that bite without one; over all attacks if none does."""
-    biting = {c.attack for c in group if c.defence == "none" and c.state is State.BREACHED}
-    defended = [c for c in group if c.defence != "none" and (c.attack in biting or not biting)]
+    """The worst cell of the best defence. Only attacks that breach the undefended pipeline count, unless none does."""
+    effective = {c.attack for c in group if c.defence == "none" and c.state is State.BREACHED}
+    defended = [c for c in group if c.defence != "none" and (c.attack in effective or not effective)]
     names = sorted({c.defence for c in defended})
     return min((max((c for c in defended if c.defence == n), key=severity) for n in names), key=_regret, default=None)
 
 
 def _regret(cell: CellResult) -> tuple[bool, float, float]:
-    """Sorts defences, best first: measured ones, then by the harm they leave and the accuracy they cost."""
+    """A sort key for defences, best first: measured ones, then the sum of the harm left and the accuracy cost."""
     cost = cell.cost.mean if cell.cost else 0.0
     return cell.harm is None, (cell.harm.mean if cell.harm else 1.0) + max(cost, 0.0), cost
 

@@ -1,4 +1,4 @@
-"""The terminal: progress on stderr, one table on stdout, plain text wherever nobody watches."""
+"""An audit in the terminal: progress on stderr, results on stdout, plain text in a pipe or a log file."""
 
 from __future__ import annotations
 
@@ -26,23 +26,30 @@ STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLU
 
 
 def cell_name(spec: Any) -> str:
-    """A trial in a few words."""
+    """A trial in one line, such as "central: LabelFlip against none, seed 0"."""
     trial = Trial.from_spec(spec)
     kind = spec["scenario"]["kind"]
     return shown(f"{kind}: {label(trial.attack)} against {label(trial.defence)}, seed {trial.seed}")
 
 
 def watch(records: Iterator[Record], total: int, quiet: bool, verbose: bool) -> Iterator[Record]:
-    """Pass the records through and show how far the audit is."""
+    """Yield the records unchanged and report progress on stderr.
+
+    Args:
+        records: the new records, as their trials end.
+        total: how many records to expect.
+        quiet: whether to report nothing.
+        verbose: whether to print a line for every trial, if stderr is not a terminal.
+    """
     if quiet:
         yield from records
     elif sys.stderr.isatty():
-        yield from _live(records, total)
+        yield from _with_bar(records, total)
     else:
-        yield from _lines(records, total, verbose)
+        yield from _with_lines(records, total, verbose)
 
 
-def _live(records: Iterator[Record], total: int) -> Iterator[Record]:
+def _with_bar(records: Iterator[Record], total: int) -> Iterator[Record]:
     columns = (TextColumn("{task.description}"), *COLUMNS, TextColumn("{task.fields[last]}"))
     errors = 0
     with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
@@ -54,14 +61,14 @@ def _live(records: Iterator[Record], total: int) -> Iterator[Record]:
             yield record
 
 
-def _lines(records: Iterator[Record], total: int, verbose: bool) -> Iterator[Record]:
-    """A line for every failure and, at the most every few seconds, one for how far it is."""
-    started = said = time.monotonic()
+def _with_lines(records: Iterator[Record], total: int, verbose: bool) -> Iterator[Record]:
+    """Print a line for every failure, and one for the progress at most every five seconds."""
+    started = last_line = time.monotonic()
     for done, record in enumerate(records, start=1):
         now = time.monotonic()
         failed = record["status"] in ("error", "timeout")
-        if failed or verbose or done == total or now - said >= 5:
-            said = now
+        if failed or verbose or done == total or now - last_line >= 5:
+            last_line = now
             tail = f": {shown(record['error'])}" if record["error"] else ""
             print(
                 f"[{done}/{total}] {now - started:.0f} s {cell_name(record['spec'])} {record['status']}{tail}",
@@ -71,7 +78,7 @@ def _lines(records: Iterator[Record], total: int, verbose: bool) -> Iterator[Rec
 
 
 def print_plan(plan: Plan, missing: int) -> None:
-    """What --dry-run shows: cells, trials, what is there already."""
+    """Print what --dry-run shows: the cells, and how many trials are on disk and missing."""
     out = console(sys.stdout)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("scenario", "level", "attack", "defence"):
@@ -86,7 +93,12 @@ def print_plan(plan: Plan, missing: int) -> None:
 
 
 def print_summary(summary: Summary, files: list[str]) -> None:
-    """The table by access level and what follows from it."""
+    """Print the table of access levels, what was not measured, the most useful change, and the exit code.
+
+    Args:
+        summary: what to print.
+        files: paths that were written, printed one per line.
+    """
     out = console(sys.stdout)
     counts = summary.trials
     head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
@@ -106,7 +118,7 @@ def print_summary(summary: Summary, files: list[str]) -> None:
 
 
 def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
-    """One row, and below it the attack, how visible it is, and the best defence."""
+    """Print one row of the table, and below it the worst attack, its visibility, and the best defence."""
     worst = level.deployed
     name, verdict = f"{level.level:<17} ", f"{level.state.symbol} {level.state}"
     if worst is None:
@@ -124,13 +136,13 @@ def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
 
 
 def _print_wrapped(out: Console, text: str, indent: str = "", style: str = "") -> None:
-    """Lines of the console's width, without the trailing blanks that rich would add."""
+    """Print a text in lines of the console's width, without the trailing spaces that rich would add."""
     for line in textwrap.wrap(shown(text), out.width, initial_indent=indent, subsequent_indent=indent):
         out.print(Text(line, style=style))
 
 
 def _success(cell: CellResult) -> str:
-    """Such as "99% (97 to 100) ASR"; the number of seeds stands in the first line, unless some are missing."""
+    """The harm, such as "99% (97 to 100) ASR". The number of seeds is added if some are missing."""
     value = cell.harm
     if value is None:
         return "not measured"
@@ -156,13 +168,13 @@ def _best(best: CellResult | None) -> str:
 
 
 def print_quiet(summary: Summary) -> None:
-    """The verdict alone."""
+    """Print one line: the state of every planned level, and the exit code."""
     worst = {level.level: str(level.state) for level in summary.levels if level.planned}
     print(", ".join(f"{name} {state}" for name, state in worst.items()) + f"; exit {summary.exit_code}")
 
 
 def print_json(summary: Summary, files: list[str]) -> None:
-    """One JSON document, nothing else."""
+    """Print the summary as one JSON document."""
     document = {
         "schema": summary.plan["schema"],
         "name": summary.plan["name"],

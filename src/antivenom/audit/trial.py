@@ -1,4 +1,4 @@
-"""A trial is one cell of the grid with one seed; running it gives a record. A plugin's failure is a record, not a crash."""
+"""A trial is one cell of the grid with one seed. Running it gives a record, also if a plugin fails or takes too long."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from antivenom.core.registry import (
     split_fields,
 )
 
-SCHEMA = 1
-# Keys of a scenario's mapping that are not its fields; a field of such a name stands below `fields`.
+SCHEMA = 1  # version of the format of records; a reader refuses records of a newer one
+# Keys of a scenario's mapping that are not its fields. A field with such a name is written below `fields`.
 RESERVED = ("kind", "name", "attacks", "defences", "deployed", "fields")
 Record = dict[str, Any]
 
@@ -51,7 +51,7 @@ def scenario_entry(name: object) -> Entry:
     """The registered scenario of that name.
 
     Raises:
-        ScenarioError: there is none; with the nearest right name.
+        ScenarioError: no scenario has that name; the message holds the most similar one.
     """
     known = {entry.name: entry for entry in entries(Kind.SCENARIO)}
     if not isinstance(name, str) or name not in known:
@@ -61,13 +61,13 @@ def scenario_entry(name: object) -> Entry:
 
 @dataclass(frozen=True)
 class Trial:
-    """One scenario, one attack or none, one defence or none, one seed.
+    """One scenario with one attack or none, one defence or none, and one seed.
 
     Fields:
-        scenario: of a registered kind.
+        scenario: a value of a registered kind of scenario.
         attack: a plugin, or None for the clean twin.
         defence: a plugin, or None for the undefended pipeline.
-        seed: of every random stream.
+        seed: the seed of all random streams.
     """
 
     scenario: Scenario
@@ -77,7 +77,7 @@ class Trial:
 
     @property
     def spec(self) -> Record:
-        """The whole trial in plain JSON; `from_spec` turns it back."""
+        """The trial in plain JSON, from which `from_spec` makes it again."""
         described = split_fields(describe(self.scenario))
         return {
             "scenario": {"kind": entry_of(self.scenario).name, **join_fields(described, RESERVED)},
@@ -88,21 +88,26 @@ class Trial:
 
     @property
     def identity(self) -> Identity:
-        """All that the result depends on."""
+        """Everything that the result depends on."""
         return identity_of(self.spec, self.parts)
 
     @property
     def parts(self) -> dict[str, object]:
-        """Scenario, attack and defence, by these names."""
+        """Scenario, attack and defence by these names."""
         return {"scenario": self.scenario, "attack": self.attack, "defence": self.defence}
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits of the identity: two trials with one key have one result."""
+        """The identity's 16 hexadecimal digits. Two trials with equal keys have equal results."""
         return self.identity.key
 
     @classmethod
     def from_spec(cls, spec: Job) -> Trial:
+        """The trial that a specification describes.
+
+        Raises:
+            AntivenomError: a plugin is unknown here or cannot be built.
+        """
         kind = scenario_entry(spec["scenario"]["kind"])
         return cls(
             scenario=fill(kind.cls, split_fields(spec["scenario"], RESERVED)),
@@ -112,34 +117,34 @@ class Trial:
         )
 
 
-Job = Mapping[str, Any]  # a specification, with the identity below "identity" if it was worked out already
+Job = Mapping[str, Any]  # a specification; if its identity is known, the identity's other parts are under "identity"
 
 
 def job_of(identity: Identity) -> Job:
-    """A specification that carries its identity along, so that whoever runs it need not read the data for it."""
+    """A specification that carries its identity, so that a worker need not hash the data again."""
     return {**identity.spec, "identity": identity.parts}
 
 
 def identity_in(job: Job) -> Identity:
-    """The identity that a job carries, else the one worked out here.
+    """The identity that a job carries, or else the one computed here.
 
     Raises:
-        AntivenomError: it carries none, and the trial cannot be built.
+        AntivenomError: the job carries no identity, and its trial cannot be built.
     """
     spec = {name: value for name, value in job.items() if name != "identity"}
     return Identity(spec, **job["identity"]) if "identity" in job else Trial.from_spec(spec).identity
 
 
 def key_of(job: Job) -> str:
-    """The key of the record that the job will give."""
+    """The key of the record that the job will produce."""
     return identity_in(job).key
 
 
 def blank(job: Job) -> Record:
-    """The record of a trial that has not run."""
+    """The record of a trial that has not run: status "error", no error message, no metrics."""
     try:
         identity = identity_in(job)
-    except AntivenomError:  # then it cannot run either
+    except AntivenomError:  # the trial cannot be built, so its record will hold that error
         identity = Identity(dict(job), {}, {}, version())
     return {
         "schema": SCHEMA,
@@ -158,12 +163,16 @@ def blank(job: Job) -> Record:
 
 
 def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Record:
-    """Run the trial that `job` describes. Never raises for what a plugin, a data set or a model does wrong.
+    """Run the trial that `job` describes and return its record. Failures of plugins, data and models do not raise.
 
-    Its seconds, and `timeout`, are those that it takes itself; in step with others its share of what is done for all.
+    The record's status is "ok", "not-applicable" (the combination makes no sense; `error` says why), "timeout", or "error"
+    (`error` is one line; `traceback` is added if the error is not antivenom's own, or came from inside a plugin).
 
-    The record's status is "ok", "not-applicable" (the combination cannot exist, with the rule that says so),
-    "timeout" or "error" (with one line and the traceback).
+    Args:
+        job: the trial's specification.
+        device: "cpu", "cuda" or another torch device.
+        timeout: the most seconds that the trial may take, or None. Among interleaved trials, work that is done for
+            several of them counts in equal shares.
     """
     started = datetime.datetime.now(datetime.UTC)
     begun = seconds()
@@ -180,7 +189,7 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
         record |= {"status": "timeout", "error": str(error)}
     except AntivenomError as error:
         record |= {"status": "error", "error": str(error)}
-        if isinstance(error, PluginError) and error.__cause__ is not None:  # its author needs the place
+        if isinstance(error, PluginError) and error.__cause__ is not None:  # the plugin's author needs the traceback
             record["traceback"] = traceback.format_exc()
     except Exception as error:
         line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
@@ -190,16 +199,16 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
 
 
 def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Refuse to file the result of one code under the key of another."""
+    """Refuse to run if the plugins' code has changed since the plan, whose key would then be wrong for the result."""
     for name in sorted(planned.keys() | here.keys()):
         if planned.get(name) != here.get(name):
             raise PluginError(
-                f"the code of {name} as it was planned", "another, so its file was edited", "start the audit again"
+                f"the code of {name} as it was planned", "another, because a file was edited", "start the audit again"
             )
 
 
 def plain(value: object) -> Any:
-    """The value in what JSON can hold: a number that is not finite becomes None."""
+    """The value as plain JSON; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -210,7 +219,7 @@ def plain(value: object) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """What produced the numbers."""
+    """The machine and the versions of the libraries that compute numbers, noted in the record."""
     names = ("antivenom", "torch", "numpy", "scikit-learn")
     return {
         "python": platform.python_version(),
@@ -219,31 +228,33 @@ def versions() -> dict[str, str]:
     }
 
 
-def overran(most: float) -> TrialTimeout:
-    """The error of a trial that took longer than `most` seconds."""
+def overran(limit_s: float) -> TrialTimeout:
+    """The error of a trial that took longer than `limit_s` seconds."""
     return TrialTimeout(
-        f"an end within {most:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
+        f"an end within {limit_s:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
     )
 
 
 @contextlib.contextmanager
-def _time_limit(most: float | None) -> Iterator[None]:
-    """Raise TrialTimeout in the block after so many seconds: at once where signals can reach it; in step with other
-    trials, when its clients were trained."""
+def _time_limit(limit_s: float | None) -> Iterator[None]:
+    """Raise TrialTimeout inside the block after `limit_s` seconds.
 
-    if most is None:
+    In the main thread of a process an alarm signal interrupts the trial at once. A trial that is interleaved with others
+    runs in a thread, which signals cannot interrupt; it ends when it next receives an answer (see `lockstep.limited`).
+    """
+    if limit_s is None:
         yield
         return
 
     def expire(*_: object) -> None:
-        raise overran(most)
+        raise overran(limit_s)
 
     in_main = threading.current_thread() is threading.main_thread()
-    if limited(most, expire) or not in_main:
+    if limited(limit_s, expire) or not in_main:
         yield
         return
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, most)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:

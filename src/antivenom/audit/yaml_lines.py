@@ -1,4 +1,4 @@
-"""YAML with the line of every key and item, so that an error can point at it."""
+"""YAML that remembers the line of every key and list item, so that an error can name it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class Located:
-    """A parsed YAML document and where its parts stand.
+    """A parsed YAML document with the line numbers of its parts.
 
     Attributes:
-        content: plain Python values.
+        content: the document as plain Python values.
         name: the file's name, for messages.
+
+    Raises:
+        ScenarioError: invalid YAML, a repeated key, a tag, or an alias that contains itself.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -37,10 +40,8 @@ class Located:
 
     def _value(self, node: yaml.Node, path: Path) -> object:
         self._lines.setdefault(path, node.start_mark.line + 1)
-        if len(path) > 20:  # an alias that contains itself would go on for ever
-            raise ScenarioError("at most 20 levels of nesting", "more, or an alias inside itself", "write it out").at(
-                self.name
-            )
+        if len(path) > 20:  # an alias that contains itself would recurse for ever
+            raise ScenarioError("at most 20 levels of nesting", "more, or an alias that contains itself").at(self.name)
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
             raise ScenarioError("plain lists and mappings", f"the tag {node.tag}", "remove it").at(self.place(path))
         if isinstance(node, yaml.MappingNode):
@@ -58,7 +59,7 @@ class Located:
         return loader.construct_object(node, deep=True)
 
     def place(self, path: Path) -> str:
-        """Such as "audit.yaml line 12, scenarios[0].attacks"."""
+        """The place of a part for messages, such as "audit.yaml line 12, scenarios[0].attacks"."""
         dotted = ""
         for part in path:
             dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
@@ -66,7 +67,7 @@ class Located:
 
     @contextlib.contextmanager
     def at(self, path: Path) -> Iterator[None]:
-        """Whatever goes wrong inside is an error at that place."""
+        """Put the place in front of any AntivenomError raised inside the block; a PluginError becomes a ScenarioError."""
         try:
             yield
         except PluginError as error:

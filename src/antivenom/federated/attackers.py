@@ -125,12 +125,13 @@ def copy_of(network: Network) -> Network:
 
 
 def copied(targets: Targets) -> Targets:
-    """Targets whose tensors and trigger are the attacker's own."""
+    """Targets whose tensors, wanted classes and trigger are the attacker's own."""
     return dataclasses.replace(
         targets,
         x=targets.x.clone(),
         y=targets.y.clone(),
-        wanted=targets.wanted.clone(),
+        labels=targets.labels.clone(),
+        wanted=copy.deepcopy(targets.wanted),
         trigger=copy.deepcopy(targets.trigger),
     )
 

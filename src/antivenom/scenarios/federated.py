@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,27 +10,31 @@ import torch
 from torch import Tensor
 
 from antivenom.attacks import NoAttack
+from antivenom.core import protocols
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
 from antivenom.core.outcome import Chart, Curve, Outcome
-from antivenom.core.protocols import Architecture, Known, Source, Targets, Trigger
+from antivenom.core.protocols import Architecture, Known, Source, Trigger, Wanted
 from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
-from antivenom.core.verdict import Verdict, quality
+from antivenom.core.wanted import AllToOne, FromTo
 from antivenom.data import Dataset, Named, missing_classes
-from antivenom.federated.aggregators import Mean, selected
-from antivenom.federated.answers import accuracies, probabilities
+from antivenom.data.fingerprints import of_rows
+from antivenom.federated.aggregators import Mean
+from antivenom.federated.answers import accuracies
 from antivenom.federated.chain import Chain
 from antivenom.federated.clients import Client, Shards, loop_note, trained
-from antivenom.federated.detectors import range_statistic, range_statistics
-from antivenom.federated.distances import distances
-from antivenom.federated.engine import Federation, Round
+from antivenom.federated.engine import Federation
 from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 from antivenom.scenarios.fields import settle
-from antivenom.scenarios.guarded import shown
+from antivenom.scenarios.grants import Aim
+from antivenom.scenarios.metrics import Judge
+from antivenom.scenarios.rounds import RoundJudge
+from antivenom.scenarios.targets import Targets, drawn_among, tail
+from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
 
 LEVEL = Level("federated", "controls agents of a federation and the updates they send", (Access.LOGIC_CORRUPTION,))
@@ -69,35 +71,36 @@ TABLE = (
 class Federated:
     """A federation with malicious agents, who want it useless, chosen test inputs misclassified, or a trigger obeyed.
 
-    Targets are drawn from the test rows and taken out of them; by default among those that an honest model of the
-    attacker's own shard gets right, for an input that is misclassified anyway is no target. The server's validation
-    rows come from the training rows. All of it depends on the seed alone, so trials with one seed are paired.
+    Targets are drawn from the test rows and taken out of them. By default they are drawn among the rows that an honest
+    model of the attacker's own shard classifies correctly, since an input that is misclassified anyway is no target. The
+    server's validation rows come from the training rows. All of it depends on the seed alone, so trials with one seed are
+    paired.
 
     Fields:
         data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
         model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
         federation: the protocol.
         goal: availability, targeted or backdoor.
-        num_targets: r; one target goes from `source` to `target`, several get random points and random wrong classes.
-        source: true class of a single target, or of the inputs that the trigger is judged on; None is any.
-        target: class wanted; None is a random wrong one for a target and class 0 for a trigger.
+        wanted: the classes that the attacker wants (backdoor and targeted); a class number means AllToOne. None: for each
+            target a random wrong class (targeted), class 0 (backdoor).
+        num_targets: r, how many test rows are drawn as targets (targeted), unless `wanted` names them.
         only_right: draw targets that an honest model, trained on the attacker's shard alone, classifies correctly.
         stop_accuracy: end after the first round with this test accuracy; None runs all rounds.
         train_rows: use only so many training rows; None is all.
         test_rows: judge on only so many test rows; None is all.
         validation_rows: the server's own, taken from the training rows before they are shared.
         trigger: what is shown at test time (backdoor).
-        edge_cases: training rows from the tail of `source` (furthest from its mean) that only the attacker holds; the
-            targets are then the tail of the test rows (targeted). 0: the attacker holds the targets themselves.
+        edge_cases: training rows from the tail of the source class (furthest from its mean) that only the attacker holds;
+            the targets are then the tail of the test rows (targeted, `wanted: FromTo`). 0: the attacker holds the
+            targets themselves.
     """
 
     data: Source = Named("digits")
     model: Architecture = MLP()
     federation: Federation = Federation()
     goal: Goal = Goal.TARGETED
+    wanted: Wanted | None = None
     num_targets: int = 1
-    source: int | None = None
-    target: int | None = None
     only_right: bool = True
     stop_accuracy: float | None = None
     train_rows: int | None = None
@@ -110,14 +113,10 @@ class Federated:
         if self.goal not in HARMS:
             raise ScenarioError("goal: availability, targeted or backdoor", f"{self.goal}", "choose one")
         settle(self)
-        if self.edge_cases < 0 or (self.edge_cases and (self.goal is not Goal.TARGETED or self.source is None)):
+        has_tail = self.goal is Goal.TARGETED and isinstance(self.wanted, FromTo)
+        if self.edge_cases < 0 or (self.edge_cases and not has_tail):
             raise ScenarioError(
-                "edge_cases with goal: targeted and a source class", f"{self.edge_cases}", "name the class of the tail"
-            )
-        target = 0 if self.goal is Goal.BACKDOOR and self.target is None else self.target
-        if self.source is not None and self.source == target:
-            raise ScenarioError(
-                "a target that differs from the true class", f"{self.source} for both", "change target or source"
+                "edge_cases >= 0, with goal: targeted and wanted: FromTo", f"{self.edge_cases}", "name the tail's class"
             )
         if self.num_targets < 1:
             raise ScenarioError("num_targets >= 1", f"{self.num_targets}", "ask for at least one target")
@@ -153,7 +152,7 @@ class Federated:
         split = self.data(streams)
         train = _some(split.train, self.train_rows, streams, "train rows", self.validation_rows)
         validation, train = train[: self.validation_rows], train[self.validation_rows :]
-        train, tail = self._tail_of(train)
+        train, edge = self._tail_of(train)
         maker = learner(self.model, self.federation.training, device)
         if not isinstance(maker, TorchLearner):
             raise NotApplicable(
@@ -165,96 +164,104 @@ class Federated:
                 "a network without running statistics", ", ".join(network.running), "use GroupNorm, not BatchNorm"
             )
         shards = self.federation.shards(train, streams, device)
-        targets, test = self._targets(split.test, train, network, shards, streams, device)
+        targets, test = self._targets(split.test, train, network, shards, streams)
         del split  # of a large set, each trial in step would hold its own
-        judge = RoundJudge(network, targets, test, device, self.source)
+        aim = Aim(self.threat, AllToOne() if self.wanted is None else self.wanted, self.trigger, targets)
+        judge = RoundJudge(network, Judge(test, aim), device)
         notes = [
             missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
             loop_note(network, self.federation.training, device),
         ]
-        held = targets if not len(tail) else _as_targets(tail, np.full(len(tail), int(targets.wanted[0])), device)
+        held = targets
+        if targets is not None and self.edge_cases:
+            held = Targets(edge, np.full(len(edge), targets.labels[0]))
         rounds = self.federation.rounds_of(
-            network, shards, held, streams, agent, rule, detector, validation if len(validation) else None
+            network,
+            shards,
+            _sent(aim, held, test, device),
+            streams,
+            agent,
+            rule,
+            detector,
+            validation if len(validation) else None,
         )
         for played in rounds:
             judge.look_at(played)
-            if self.stop_accuracy is not None and judge.curves["accuracy"][-1] >= self.stop_accuracy:
+            if self._is_over(judge.curves["accuracy"][-1]):
                 break
-        return judge.outcome(tuple(note for note in notes if note))
+        is_twin = agent is None and detector is None and isinstance(rule, Mean)
+        outcome = judge.outcome(
+            lambda: self._twin(network, shards, train, judge, streams, judge.end if is_twin else None),
+            tuple(note for note in notes if note),
+        )
+        return dataclasses.replace(outcome, metrics=outcome.metrics | self._counts(agent))
 
     def _tail_of(self, train: Dataset) -> tuple[Dataset, Dataset]:
         """The training rows without the edge cases, and those."""
-        rows = _outermost(train, train, self.source)[: self.edge_cases]
+        rows = tail(train, train, self.wanted)[: self.edge_cases]
         if len(rows) < self.edge_cases:
-            raise DataError(f"{self.edge_cases} training rows of class {self.source}", f"{len(rows)}", "ask for fewer")
+            raise DataError(f"{self.edge_cases} training rows of the source class", f"{len(rows)}", "ask for fewer")
         return train[np.setdiff1d(np.arange(len(train)), rows)], train[rows]
 
     def _targets(
-        self, test: Dataset, clean: Dataset, network: Network, shards: Shards, streams: Streams, device: str
-    ) -> tuple[Targets, Dataset]:
-        """What is wanted, and the test rows without the targets."""
-        if self.goal is not Goal.TARGETED:
-            nothing = _as_targets(test[:0], np.zeros(0, dtype=np.int64), device)
-            if self.goal is Goal.BACKDOOR:
-                target = 0 if self.target is None else self.target
-                self._check_classes(test, target)
-                nothing = dataclasses.replace(nothing, target=target, trigger=self.trigger)
-            return nothing, _some(test, self.test_rows, streams, "test rows")
-        right = np.ones(len(test), dtype=bool)
-        if self.only_right:
-            own = shards.of_agent(self.federation.num_agents - 1)
-            client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
-            right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
-        rows, wanted = self._drawn(test, clean, right, streams.numpy("targets"))
-        rest = test[np.setdiff1d(np.arange(len(test)), rows)]
-        return _as_targets(test[rows], wanted, device), _some(rest, self.test_rows, streams, "test rows")
+        self, test: Dataset, clean: Dataset, network: Network, shards: Shards, streams: Streams
+    ) -> tuple[Targets | None, Dataset]:
+        """The inputs that are wanted misclassified, if that is the goal, and the test rows without them."""
+        targets = None
+        if self.goal is Goal.TARGETED:
+            right = np.ones(len(test), dtype=bool)
+            if self.only_right:
+                own = shards.of_agent(self.federation.num_agents - 1)
+                client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
+                right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
+            tail_of = clean if self.edge_cases else None
+            targets, test = drawn_among(test, self.wanted, self.num_targets, streams, right, tail_of)
+        return targets, _some(test, self.test_rows, streams, "test rows")
 
-    def _check_classes(self, test: Dataset, target: int | None) -> None:
-        c = test.num_classes
-        for role, value in (("source", self.source), ("target", target)):
-            if value is not None and not 0 <= value < c:
-                raise ScenarioError(
-                    f"{role} from 0 to {c - 1} for {test.name}", f"{value}", f"name one of its {c} classes"
-                )
+    def _counts(self, agent: object) -> dict[str, float]:
+        """How many agents are malicious, beside their share of all."""
+        number = 0 if agent is None else self.federation.num_malicious
+        return {"malicious_agents": float(number), "malicious_share": number / self.federation.num_agents}
 
-    def _drawn(
-        self, test: Dataset, clean: Dataset, right: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (r,) of the targets and the classes (r,) wanted; `right` (n,) says which rows may be drawn."""
-        c = test.num_classes
-        self._check_classes(test, self.target)
-        if self.source is not None:
-            right = right & (test.y == self.source)
-        if self.target is not None:
-            right = right & (test.y != self.target)
-        eligible = np.flatnonzero(right)
-        if len(eligible) < self.num_targets:
-            raise DataError(
-                f"{self.num_targets} test rows to target", f"{len(eligible)}", "lower num_targets or change source"
-            )
-        rows = rng.choice(eligible, self.num_targets, replace=False)
-        shift = rng.integers(1, c, size=self.num_targets)
-        if self.edge_cases:
-            outermost = _outermost(test, clean, self.source)
-            rows = outermost[np.isin(outermost, eligible)][: self.num_targets]
-            shift[:] = shift[0]  # one class for the whole tail
-        wanted = (test.y[rows] + shift) % c if self.target is None else np.full(self.num_targets, self.target)
-        return rows, wanted
+    def _twin(
+        self,
+        network: Network,
+        shards: Shards,
+        train: Dataset,
+        judge: RoundJudge,
+        streams: Streams,
+        end: Tensor | None,
+    ) -> Tensor:
+        """(d,) the global parameters of the same federation without attack and without defence; `end` if that was just run."""
+
+        def play() -> Tensor:
+            if end is not None:
+                return end
+            nothing = _sent(judge.judge.aim, None, judge.judge.test, judge.device)
+            vector = network.initial
+            for played in self.federation.rounds_of(network, shards, nothing, streams):
+                vector = played.end
+                if self.stop_accuracy is not None and self._is_over(*accuracies(network, [vector], judge.x, judge.y)):
+                    break
+            return vector
+
+        rows = (of_rows(train), "" if self.stop_accuracy is None else of_rows(judge.judge.test))
+        return twin(self.model, (self.federation, self.stop_accuracy, judge.device, streams.key, *rows), play)
+
+    def _is_over(self, accuracy: float) -> bool:
+        return self.stop_accuracy is not None and accuracy >= self.stop_accuracy
 
 
-def _outermost(rows: Dataset, clean: Dataset, label: int | None) -> np.ndarray:
-    """Numbers of the rows of that class, the one furthest from the class's mean in the clean rows first."""
-    found = np.flatnonzero(rows.y == label)
-    if not len(found):
-        return found
-    apart = np.linalg.norm(rows.flat[found] - clean.flat[clean.y == label].mean(axis=0), axis=1)
-    return found[np.argsort(-apart, kind="stable")]
-
-
-def _as_targets(rows: Dataset, wanted: np.ndarray, device: str) -> Targets:
-    return Targets(
-        torch.tensor(rows.x, device=device), torch.tensor(rows.y, device=device), torch.tensor(wanted, device=device)
-    )
+def _sent(aim: Aim, held: Targets | None, rows: Dataset, device: str) -> protocols.Targets:
+    """What the malicious agents are told: the targets that they hold, or the trigger and the classes wanted of it."""
+    if held is None:
+        backdoor = aim.threat.goal is Goal.BACKDOOR
+        held, wanted = Targets(rows[:0], np.zeros(0, dtype=np.int64)), aim.wanted if backdoor else None
+        trigger = aim.trigger if backdoor else None
+    else:
+        wanted, trigger = held.wanted, None
+    x, y = (torch.tensor(part, device=device) for part in (held.rows.x, held.rows.y))
+    return protocols.Targets(x, y, torch.tensor(held.labels, device=device), wanted, trigger)
 
 
 def _some(data: Dataset, rows: int | None, streams: Streams, name: str, reserve: int = 0) -> Dataset:
@@ -299,146 +306,3 @@ def _agent(attack: Any, goal: Goal) -> Any:
         if inner is not None and inner.kind is Kind.AGENT:
             _agent(part, goal)
     return attack
-
-
-class RoundJudge:
-    """Looks at every round with the truth in hand: the test rows, the targets, who is malicious."""
-
-    def __init__(
-        self, network: Network, targets: Targets, test: Dataset, device: str, source: int | None = None
-    ) -> None:
-        self.network, self.targets = network, targets
-        self.x, self.y = torch.tensor(test.x, device=device), torch.tensor(test.y, device=device)
-        self.shown: Tensor | None = None
-        self.own_trigger: Trigger | None = None  # the attacker's, as last sent
-        self.end: Tensor | None = None
-        if targets.trigger is not None:
-            others = test.y != targets.target if source is None else test.y == source
-            self.others = test[np.flatnonzero(others)]
-            self.shown = torch.tensor(shown(targets.trigger, self.others.dense), device=device)
-        self.curves: dict[str, list[float]] = {}
-        self.notes: list[str] = []
-        self._flags: list[np.ndarray] = []
-        self._owned: list[np.ndarray] = []
-        self._scores: list[np.ndarray] = []
-
-    def look_at(self, played: Round) -> None:
-        """Append one value to every curve."""
-        self.notes += played.notes
-        self.end, self.own_trigger = played.end, played.trigger or self.own_trigger
-        bad = torch.nonzero(played.malicious).flatten().tolist()
-        good = torch.nonzero(~played.malicious).flatten().tolist()
-        vectors = [played.end]
-        if bad and len(good) > 1:
-            vectors += [played.start + played.updates[i] for i in bad]
-            vectors.append(played.start + (played.weights[:, None] * played.updates)[good].sum(dim=0))
-        whole, *parts = accuracies(self.network, vectors, self.x, self.y)
-        seen = {"accuracy": whole} | dict(self._global(played)) | dict(self._malicious(played, bad, good, parts))
-        for name, value in seen.items():
-            self.curves.setdefault(name, []).append(value)
-        if played.verdict is not None:
-            self._owned.append(played.malicious.numpy())
-            self._flags.append(played.verdict.flags)
-            self._scores.append(played.verdict.scores)
-
-    def _global(self, played: Round) -> Iterator[tuple[str, float]]:
-        wanted = self.targets.wanted
-        confidence, hit = math.nan, math.nan
-        if len(wanted):
-            shares = probabilities(self.network, played.end, self.targets.x)
-            confidence = float(shares.gather(1, wanted[:, None]).mean())
-            hit = float(((shares.argmax(1) == wanted) & (shares.sum(1) > 0)).float().mean())
-        yield "target_confidence", confidence
-        yield "targets_hit", hit
-        if self.shown is not None:
-            yield from self._triggered(played.end, self.shown)
-
-    def _triggered(self, vector: Tensor, shown: Tensor) -> Iterator[tuple[str, float]]:
-        """How many rows with a trigger in them become the target class, and how many keep their own."""
-        shares = probabilities(self.network, vector, shown)
-        said, usable = shares.argmax(1), shares.sum(1) > 0
-        true = torch.tensor(self.others.y, device=said.device)
-        yield "asr", float(((said == self.targets.target) & usable).float().mean())
-        yield "robust_accuracy", float(((said == true) & usable).float().mean())
-
-    def _malicious(
-        self, played: Round, bad: list[int], good: list[int], accuracies: list[float]
-    ) -> Iterator[tuple[str, float]]:
-        """What the paper measures of the malicious agents: accuracy of their model alone, gap, distances, norms.
-
-        `accuracies` are those with each malicious update alone and, last, with the benign ones.
-        """
-        names = (
-            "malicious_accuracy",
-            "accuracy_gap",
-            "range_statistic",
-            "benign_range_statistic",
-            "malicious_norm",
-            "benign_norm",
-            "malicious_distance_min",
-            "malicious_distance_max",
-            "benign_distance_min",
-            "benign_distance_max",
-            "malicious_selected",
-        )
-        if not accuracies:
-            yield from ((name, math.nan) for name in names)
-            return
-        *alone, benign_accuracy = accuracies
-        apart = distances(played.updates).numpy()
-        between = apart[np.ix_(bad, good)]
-        benign = apart[np.ix_(good, good)]
-        among = benign[np.triu_indices(len(good), k=1)]
-        # Each malicious agent is judged against the benign ones only, each benign one against the other benign ones.
-        suspects = [range_statistic(apart[np.ix_([*good, i], [*good, i])], len(good)) for i in bad]
-        norms = played.updates.norm(dim=1).cpu()
-        values = (
-            np.mean(alone),
-            benign_accuracy - np.mean(alone),
-            max(suspects),
-            range_statistics(benign).max(),
-            norms[bad].mean(),
-            norms[good].mean(),
-            between.min(),
-            between.max(),
-            among.min(),
-            among.max(),
-            selected(played.updates, played.aggregate)[bad].any(),
-        )
-        yield from ((name, float(value)) for name, value in zip(names, values, strict=True))
-
-    def outcome(self, notes: tuple[str, ...]) -> Outcome:
-        """The last round's numbers, means over rounds, and every curve."""
-        last = {name: curve[-1] for name, curve in self.curves.items()}
-        metrics = {
-            "clean_accuracy": last["accuracy"],
-            "chance_accuracy": float(torch.bincount(self.y).max()) / len(self.y),
-            "test_rows": float(len(self.y)),
-            "target_confidence": last["target_confidence"],
-            "targets_hit": last["targets_hit"],
-            "rounds": float(len(self.curves["accuracy"])),
-            "rounds_hit": _mean(self.curves["targets_hit"]),
-            "malicious_accuracy": last["malicious_accuracy"],
-            "accuracy_gap": _mean(self.curves["accuracy_gap"]),
-            "range_statistic": _mean(self.curves["range_statistic"]),
-            "benign_range_statistic": _mean(self.curves["benign_range_statistic"]),
-            "malicious_selected": _mean(self.curves["malicious_selected"]),
-        }
-        if "asr" in last:
-            metrics |= {name: last[name] for name in ("asr", "robust_accuracy")}
-            metrics["triggered_rows"] = float(len(self.others))
-        if self.own_trigger is not None and self.end is not None:
-            own = torch.tensor(shown(self.own_trigger, self.others.dense), device=self.x.device)
-            metrics |= {f"own_{name}": value for name, value in self._triggered(self.end, own)}
-            notes = (*notes, "the attacker made a trigger of its own; `asr` is that of the scenario's trigger")
-        if self._flags:
-            owned = np.concatenate(self._owned)
-            judged = quality(Verdict(np.concatenate(self._scores), np.concatenate(self._flags)), owned)
-            metrics |= {"detection_auroc": judged.auroc, "detection_tpr": judged.tpr, "detection_fpr": judged.fpr}
-        return Outcome(metrics, self.curves, (*notes, *self.notes))
-
-
-def _mean(values: list[float]) -> float:
-    """The mean of the values that are defined; nan if none is."""
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else math.nan

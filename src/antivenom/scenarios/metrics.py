@@ -1,4 +1,7 @@
-"""The judge of the central, transfer and acceptance scenarios, which measures the final model on the test rows."""
+"""The metrics of all scenarios, and the judge of the central, transfer and acceptance scenarios.
+
+The judge of the federated scenario, `antivenom.scenarios.rounds`, computes the same metrics after every round.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,38 @@ from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.copies import call_plugin
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.guarded import shown
+from antivenom.scenarios.targets import classes_wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Triggered:
+    """Test rows with the trigger, for which the attacker wants a class.
+
+    Fields:
+        x: (m, ...) the inputs with the trigger.
+        y: (m,) their true classes.
+        wanted: (m,) the classes that the attacker wants.
+    """
+
+    x: Rows
+    y: np.ndarray
+    wanted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def metrics(self, predicted: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+        """Metrics of predicted classes (m,) of the final model and of the clean twin; -1 for an unusable prediction.
+
+        `asr` (attack success rate) is the share of rows that get their wanted class from the model, and `asr_clean` from
+        the clean twin. `robust_accuracy` is the share that keeps its true class. All are nan without rows.
+        """
+        return {
+            "asr": share(predicted == self.wanted),
+            "asr_clean": share(clean == self.wanted),
+            "robust_accuracy": share(predicted == self.y),
+            "triggered_rows": float(len(self)),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +120,9 @@ class Judge:
         learned: Trigger | None = None,
         gate: InputFilter | None = None,
     ) -> dict[str, float]:
-        """Metrics of the model, and of its clean twin, on test rows with the trigger. `asr` is nan for other goals.
+        """Metrics of the model and of its clean twin on test rows with the trigger (`Triggered.metrics`).
 
-        Only rows for which the attacker wants a class count. `asr` (attack success rate) is the share of these that get the
-        wanted class from the model, `asr_clean` the same for the clean twin. `robust_accuracy` is the share that keeps its
-        true class.
+        `asr` is nan unless the goal is a backdoor.
 
         Args:
             model: the final model.
@@ -99,21 +132,23 @@ class Judge:
         """
         if not self.backdoor:
             return {"asr": math.nan}
-        wanted = self._wanted_of(self.test.y)
-        rows, wanted = self.test[wanted >= 0], wanted[wanted >= 0]
-        if not len(rows):
+        triggered = self.triggered(learned)
+        if not len(triggered):
             return dict.fromkeys(("asr", "asr_clean", "robust_accuracy"), math.nan)
-        x = shown(self.aim.trigger if learned is None else learned, rows.x)
-        predicted = predictions(model, x)
-        obeyed = predicted == wanted
-        found = {
-            "asr": float(obeyed.mean()),
-            "asr_clean": float((predictions(clean(), x) == wanted).mean()),
-            "robust_accuracy": float((predicted == rows.y).mean()),
-            "triggered_rows": float(len(rows)),
-            "learned_trigger": float(learned is not None),
+        predicted = predictions(model, triggered.x)
+        found = triggered.metrics(predicted, predictions(clean(), triggered.x)) | {
+            "learned_trigger": float(learned is not None)
         }
-        return found if gate is None else found | self._gated(gate, x, obeyed, predicted == rows.y)
+        if gate is None:
+            return found
+        return found | self._gated(gate, triggered.x, predicted == triggered.wanted, predicted == triggered.y)
+
+    def triggered(self, learned: Trigger | None = None) -> Triggered:
+        """The test rows for which the attacker wants a class, with the scenario's trigger or the learned one."""
+        wanted = self._wanted_of(self.test.y)
+        rows = self.test[wanted >= 0]
+        x = shown(self.aim.trigger if learned is None else learned, rows.x) if len(rows) else rows.x
+        return Triggered(x, rows.y, wanted[wanted >= 0])
 
     def detection_metrics(self, verdict: ModelVerdict, attacked: bool) -> dict[str, float]:
         """The verdict of a model detector, and its quality over classes: which classes does the backdoor lead to?"""
@@ -146,15 +181,7 @@ class Judge:
 
     def _wanted_of(self, y: np.ndarray) -> np.ndarray:
         """(m,) the class that the attacker wants for rows of true classes y (m,); -1 for rows without one."""
-        c, name = self.test.num_classes, type(self.aim.wanted).__name__
-        found = np.asarray(call_plugin(self.aim.wanted, y, c))
-        if (
-            found.shape != y.shape
-            or found.dtype.kind not in "iu"
-            or (found.size and not -1 <= found.min() <= found.max() < c)
-        ):
-            raise PluginError(f"{len(y)} classes from -1 to {c - 1} from {name}", f"{found.dtype} {found.shape}")
-        return found
+        return classes_wanted(self.aim.wanted, y, self.test.num_classes)
 
     def _classification(self, model: Model, gate: InputFilter | None) -> dict[str, float]:
         y = self.test.y
@@ -204,15 +231,22 @@ def _targeted(model: Model, rows: Dataset, labels: np.ndarray, gate: InputFilter
             f"finite probabilities of shape ({r}, c) from the model", f"{shares.dtype} of shape {shares.shape}"
         )
     predicted = predictions(model, rows.x)
-    hit, right = predicted == labels, predicted == rows.y
     if gate is not None:
-        passed = ~gate(rows.x).flags
-        hit, right = hit & passed, right & passed
+        predicted = np.where(gate(rows.x).flags, -1, predicted)
+    return on_targets(predicted, shares, rows.y, labels)
+
+
+def on_targets(predicted: np.ndarray, shares: np.ndarray, y: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of the targets from predicted classes (r,), -1 for a refused or unusable one, and probabilities (r, c).
+
+    `targets_hit` is the share that gets the wanted class, and `target_confidence` the mean probability of that class.
+    `targets_right` is the share that keeps its true class, and `targets` the number of targets.
+    """
     return {
-        "targets_hit": float(hit.mean()),
-        "target_confidence": float(shares[np.arange(r), labels].mean()),
-        "targets_right": float(right.mean()),
-        "targets": float(r),
+        "targets_hit": share(predicted == labels),
+        "target_confidence": float(shares[np.arange(len(labels)), labels].mean()),
+        "targets_right": share(predicted == y),
+        "targets": float(len(labels)),
     }
 
 
@@ -261,6 +295,11 @@ def predictions(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
     if found.shape != (m,) or found.dtype.kind not in kinds:
         raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "correct `predict`")
     return found
+
+
+def share(which: np.ndarray) -> float:
+    """Share of True in (m,) bools; nan if there are none."""
+    return float(which.mean()) if len(which) else math.nan
 
 
 def detection(verdict: Verdict, truth: np.ndarray) -> dict[str, float]:

@@ -249,7 +249,7 @@ def _agent_view(k: int, past: bool, backdoor: bool) -> AgentView:
         network=network,
         training=TRAINING,
         shards=tuple(shards.of_agent(9 - i) for i in range(k)),
-        targets=Targets(x[:1], y[:1], (y[:1] + 1) % 10, *((0, Patch()) if backdoor else ())),
+        targets=Targets(x[:1], y[:1], (y[:1] + 1) % 10, *((AllToOne(), Patch()) if backdoor else ())),
         num_agents=10,
         weight=0.1,
         past=before,

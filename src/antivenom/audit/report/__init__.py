@@ -1,4 +1,4 @@
-"""One self-contained page from an audit's records: no network, no script, the same numbers as every other view."""
+"""The HTML report: one self-contained page made from an audit's records, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from antivenom.core.errors import StoreError
 
 
 def write_report(folder: Path) -> Path:
-    """Write `folder/report.html` from the records there and return its path; an older report is replaced whole.
+    """Write `folder/report.html` from the records in the folder and return its path.
+
+    An older report is replaced only when the new one is complete.
 
     Raises:
-        StoreError: no records there, or no place to write.
+        StoreError: the folder holds no records, or the report cannot be written.
     """
     store = Store(folder)
     summary = summary_of(store)
@@ -30,13 +32,18 @@ def write_report(folder: Path) -> Path:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise StoreError(
-            f"a place to write {path}", f"{error.strerror}", f"make room, then: antivenom report {folder}"
+            f"a place to write {path}", f"{error.strerror}", f"when it can be written: antivenom report {folder}"
         ) from error
     return path
 
 
 def render(summary: Summary, sha256: str = "") -> str:
-    """The page as text. `sha256` is that of records.jsonl. Equal summaries give equal bytes."""
+    """The page as text. Equal arguments give equal bytes. The path of the home folder is shortened to ~.
+
+    Args:
+        summary: what the page shows.
+        sha256: the hash of records.jsonl, which the page states; empty to leave it out.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -53,5 +60,5 @@ def render(summary: Summary, sha256: str = "") -> str:
 
 
 def _line_by_line(value: object) -> object:
-    """Text without control characters; what is marked as safe is a figure, which has cleaned its own."""
+    """Replace control characters in text. Markup, a subclass of str, passes: figures have cleaned their own text."""
     return "\n".join(map(shown, value.split("\n"))) if type(value) is str else value

@@ -1,4 +1,4 @@
-"""The worst case of an access level in full: who, what, how, to what effect, and the file that runs it again."""
+"""The card of a breached level: the worst case in full, with a scenario file that runs it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from antivenom.core.registry import split_fields
 
 
 def card(level: LevelResult, summary: Summary) -> dict[str, object]:
-    """The worst case of a level in full."""
+    """The worst case of a level as values for the template."""
     cell = level.deployed
     assert cell is not None
     attack = cell.records[0]["spec"]["attack"] if cell.records else {}
@@ -39,7 +39,7 @@ def card(level: LevelResult, summary: Summary) -> dict[str, object]:
 
 
 def _rows(cell: CellResult) -> str:
-    """The budget of an attacker on rows, as it was used."""
+    """The share and number of training rows that the attack touched."""
     rows = cell.mean("poisoned_rows")
     if not rows > 0:
         return "not measured" if math.isnan(rows) else "no row touched"
@@ -47,7 +47,7 @@ def _rows(cell: CellResult) -> str:
 
 
 def _fields(spec: Mapping[str, object] | None) -> str:
-    """A plugin with all its fields, in words."""
+    """A plugin with all its fields as text, from its specification."""
     if not spec:
         return "not measured"
     inner = ", ".join(
@@ -63,5 +63,5 @@ def _mean(value: Interval | None) -> str:
 
 
 def lost(value: Interval | None) -> str:
-    """Points of accuracy, or that they were not measured."""
+    """A difference of accuracies in percentage points, or "not measured"."""
     return "not measured" if value is None else points(value.mean)

@@ -1,4 +1,4 @@
-"""The figures: matplotlib draws them, the page's style sheet colours them, in light and in dark."""
+"""The report's figures: matplotlib draws SVG, and the page's style sheet colours it for light and dark themes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from antivenom.audit.formatting import shown
 
-# Drawn in these colours, then renamed to the page's variables. Okabe and Ito 2008, told apart by the colour-blind.
+# Placeholder colours, which `_svg` replaces by the page's CSS variables. The style sheet gives the palette of Okabe and Ito
+# 2008, which colour-blind readers can tell apart; the dashes serve black-and-white prints.
 INK, GRID = "#010101", "#020202"
 SERIES = tuple(f"#0303{i:02x}" for i in range(7))
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -19,13 +20,13 @@ COLOURS = {INK: "var(--ink)", GRID: "var(--rule)"} | {c: f"var(--s{i})" for i, c
 
 @dataclass(frozen=True)
 class Line:
-    """One curve over rounds 1, 2, ...: its mean, and the band of its extremes.
+    """One curve over the rounds 1, 2, ...: the mean, and a band between the extremes.
 
     Fields:
-        name: in the legend.
-        mean: per round; None where nothing is defined.
-        low, high: the band's edges per round, or None for no band.
-        series: number of colour and dash.
+        name: the label in the legend.
+        mean: one value per round; None where it is undefined.
+        low, high: the band's edges, one value per round, or None for no band.
+        series: the index of colour and dash pattern.
     """
 
     name: str
@@ -37,13 +38,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves that share axes.
+    """Curves that share their axes.
 
     Fields:
-        title: what is measured, with its unit.
+        title: the measured quantity with its unit.
         lines: the curves.
-        percent: the axis is a share from 0 to 1.
-        level: a dotted line at this height, or None.
+        percent: whether the quantity is a share from 0 to 1, shown in percent.
+        level: the height of a dotted line, or None.
     """
 
     title: str
@@ -53,7 +54,14 @@ class Panel:
 
 
 def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> str:
-    """Panels side by side as one SVG; `name` makes its ids unique on the page."""
+    """Panels side by side as one SVG.
+
+    Args:
+        panels: what to draw.
+        name: a prefix that makes the SVG's ids unique on the page.
+        title: the accessible title.
+        description: the accessible description, which states the main numbers.
+    """
     figure = _figure(10.2, 3.2)
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
@@ -82,7 +90,11 @@ def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> 
 
 
 def price(points: Sequence[tuple[str, float, float]], name: str, title: str, description: str) -> str:
-    """Defences as numbered marks: (number, clean accuracy cost in points, harm left as a share)."""
+    """A scatter plot of defences: cost against harm left; arguments as in `curves`.
+
+    Args:
+        points: (number in the table, clean accuracy cost in percentage points, harm left as a share) for each defence.
+    """
     figure = _figure(6.4, 3.2)
     axes = figure.add_subplot()
     _plain_axes(axes, "harm that the worst attack still does", "clean accuracy that the defence costs, points")
@@ -96,7 +108,7 @@ def price(points: Sequence[tuple[str, float, float]], name: str, title: str, des
         if near is None:
             marks.append((x, y, [number]))
         else:
-            near[2].append(number)  # one label for what would overlap
+            near[2].append(number)  # marks that would overlap share one label
         axes.plot([x], [y], marker="o", markersize=7, color=SERIES[1], linestyle="none")
     for x, y, numbers in marks:
         text = ", ".join(numbers)
@@ -133,7 +145,10 @@ def _floats(values: Sequence[float | None]) -> list[float]:
 
 
 def _svg(figure: Any, name: str, title: str, description: str) -> str:
-    """The figure as an <svg> that scales, speaks and takes the page's colours and font; the same bytes every time."""
+    """The figure as an <svg> with the page's colours and font, accessible title and description, and no fixed size.
+
+    Equal figures give equal bytes, so that equal reports do.
+    """
     import matplotlib as mpl
     from markupsafe import escape
 

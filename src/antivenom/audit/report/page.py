@@ -1,4 +1,4 @@
-"""What the page says, section by section, as plain values for the template. Every number comes from the Summary."""
+"""The content of the page, section by section, as plain values for the template. All numbers come from the Summary."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
 
-MOST_CELLS = 2000
-WORST_CELLS = 200
+MOST_CELLS = 2000  # a page with more becomes slow in a browser; then only
+WORST_CELLS = 200  # so many cells of each level are shown, the worst ones
 
 
 def contents(summary: Summary, sha256: str) -> dict[str, object]:
-    """Everything the template shows."""
+    """All values that the template uses. `sha256` is the hash of records.jsonl, or empty."""
     shown = _shown(summary)
     goals = [Goal(goal).metric for goal in dict.fromkeys(cell.goal for cell in summary.cells)]
     levels = sorted(summary.levels, key=lambda level: list(State).index(level.state))
@@ -71,7 +71,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
 
 
 def _shown(summary: Summary) -> list[CellResult]:
-    """Every cell, or the worst of each level where there are too many for a page."""
+    """All cells with an attack, or the worst of each level if there are too many for a page."""
     if len(summary.attacks) <= MOST_CELLS:
         return list(summary.attacks)
     ranked = sorted(summary.attacks, key=severity, reverse=True)
@@ -79,13 +79,14 @@ def _shown(summary: Summary) -> list[CellResult]:
 
 
 def _banner(summary: Summary) -> str | None:
+    """A warning at the top of the page if the audit is incomplete, or None."""
     counts = summary.trials
     parts = []
     if counts["missing"]:
         parts.append(f"Interrupted: {counts['planned'] - counts['missing']} of {counts['planned']} trials were run.")
     failed = counts["error"] + counts["timeout"]
     if failed:
-        parts.append(f"{failed} of {counts['planned']} trials failed; their errors stand in the appendix.")
+        parts.append(f"{failed} of {counts['planned']} trials failed; the appendix lists their errors.")
     if len(summary.plan["seeds"]) == 1:
         parts.append("One seed: there are no intervals, so nothing is shown to be breached or held.")
     return " ".join(parts) or None
@@ -122,7 +123,7 @@ def _level(level: LevelResult, summary: Summary) -> dict[str, object]:
 
 
 def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | None) -> dict[str, object]:
-    """Where the marks of the ladder stand, in percent of its width; harm below 0 stands at 0."""
+    """The positions of a level's marks on its scale from 0 to 100 % harm, in percent of the width; clipped at the ends."""
 
     def at(value: float) -> float:
         return round(100 * min(max(value, 0.0), 1.0), 2)
@@ -149,7 +150,7 @@ def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | 
 
 
 def _funnel(summary: Summary) -> list[tuple[str, int, str]]:
-    """From what the tool can do to what is known."""
+    """(stage, number, where it comes from), from all attacks in the catalogue down to pairs with a conclusive result."""
     from antivenom.audit.catalogue import rows
 
     catalogue = len(rows("attacks", None, None))
@@ -171,7 +172,7 @@ def _funnel(summary: Summary) -> list[tuple[str, int, str]]:
 
 
 def _gaps(summary: Summary) -> list[tuple[str, str, str]]:
-    """(what, why it is not known, what would close the gap)."""
+    """(what is not known, why, what would close the gap) for everything planned without a conclusive result."""
     found = [
         (gap, "not in the scenario file, or not run", "add it, or start the audit again")
         for gap in not_measured(summary)
@@ -184,11 +185,11 @@ def _gaps(summary: Summary) -> list[tuple[str, str, str]]:
 
 def _remedy(cell: CellResult) -> str:
     if cell.state is State.NOT_APPLICABLE:
-        return "nothing: the pair cannot exist"
+        return "nothing: the two cannot be combined"
     if cell.state is State.NOT_MEASURED or cell.finished < cell.planned:
         return "run the same command again"
     if cell.state is State.ERROR:
-        return "mend the cause named in the appendix, then run again"
+        return "remove the cause named in the appendix, then run again"
     if cell.harm is not None and cell.harm.n > 1 and cell.harm.low <= cell.limit <= cell.harm.high:
         return "more seeds: --seeds"
     if cell.planned == 1:
@@ -197,7 +198,7 @@ def _remedy(cell: CellResult) -> str:
 
 
 def _changes(level: LevelResult, summary: Summary) -> dict[str, object]:
-    """Every defence tried against the worst attack of a level: what it leaves and what it costs."""
+    """All defences tried against the worst attack of a level, with the harm that each leaves and what it costs."""
     worst = level.deployed
     assert worst is not None
     tried = [
@@ -220,7 +221,7 @@ def _changes(level: LevelResult, summary: Summary) -> dict[str, object]:
 
 
 def _slower(cell: CellResult, summary: Summary) -> str:
-    """The defence's cost in time: seconds of the clean run with it over those without, same seeds."""
+    """The defence's cost in time: the mean over the seeds of (seconds of the clean trial with it / without it)."""
 
     def seconds(defence: str) -> dict[int, float]:
         twin = next(
@@ -234,7 +235,7 @@ def _slower(cell: CellResult, summary: Summary) -> str:
 
 
 def _matrix(name: str, shown: list[CellResult]) -> dict[str, object]:
-    """A level's attacks against its defences, the worst row and column first."""
+    """A level's tables of attacks against defences, one for each group, the worst rows and columns first."""
     tables = []
     groups = sorted(
         {c.group for c in shown if c.level == name},
@@ -261,7 +262,7 @@ def _worst(cells: list[CellResult]) -> tuple[float, float]:
 
 
 def _cell_text(cell: CellResult) -> str:
-    """What stands in a cell of the matrix below its state."""
+    """The text of a matrix cell below its state."""
     if cell.harm is None:
         return f"{cell.finished} of {cell.planned} seeds"
     if cell.harm.n != cell.planned or cell.harm.n < 2:
@@ -270,14 +271,14 @@ def _cell_text(cell: CellResult) -> str:
 
 
 def _price(summary: Summary) -> dict[str, object]:
-    """What each defence costs without attack, against the harm it leaves."""
+    """The accuracy cost of each defence without an attack, and the harm that the worst effective attack does despite it."""
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
     for group in dict.fromkeys(c.group for c in summary.attacks):
         own = [c for c in summary.attacks if c.group == group]
-        biting = {c.attack for c in own if c.defence == "none" and c.state is State.BREACHED}
+        effective = {c.attack for c in own if c.defence == "none" and c.state is State.BREACHED}
         for defence in dict.fromkeys(c.defence for c in own if c.defence != "none"):
-            cells = [c for c in own if c.defence == defence and c.attack in biting and c.harm is not None]
+            cells = [c for c in own if c.defence == defence and c.attack in effective and c.harm is not None]
             if not cells or cells[0].cost is None:
                 left_out.append(f"{defence} in {group}")
                 continue
@@ -295,7 +296,7 @@ def _price(summary: Summary) -> dict[str, object]:
 
 
 def _detection(summary: Summary) -> list[dict[str, str]]:
-    """How well sanitizers and detectors told poison from clean, with poison and without."""
+    """The detection rates of sanitizers and detectors for every attack, and their false alarms on clean data."""
     rows = []
     for cell in summary.attacks:
         tpr, fpr, auroc = (cell.mean(f"detection_{name}") for name in ("tpr", "fpr", "auroc"))
@@ -307,7 +308,7 @@ def _detection(summary: Summary) -> list[dict[str, str]]:
                 "group": cell.group,
                 "attack": cell.attack,
                 "defence": cell.defence,
-                "tpr": percent(tpr) if not math.isnan(tpr) else "undefined: nothing of the attack to find",
+                "tpr": percent(tpr) if not math.isnan(tpr) else "undefined: the attack leaves nothing to find",
                 "fpr": percent(fpr),
                 "clean": percent(twin.mean("detection_fpr")),
                 "auroc": f"{auroc:.2f}" if not math.isnan(auroc) else "undefined: no poison present",
@@ -323,7 +324,9 @@ def _row(cell: CellResult) -> dict[str, object]:
 
 def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:
     records = [record for cell in summary.cells for record in cell.records]
-    made = sorted({f"{name} {value}" for r in records for name, value in r["versions"].items() if name != "machine"})
+    libraries = sorted(
+        {f"{name} {value}" for r in records for name, value in r["versions"].items() if name != "machine"}
+    )
     machines = sorted({r["versions"]["machine"] for r in records})
     devices = sorted({r["device"] for r in records})
     distinct = {r["key"]: r["seconds"] for r in records}
@@ -334,7 +337,7 @@ def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:
         ("Limits", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["limits"].items())),
         ("Gates", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["fail_if"].items()) or "none"),
         ("Exit code", f"{summary.exit_code}: {summary.exit_reason}"),
-        ("Versions", ", ".join(made) or "not measured"),
+        ("Versions", ", ".join(libraries) or "not measured"),
         ("Machine", f"{'; '.join(machines) or 'not measured'}; {', '.join(devices)}"),
         ("First and last trial", _span(records)),
         ("Time in trials", f"{sum(distinct.values()):.0f} s in {len(distinct)} trials"),

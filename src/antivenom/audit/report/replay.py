@@ -1,4 +1,4 @@
-"""The scenario file that runs one cell again, with its clean twin, and nothing else."""
+"""A scenario file that runs one cell again, together with its clean twin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antivenom.audit.trial import Record
 
 
 def replay(cell: CellResult, plan: Record) -> str | None:
-    """The text of that file; None if no trial of the cell finished. It plans trials with the same keys."""
+    """The text of that file, which plans trials with the same keys; None if no trial of the cell finished."""
     if not cell.records:
         return None
     spec = cell.records[0]["spec"]

@@ -1,4 +1,4 @@
-"""The curves of a scenario, round by round: figures, with the same numbers in tables."""
+"""The curves over the rounds of a federation: figures, and the same numbers in tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = list[float | None]
 
 
 def rounds(summary: Summary) -> dict[str, object]:
-    """A figure and a table for each attack whose trials have curves, the worst first."""
+    """A figure and a table for each of the worst attacks whose trials have curves, and how many are left out."""
     own = [c for c in summary.attacks if c.records and c.records[0]["curves"]]
     bare = sorted((c for c in own if c.defence == "none"), key=severity, reverse=True)
     shown = [_one(cell, own, summary.plan["curves"][cell.kind], i) for i, cell in enumerate(bare[:MOST_FIGURES])]
@@ -24,7 +24,14 @@ def rounds(summary: Summary) -> dict[str, object]:
 
 
 def _one(cell: CellResult, own: list[CellResult], declared: dict[str, Any], number: int) -> dict[str, Any]:
-    """The goal's curve by defence, then the scenario's own charts without defence."""
+    """The section of one attack: a panel of the goal's curve for every defence, then the scenario's charts without defence.
+
+    Args:
+        cell: the attack without a defence.
+        own: all cells with curves.
+        declared: the charts and table columns of the cell's scenario, as the plan's record holds them.
+        number: the section's number, for unique ids.
+    """
     goal = cell.metric
     panels, said = [], []
     if goal.curve is not None:
@@ -69,7 +76,11 @@ def _line(name: str, cell: CellResult, curve: Curve, series: int, band: bool) ->
 
 
 def _drawn(cell: CellResult, curve: Curve, series: int) -> Line:
-    """A curve with the extremes over seeds; or, of two curves, the means over seeds as edges and their middle as line."""
+    """A line with a band.
+
+    For a single curve the band spans the extremes over the seeds. For a minimum and a maximum curve (`Curve.band`), the
+    edges are their means over the seeds, and the line is halfway between.
+    """
     if not curve.band:
         return _line(curve.words, cell, curve, series, band=True)
     low, high = (_over_seeds(cell, f"{curve.name}_{end}", _mean) for end in ("min", "max"))
@@ -78,7 +89,7 @@ def _drawn(cell: CellResult, curve: Curve, series: int) -> Line:
 
 
 def _over_seeds(cell: CellResult, curve: str, fold: Callable[[list[float]], float]) -> Values:
-    """One value per round over the seeds that got so far; None where it is defined in none."""
+    """One value per round, folded over the seeds in which it is defined; None if there is none."""
     found = [record["curves"].get(curve, []) for record in cell.records]
     longest = max((len(curve) for record in cell.records for curve in record["curves"].values()), default=0)
     per_round = [[c[i] for c in found if i < len(c) and c[i] is not None] for i in range(longest)]
@@ -95,7 +106,7 @@ def _last(line: Line) -> str:
 
 
 def price_figure(rows: Sequence[dict[str, Any]]) -> str | None:
-    """Clean accuracy that each defence costs against the harm it leaves; None without a defence to show."""
+    """The figure of the defences' clean accuracy cost against the harm they leave; None without rows."""
     if not rows:
         return None
     marks = [(row["number"], 100 * row["cost"].mean, row["worst"].harm.mean) for row in rows]

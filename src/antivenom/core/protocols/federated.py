@@ -22,7 +22,7 @@ from antivenom.core.verdict import Verdict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from antivenom.core.protocols.central import Trigger
+    from antivenom.core.protocols.central import Trigger, Wanted
     from antivenom.data import Dataset
     from antivenom.federated.distances import Gram
     from antivenom.models.layout import Layout
@@ -35,17 +35,18 @@ class Targets:
     """What an integrity attacker wants: r chosen inputs misclassified as they are, or inputs with a trigger.
 
     Fields:
-        x: (r, ...) chosen inputs; r is 0 with a backdoor goal.
+        x: (r, ...) chosen inputs; r is 0 unless the goal is targeted.
         y: (r,) their true classes.
-        wanted: (r,) the classes that the attacker wants for them.
-        target: the class that inputs with the trigger should get (backdoor), or None.
+        labels: (r,) the classes that the attacker wants for them.
+        wanted: the classes that the attacker wants: for inputs with the trigger (backdoor), or `Rows` of `x` (targeted);
+            None for another goal.
         trigger: the trigger that will be shown at test time (backdoor), or None.
     """
 
     x: Tensor
     y: Tensor
-    wanted: Tensor
-    target: int | None = None
+    labels: Tensor
+    wanted: Wanted | None = None
     trigger: Trigger | None = None
 
     def __len__(self) -> int:

@@ -110,7 +110,7 @@ class HoldOff:
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""
         shares = probabilities(view.architecture, view.start, view.targets.x)
-        wanted = shares.gather(1, view.targets.wanted[:, None]).mean()
+        wanted = shares.gather(1, view.targets.labels[:, None]).mean()
         return Sent(view.all_honest(), state) if float(wanted) > self.confidence else stepped(self.agent, view, state)
 
 

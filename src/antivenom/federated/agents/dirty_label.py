@@ -43,7 +43,7 @@ class DirtyLabel:
                 generator = streams.torch("noise", device=x.device)
                 added = added + self.noise * (2 * torch.rand(added.shape, generator=generator, device=x.device) - 1)
             rows = torch.cat([x, added])
-            labels = torch.cat([y, view.targets.wanted.repeat(self.copies)])
+            labels = torch.cat([y, view.targets.labels.repeat(self.copies)])
             order = torch.as_tensor(streams.numpy("shuffle").permutation(len(labels)), device=x.device)
             return client_of(view, rows[order], labels[order], streams.child("honest"))
 

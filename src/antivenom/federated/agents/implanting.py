@@ -42,24 +42,26 @@ def backdoor_rows(
 ) -> Rows:
     """Inputs and labels that teach what the attacker wants.
 
-    With a trigger: the member's rows of other classes with the trigger in them, labelled as the target; `part(before,
-    after)` may keep some of the trigger only. Without one: the targets, labelled as wanted.
+    With a trigger: the member's rows of which something is wanted, with the trigger in them and labelled as wanted;
+    `part(before, after)` may keep a part of the trigger only. Without one: the targets, labelled as wanted.
 
     Raises:
         NotApplicable: the scenario has neither.
     """
     wants = view.targets
-    if wants.trigger is not None and wants.target is not None:
+    if wants.trigger is not None and wants.wanted is not None:
         x, y = view.shards[member]
-        plain = x[y != wants.target].cpu().numpy()
+        labels = torch.as_tensor(wants.wanted(y.cpu().numpy(), view.architecture.num_classes), device=y.device)
+        meant = labels >= 0
+        plain = x[meant].cpu().numpy()
         shown = wants.trigger(plain) if len(plain) else plain
         if part is not None and len(plain):
             shown = part(plain, shown)
         rows = torch.as_tensor(np.ascontiguousarray(shown), dtype=x.dtype, device=x.device)
-        return rows, y.new_full((len(rows),), wants.target)
+        return rows, labels[meant].to(y.dtype)
     if not len(wants):
         raise NotApplicable("a trigger or targets", "neither", "set the scenario's goal to backdoor or targeted")
-    return wants.x, wants.wanted
+    return wants.x, wants.labels
 
 
 def backdoored(

@@ -30,7 +30,7 @@ class Objectives:
 
     def on_targets(self, vector: Tensor) -> Tensor:
         """L({x, tau}; w): mean cross-entropy of the targets towards the wanted classes."""
-        return F.cross_entropy(self._forward(vector, self.targets.x), self.targets.wanted)
+        return F.cross_entropy(self._forward(vector, self.targets.x), self.targets.labels)
 
     def on_rows(self, vector: Tensor, rows: Tensor) -> Tensor:
         """L(D_m; w) on some rows of the agent's shard."""
