@@ -48,7 +48,7 @@ from antivenom.scenarios.federated import Federated
 from antivenom.scenarios.membership import Membership
 from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
-from antivenom.triggers import Perturbation, Recovered
+from antivenom.triggers import Cells, Perturbation, Recovered
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 
@@ -59,6 +59,7 @@ def ten_rows() -> Dataset:
 
 ONCE = Training(epochs=1)
 QUICK = {
+    "Cells": Cells((("c0", 12.5),)),
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),

@@ -64,7 +64,15 @@ SOURCES = {
     "TableFile": TableFile("rows.csv", "label"),
     "ImageFolder": ImageFolder("pictures", (28, 28)),
 }
-STAND_INS = {int: 1, float: 0.5, bool: True, str: "1", tuple[int, ...]: (1,), np.ndarray: [0.5, 1.0]}
+STAND_INS = {
+    int: 1,
+    float: 0.5,
+    bool: True,
+    str: "1",
+    tuple[int, ...]: (1,),
+    tuple[tuple[str, int | float | str], ...]: {"age": 30},
+    np.ndarray: [0.5, 1.0],
+}
 
 
 def example(entry: registry.Entry) -> Any:

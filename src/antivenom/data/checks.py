@@ -24,6 +24,24 @@ def check_rows(data: Dataset) -> None:
         )
 
 
+def check_shown(test: Dataset, shown: Rows) -> None:
+    """Refuse a trigger that makes token rows or rows of a DataFrame that the schema does not allow.
+
+    In a DataFrame it must not write a closed column either.
+
+    Raises:
+        DataError: with the first such row and column.
+    """
+    schema = test.columns
+    wrong = np.flatnonzero(~schema.allows(shown))
+    if len(wrong):
+        fault = schema.fault(shown.iloc[[wrong[0]]] if test.is_frame else shown[[wrong[0]]])
+        raise DataError(f"rows with the trigger that the schema of {test.name} allows", fault, "choose another value")
+    for column in schema.columns if test.is_frame else ():
+        if not column.editable and not shown[column.name].equals(test.x[column.name]):
+            raise DataError(f"a trigger that leaves the closed column {column.name} alone", "other values in it")
+
+
 def check_allowed(clean: Dataset, poisoned: Dataset, mask: np.ndarray) -> None:
     """Refuse poison that no row of the clean data's kind could be: every poisoned row must be one that the schema allows.
 

@@ -163,6 +163,11 @@ class Dataset:
         return numbers.reshape(len(self), math.prod(numbers.shape[1:]))
 
     @property
+    def inputs(self) -> np.ndarray:
+        """(n, ...) as a torch network takes them: token numbers of token rows, the numbers of `dense` of all others."""
+        return np.asarray(self.x) if self.is_tokens else self.dense
+
+    @property
     def _numbers(self) -> np.ndarray:
         if self.is_tokens:
             raise NotApplicable("rows of numbers", f"token rows ({self.name})", "use the word counts of the same text")

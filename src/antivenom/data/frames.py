@@ -158,7 +158,9 @@ def fault(schema: Schema, row: pd.DataFrame) -> str:
 
     for column in schema.columns:
         if not _allowed(column, row[column.name])[0]:
-            return f"{column.name} = {row[column.name].iloc[0]!r}, not {_wanted(column)}"
+            cell = row[column.name].iloc[0]
+            cell = cell.item() if isinstance(cell, np.generic) else cell
+            return f"{column.name} = {cell!r}, not {_wanted(column)}"
     return "no fault"
 
 

@@ -83,7 +83,7 @@ class Shards:
 
     @classmethod
     def of(cls, data: Dataset, shards: Sequence, device: torch.device | str = "cpu") -> Shards:  # type: ignore[type-arg]
-        x, y = torch.tensor(data.dense, device=device), torch.tensor(data.y, device=device)
+        x, y = torch.tensor(data.inputs, device=device), torch.tensor(data.y, device=device)
         return cls(x, y, tuple(torch.tensor(np.asarray(rows), dtype=torch.int64, device=device) for rows in shards))
 
     def of_agent(self, agent: int) -> tuple[Tensor, Tensor]:

@@ -235,7 +235,19 @@ class TorchLearner:
     trainer: Trainer = loop
 
     def network(self, data: Dataset, streams: Streams) -> Network:
-        return build(self.architecture, data.encoded.shape, data.num_classes, streams).to(self.device)
+        """The untrained network for rows of the data's shape and form.
+
+        Raises:
+            NotApplicable: token rows for a network that does not begin with an embedding.
+        """
+        network = build(self.architecture, data.encoded.shape, data.num_classes, streams).to(self.device)
+        self._check_form(network, data)
+        return network
+
+    def _check_form(self, network: Network, data: Dataset) -> None:
+        if data.is_tokens and not network.tokens:
+            name = type(self.architecture).__name__
+            raise NotApplicable(f"rows of numbers for {name}", f"token rows ({data.name})", "begin with an embedding")
 
     def fit(
         self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
@@ -253,13 +265,11 @@ class TorchLearner:
         if data.is_regression:
             raise NotApplicable("rows with classes", "a regression", "use a scikit-learn regressor")
         network = start.network if start is not None else self.network(data, streams)
+        self._check_form(network, data)
         vector = start.vector if start is not None else network.initial
         buffers = start.buffers if start is not None else network.buffers
         kept = start.kept if start is not None else None
-        if data.is_tokens and not network.tokens:
-            name = type(self.architecture).__name__
-            raise NotApplicable(f"rows of numbers for {name}", f"token rows ({data.name})", "begin with an embedding")
-        x, y = network.rows(data.x if data.is_tokens else data.dense), torch.tensor(data.y, device=self.device)
+        x, y = network.rows(data.inputs), torch.tensor(data.y, device=self.device)
         own = streams.child("fit")
         vector, buffers = self.trainer(network, vector, x, y, self.training, own, loss, buffers, kept)
         if not torch.isfinite(vector).all():

@@ -150,7 +150,7 @@ class Federated:
         rule, detector = _server_side(defence)
         agent = _agent(attack, self.goal)
         split = self.data(streams)
-        train = _some(split.train, self.train_rows, streams, "train rows", self.validation_rows)
+        train = _some(split.train.encoded, self.train_rows, streams, "train rows", self.validation_rows)
         validation, train = train[: self.validation_rows], train[self.validation_rows :]
         train, edge = self._tail_of(train)
         maker = learner(self.model, self.federation.training, device)
@@ -164,7 +164,7 @@ class Federated:
                 "a network without running statistics", ", ".join(network.running), "use GroupNorm, not BatchNorm"
             )
         shards = self.federation.shards(train, streams, device)
-        targets, test = self._targets(split.test, train, network, shards, streams)
+        targets, test = self._targets(split.test.encoded, train, network, shards, streams)
         del split  # of a large set, each trial in step would hold its own
         aim = Aim(self.threat, AllToOne() if self.wanted is None else self.wanted, self.trigger, targets)
         judge = RoundJudge(network, Judge(test, aim), device)
@@ -213,7 +213,7 @@ class Federated:
             if self.only_right:
                 own = shards.of_agent(self.federation.num_agents - 1)
                 client = Client(network, network.initial, *own, self.federation.training, streams.child("own model"))
-                right = TorchModel(network, trained([client])[0], network.buffers).predict(test.x) == test.y
+                right = TorchModel(network, trained([client])[0], network.buffers).predict(test.inputs) == test.y
             tail_of = clean if self.edge_cases else None
             targets, test = drawn_among(test, self.wanted, self.num_targets, streams, right, tail_of)
         return targets, _some(test, self.test_rows, streams, "test rows")
@@ -260,7 +260,7 @@ def _sent(aim: Aim, held: Targets | None, rows: Dataset, device: str) -> protoco
         trigger = aim.trigger if backdoor else None
     else:
         wanted, trigger = held.wanted, None
-    x, y = (torch.tensor(part, device=device) for part in (held.rows.x, held.rows.y))
+    x, y = (torch.tensor(part, device=device) for part in (held.rows.inputs, held.rows.y))
     return protocols.Targets(x, y, torch.tensor(held.labels, device=device), wanted, trigger)
 
 

@@ -72,17 +72,29 @@ def evasion(attack: object, model: Model, test: Dataset, context: AttackContext)
 
 def shown(trigger: Trigger, x: Rows) -> Rows:
     """The inputs x (m, ...) with the trigger, checked to have the same shape and form and finite values."""
+    name = _name(trigger)
     if is_frame(x):
-        raise NotApplicable(
-            "rows of numbers or tokens for a trigger", "a table of mixed columns", "encode the table first"
-        )
-    found, name = call_plugin(trigger, x), _name(trigger)
+        if not getattr(trigger, "frames", False):
+            raise NotApplicable(
+                "a trigger that takes a DataFrame",
+                name,
+                "use Cells, which sets named columns, or encode the table first",
+            )
+        return _frame(call_plugin(trigger, x), x, name)
+    found = call_plugin(trigger, x)
     sparse, form = sp.issparse(x), "CSR rows" if sp.issparse(x) else "an array"
     if sp.issparse(found) != sparse or not (sparse or isinstance(found, np.ndarray)):
         raise PluginError(f"{form} from {name}, the form of its input", type(found).__name__, "keep the rows' form")
     if found.shape != x.shape or not np.isfinite(found.data if sparse else found).all():
         raise PluginError(f"finite inputs of shape {x.shape} from {name}", f"shape {found.shape}", "keep the shape")
     return found.astype(x.dtype, copy=False)
+
+
+def _frame(found: Any, x: Rows, name: str) -> Rows:
+    """What a trigger made of a DataFrame, after a check that columns and types are those of its input."""
+    if not is_frame(found) or found.shape != x.shape or not found.dtypes.equals(x.dtypes):
+        raise PluginError(f"a DataFrame with the columns and types of its input from {name}", type(found).__name__)
+    return found.reset_index(drop=True)
 
 
 # --- defences --------------------------------------------------------------------------------------------------------

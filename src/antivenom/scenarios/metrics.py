@@ -18,6 +18,7 @@ from antivenom.core.threat import Goal
 from antivenom.core.verdict import ModelVerdict, Verdict, quality
 from antivenom.core.wanted import Rows as ChosenRows
 from antivenom.data import Dataset, Rows
+from antivenom.data.checks import check_shown
 from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.copies import call_plugin
 from antivenom.scenarios.grants import Aim
@@ -88,7 +89,9 @@ class Judge:
                     "choose another trigger",
                 )
             self._wanted_of(self.test.y)
-            shown(self.aim.trigger, self.test.x)
+            found = shown(self.aim.trigger, self.test.x)
+            if self.test.is_frame or self.test.is_tokens:
+                check_shown(self.test, found)
 
     @property
     def backdoor(self) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,13 @@ def _any_rows() -> Iterator[Dataset]:
     frequent = table.dense > np.median(table.dense, axis=0)
     yield dataclasses.replace(table, x=sp.csr_array(frequent.astype(np.float32)))
     yield load("diabetes", Streams(SEED)).train[:120]
+
+
+def _frame() -> Dataset:
+    """120 rows of a DataFrame, whose columns are called c0, c1 and so on."""
+    table = load("breast-cancer", Streams(SEED)).train[:120]
+    names = [f"c{i}" for i in range(table.shape[0])]
+    return Dataset(pd.DataFrame(table.dense, columns=names), table.y, table.classes)
 
 
 def _model(data: Dataset) -> TorchModel:
@@ -333,7 +341,7 @@ def _trigger(plugin: Trigger, entry: Entry) -> Iterator[Check]:
         found = guarded.shown(plugin, data.x)
         return np.asarray(found.toarray() if data.is_sparse else found)
 
-    yield from (partial(shown, data) for data in _any_rows())
+    yield from (partial(shown, data) for data in (*_any_rows(), _frame()))
 
 
 def _wanted(plugin: Wanted, entry: Entry) -> Iterator[Check]:

@@ -3,8 +3,19 @@
 from antivenom.triggers.images import Blend, Patch
 from antivenom.triggers.learned import Perturbation, Recovered
 from antivenom.triggers.saving import load_trigger, save_trigger
-from antivenom.triggers.tables import Stamp
+from antivenom.triggers.tables import Cells, Stamp
 from antivenom.triggers.tensors import on_tensor
 from antivenom.triggers.text import Token
 
-__all__ = ["Blend", "Patch", "Perturbation", "Recovered", "Stamp", "Token", "load_trigger", "on_tensor", "save_trigger"]
+__all__ = [
+    "Blend",
+    "Cells",
+    "Patch",
+    "Perturbation",
+    "Recovered",
+    "Stamp",
+    "Token",
+    "load_trigger",
+    "on_tensor",
+    "save_trigger",
+]

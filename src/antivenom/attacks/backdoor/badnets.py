@@ -37,5 +37,5 @@ class BadNets:
         if len(others) == 0:
             raise DataError("rows of a class other than the target", "none", "choose another target")
         rows = np.resize(others, count(self.poisoned_rate, len(data)))  # a row is copied twice only after all were
-        poisoned = data.extend(trigger(data.x[rows]), labels[rows])
+        poisoned = data.extend(trigger(data[rows].x), labels[rows])
         return Poison(poisoned, np.arange(len(poisoned)) >= len(data), wanted=wanted)

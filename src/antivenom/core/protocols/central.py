@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class Trigger(Protocol):
     """Puts a pattern into inputs, such as a patch into images or a word into texts.
 
-    Two attributes are optional. `on_tensor(x) -> x` computes the same numbers on a torch tensor, differentiably and on its
+    Three attributes are optional. `on_tensor(x) -> x` computes the same numbers on a torch tensor, differentiably and on its
     device, for attacks that need gradients. `where` is the modality that the trigger is made for: "image", "table",
-    "text" or "audio".
+    "text" or "audio". `frames` is True for a trigger that takes a DataFrame.
     """
 
     def __call__(self, x: Rows, /) -> Rows:
-        """The inputs (m, ...) with the trigger, as new rows of the same form: an array, token rows or CSR."""
+        """The inputs (m, ...) with the trigger, as new rows of the same form: an array, token rows, CSR or a DataFrame."""
         ...
 
 

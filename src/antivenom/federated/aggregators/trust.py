@@ -148,7 +148,7 @@ def own_update(view: ServerView | None, rule: object) -> Tensor:
         remedy = "set validation_rows in the scenario"
         raise NotApplicable(f"root rows of the server for {type(rule).__name__}", got, remedy)
     device = view.start.device
-    x = torch.tensor(view.validation.x, device=device)
+    x = torch.tensor(view.validation.inputs, device=device)
     y = torch.tensor(view.validation.y, device=device)
     client = Client(
         network_of(view, rule), view.start, x, y, view.training or Training(), view.streams.child("root rows")

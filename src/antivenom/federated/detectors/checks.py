@@ -42,7 +42,7 @@ class AccuracyCheck:
         if view.validation is None:
             raise NotApplicable("validation rows of the server", "none", "set validation_rows in the scenario")
         device = view.start.device
-        x, y = torch.tensor(view.validation.x, device=device), torch.tensor(view.validation.y, device=device)
+        x, y = torch.tensor(view.validation.inputs, device=device), torch.tensor(view.validation.y, device=device)
         network, weighted = network_of(view, self), view.weights[:, None] * view.updates
         total = weighted.sum(dim=0)
         gaps = [

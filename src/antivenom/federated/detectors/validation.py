@@ -60,7 +60,7 @@ class LeaveOneOut:
         device, n = view.start.device, len(view.updates)
         if self.f >= n:
             raise PluginError(f"f < n = {n}", f"f = {self.f}", "an aggregate must be left")
-        x = torch.tensor(view.validation.dense, device=device)
+        x = torch.tensor(view.validation.inputs, device=device)
         y = torch.tensor(view.validation.y, device=device)
         whole = self._measured(view, torch.ones(n, dtype=torch.bool), x, y)
         impacts = np.array(
