@@ -157,7 +157,12 @@ def shares(settings: list[dict[str, Any]]) -> Iterator[str]:
     groups = [[s for s in attacked if title(s) == kind] for kind in dict.fromkeys(map(title, settings))]
     groups = [group for group in groups if len(group) > 1]
     if groups:
-        yield from ("", "## More malicious agents", "", "Harm of the worst attack if the rule assumes their true number.")
+        yield from (
+            "",
+            "## More malicious agents",
+            "",
+            "Harm of the worst attack if the rule assumes their true number.",
+        )
     for group in groups:
         yield from ("", f"{title(group[0])}:", "", *worst_by_number(rules_of(group), group))
 
