@@ -42,6 +42,10 @@ def audit_command(
     """
     if dry_run and not (out / "records.jsonl").exists():
         raise typer.Exit(_outline(scenario, seeds, plugin))
+    from antivenom.audit.workers import start_early
+
+    if not dry_run:
+        start_early(jobs, device)
     from antivenom.audit import terminal
     from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan

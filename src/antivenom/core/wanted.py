@@ -73,7 +73,9 @@ class FromTo:
 
     def __post_init__(self) -> None:
         if self.source == self.target:
-            raise ScenarioError("FromTo.source and target that differ", f"{self.source} for both")
+            raise ScenarioError(
+                "FromTo.source and target that differ", f"{self.source} for both", "choose another target"
+            )
 
     def __call__(self, y: np.ndarray, num_classes: int) -> np.ndarray:
         _check(num_classes, source=self.source, target=self.target)

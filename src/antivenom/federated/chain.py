@@ -12,6 +12,7 @@ from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, has_memory, mixed_weights, step_of
 from antivenom.federated.aggregators import TrimmedMean
 from antivenom.federated.distances import Gram
+from antivenom.federated.guarded import guarded_mixing, guarded_reducer
 from antivenom.federated.reducers import NNM
 
 
@@ -75,12 +76,12 @@ class _Rows:
 
     def reduce(self, link: Reducer) -> None:
         if _is_linear(link, "mixing"):
-            mixing = link.mixing(self.gram, self.weights, self.view)  # type: ignore[attr-defined]
+            mixing = guarded_mixing(link, self.gram, self.weights, self.view)  # type: ignore[arg-type]
             self._gram = self.gram.mixed(mixing)
             self.weights = mixed_weights(mixing, self.weights)
             self._mixing = mixing if self._mixing is None else mixing @ self._mixing
         else:
-            self.updates, self.weights = link(self.materialised, self.weights, self.view)
+            self.updates, self.weights = guarded_reducer(link, self.materialised, self.weights, self.view)
             self._mixing = self._gram = None
 
 

@@ -76,6 +76,10 @@ class Gram:
         half = (self.inner / scale[:, None] / scale[None, :]).clamp_(-1, 1) / 2
         return (half + half.T).fill_diagonal_(1)  # of hostile rows the two can differ by more than rounding
 
+    def copied(self) -> Gram:
+        """The same numbers in memory of its own; what is worked out for the copy is kept here, too."""
+        return Gram(self._size, lambda: self.products.clone(), lambda: self.norms.clone())
+
     def mixed(self, mixing: Tensor) -> Gram:
         """The Gram matrix of mixing (m, n) @ rows, without the rows: W G W^T, where the origin stays where it is."""
         m, n = mixing.shape

@@ -17,12 +17,28 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import AntivenomError, PluginError, ThreatError
-from antivenom.core.protocols import AgentView, Aggregator, ClientDetector, Sent, ServerView, StatefulAgent
+from antivenom.core.protocols import (
+    AgentView,
+    Aggregator,
+    ClientDetector,
+    LinearReducer,
+    Reducer,
+    Sent,
+    ServerView,
+    StatefulAgent,
+)
 from antivenom.core.verdict import Verdict
+from antivenom.fast import kernels
 from antivenom.federated.aggregation import step_of
+from antivenom.federated.distances import Gram
 from antivenom.federated.needs import name_of
 
+_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # types of whole numbers by size
 _RUNS, _RUN = 64, 128  # columns that are compared: so many runs of so many neighbours
+
+
+class NotFinite(PluginError):
+    """A result that overflowed. A client can cause it with huge updates, so the server skips the round and goes on."""
 
 
 def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
@@ -39,9 +55,8 @@ def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
     if not isinstance(sent, Sent):
         raise PluginError(f"a Sent from {name}.step", type(sent).__name__, "return Sent(updates, state)")
     updates = sent.updates
-    if not isinstance(updates, Tensor) or updates.shape != (k, d) or not updates.is_floating_point():
-        got = tuple(updates.shape) if isinstance(updates, Tensor) else type(updates).__name__
-        raise PluginError(f"updates of shape ({k}, {d}) from {name}", f"{got}", "return one row per agent")
+    if not _has_shape(updates, torch.Size((k, d))):
+        raise PluginError(f"updates of shape ({k}, {d}) from {name}", _form(updates), "return one row per agent")
     if not all(map(_same, before, map(fingerprint, sent_to_them))):
         raise _written(name, "the parameters or targets that it was sent")
     if sent.trigger is not None and view.targets.trigger is None:
@@ -63,7 +78,7 @@ def guarded_detector(detector: ClientDetector, view: ServerView, state: object) 
         PluginError: it fails, writes into what it sees, or returns something else.
     """
     name, n = name_of(detector), len(view.updates)
-    with failures(name), untouched(name, view):
+    with failures(name), untouched(name, view.start, view.updates, view.weights):
         found = detector(view, state)
     if not isinstance(found, tuple) or len(found) != 2:
         raise PluginError(f"a Verdict and a state from {name}", type(found).__name__, "return both")
@@ -82,15 +97,87 @@ def guarded_rule(rule: Aggregator, view: ServerView, state: object) -> tuple[Ten
         PluginError: it fails, writes into what it sees, or returns no aggregate of shape (d,).
     """
     name, d = name_of(rule), view.updates.shape[1]
-    with failures(name), untouched(name, view):
+    with failures(name), untouched(name, view.start, view.updates, view.weights):
         found = step_of(rule)(view.updates, view.weights, view, state)
     if not isinstance(found, tuple) or len(found) != 2:
         raise PluginError(f"an aggregate and a state from {name}", type(found).__name__, "return both from step")
     aggregate, kept = found
-    if not isinstance(aggregate, Tensor) or aggregate.shape != (d,) or not aggregate.is_floating_point():
-        got = tuple(aggregate.shape) if isinstance(aggregate, Tensor) else type(aggregate).__name__
-        raise PluginError(f"an aggregate of shape ({d},) from {name}", f"{got}", "return one number per parameter")
+    if not _has_shape(aggregate, torch.Size((d,))):
+        raise PluginError(
+            f"an aggregate of shape ({d},) from {name}", _form(aggregate), "return one number per parameter"
+        )
     return aggregate.detach(), kept
+
+
+def guarded_reducer(
+    link: Reducer, updates: Tensor, weights: Tensor | None, view: ServerView | None
+) -> tuple[Tensor, Tensor | None]:
+    """The (m, d) rows, and their (m,) weights or None, that the reducer makes of (n, d) updates and (n,) weights or None.
+
+    Raises:
+        PluginError: it fails, writes into what it sees, or returns rows or weights of another shape.
+        NotFinite: it returns NaN or infinity.
+    """
+    name, d = name_of(link), updates.shape[1]
+    with failures(name), untouched(name, *_seen(view), updates, weights):
+        found = link(updates, weights, view)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise PluginError(f"rows and weights from {name}", type(found).__name__, "return both")
+    rows, shares = found
+    if not _is_matrix(rows, d):
+        raise PluginError(
+            f"rows of shape (m, {d}) from {name}", _form(rows), "return one number per parameter in each row"
+        )
+    if (shares is None) is not (weights is None) or (shares is not None and not _has_shape(shares, rows.shape[:1])):
+        expected = "no weights" if weights is None else f"weights of shape ({len(rows)},)"
+        got = "none" if shares is None else _form(shares)
+        raise PluginError(f"{expected} from {name}", got, "return one weight per row, or None if it was given None")
+    if not kernels.finite_rows(rows).all() or (shares is not None and not shares.isfinite().all()):
+        raise NotFinite(f"finite rows and weights from {name}", "NaN or infinity")
+    return rows, shares
+
+
+def guarded_mixing(link: LinearReducer, gram: Gram, weights: Tensor | None, view: ServerView | None) -> Tensor:
+    """The (m, n) shares of the old rows in each new one that the reducer computes from the Gram matrix of the n old rows.
+
+    Raises:
+        PluginError: it fails, writes into what it sees, or returns another shape.
+        NotFinite: it returns NaN or infinity.
+    """
+    name, n, own = name_of(link), len(gram), gram.copied()
+    with failures(name), untouched(name, *_seen(view), weights):
+        mixing = link.mixing(own, weights, view)
+    if "products" in vars(own) and not torch.equal(_bits(own.products), _bits(gram.products)):
+        raise _written(name)
+    if not _is_matrix(mixing, n):
+        raise PluginError(
+            f"shares of shape (m, {n}) from {name}", _form(mixing), "return one row of shares per new row"
+        )
+    if not mixing.isfinite().all():
+        raise NotFinite(f"finite shares from {name}", "NaN or infinity")
+    return mixing
+
+
+def _seen(view: ServerView | None) -> tuple[Tensor, ...]:
+    return () if view is None else (view.start, view.updates, view.weights)
+
+
+def _is_matrix(found: object, columns: int) -> bool:
+    """Whether it is a tensor of floating numbers with at least one row and that many columns."""
+    if not isinstance(found, Tensor) or found.dim() != 2:
+        return False
+    return len(found) > 0 and found.shape[1] == columns and found.is_floating_point()
+
+
+def _has_shape(found: object, shape: torch.Size) -> bool:
+    return isinstance(found, Tensor) and found.shape == shape and found.is_floating_point()
+
+
+def _form(found: object) -> str:
+    """The shape of a tensor, or the type of anything else, for a message."""
+    if not isinstance(found, Tensor):
+        return type(found).__name__
+    return f"{tuple(found.shape)}" if found.is_floating_point() else f"{tuple(found.shape)} of {found.dtype}"
 
 
 @contextlib.contextmanager
@@ -106,42 +193,44 @@ def failures(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def untouched(name: str, view: ServerView) -> Iterator[None]:
-    """Refuse a plugin of the server's that writes into the view.
+def untouched(name: str, *given: Tensor | None) -> Iterator[None]:
+    """Refuse a plugin of the server's that writes into the tensors that it is given.
 
     Raises:
-        PluginError: the start, the updates or the weights are not what they were.
+        PluginError: one of them has changed.
     """
-    seen = (view.start, view.weights, view.updates)
-    before = [fingerprint(each) for each in seen]
+    tensors = list({id(each): each for each in given if each is not None}.values())
+    before = [fingerprint(each) for each in tensors]
     yield
-    if not all(map(_same, before, map(fingerprint, seen))):
-        raise _written(name, "the server's start, updates or weights")
+    if not all(map(_same, before, map(fingerprint, tensors))):
+        raise _written(name)
 
 
 def fingerprint(numbers: Tensor) -> tuple[int, Tensor]:
     """What changes when (n, d) or (d,) numbers do: torch's count of writes into them, and a copy of columns spread over them.
 
-    A write that avoids torch (through numpy, or `data`) is seen if it reaches any of the columns. All of them would take
-    as long as a median.
+    A write that avoids torch (through numpy, or `data`) is seen if it reaches any of the columns. Comparing all of them
+    would take as long as a median. The columns come in runs, which are copied through a strided view: gathering them by
+    their numbers takes five times as long.
     """
-    d = numbers.shape[-1]
+    seen, d = numbers.detach(), numbers.shape[-1]
     if d > _RUNS * _RUN:
-        first = torch.arange(_RUNS) * ((d - _RUN) // (_RUNS - 1))
-        columns = (first[:, None] + torch.arange(_RUN)).flatten()
-    else:
-        columns = torch.arange(d)
+        seen = seen.unfold(-1, _RUN, (d - _RUN) // (_RUNS - 1))
     writes = 0 if numbers.is_inference() else numbers._version
-    return writes, numbers.detach()[..., columns.to(numbers.device)]
+    return writes, seen.clone(memory_format=torch.contiguous_format)
 
 
 def _same(before: tuple[int, Tensor], after: tuple[int, Tensor]) -> bool:
-    """Equality in which NaN equals NaN."""
+    """Equality of bits, in which NaN equals NaN."""
     (writes, kept), (now_writes, now) = before, after
-    return writes == now_writes and (torch.equal(kept, now) or torch.equal(kept.nan_to_num(), now.nan_to_num()))
+    return writes == now_writes and torch.equal(_bits(kept), _bits(now))
 
 
-def _written(name: str, what: str) -> PluginError:
+def _bits(numbers: Tensor) -> Tensor:
+    return numbers.view(_WHOLE[numbers.element_size()])
+
+
+def _written(name: str, what: str = "the server's start, updates or weights") -> PluginError:
     return PluginError(f"{name} to leave its inputs alone", f"a change in {what}", "work on a copy")
 
 

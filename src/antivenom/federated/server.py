@@ -25,7 +25,7 @@ from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 from antivenom.fast import kernels
 from antivenom.federated.aggregators import Mean
-from antivenom.federated.guarded import guarded_detector, guarded_rule
+from antivenom.federated.guarded import NotFinite, guarded_detector, guarded_rule
 from antivenom.federated.needs import name_of, require
 from antivenom.models.layout import Layout
 from antivenom.models.network import Network
@@ -197,6 +197,8 @@ class Server:
                     aggregate = made
                 else:  # huge updates can make a rule overflow, which must not ruin the model for good
                     failure = f"{name_of(self.rule)} returned NaN or infinity"
+        except NotFinite as error:
+            failure = str(error)
         except PluginError as error:
             if usable.all():  # the caller's own mistake; but a hostile client must not end the training
                 raise

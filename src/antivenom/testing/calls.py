@@ -47,7 +47,7 @@ from antivenom.data.fingerprints import of_rows
 from antivenom.data.shards import Partition
 from antivenom.federated.agents.objectives import train_honest
 from antivenom.federated.clients import Shards
-from antivenom.federated.guarded import guarded_agent, guarded_detector, shares_memory
+from antivenom.federated.guarded import guarded_agent, guarded_detector, guarded_reducer, shares_memory
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.features import FeatureMap
@@ -325,12 +325,9 @@ def _reducer(plugin: Reducer, entry: Entry) -> Iterator[Check]:
     def reduced(weighted: bool) -> object:
         updates = _federation()[3]
         weights, view = (torch.full((10,), 0.1) if weighted else None), _server_view(updates, 1)
-        rows, shares = _unchanged(entry, (updates,), lambda: plugin(updates, weights, view))
-        if len(rows) > len(updates) or not rows.isfinite().all() or (shares is None) is weighted:
-            raise PluginError(
-                f"at most {len(updates)} finite rows from {entry.name}, with weights if it was given any",
-                f"{tuple(rows.shape)} and {shares}",
-            )
+        rows, shares = _unchanged(entry, (updates,), lambda: guarded_reducer(plugin, updates, weights, view))
+        if len(rows) > len(updates):
+            raise PluginError(f"at most {len(updates)} rows from {entry.name}", f"{len(rows)}")
         return rows, shares if weighted else rows
 
     yield from (partial(reduced, weighted) for weighted in (False, True))
