@@ -275,7 +275,7 @@ def boosts_in_place(self: Any, view: Any) -> Any:
 @pytest.mark.parametrize(
     ("kind", "call", "message"),
     [
-        (Kind.MODEL_ATTACK, lambda self, m, data, context: m, "a model and a Poison from Rogue"),
+        (Kind.MODEL_ATTACK, lambda self, m, data, context: m, r"\(model, Poison\) from Rogue"),
         (Kind.LOGIC_ATTACK, lambda self, loss, context: 1.0, "a loss from Rogue"),
         (Kind.LOGIC_ATTACK, lambda self, loss, context: lambda f, x, y: f(x), "one number from the loss of Rogue"),
         (Kind.AGENT, lambda self, view: view.start, "updates of shape"),

@@ -1,4 +1,4 @@
-"""docs/guide/matrix.md from what `antivenom recommend` reads: src/antivenom/audit/matrix.json.
+"""Writes docs/guide/matrix.md from src/antivenom/audit/matrix.json, the data behind `antivenom recommend`.
 
 python benchmarks/matrix/page.py
 """
@@ -14,36 +14,39 @@ from typing import Any
 from antivenom.audit.recommend import Choice, assuming, measured, recommend, rows_of, rules_of
 
 PAGE = Path(__file__).parents[2] / "docs/guide/matrix.md"
-NOTABLE = 0.1  # harm in a seed that the page speaks of
+NOTABLE = 0.1  # the page names attacks with at least this harm in some seed
 AGENTS = 11
 
 INTRODUCTION = """\
 # Attacks against defences, measured
 
-Which rule should the server of a federation add updates up with? This page has what attacks did to twelve of them. The numbers
-are what `antivenom recommend` ranks by:
+With which rule should the server of a federation aggregate updates? This page shows the effect of attacks on twelve rules.
+`antivenom recommend` ranks rules by these numbers:
 
     antivenom recommend --agents 12 --malicious 2 --root-data
 """
 
 READING = """\
-*Harm*, in percent, is what the attack did that a run without it, with the same seed and the same defence, does not have: the
-share of the accuracy above chance that is lost (availability), the rise of the share of triggered inputs that are obeyed
-(backdoor), the rise of the confidence in the wanted class for one chosen input (targeted: it jumps). A negative harm is luck.
-*Cost* is the accuracy that the rule loses without any attack, in points of a hundred. Where a rule alone leaves nothing above
-chance an attack has nothing to take, and the cost says it. In the tables a mean over the seeds stands with the least and the
-most. Three seeds order what is far apart and nothing else.
+*Harm*, in percent, compares a run under attack with a run without it that has the same seed and the same defence. It is the
+share of above-chance accuracy that is lost (availability), the increase of the attack success rate on triggered inputs
+(backdoor), or the increase of the probability of the wanted class for one chosen input (targeted). The last one varies much
+between seeds. A negative harm is due to chance.
 
-Attackers see the benign updates of the round. *LineSearch* searches its scale in every round against the very rule of its
-line, with the rule's memory; *NormBounded* sends a backdoor no longer than the median of the benign updates."""
+*Cost* is the accuracy that the rule loses without any attack, in percentage points. If a rule alone reduces the accuracy to
+chance, attacks can do no further harm, and only its cost shows that. Table cells contain the mean over three seeds, with the
+minimum and the maximum in brackets. Three seeds are enough to order large differences only.
+
+Attackers see the benign updates of the round. *LineSearch* optimises its scale in every round against the rule of its table
+row, including the rule's memory. *NormBounded* sends a backdoor update whose norm is at most the median norm of the benign
+updates."""
 
 LIMITS = """\
-- These are networks of a few thousand parameters and eleven agents that all take part in every round. More parameters give an
-  attacker more room in which to hide; `recommend` says so when you ask for something far from here.
-- The first of a list is seldom surely better than the second: their seeds overlap. Take two or three and audit them on your own
-  data ([federations in Python](federation.md), [scenarios](scenarios.md)).
-- `f` is a guess that you make. If it is below the truth, the rules that have one fail together (see below).
-- A rule looks at updates. It does not tell you who is malicious, nor repair a model that was already poisoned."""
+- The networks have a few thousand parameters, and all eleven agents take part in every round. With more parameters it is easier
+  to hide an attack. `recommend` warns if your federation differs much from these.
+- The first rule of a list is rarely clearly better than the second, because their seeds overlap. Choose two or three and audit
+  them on your own data ([federations in Python](federation.md), [scenarios](scenarios.md)).
+- `f` is your assumption about the number of malicious agents. If it is too low, all rules with an `f` fail (see below).
+- A rule sees updates only. It does not identify malicious agents, and it does not repair a model that is already poisoned."""
 
 
 def write() -> None:
@@ -55,7 +58,7 @@ def lines(made: dict[str, Any]) -> Iterator[str]:
     right = [s for s in made["settings"] if s["assumed"] == s["malicious"]]
     yield INTRODUCTION
     yield from ("## What to pick", "", *picks(right))
-    yield from ("", "## What it does not stop", "", *gaps(right), LIMITS)
+    yield from ("", "## Remaining harm and limits", "", *gaps(right), LIMITS)
     yield from ("", "## How to read the numbers", "", READING)
     two = [setting for setting in right if setting["malicious"] == 2]
     for setting in two:
@@ -70,11 +73,11 @@ def lines(made: dict[str, Any]) -> Iterator[str]:
 
 
 def picks(settings: list[dict[str, Any]]) -> Iterator[str]:
-    """For every kind of shards and share, the first of the ranking."""
+    """The best rules for each kind of shards and number of malicious agents."""
     yield (
-        "By the worst attack on a rule plus what the rule costs, over all data sets on which that share was measured. The last "
-        "column is for a server that has a hundred clean rows of its own. A cell: the harm in percent and the attack that did it; "
-        "the cost in points of accuracy."
+        "Rules are ranked by the harm of the worst attack plus the cost of the rule, over all data sets that were measured with "
+        "this number of malicious agents. The last column is for a server with a hundred clean rows of its own. Each cell "
+        "contains the harm in percent, the attack that caused it, and the cost in percentage points of accuracy."
     )
     yield ""
     yield "| agents' rows | malicious | first choice | second choice | with rows of the server's own |"
@@ -92,7 +95,7 @@ def picked(choice: Choice) -> str:
 
 
 def gaps(settings: list[dict[str, Any]]) -> Iterator[str]:
-    """What the first choice leaves, at two malicious agents."""
+    """The harm that remains behind the first choice, with two malicious agents."""
     for iid in (False, True):
         alike = [s for s in settings if s["iid"] == iid and s["malicious"] == 2]
         best = next(c for c in recommend(AGENTS, 2, iid=iid).choices if c.rule is not None)
@@ -104,19 +107,20 @@ def gaps(settings: list[dict[str, Any]]) -> Iterator[str]:
             for cell in row["harm"]
             if max(cell["values"]) >= NOTABLE
         ]
-        rest = "; ".join(left) if left else f"nothing that reached {percent(NOTABLE)} % in any seed"
-        yield f"- With {'equal' if iid else 'uneven'} shards and 2 of {AGENTS} malicious, {name(best.name)} leaves: {rest}."
+        rest = "; ".join(left) if left else f"no attack reached {percent(NOTABLE)} % in any seed"
+        shards = "equal" if iid else "uneven"
+        yield f"- Harm behind {name(best.name)} with {shards} shards and 2 of {AGENTS} malicious agents: {rest}."
 
 
 def by_goal(part: dict[str, Any]) -> Iterator[str]:
-    """The worst attack of every goal on every rule."""
+    """The worst attack of every goal against every rule."""
     goals = list(dict.fromkeys(cell["goal"] for cell in part["defences"][0]["harm"]))
     yield f"## {title(part)}"
     yield ""
     yield (
-        f"{part['malicious']} of {part['agents']} agents are malicious, and rules with an f assume {part['assumed']}; shards by "
-        f"`{part['partition']}`; {part['parameters']:,} parameters. Without attack and defence {spread(part['clean_accuracy'], 1)} % "
-        "of the test rows are right. Best first; of each goal the worst attack."
+        f"{part['malicious']} of {part['agents']} agents are malicious, and rules with an f assume {part['assumed']}. Shards: "
+        f"`{part['partition']}`. The model has {part['parameters']:,} parameters and, without attack and defence, a test accuracy "
+        f"of {spread(part['clean_accuracy'], 1)} %. The table shows the worst attack of each goal; best rules first."
     )
     yield ""
     yield f"| defence | cost | {' | '.join(goals)} |"
@@ -153,23 +157,28 @@ def shares(settings: list[dict[str, Any]]) -> Iterator[str]:
     groups = [[s for s in attacked if title(s) == kind] for kind in dict.fromkeys(map(title, settings))]
     groups = [group for group in groups if len(group) > 1]
     if groups:
-        yield from ("", "## More malicious agents", "", "The worst attack when the rule assumes their number rightly.")
+        yield from (
+            "",
+            "## More malicious agents",
+            "",
+            "Harm of the worst attack if the rule assumes their true number.",
+        )
     for group in groups:
         yield from ("", f"{title(group[0])}:", "", *worst_by_number(rules_of(group), group))
 
 
 def wrong(settings: list[dict[str, Any]]) -> Iterator[str]:
-    """What a rule with f = 2 leaves when other numbers are malicious."""
+    """The worst attack on rules with f = 2, by the true number of malicious agents."""
     alike = [s for s in settings if s["data"] == "digits" and not s["iid"] and s["assumed"] == 2]
     others = [s for s in alike if s["malicious"] != 2]
     if not others:
         return
     yield from (
         "",
-        "## What f assumes, and the truth",
+        "## A wrong f",
         "",
-        "`f` is what a rule assumes; no rule is ever told how many agents are malicious. Here rules assume 2. Worst attack; digits, "
-        "uneven shards.",
+        "`f` is the number of malicious agents that a rule assumes; no rule is told the true number. Here all rules assume 2. Harm "
+        "of the worst attack on digits, uneven shards:",
         "",
     )
     specs = [spec for spec in rules_of(others) if spec is not None and assuming(spec, -1) != spec]
@@ -190,19 +199,19 @@ def worst_by_number(specs: list[Any], settings: list[dict[str, Any]]) -> Iterato
 
 
 def worst(harms: list[dict[str, Any]]) -> str:
-    """The most harmful cell, named if it did anything to speak of."""
+    """The most harmful cell, with the attack's name if its harm is notable."""
     cell = max(harms, key=lambda cell: mean(cell["values"]))
     return spread(cell["values"]) + (f" {short(cell['attack'])}" if max(cell["values"]) >= NOTABLE / 2 else "")
 
 
 def calls(made: dict[str, Any]) -> Iterator[str]:
-    """Seconds of one call."""
+    """The time of one call of each rule."""
     sizes = [(int(n), int(d)) for n, d, _ in next(row["points"] for row in made["seconds"] if row["points"])]
     yield from (
-        "## What a call costs",
+        "## Time of a call",
         "",
-        f"Milliseconds, best of three, {made['threads']} threads, load of the machine before {made['load'].split(',')[0]}, on n x d normal "
-        "numbers in single precision, f a fifth of n. FLTrust also trains a network of d parameters on 100 rows.",
+        f"Milliseconds, best of three, with {made['threads']} threads at a machine load of {made['load'].split(',')[0]}, for n x d normal "
+        "numbers in single precision and f a fifth of n. FLTrust also trains a network of d parameters on 100 rows.",
         "",
         "| rule | " + " | ".join(f"{n} x {d:,}" for n, d in sizes) + " |",
         "| --- |" + " --- |" * len(sizes),
@@ -217,12 +226,12 @@ def making(made: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## How it was made",
         "",
-        "By one command, which goes on where it was stopped; nothing on this page was typed in:",
+        "One command makes this whole page, and continues where it was interrupted:",
         "",
         "    python benchmarks/matrix/run.py matrix --jobs 2",
         "",
         f"Seeds {', '.join(map(str, made['seeds']))}; an MLP of 32 hidden units, 20 rounds of two epochs; {versions}. "
-        "Clean twins are counted among the trials; their minutes are added up, so two processes need about half of them.",
+        "Trials include clean twins. Minutes are summed over processes, so two processes need about half of them.",
         "",
         "| data | shards | malicious | f | date | trials | minutes |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -240,7 +249,7 @@ def short(attack: str) -> str:
 
 
 def name(label: str) -> str:
-    """The rule without the word Chain."""
+    """The rule's name, with the links of a Chain joined by plus signs."""
     return "plain mean" if label == "none" else label.removeprefix("Chain(").replace("), ", ") + ").replace("))", ")")
 
 
@@ -258,7 +267,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def spread(values: Any, digits: int = 0) -> str:
-    """Percent: the mean, and from the least to the most."""
+    """Percentages: the mean, and minimum to maximum in brackets if they differ."""
     shown = [percent(value, digits) for value in (mean(values), min(values), max(values))]
     return shown[0] if len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 

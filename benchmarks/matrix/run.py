@@ -1,9 +1,10 @@
-"""Every grid of docs/guide/matrix.md, the cost of the rules, and the page: one command, which goes on where it was stopped.
+"""Runs all grids of docs/guide/matrix.md, measures the time of the rules, and writes the page.
 
     python benchmarks/matrix/run.py OUT --jobs 2
 
-A grid is an audit in a folder of OUT, its scenario file beside it. `--list` names them; `--only NAME ...` runs some and writes
-no page. Nothing but whole grids is on the page.
+An interrupted run continues where it stopped. Each grid is an audit in its own folder of OUT, beside its scenario file.
+`--list` shows the names of the grids. `--only NAME ...` runs some of them and does not write the page, which contains complete
+grids only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PARTITIONS = {"uneven": {"name": "Dirichlet", "beta": 0.5}, "equal": {"name": "I
 
 @dataclass(frozen=True)
 class Grid:
-    """One federation: its data, how the rows are shared, who is malicious, and the f that rules assume."""
+    """One federation: data set, kind of shards, number of malicious agents, and the f that rules assume."""
 
     data: str
     shards: str
@@ -40,7 +41,7 @@ class Grid:
         return f"{self.data}-{self.shards}-{self.malicious}-f{self.assumed}"
 
 
-# The two of the documented 12 x 12 x 3 first, then what recommend reads, then a wrong f.
+# The two 12 x 12 x 3 grids in full come first, then further grids for `recommend`, then grids with a wrong f.
 GRIDS = (
     Grid("digits", "uneven", 2, 2),
     Grid("digits", "equal", 2, 2),
@@ -88,13 +89,13 @@ def ran(*arguments: object) -> None:
 
 
 def plan(grid: Grid) -> dict[str, Any]:
-    """The first grid, changed to this one."""
+    """The scenario file of this grid, derived from that of the first grid."""
     document: dict[str, Any] = assuming(yaml.safe_load(FIRST.read_text(encoding="utf-8")), grid.assumed)
     return document | {"name": grid.name, "scenarios": list(scenarios(document["scenarios"], grid))}
 
 
 def scenarios(groups: list[dict[str, Any]], grid: Grid) -> Iterator[dict[str, Any]]:
-    if grid.malicious == 0:  # what the defences cost; there is nobody to attack
+    if grid.malicious == 0:  # without malicious agents, only the cost of the defences is measured
         groups = [groups[0] | {"attacks": []}]
     for group in map(copy.deepcopy, groups):
         group["federation"] |= {"num_malicious": grid.malicious, "partition": PARTITIONS[grid.shards]}

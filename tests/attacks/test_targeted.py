@@ -21,7 +21,7 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.central import Central
-from antivenom.scenarios.targets import drawn
+from antivenom.scenarios.targets import draw_targets
 from antivenom.scenarios.transfer import Transfer
 
 SMALL: dict[str, Any] = {
@@ -41,13 +41,13 @@ def context(targets: Dataset, labels: tuple[int, ...]) -> AttackContext:
 
 def test_targets_are_drawn_from_the_test_rows_and_taken_out_of_them() -> None:
     test = load("digits", Streams(0)).test
-    targets, rest = drawn(test, FromTo(4, 9), 3, Streams(0))
+    targets, rest = draw_targets(test, FromTo(4, 9), 3, Streams(0))
     assert (targets.rows.y == 4).all()
     assert targets.labels.tolist() == [9, 9, 9]
     assert len(rest) == len(test) - 3
     kept = {row.tobytes() for row in rest.x}
     assert not any(row.tobytes() in kept for row in targets.rows.x)
-    named, _ = drawn(test, Rows((5, 2), ((test.y[5] + 1) % 10, (test.y[2] + 1) % 10)), 1, Streams(0))
+    named, _ = draw_targets(test, Rows((5, 2), ((test.y[5] + 1) % 10, (test.y[2] + 1) % 10)), 1, Streams(0))
     assert np.array_equal(named.rows.x, test.x[[5, 2]])
 
 

@@ -12,7 +12,7 @@ from torch import nn
 pytest.importorskip("numba", reason="written-out gradients are compiled by numba (extra fast)")
 
 from antivenom.core.streams import Streams
-from antivenom.fast.dense import dense_form, supports, train_dense
+from antivenom.fast.dense import dense_form, dense_loss_and_gradient, supports, train_dense
 from antivenom.fast.descent import epoch, pack, unpack
 from antivenom.models.architectures import MLP, CensusNet, SmallCNN
 from antivenom.models.network import Network, build
@@ -55,6 +55,33 @@ def test_written_out_equals_autograd(name: str, training: Training) -> None:
     assert (by_autograd - start).abs().max() > 1e-3
     assert torch.allclose(by_hand, by_autograd, rtol=0, atol=1e-12)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", ["one layer", "no biases", "two in a row", "wider than a tile"])
+def test_the_compiled_loss_and_its_gradient_equal_autograds(name: str) -> None:
+    network = build(NETWORKS[name], (2, 3), 4, STREAMS)
+    plan = dense_form(network)
+    assert plan is not None
+    x, y = rows()
+    at = network.initial.double()
+    by_hand, gradient = dense_loss_and_gradient(plan, at, x.flatten(1), y)
+    at.requires_grad_()
+    loss = torch.nn.functional.cross_entropy(network.training_forward(STREAMS.torch("dropout"), {})(at, x), y)
+    (expected,) = torch.autograd.grad(loss, at)
+    assert expected.abs().max() > 1e-2
+    assert torch.allclose(by_hand, loss.detach(), rtol=1e-12, atol=0)
+    assert torch.allclose(gradient, expected, rtol=0, atol=1e-12)
+
+
+def test_a_saturated_loss_is_exactly_zero_as_autograds_is() -> None:
+    network = build(NETWORKS["one layer"], (2, 3), 4, STREAMS)
+    plan = dense_form(network)
+    assert plan is not None
+    vector = torch.zeros_like(network.initial)
+    vector[-4] = 50.0  # the bias of class 0
+    x, y = torch.zeros(2, 6), torch.zeros(2, dtype=torch.int64)
+    assert dense_loss_and_gradient(plan, vector, x, y)[0].item() == 0
+    assert dense_loss_and_gradient(plan, vector.fill_(torch.nan), x, y)[0].isnan()
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"{t.optimizer}-{t.momentum}")

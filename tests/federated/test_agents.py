@@ -26,7 +26,7 @@ from antivenom.federated import (
     StealthyPoisoning,
     WithHonest,
 )
-from antivenom.federated.agents.objectives import AdamSteps, distance, estimated_benign, honest, train_honest
+from antivenom.federated.agents.objectives import AdamSteps, estimated_benign, honest, pull, train_honest
 from antivenom.federated.answers import accuracy, probabilities
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import Network, build
@@ -109,13 +109,17 @@ def test_implicit_boosting_minimises_at_the_averaged_point() -> None:
     assert float(confidence) > 0.9
 
 
-def test_adam_steps_act_from_any_point_and_keep_their_moments() -> None:
+def test_adam_steps_equal_torchs_from_any_point() -> None:
     step = AdamSteps(torch.zeros(3), 1e-3)
-    change, value = step(torch.tensor([5.0, 0.0, -5.0]), lambda w: w.square().sum())
-    torch.testing.assert_close(change, torch.tensor([-1e-3, 0.0, 1e-3]))
-    assert value == pytest.approx(50.0)
-    again, _ = step(torch.tensor([5.0, 0.0, -5.0]), lambda w: -w.square().sum())
-    assert again.abs().max() < 1e-3  # the first step's moments still pull the other way
+    leaf = torch.zeros(3, requires_grad=True)
+    adam = torch.optim.Adam([leaf], lr=1e-3)
+    for gradient in torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1e-4, 0.0]):
+        before = leaf.detach().clone()
+        leaf.grad = gradient.clone()
+        adam.step()
+        torch.testing.assert_close(step(gradient), leaf.detach() - before, rtol=1e-4, atol=1e-9)
+        with torch.no_grad():
+            leaf.zero_()  # the moments do not depend on the point
 
 
 def test_dirty_label_trains_on_its_rows_and_the_copies_only() -> None:
@@ -187,10 +191,13 @@ def test_an_honest_update_is_what_training_gives() -> None:
     assert accuracy(seen.network, end, x, y) > accuracy(seen.network, seen.start, x, y)
 
 
-def test_both_distances() -> None:
-    a, b = torch.tensor([3.0, 4.0]), torch.zeros(2)
-    assert float(distance(a, b, half_squared=False)) == 5.0
-    assert float(distance(a, b, half_squared=True)) == 12.5
+@pytest.mark.parametrize("half_squared", [True, False])
+def test_the_pull_is_the_gradient_of_the_distance(half_squared: bool) -> None:
+    centre, at = torch.tensor([1.0, 0.0]), torch.tensor([4.0, 4.0], requires_grad=True)
+    apart = torch.linalg.vector_norm(at - centre)
+    (expected,) = torch.autograd.grad(0.5 * apart.square() if half_squared else apart, at)
+    torch.testing.assert_close(pull(at.detach(), centre, half_squared), expected)
+    assert not pull(centre, centre, half_squared).any()
 
 
 STEALTH = AlternatingMinimization(epochs=2, stealth_steps=2, learning_rate=5e-3)

@@ -269,7 +269,7 @@ def test_named_rows_are_the_targets_whatever_an_honest_model_says() -> None:
 
 
 def test_rows_cannot_be_wanted_of_a_trigger() -> None:
-    with pytest.raises(ScenarioError, match="expected wanted of every input with the trigger, got Rows"):
+    with pytest.raises(ScenarioError, match="expected wanted classes for all inputs with the trigger, got Rows"):
         dataclasses.replace(BACKDOOR, wanted=Rows((0,), (9,))).run(None, None, 0)
 
 

@@ -24,7 +24,7 @@ from antivenom.leakage.metrics import ahead
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
-from antivenom.scenarios.membership import Membership, shrunk
+from antivenom.scenarios.membership import Membership, pooled
 
 FAST = Training(epochs=20, batch_size=64, optimizer="sgd", learning_rate=0.3, momentum=0.9)
 SMALL = Membership(model=MLP(hidden=(32,)), training=FAST, pool_rows=600, targets=60, group=20, models=32)
@@ -92,17 +92,17 @@ def test_how_far_ahead_by_hand() -> None:
     assert ahead(np.array([[3.0, 1, 7], [2, 2, 0]])).tolist() == [[-4, -6, 4], [0, 0, -2]]
 
 
-def test_shrunk_by_hand() -> None:
+def test_pooled_by_hand() -> None:
     image = Dataset(torch.arange(16.0).view(1, 1, 4, 4).numpy(), np.array([0]), ("a",))
-    assert shrunk(image, 2).x.tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    assert pooled(image, 2).x.tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     with pytest.raises(DataError, match="multiples of 3"):
-        shrunk(image, 3)
+        pooled(image, 3)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"goal": "backdoor"}, "goal: privacy here"),
+        ({"goal": "backdoor"}, "goal: privacy, got backdoor"),
         ({"access": "transfer-learning"}, "access: data-injection or data-manipulation"),
         ({"models": 9}, "an even number of models from 8"),
         ({"attribute": (3,)}, "two or more different columns"),

@@ -80,7 +80,7 @@ def test_when_everything_fails_nothing_wins() -> None:
 
 
 def test_a_seed_cannot_choose_and_confirm() -> None:
-    with pytest.raises(ScenarioError, match="fresh ones to confirm with"):
+    with pytest.raises(ScenarioError, match="other seeds for confirmation"):
         search(confirm=(1, 2))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,13 +13,13 @@ from pebble import ProcessExpired
 
 from antivenom.audit.sending import packed, unpack
 from antivenom.audit.trial import Record, blank, overran, run_trial, scenario_entry
+from antivenom.audit.workers import PRELOAD, processes_for, threads_each
 from antivenom.core.errors import PluginError
 from antivenom.core.lockstep import in_step
 from antivenom.core.processes import worker_pool
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
-PRELOAD = ("antivenom.audit.preload",)  # imported once, in the server from which the workers are forked
 GRACE = 10.0  # seconds after the time limit in which a trial can still end by itself
 _DIED = "expected a record, got a worker process that died: it was killed from outside or ran out of memory"
 IN_STEP = 32  # trials that are interleaved on an accelerator
@@ -66,7 +65,7 @@ def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = No
         timeout: seconds per trial, or None.
     """
 
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = threads_each(jobs)
     limit = None if timeout is None else timeout + GRACE
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
@@ -116,12 +115,11 @@ def _failed(spec: Spec, status: str, error: str) -> Record:
 
 
 def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:
-    """The executor for that many jobs; 0 means one per core or, on an accelerator, one process for all trials."""
-    accelerated = device != "cpu"
-    jobs = jobs or (1 if accelerated else os.cpu_count() or 1)
+    """The executor for that many jobs; `processes_for` says what 0 means."""
+    jobs = processes_for(jobs, device)
     if jobs > 1:
         return processes(jobs, plugins, timeout)
-    return concurrent(IN_STEP) if accelerated else serial
+    return serial if device == "cpu" else concurrent(IN_STEP)
 
 
 def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:

@@ -42,6 +42,10 @@ def audit_command(
     """
     if dry_run and not (out / "records.jsonl").exists():
         raise typer.Exit(_outline(scenario, seeds, plugin))
+    from antivenom.audit.workers import start_early
+
+    if not dry_run:
+        start_early(jobs, device)
     from antivenom.audit import terminal
     from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan
@@ -123,7 +127,7 @@ def sanitize_command(
     Exit codes: 0 done, 2 the table cannot be used, 4 usage.
     """
     from antivenom.data import TableFile
-    from antivenom.defences.sanitize import sanitize
+    from antivenom.defences.tables import sanitize_table
 
     _load(plugin)
     source = TableFile(
@@ -135,7 +139,7 @@ def sanitize_command(
         decimal=decimal,
         encoding=encoding,
     )
-    typer.echo(sanitize(source, sanitizer, share, trusted, out, seed, force))
+    typer.echo(sanitize_table(source, sanitizer, share, trusted, out, seed, force))
 
 
 @app.command()

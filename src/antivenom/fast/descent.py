@@ -129,22 +129,28 @@ def _activation_gradient(
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
-def _loss_gradient(z: np.ndarray, classes: int, labels: np.ndarray) -> None:  # pragma: no cover - compiled
-    """Replace logits z (m, classes) by the gradient of the mean cross-entropy: (softmax(z) - one_hot(labels)) / m."""
-    m = z.dtype.type(labels.size)
+def _loss_gradient(z: np.ndarray, classes: int, labels: np.ndarray) -> float:  # pragma: no cover - compiled
+    """Replace logits z (m, classes) by the gradient of the mean cross-entropy: (softmax(z) - one_hot(labels)) / m.
+
+    Returns:
+        The mean cross-entropy.
+    """
+    m, loss = z.dtype.type(labels.size), 0.0
     for i in range(labels.size):
         row = z[i, :classes]
         top = row[0]
         for j in range(classes):
             if not row[j] <= top:  # written so that a NaN becomes the maximum and propagates
                 top = row[j]
-        total = z.dtype.type(0)
+        total, own = z.dtype.type(0), row[labels[i]] - top
         for j in range(classes):
             row[j] = np.exp(row[j] - top)
             total += row[j]
         for j in range(classes):
             row[j] /= total * m
         row[labels[i]] -= 1 / m
+        loss += np.log(total) - own
+    return loss / labels.size
 
 
 @compiled(fastmath=EXACT, error_model="numpy")
@@ -224,7 +230,7 @@ def epoch(
     rate: float,
     momentum: float,
     count: int,
-) -> None:  # pragma: no cover - compiled
+) -> float:  # pragma: no cover - compiled
     """Train for one epoch, in place. `sizes`, `bias_at`, `relu` and `drop` are the fields of `DenseForm`.
 
     Args:
@@ -240,12 +246,15 @@ def epoch(
         rate: step size.
         momentum: momentum of SGD.
         count: steps taken before this epoch, for Adam's bias correction.
+
+    Returns:
+        The mean cross-entropy of the last batch before its step.
     """
     layers, widest, tall = relu.size, _padded(sizes.max() + 1, COLUMNS), _padded(min(batch, order.size), ROWS)
     room = tall * (sizes + COLUMNS).sum()
     values, errors, masks = np.zeros(room, packed.dtype), np.zeros(room, packed.dtype), np.empty(room, packed.dtype)
     turned, g = np.zeros(widest * sizes.max(), packed.dtype), np.empty(_BLOCK * widest, packed.dtype)
-    drawn = 0
+    drawn, loss = 0, 0.0
     for begin in range(0, order.size, batch):
         rows = order[begin : begin + batch]
         m = rows.size
@@ -262,7 +271,7 @@ def epoch(
             add_product(z[: _padded(m, ROWS), : w.shape[1]], 1, a[:, :depth], w[:depth, : w.shape[1]])
             a = z
         e = a
-        _loss_gradient(e, sizes[layers], labels[begin : begin + m])
+        loss = _loss_gradient(e, sizes[layers], labels[begin : begin + m])
         count += 1
         for layer in range(layers - 1, -1, -1):
             n, w = sizes[layer], _layer_weights(packed, sizes, layer)
@@ -279,3 +288,4 @@ def epoch(
             state = _layer_weights(first, sizes, layer), _layer_weights(second, sizes, layer)
             _update_layer(w, *state, a[:m, : w.shape[0]], e[:m, : w.shape[1]], g, adam, rate, momentum, count)
             e = before
+    return loss

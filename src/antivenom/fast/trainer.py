@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from antivenom.core.streams import Streams
-from antivenom.fast import ABSENT
-from antivenom.fast.dense import dense_form, supports, train_dense
+from antivenom.fast import ABSENT, available
+from antivenom.fast.dense import dense_form, dense_loss_and_gradient, supports, train_dense
 from antivenom.models.network import Buffers, Network
 from antivenom.models.training import Loss, Training, cross_entropy, train
 
@@ -35,6 +38,31 @@ def train_fastest(
     rows = torch.arange(len(y))
     vector = train_dense(plan, start, x.flatten(1).contiguous(), y, rows, training, streams)
     return vector, dict(network.buffers if buffers is None else buffers)
+
+
+def loss_and_gradient(
+    network: Network, dropout: torch.Generator, like: Tensor
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The function (vector, x, y) -> mean cross-entropy in training mode and its gradient (d,) by the vector.
+
+    Dense networks without dropout on the CPU have it compiled, equal to autograd's to rounding.
+
+    Args:
+        network: the network; its buffers are copied and change from call to call.
+        dropout: the generator of dropout masks.
+        like: a tensor of the type and on the device of the vectors and rows to come.
+    """
+    plan = dense_form(network)
+    if plan is not None and not plan.drop.any() and like.device.type == "cpu" and available():
+        return lambda vector, x, y: dense_loss_and_gradient(plan, vector, x.flatten(1).contiguous(), y)
+    forward = network.training_forward(dropout, {name: buffer.clone() for name, buffer in network.buffers.items()})
+
+    def both(vector: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        at = vector.detach().requires_grad_()
+        loss = F.cross_entropy(forward(at, x), y)
+        return loss.detach(), torch.autograd.grad(loss, at)[0]
+
+    return both
 
 
 def slow_note(network: Network, training: Training, device: torch.device | str) -> str | None:

@@ -32,12 +32,14 @@ class Layout:
         shapes: shape of each tensor.
         dtypes: type of each tensor.
         roles: role of each tensor.
+        tied: whether a tensor has more than one name.
     """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
     dtypes: tuple[torch.dtype, ...]
     roles: tuple[Role, ...]
+    tied: bool = False
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
@@ -57,11 +59,13 @@ class Layout:
         roles = [Role.TRAINED if p.requires_grad else Role.FROZEN for _, p in parameters]
         roles += [Role.BUFFER if b.is_floating_point() else Role.COUNTER for _, b in buffers]
         both = [*parameters, *buffers]
+        aliases = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         return cls(
             tuple(name for name, _ in both),
             tuple(tensor.shape for _, tensor in both),
             tuple(tensor.dtype for _, tensor in both),
             tuple(roles),
+            len(aliases) > len(both),
         )
 
     def named(self, *roles: Role) -> dict[str, torch.Size]:

@@ -286,7 +286,12 @@ class Network:
 
     def _forward(self, module: nn.Module, vector: Tensor, x: Tensor, buffers: Buffers | None) -> Tensor:
         state = {**self._parameters(vector), **(self.buffers if buffers is None else buffers)}
-        return self._full_precision(functional_call(module, state, (_channels_last(self._cast(x)),)))
+        return self._full_precision(self._called(module, state, x))
+
+    def _called(self, module: nn.Module, state: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Outputs of the module with these tensors in place of its own. Torch's search for tied tensors costs time in every call."""
+        out: Tensor = functional_call(module, state, (_channels_last(self._cast(x)),), tie_weights=self.layout.tied)
+        return out
 
     def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
         """A function (vector, x) -> logits in training mode: dropout from `generator`; it updates `buffers` in place."""
@@ -296,7 +301,7 @@ class Network:
         def forward(vector: Tensor, x: Tensor) -> Tensor:
             for name, owner, leaf in owners:
                 owner._buffers[leaf] = buffers[name]
-            out = functional_call(module, self._parameters(vector), (_channels_last(self._cast(x)),))
+            out = self._called(module, self._parameters(vector), x)
             for name, owner, leaf in owners:  # a module may assign a new tensor instead of writing into the old one
                 value = owner._buffers[leaf]
                 buffers[name] = buffers[name] if value is None else value.detach()

@@ -1,4 +1,4 @@
-"""The acceptance arrow: a finished model arrives, is looked at, and is used, repaired or refused."""
+"""The acceptance scenario: a finished model arrives, is examined, and is used, repaired or refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.fields import settle
-from antivenom.scenarios.grants import Aim, deployed, granted
+from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import hold_out
@@ -28,22 +28,22 @@ DEFENCES = (Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
 
 @scenario(name="acceptance", arrows=(*ATTACKS, *DEFENCES), levels=tuple(Access), cite="Wang et al. 2019, S&P")
 class Acceptance:
-    """A model that somebody else has finished. The user has the model and a few clean rows, and neither training rows nor code.
+    """A provider hands over a finished model. The user has the model and a few clean rows, but no training rows or code.
 
-    A model that the detector flags is repaired if the scenario names a `repair`, and refused otherwise. A user without a
-    model is right as often as chance: that is the price of refusing a clean one.
+    A model that the detector flags is repaired if the scenario has a `repair`, and refused otherwise. After a refusal the
+    user has no model and is right as often as chance, so refusing a clean model lowers `clean_accuracy`.
 
     Fields:
-        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: what the provider trains, as in a central scenario; one with predict_proba alone is judged as it is.
+        data: source of the rows: a source, the name of a data set, a Dataset, a Split, or (X, y).
+        model: the model that the provider trains, as in a central scenario. A black box is used as it is.
         training: how the provider trains.
-        access: what the attacker touches at the provider's: the rows, the code, or the finished model (transfer-learning).
+        access: what the attacker controls at the provider: the rows, the code, or the finished model (transfer-learning).
         goal: backdoor.
         wanted: the classes that the attacker wants; a class number means AllToOne.
-        trigger: what is shown at test time.
+        trigger: the trigger that is put on test inputs.
         max_poisoned_rate: share of the provider's rows that may be changed or added, 0 to 1.
-        train_rows: use only so many rows at the provider's; None is all.
-        clean_rows: the user's rows, held out before the provider trains.
+        train_rows: number of the provider's rows, or None for all.
+        clean_rows: number of the user's clean rows, which are held out before the provider trains.
         repair: a mitigation for models that the detector flags, or None.
     """
 
@@ -66,48 +66,55 @@ class Acceptance:
 
     @property
     def threat(self) -> ThreatModel:
-        """Who the attacker is."""
+        """The threat model: access, goal and limits of the attacker."""
         return ThreatModel(self.access, self.goal, max_poisoned_rate=self.max_poisoned_rate)
 
     @property
     def level(self) -> str:
-        """The step of the report's ladder: the access level."""
+        """The attacker's access level, which is the step on the report's ladder."""
         return str(self.access)
 
     def known_to(self, attack: object) -> Known:
-        """What the attack is shown."""
+        """What the attack sees, and what it does not, for the report."""
         return Known(("the provider's rows",), ("the user's rows", "the test rows"))
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
-        """Train at the provider's, perhaps attacked; look at the model; use, repair or refuse it; judge.
+        """Run one trial: the provider trains, the user uses, repairs or refuses the model, and the judge measures.
 
-        `attack` is a data attack, a logic attack, a model attack or None; `defence` a model detector, a mitigation, a gate
-        or None.
+        Args:
+            attack: a data attack, a logic attack, a model attack, or None.
+            defence: a model detector, a mitigation, a gate, or None.
+            seed: seed of all random streams.
+            device: the torch device to train on.
+
+        Raises:
+            NotApplicable: a plugin that cannot be used in this scenario.
+            ThreatError: the attack did more than the threat model grants.
         """
-        streams, does = Streams(seed), granted(attack, self.threat, *ATTACKS)
+        streams, attack_arrow = Streams(seed), attack_kind(attack, self.threat, *ATTACKS)
         split = self.data(streams)
         judge = Judge(split.test, Aim(self.threat, self.wanted, self.trigger))
         theirs, ours, _ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
-        kind = deployed(defence, ours, *DEFENCES)
+        defence_arrow = defence_kind(defence, ours, *DEFENCES)
         pipeline = Pipeline(self.model, self.training, device, streams)
-        model, poison = self._offered(attack, does, theirs, judge.aim, pipeline)
+        model, poison = self._offered(attack, attack_arrow, theirs, judge.aim, pipeline)
         found: dict[str, float] = {}
         notes, gate, refused = [], None, False
-        if kind is Kind.MODEL_DETECTOR:
+        if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, model, ours, pipeline.context(ours))
-            found = judge.detected(verdict, does is not None)
+            found = judge.detection_metrics(verdict, attack_arrow is not None)
             if verdict.flag and self.repair is not None:
                 model = guarded.mitigation(self.repair, model, ours, pipeline.context(ours))
                 notes.append("the detector flagged the model, which was repaired")
             elif verdict.flag:
                 refused = True
                 notes.append("the detector flagged the model, which was refused: the user has none")
-        elif kind is Kind.MITIGATION:
+        elif defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, ours, pipeline.context(ours))
-        elif kind is Kind.GATE:
+        elif defence_arrow is Kind.GATE:
             gate = guarded.gate(defence, model, ours, pipeline.context(ours))
         measured = judge.metrics(model, gate)
-        measured |= judge.backdoored(model, lambda: self._twin(theirs, pipeline), poison.trigger, gate)
+        measured |= judge.trigger_metrics(model, lambda: self._twin(theirs, pipeline), poison.trigger, gate)
         if refused:
             measured |= {"offered_asr": measured["asr"], "offered_accuracy": measured["clean_accuracy"]}
             measured |= {"asr": 0.0, "clean_accuracy": measured["chance_accuracy"]}
@@ -116,20 +123,20 @@ class Acceptance:
         return Outcome(measured | counts | {"refused": float(refused)} | found, notes=tuple(notes))
 
     def _offered(
-        self, attack: object, does: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
+        self, attack: object, attack_arrow: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
     ) -> tuple[Model, Poison]:
-        """The finished model that the user is offered, and what was done to the provider's rows."""
+        """The finished model that the provider offers, and the poison in the provider's rows."""
         view = aim.view(pipeline.streams)
-        poison = guarded.data_attack(attack, theirs, view) if does is Kind.DATA_ATTACK else Poison.none(theirs)
-        loss = guarded.logic_attack(attack, view) if does is Kind.LOGIC_ATTACK else cross_entropy
+        poison = guarded.data_attack(attack, theirs, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(theirs)
+        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
         order = pipeline.streams.numpy("arrival").permutation(len(poison.data))
-        model = pipeline.deployed(poison.data[order], loss, does is Kind.DATA_ATTACK)
-        if does is Kind.MODEL_ATTACK:
+        model = pipeline.deployed(poison.data[order], loss, attack_arrow is Kind.DATA_ATTACK)
+        if attack_arrow is Kind.MODEL_ATTACK:
             model, poison = guarded.model_attack(attack, model, theirs, view)
         return model, poison
 
     def _twin(self, theirs: Dataset, pipeline: Pipeline) -> Model:
-        """The model of an honest provider."""
+        """The clean twin: the model of an honest provider."""
         order = pipeline.streams.numpy("arrival").permutation(len(theirs))
         key = (self.training, pipeline.device, pipeline.streams.key, of_rows(theirs))
         return twin(self.model, key, lambda: pipeline.deployed(theirs[order], cross_entropy, False))

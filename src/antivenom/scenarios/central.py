@@ -1,4 +1,4 @@
-"""The central arrow: rows are collected, perhaps sanitized, a model is fitted, perhaps mended, and judged."""
+"""The central scenario: rows are collected and sanitized, a model is fitted and repaired, and the judge measures it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.fields import settle
-from antivenom.scenarios.grants import Aim, deployed, granted
+from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge, detection
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
-from antivenom.scenarios.targets import drawn
+from antivenom.scenarios.targets import draw_targets
 from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
 
@@ -37,30 +37,30 @@ DEFENCES = (Kind.SANITIZER, Kind.ROBUST_LEARNER, Kind.MODEL_DETECTOR, Kind.MITIG
     cite="Biggio, Nelson and Laskov 2012, arXiv:1206.6389",
 )
 class Central:
-    """One model fitted on rows that an attacker may have touched.
+    """One model is fitted to rows that an attacker may have poisoned.
 
-    Split, trusted rows, initial weights and the order of equally many rows depend on the seed alone, so trials with one
-    seed are paired.
+    The split, the trusted rows, the initial weights and the order of rows depend only on the seed and the number of rows.
+    So trials with the same seed are paired.
 
     Fields:
-        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        classes: use only these classes, renumbered in this order; None is all.
+        data: source of the rows: a source, the name of a data set, a Dataset, a Split, or (X, y).
+        classes: keep only these classes, renumbered in this order; None keeps all.
         model: an architecture or estimator by name, a torch module or a function that makes one, an object with fit and
-            predict, one with predict_proba alone (never fitted), or `module:name` of one of these.
+            predict, a black box with predict_proba alone (never fitted), or `module:name` of one of these.
         training: how a torch architecture is trained.
         access: logic-corruption, data-manipulation or data-injection.
         goal: availability, targeted or backdoor.
         wanted: the classes that the attacker wants (backdoor and targeted); a class number means AllToOne.
-        trigger: what is shown at test time (backdoor).
-        num_targets: test rows, drawn by the judge, that should be misclassified (targeted), unless `wanted` names them.
+        trigger: the trigger that is put on test inputs (backdoor).
+        num_targets: number of test rows that the judge draws as targets (targeted), unless `wanted` names them.
         max_poisoned_rate: share of the training rows that may be changed or added, 0 to 1.
-        train_rows: use only so many training rows; None is all.
-        clean_rows: trusted rows, held out of the training rows before the attack; for defences that need some.
-        attacker_rows: rows held out for the attacker, who may validate on them; no model is trained on them.
-        test_known: share of the test rows, with labels, that the attacker holds too, 0 to 1. Above 0 is a worst case;
-            the accuracy on the others is then reported beside it.
-        sources: honest sources that the rows are spread over, known to the defence; 1 is unknown.
-        attacker_sources: how many further sources the poison comes from, where sources are known.
+        train_rows: number of training rows, or None for all.
+        clean_rows: number of trusted rows for defences that need some. They are held out before the attack.
+        attacker_rows: number of rows held out for the attacker, for example to validate on. No model is trained on them.
+        test_known: share of the test rows, with labels, that the attacker also holds, 0 to 1. Above 0 this is a worst
+            case, and the accuracy on the other test rows is reported too (`unseen_accuracy`).
+        sources: number of honest sources that sent the rows. With more than 1, the defence knows the source of each row.
+        attacker_sources: number of further sources that sent the poison, if sources are known.
     """
 
     data: Source = Named("digits")
@@ -94,16 +94,16 @@ class Central:
 
     @property
     def threat(self) -> ThreatModel:
-        """Who the attacker is."""
+        """The threat model: access, goal and limits of the attacker."""
         return ThreatModel(self.access, self.goal, max_poisoned_rate=self.max_poisoned_rate)
 
     @property
     def level(self) -> str:
-        """The step of the report's ladder: the access level."""
+        """The attacker's access level, which is the step on the report's ladder."""
         return str(self.access)
 
     def known_to(self, attack: object) -> Known:
-        """What the attack is shown."""
+        """What the attack sees, and what it does not, for the report."""
         shown, withheld = {
             Kind.LOGIC_ATTACK: (["the batch in hand while it is trained on"], ["the other rows"]),
             Kind.EVASION: (["the finished model", "the test rows that it changes"], ["the training rows"]),
@@ -115,68 +115,75 @@ class Central:
         return Known(tuple(shown), tuple(withheld))
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
-        """Attack, sanitize, fit, mend, judge.
+        """Run one trial: attack the rows, sanitize them, fit a model, repair it, and measure.
 
-        `attack` is a data attack, a logic attack, an evasion or None; `defence` a sanitizer, a robust learner, a model
-        detector, a mitigation, a gate or None.
+        Args:
+            attack: a data attack, a logic attack, an evasion, or None.
+            defence: a sanitizer, a robust learner, a model detector, a mitigation, a gate, or None.
+            seed: seed of all random streams.
+            device: the torch device to train on.
+
+        Raises:
+            NotApplicable: a plugin that cannot be used in this scenario.
+            ThreatError: the attack did more than the threat model grants.
         """
-        streams, does = Streams(seed), granted(attack, self.threat, *ATTACKS)
+        streams, attack_arrow = Streams(seed), attack_kind(attack, self.threat, *ATTACKS)
         split = self.data(streams)
         split = split if self.classes is None else only_classes(split, self.classes)
         targets, test = None, split.test
         if self.goal is Goal.TARGETED:
-            targets, test = drawn(test, self.wanted, self.num_targets, streams)
+            targets, test = draw_targets(test, self.wanted, self.num_targets, streams)
         seen = known_test_rows(test, self.test_known, streams)
         aim = Aim(self.threat, self.wanted, self.trigger, targets)
         judge = Judge(test, aim, seen)
         clean, trusted, own = hold_out(split.train, self.clean_rows, self.train_rows, streams, self.attacker_rows)
-        kind = deployed(defence, trusted, *DEFENCES)
+        defence_arrow = defence_kind(defence, trusted, *DEFENCES)
         pipeline = Pipeline(self.model, self.training, device, streams)
         view = aim.view(streams, joined(own, test[seen]))
-        poison = guarded.data_attack(attack, clean, view) if does is Kind.DATA_ATTACK else Poison.none(clean)
-        loss = guarded.logic_attack(attack, view) if does is Kind.LOGIC_ATTACK else cross_entropy
-        rows, mask = self._arrived(poison, streams)
+        poison = guarded.data_attack(attack, clean, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(clean)
+        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
+        rows, mask = self._received(poison, streams)
         found: dict[str, float] = {}
         removed = 0
-        if kind is Kind.SANITIZER:
+        if defence_arrow is Kind.SANITIZER:
             verdict = guarded.sanitizer(defence, rows, pipeline.context(trusted))
             found, removed = detection(verdict, mask), int(verdict.flags.sum())
-            rows = _kept(rows, verdict, defence)
-        if kind is Kind.ROBUST_LEARNER:
-            model = _learnt(defence, rows, loss, pipeline, trusted)
+            rows = _unflagged(rows, verdict, defence)
+        if defence_arrow is Kind.ROBUST_LEARNER:
+            model = _fit_robustly(defence, rows, loss, pipeline, trusted)
         else:
-            model = pipeline.deployed(rows, loss, does is Kind.DATA_ATTACK or kind is Kind.SANITIZER)
+            model = pipeline.deployed(rows, loss, attack_arrow is Kind.DATA_ATTACK or defence_arrow is Kind.SANITIZER)
         gate = None
-        if kind is Kind.MODEL_DETECTOR:
+        if defence_arrow is Kind.MODEL_DETECTOR:
             verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
-            found = judge.detected(verdict_of_model, does is not None)
-        elif kind is Kind.MITIGATION:
+            found = judge.detection_metrics(verdict_of_model, attack_arrow is not None)
+        elif defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, trusted, pipeline.context(trusted))
-        elif kind is Kind.GATE:
+        elif defence_arrow is Kind.GATE:
             gate = guarded.gate(defence, model, trusted, pipeline.context(trusted))
-        if does is Kind.EVASION:
-            judge = judge.shown(guarded.evasion(attack, model, test, view))
-        measured = judge.metrics(model, gate) | judge.part(model, poison.subpopulation)
-        measured |= judge.backdoored(model, lambda: self._twin(clean, pipeline), poison.trigger, gate)
+        if attack_arrow is Kind.EVASION:
+            judge = judge.with_rows(guarded.evasion(attack, model, test, view))
+        measured = judge.metrics(model, gate) | judge.subpopulation_metrics(model, poison.subpopulation)
+        measured |= judge.trigger_metrics(model, lambda: self._twin(clean, pipeline), poison.trigger, gate)
         counts = {
             "poisoned_rows": float(mask.sum()),
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
-        notes = (*self._notes(does, kind, mask), *pipeline.notes(model, loss))
+        notes = (*self._notes(attack_arrow, defence_arrow, mask), *pipeline.notes(model, loss))
         return Outcome(measured | counts | found, notes=notes)
 
-    def _arrived(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
-        """The rows as they reach the user, and which of them are poison.
+    def _received(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
+        """The rows that reach the user, in random order, and the mask of the poison among them.
 
-        They come in random order: at the end, where an attack appends them, their place would tell what they are.
+        Attacks append their rows. Without the random order, a defence could find the poison by its position.
         """
         order = streams.numpy("arrival").permutation(len(poison.data))
         mask = poison.mask[order]
         return Sources(self.sources, self.attacker_sources).assigned(poison.data[order], mask, streams), mask
 
     def _twin(self, clean: Dataset, pipeline: Pipeline) -> Model:
-        """The undefended model of the clean rows."""
+        """The clean twin: the undefended model of the clean rows."""
         order = pipeline.streams.numpy("arrival").permutation(len(clean))
         key = (self.training, pipeline.device, pipeline.streams.key, of_rows(clean))
         return twin(self.model, key, lambda: pipeline.deployed(clean[order], cross_entropy, False))
@@ -195,19 +202,27 @@ class Central:
         return tuple(notes)
 
 
-def _learnt(robust: object, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
-    """The model of a robust learner, which replaces the pipeline's own training."""
+def _fit_robustly(robust: object, rows: Dataset, loss: Loss, pipeline: Pipeline, trusted: Dataset) -> Model:
+    """The model of a robust learner, which replaces the training of the pipeline.
+
+    Raises:
+        NotApplicable: a logic attack, since the code that it corrupts would not run.
+    """
     if loss is not cross_entropy:
         raise NotApplicable(
             f"honest training code for {type(robust).__name__}",
             "a corrupted loss",
-            "it replaces that code: attack the rows",
+            "use a data attack: the learner replaces the code that a logic attack corrupts",
         )
     return guarded.robust_learner(robust, rows, pipeline.context(trusted))
 
 
-def _kept(rows: Dataset, verdict: Verdict, defence: object) -> Dataset:
-    """The rows that were not flagged."""
+def _unflagged(rows: Dataset, verdict: Verdict, defence: object) -> Dataset:
+    """The rows that the sanitizer did not flag.
+
+    Raises:
+        DataError: it flagged all rows.
+    """
     if verdict.flags.all():
         raise DataError(
             f"training rows left after {type(defence).__name__}", f"all {len(rows)} flagged", "flag fewer rows"

@@ -1,4 +1,4 @@
-"""Calls of code that is not ours: it gets copies, and what it does to them is noticed."""
+"""Calls of plugins: a plugin gets copies of its inputs, and writing into them is detected."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from antivenom.models.wrappers import TorchModel
 CSR = ("data", "indices", "indptr")
 
 
-def called(plugin: object, *inputs: object, call: Callable[..., Any] | None = None, own: bool = True) -> Any:
-    """What the plugin, or `call` in its name, returns for copies of the inputs.
+def call_plugin(plugin: object, *inputs: object, call: Callable[..., Any] | None = None, own: bool = True) -> Any:
+    """Call a plugin with copies of the inputs.
 
-    With `own=False` it gets the inputs themselves: for functions that a training loop calls thousands of times.
+    Args:
+        plugin: the plugin, whose class name appears in errors.
+        inputs: positional arguments.
+        call: the function to call instead of the plugin, such as one of its methods.
+        own: give copies and compare them afterwards. False is for functions that a training loop calls thousands of times.
+
+    Returns:
+        The plugin's return value, unchecked.
 
     Raises:
-        PluginError: it raised, tried to exit, or wrote into an input.
+        PluginError: the plugin raised, called `sys.exit`, or wrote into an input. Antivenom's own errors pass unchanged.
     """
     name, function = type(plugin).__name__, call if call is not None else plugin
     given = [copied(value) for value in inputs] if own else inputs
@@ -49,7 +56,7 @@ def called(plugin: object, *inputs: object, call: Callable[..., Any] | None = No
 
 
 def copied(value: object) -> Any:
-    """A copy that shares no memory with the value. What cannot be copied, such as a connection, is handed on as it is."""
+    """A copy that shares no memory with the value; a value that cannot be copied, such as a connection, itself."""
     if isinstance(value, Dataset):
         groups = None if value.groups is None else _own(value.groups)
         return replace(value, x=_own(value.x), y=_own(value.y), groups=groups)
@@ -66,12 +73,12 @@ def copied(value: object) -> Any:
         return replace(value, trusted=copied(value.trusted))
     try:
         return copy.deepcopy(value)
-    except Exception:  # a library may refuse in any way
+    except Exception:  # copying an arbitrary object may raise any exception
         return value
 
 
 def _own(array: Any) -> Any:
-    """A read-only copy, which a Dataset keeps as it is."""
+    """A read-only copy of an array, CSR matrix or DataFrame. A Dataset keeps read-only arrays without copying them again."""
     fresh = array.copy()
     for part in [getattr(fresh, name) for name in CSR] if sp.issparse(fresh) else [fresh]:
         if isinstance(part, np.ndarray):
@@ -80,7 +87,7 @@ def _own(array: Any) -> Any:
 
 
 def _equal(before: Any, after: Any) -> bool:
-    """Whether a value is as it was. Values that cannot be compared cheaply count as equal: the plugin had a copy."""
+    """Whether a value is unchanged. Values that are expensive to compare count as equal; the plugin only had a copy."""
     if isinstance(before, Dataset):
         parts = ("x", "y", "groups", "classes", "name")
         return all(_equal(getattr(before, part), getattr(after, part)) for part in parts)

@@ -1,4 +1,4 @@
-"""What the fields of every scenario go through when one is made."""
+"""Conversion and checks of the fields that all scenarios share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from antivenom.models.own import maker_of
 
 
 def settle(scenario: Any) -> None:
-    """Turn what a user may write into a new scenario's fields into what it means: a name into a source, for example.
+    """Convert a new scenario's fields from what a user may write to values: the name of a data set to its source, say.
 
     Raises:
-        AntivenomError: a field names nothing that is known, or its threat model is not allowed.
+        AntivenomError: a field has an unknown name, or the threat model is not allowed.
     """
     written = {field.name for field in dataclasses.fields(scenario)}
     object.__setattr__(scenario, "data", source_of(scenario.data))

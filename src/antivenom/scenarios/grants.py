@@ -1,4 +1,4 @@
-"""What a threat model grants: which plugins may meet in a scenario, what an attacker sees, what it may do to the rows."""
+"""What a threat model grants: which plugins a scenario accepts, what the attacker sees, and which rows it may change."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from antivenom.data.forms import form_of
 from antivenom.scenarios.targets import Targets
 
 
-def granted(attack: object, threat: ThreatModel, *kinds: Kind) -> Kind | None:
-    """The attack's kind; None for no attack.
+def attack_kind(attack: object, threat: ThreatModel, *kinds: Kind) -> Kind | None:
+    """The attack's kind, or None for no attack (None or NoAttack).
 
     Raises:
-        NotApplicable: the attack sits on another arrow, or needs another access level, or wants something else.
+        NotApplicable: the attack is of another kind than `kinds`, or needs another access level or another goal.
     """
     if attack is None or isinstance(attack, NoAttack):
         return None
@@ -42,11 +42,11 @@ def granted(attack: object, threat: ThreatModel, *kinds: Kind) -> Kind | None:
     return entry.kind
 
 
-def deployed(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
+def defence_kind(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
     """The defence's kind, or None for no defence.
 
     Raises:
-        NotApplicable: the defence sits on another arrow, or needs trusted rows where there are none.
+        NotApplicable: the defence is of another kind than `kinds`, or it needs trusted rows and there are none.
     """
     if defence is None:
         return None
@@ -60,13 +60,13 @@ def deployed(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None:
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """What the attacker of one scenario wants, as the scenario says it; the judge resolves `targets` from the test rows.
+    """The aim of a scenario's attacker.
 
     Fields:
         threat: access, goal and limits.
-        wanted: the classes wanted.
-        trigger: what is shown at test time.
-        targets: the inputs that should be misclassified (targeted), else None.
+        wanted: the classes that the attacker wants.
+        trigger: the trigger that is put on test inputs.
+        targets: the inputs that should be misclassified, drawn by the judge (goal targeted), else None.
     """
 
     threat: ThreatModel
@@ -75,7 +75,10 @@ class Aim:
     targets: Targets | None = None
 
     def view(self, streams: Streams, rows: Dataset | None = None) -> AttackContext:
-        """What the attacker sees: classes wanted, trigger and targets only as far as its goal has them."""
+        """What the attacker sees. Wanted classes and trigger are included for backdoors only, targets for targeted attacks.
+
+        `rows` are further rows that the scenario grants, or None.
+        """
         own, goal = streams.sealed("attack"), self.threat.goal
         if goal is Goal.BACKDOOR:
             return AttackContext(own, self.threat, self.wanted, self.trigger, rows=rows)
@@ -85,7 +88,18 @@ class Aim:
 
 
 def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
-    """Raise ThreatError if `poison` did to `clean` what the threat model does not grant."""
+    """Check that an attack kept to its threat model.
+
+    Args:
+        threat: access level and max_poisoned_rate.
+        clean: the rows before the attack.
+        poison: the rows after it, with the mask of poisoned rows.
+
+    Raises:
+        ThreatError: the attack changed rows that it may not change, left changed rows out of the mask, or poisoned too
+            many rows.
+        DataError: a poisoned row that the schema does not allow.
+    """
     after, n = poison.data, len(clean)
     before, now = form_of(clean.x), form_of(after.x)
     if after.shape != clean.shape or after.classes != clean.classes or now != before:
@@ -121,7 +135,7 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
             rows = int((touched & ~poison.mask).sum())
             raise ThreatError("every changed row in the mask", f"{rows} changed rows outside it", "mark them as poison")
     check_allowed(clean, after, poison.mask)
-    allowed = int(np.floor(threat.max_poisoned_rate * n + 1e-9))
+    allowed = int(np.floor(threat.max_poisoned_rate * n + 1e-9))  # 0.29 * 100 is 28.999... in floating point
     used = int(poison.mask.sum())
     if used > allowed:
         raise ThreatError(
@@ -132,7 +146,7 @@ def enforce(threat: ThreatModel, clean: Dataset, poison: Poison) -> None:
 
 
 def _changed(before: Dataset, after: Dataset) -> np.ndarray:
-    """(n,) bool: rows whose features or label differ; both of one form."""
+    """(n,) bool, True for rows whose features or label differ. NaN equals NaN. Both must have the same form."""
     differs = before.x != after.x
     if not before.is_sparse:
         differs = np.asarray(differs & ~((before.x != before.x) & (after.x != after.x))).reshape(

@@ -1,7 +1,7 @@
-"""One adapter for each kind of plugin of the central and transfer arrows.
+"""One adapter for each kind of plugin of the central, transfer and acceptance scenarios.
 
-Every adapter hands the plugin copies of its inputs, calls it, finds out whether it wrote into them, and checks what it
-returned. Every failure is a typed error of one line that names the plugin. Scenarios contain no checks of their own.
+An adapter calls the plugin with copies of its inputs, detects whether it wrote into them, and checks what it returned.
+Every failure is a typed error of one line that names the plugin. Scenarios contain no checks of plugins.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from antivenom.data import Dataset, Poison, Rows
 from antivenom.data.forms import is_frame
 from antivenom.models.training import Forward, Loss, cross_entropy
 from antivenom.models.wrappers import TorchModel
-from antivenom.scenarios.copies import called, copied
+from antivenom.scenarios.copies import call_plugin, copied
 from antivenom.scenarios.grants import enforce
 
 # --- attacks ---------------------------------------------------------------------------------------------------------
 
 
 def data_attack(attack: object, clean: Dataset, context: AttackContext) -> Poison:
-    """The rows that the attack makes of the clean ones, within what its threat model grants."""
-    poison = _poison(called(attack, clean, context), attack, context)
+    """The rows after a data attack, checked against its threat model."""
+    poison = _poison(call_plugin(attack, clean, context), attack, context)
     enforce(context.threat, clean, poison)
     return poison
 
 
 def model_attack(attack: object, model: Model, data: Dataset, context: AttackContext) -> tuple[Model, Poison]:
-    """The model that the attack makes of the pretrained one; the rows stay as they were."""
-    found = called(attack, model, data, context)
+    """The model after a model attack, and its Poison, which must leave the rows unchanged and may hold a learned trigger."""
+    found = call_plugin(attack, model, data, context)
     if not isinstance(found, tuple) or len(found) != 2:
-        raise PluginError(f"a model and a Poison from {_name(attack)}", type(found).__name__, "return both")
+        raise PluginError(f"(model, Poison) from {_name(attack)}", type(found).__name__, "return both")
     poison = _poison(found[1], attack, context)
     enforce(context.threat, data, poison)
     return _model(found[0], attack, model.num_classes), poison
 
 
 def logic_attack(attack: object, context: AttackContext) -> Loss:
-    """The loss that the corrupted training code computes; every value that it gives is checked."""
-    found = called(attack, cross_entropy, context)
+    """The loss of the corrupted training code. Every value that it returns is checked to be a scalar."""
+    found = call_plugin(attack, cross_entropy, context)
     if not callable(found):
         raise PluginError(f"a loss from {_name(attack)}", type(found).__name__, "return (forward, x, y) -> number")
 
     def loss(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        value = called(attack, forward, x, y, call=found, own=False)
+        value = call_plugin(attack, forward, x, y, call=found, own=False)
         if not isinstance(value, Tensor) or value.shape != ():
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise PluginError(f"one number from the loss of {_name(attack)}", got, "return a scalar tensor")
@@ -61,8 +61,8 @@ def logic_attack(attack: object, context: AttackContext) -> Loss:
 
 
 def evasion(attack: object, model: Model, test: Dataset, context: AttackContext) -> Dataset:
-    """The test rows as an evader sends them; their true labels stay."""
-    found = called(attack, model, test, context)
+    """The test rows after an evasion, with their true labels."""
+    found = call_plugin(attack, model, test, context)
     shape = getattr(found, "shape", None)
     if shape != test.x.shape:
         got = type(found).__name__ if shape is None else f"shape {shape}"
@@ -71,7 +71,7 @@ def evasion(attack: object, model: Model, test: Dataset, context: AttackContext)
 
 
 def shown(trigger: Trigger, x: Rows) -> Rows:
-    """The inputs (m, ...) with the trigger in them."""
+    """The inputs x (m, ...) with the trigger, checked to have the same shape and form and finite values."""
     name = _name(trigger)
     if is_frame(x):
         if not getattr(trigger, "frames", False):
@@ -80,8 +80,8 @@ def shown(trigger: Trigger, x: Rows) -> Rows:
                 name,
                 "use Cells, which sets named columns, or encode the table first",
             )
-        return _frame(called(trigger, x), x, name)
-    found = called(trigger, x)
+        return _frame(call_plugin(trigger, x), x, name)
+    found = call_plugin(trigger, x)
     sparse, form = sp.issparse(x), "CSR rows" if sp.issparse(x) else "an array"
     if sp.issparse(found) != sparse or not (sparse or isinstance(found, np.ndarray)):
         raise PluginError(f"{form} from {name}, the form of its input", type(found).__name__, "keep the rows' form")
@@ -101,18 +101,18 @@ def _frame(found: Any, x: Rows, name: str) -> Rows:
 
 
 def sanitizer(defence: object, rows: Dataset, context: DefenceContext) -> Verdict:
-    """The defence's suspicion over the rows."""
-    return verdict(called(defence, rows, context), defence, len(rows), "rows")
+    """The sanitizer's verdict over the training rows."""
+    return verdict(call_plugin(defence, rows, context), defence, len(rows), "rows")
 
 
 def robust_learner(defence: object, rows: Dataset, context: DefenceContext) -> Model:
-    """The model that the defence makes of the rows."""
-    return _model(called(defence, rows, context), defence, len(rows.classes))
+    """The model that a robust learner fits to the rows."""
+    return _model(call_plugin(defence, rows, context), defence, len(rows.classes))
 
 
 def model_detector(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
-    """The defence's suspicion of the model."""
-    found = called(defence, model, clean, context)
+    """The detector's verdict over the model."""
+    found = call_plugin(defence, model, clean, context)
     if not isinstance(found, ModelVerdict):
         raise PluginError(
             f"a ModelVerdict from {_name(defence)}", type(found).__name__, "ModelVerdict.of_classes makes one"
@@ -123,19 +123,19 @@ def model_detector(defence: object, model: Model, clean: Dataset, context: Defen
 
 
 def mitigation(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> Model:
-    """The model that the defence makes of the finished one."""
-    return _model(called(defence, model, clean, context), defence, model.num_classes)
+    """The model after a mitigation."""
+    return _model(call_plugin(defence, model, clean, context), defence, model.num_classes)
 
 
 def gate(defence: object, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
-    """The calibrated filter for inputs; every verdict that it gives is checked."""
-    found = called(defence, model, clean, context)
+    """The calibrated filter of a gate. Every verdict that it returns is checked."""
+    found = call_plugin(defence, model, clean, context)
     if not callable(found):
         raise PluginError(f"a filter from {_name(defence)}", type(found).__name__, "return rows -> Verdict")
-    return lambda x: verdict(called(defence, x, call=found), defence, x.shape[0], "inputs")
+    return lambda x: verdict(call_plugin(defence, x, call=found), defence, x.shape[0], "inputs")
 
 
-# --- what they returned ----------------------------------------------------------------------------------------------
+# --- checks of return values -----------------------------------------------------------------------------------------
 
 
 def _poison(found: object, attack: object, context: AttackContext) -> Poison:
@@ -170,7 +170,7 @@ def _model(found: Any, plugin: Any, num_classes: int) -> Model:
 
 
 def verdict(found: object, defence: object, items: int, what: str) -> Verdict:
-    """The verdict that a detector returned, over that many items. A Verdict has checked its own numbers."""
+    """Check that a detector returned a Verdict over that many items. Verdict itself checks its scores and flags."""
     name = _name(defence)
     if not isinstance(found, Verdict):
         raise PluginError(f"a Verdict from {name}", type(found).__name__, "return antivenom.core.verdict.Verdict")
@@ -182,7 +182,7 @@ def verdict(found: object, defence: object, items: int, what: str) -> Verdict:
 def _same(one: Trigger, other: Trigger | None) -> bool:
     try:
         return bool(one == other)
-    except ValueError:  # arrays in a field that is compared
+    except ValueError:  # dataclass equality of array fields has no truth value
         return False
 
 

@@ -1,4 +1,4 @@
-"""The leak: what a trained model tells about the rows of others, and how much poison makes it tell."""
+"""The membership scenario: what a trained model reveals about its training rows, and how far poison amplifies that."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.fields import settle
-from antivenom.scenarios.grants import granted
+from antivenom.scenarios.grants import attack_kind
 
 
 @scenario(
@@ -34,27 +34,28 @@ from antivenom.scenarios.grants import granted
     cite="Tramer et al. 2022, CCS, arXiv:2204.00032",
 )
 class Membership:
-    """Was this record in the training set? Asked of each of many models in turn, the others being the attacker's shadows.
+    """Membership inference: was this record in the training set? Each model is the victim once, with the others as shadows.
 
-    Each model trains on half of a pool of rows, and on what the attacker contributes. With `attribute`, every model holds
-    each target with one of its possible values, drawn evenly, and the question is which. Pool, halves, targets and initial
-    weights depend on the seed alone, so trials with one seed are paired.
+    Each model trains on half of a pool of rows and on the attacker's contribution. With `attribute`, the scenario is
+    attribute inference: every model trains on each target with one of the attribute's values, drawn uniformly, and the
+    attacker asks which. Pool, halves, targets and initial weights depend only on the seed, so trials with the same seed
+    are paired.
 
     Fields:
-        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
-        model: an architecture of layers that can be stacked: by name, a torch module, a function that makes one, or
-            `module:name` of one of these.
-        training: how every model is trained; the same for victim and shadows.
+        data: source of the rows: a source, the name of a data set, a Dataset, a Split, or (X, y).
+        model: an architecture whose layers all have a stacked form: by name, a torch module, a function that makes one,
+            or `module:name` of one of these.
+        training: how every model is trained, victim and shadows alike.
         access: data-injection or data-manipulation.
         goal: privacy.
-        pooling: side of the squares of pixels that are averaged first; 1 keeps images as they are.
-        pool_rows: rows in the pool, even; None is all there are.
-        attacker_rows: rows of every training set that are the attacker's own; a data-manipulation attack changes these.
-        targets: records asked about.
-        group: targets that are poisoned together, and asked of one set of models.
-        models: how many are trained at once, even.
-        attribute: columns of one one-hot attribute that the attacker does not know; () asks about membership.
-        annealed: the step size falls to 0; without it, the noise of the last steps hides what was memorised.
+        pooling: side of the squares of pixels that are averaged beforehand; 1 leaves images unchanged.
+        pool_rows: number of rows in the pool, even; None is all.
+        attacker_rows: number of the attacker's own rows in every training set. A data-manipulation attack changes these.
+        targets: number of records that are asked about.
+        group: number of targets that are poisoned together and share one set of models.
+        models: number of models, even and at least 8; they are trained together.
+        attribute: columns of a one-hot attribute that the attacker does not know; () asks about membership.
+        annealed: let the step size fall to 0. Otherwise the noise of the last steps hides part of the memorisation.
     """
 
     data: Source = Named("digits")
@@ -74,7 +75,7 @@ class Membership:
     def __post_init__(self) -> None:
         settle(self)
         if self.goal is not Goal.PRIVACY:
-            raise ScenarioError("goal: privacy here", f"{self.goal}", "use kind: central")
+            raise ScenarioError("goal: privacy", f"{self.goal}", "use kind: central")
         if self.access not in (Access.DATA_INJECTION, Access.DATA_MANIPULATION):
             raise ScenarioError("access: data-injection or data-manipulation", f"{self.access}", "change `access`")
         if min(self.pooling, self.group, self.targets) < 1 or self.models < 8 or self.models % 2:
@@ -87,29 +88,40 @@ class Membership:
 
     @property
     def threat(self) -> ThreatModel:
-        """Who the attacker is."""
+        """The threat model: access and goal of the attacker."""
         return ThreatModel(self.access, self.goal)
 
     @property
     def level(self) -> str:
-        """The step of the report's ladder: the access level."""
+        """The attacker's access level, which is the step on the report's ladder."""
         return str(self.access)
 
     def known_to(self, attack: object) -> Known:
-        """What the attack is shown while it makes its rows, and afterwards when it asks."""
+        """What the attacker sees while it makes its rows and when it queries the model, for the report."""
         rows = "the pool that training rows are drawn from", "the records asked about"
         shown = ("its own rows",) if self.access is Access.DATA_MANIPULATION else rows
         asks = "how the model is trained", "the finished model's confidences"
         return Known((*shown, *asks), ("who is in the training set",))
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
-        """Contribute poison, train victims and shadows, ask, judge. `attack` is a data attack, `defence` DPSGD, or None."""
+        """Run one trial: poison the training sets, train all models, infer membership, and measure.
+
+        Args:
+            attack: a data attack or None.
+            defence: DPSGD or None.
+            seed: seed of all random streams.
+            device: the torch device to train on.
+
+        Raises:
+            NotApplicable: a plugin that cannot be used in this scenario.
+            ThreatError: the attack did more than the threat model grants.
+        """
         streams = Streams(seed)
-        attack = attack if granted(attack, self.threat, Kind.DATA_ATTACK) else None
+        attack = attack if attack_kind(attack, self.threat, Kind.DATA_ATTACK) else None
         if defence is not None and not isinstance(defence, DPSGD):
             raise NotApplicable("DPSGD or no defence", type(defence).__name__, "others are not trained many at once")
         split = self.data(streams)
-        train, test = (shrunk(part, self.pooling) for part in (split.train, split.test))
+        train, test = (pooled(part, self.pooling) for part in (split.train, split.test))
         sizes = (self.models, self.pool_rows, self.targets, self.attacker_rows)
         cohort = draw(train, *sizes, self.attribute, streams)
         each = self.targets if attack is None or self.access is Access.DATA_MANIPULATION else self.group
@@ -144,7 +156,10 @@ class Membership:
         return Outcome(found, notes=tuple(notes))
 
     def _poisoned(self, attack: object, cohort: Cohort, group: np.ndarray, streams: Streams) -> Poison:
-        """What the attacker contributes to every training set. It sees no more than that and the records asked about."""
+        """The attacker's rows in every training set, after the attack.
+
+        With data-manipulation the attack sees its own rows only; with data-injection, the pool and the records asked about.
+        """
         own = cohort.own
         if attack is None:
             return Poison.none(own)
@@ -161,7 +176,7 @@ class Membership:
     def _trained(
         self, cohort: Cohort, contributed: Dataset, private: DPSGD | None, streams: Streams, device: str
     ) -> Shadows:
-        """All models, each on its members of the cohort and on what the attacker contributed."""
+        """Train all models together, each on its members of the cohort and on the attacker's rows."""
         data = cohort.table.extend(contributed.x, contributed.y)
         everywhere = np.ones((self.models, len(contributed)), dtype=bool)
         inside = torch.tensor(np.hstack([cohort.members, everywhere]), device=device)
@@ -175,8 +190,12 @@ class Membership:
         return Shadows(network, train_together(network, start, x, y, rows, self.training, generator, self.annealed))
 
 
-def shrunk(data: Dataset, side: int) -> Dataset:
-    """The images with every square of side x side pixels averaged."""
+def pooled(data: Dataset, side: int) -> Dataset:
+    """Images (n, channels, h, w) with squares of side x side pixels replaced by their mean; other data if side is 1.
+
+    Raises:
+        DataError: rows that are not images, or sides that `side` does not divide.
+    """
     if side == 1:
         return data
     if not data.is_image or data.shape[1] % side or data.shape[2] % side:

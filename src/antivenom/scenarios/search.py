@@ -1,4 +1,4 @@
-"""The worst case of a defence: search attack families and their scales on the end metric, and list every trial."""
+"""Search for the attack that harms a defended federation most, over attack families and their scales."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Attempt:
 
     Fields:
         attack: the agent, or None for the clean twin.
-        seed: of every stream; equal seeds are paired.
-        harm: in this seed, against its clean twin; nan if the trial failed.
-        metrics: what the judge measured.
+        seed: seed of the trial; trials with the same seed are paired.
+        harm: harm of the attack compared with the clean twin of the same seed; nan if the trial failed.
+        metrics: the judge's metrics; empty if the trial failed.
         stage: twin, search, refine or confirm.
-        error: why there are no metrics, or None.
+        error: the error of a failed trial, or None.
     """
 
     attack: object
@@ -68,15 +68,15 @@ class Attempt:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The most harmful attack that was found, and all that was tried.
+    """The most harmful attack that was found, and all trials of the search.
 
     Fields:
         rule: the defence, or None.
-        scenario: what was run.
-        attack: the worst attack found; None if every trial failed.
-        harm: its mean harm over the seeds that it was chosen by. Being chosen makes that number too high.
-        confirmed: its mean harm over fresh seeds; nan without any.
-        attempts: every trial, in order.
+        scenario: the scenario of all trials.
+        attack: the worst attack found, or None if every trial failed.
+        harm: its mean harm over the seeds of the search. It is biased upwards, because the attack was chosen by it.
+        confirmed: its mean harm over fresh seeds, which is unbiased; nan without fresh seeds.
+        attempts: all trials, in order.
     """
 
     rule: object
@@ -87,7 +87,7 @@ class WorstCase:
     attempts: tuple[Attempt, ...]
 
     def ranking(self) -> list[tuple[object, float]]:
-        """Every attack that finished with all seeds of the search and its mean harm, worst first."""
+        """Attacks and their mean harm over the search's seeds, worst first; attacks with a failed trial are left out."""
         return _ranked(self.attempts)
 
 
@@ -106,19 +106,30 @@ def worst_case(
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> WorstCase:
-    """Search for the attack that does most harm to a federation with this rule, by the scenario's own end metric.
+    """Search for the attack that harms a federation with this rule most, by the metric of the scenario's goal.
 
-    Every family is run with every seed; a `Scaled` one with every factor. Then the worst is refined: the factors half-way
-    (geometrically) to its neighbours are tried, `refine` times. The winner is run again with fresh seeds, because the
-    best of many is lucky. `progress(done, planned, attempt)` is called after every trial. A failed trial is listed with its
-    error and never wins.
+    Every family is run with every seed, and a `Scaled` one with every factor. Then the worst attack is refined `refine`
+    times: the geometric means of its factor and the two neighbouring factors are tried. At last the winner is run with
+    fresh seeds, because the maximum over many noisy trials is biased upwards. A failed trial is listed with its error and
+    never wins.
+
+    Args:
+        rule: the defence, or None.
+        scenario: the federated scenario.
+        families: the attacks to try; None takes `default_families`.
+        factors: scales of `Scaled` attacks.
+        seeds: seeds of the search.
+        refine: rounds of refinement.
+        confirm: fresh seeds for the winner.
+        progress: called as progress(done, planned, attempt) after every trial.
+        device: the torch device to train on.
 
     Raises:
         ScenarioError: no seeds, or seeds that search and confirmation share.
     """
     if not seeds or set(seeds) & set(confirm):
         raise ScenarioError(
-            "seeds to search with and fresh ones to confirm with", f"{seeds} and {confirm}", "part them"
+            "seeds for the search and other seeds for confirmation", f"{seeds} and {confirm}", "use different seeds"
         )
     tried = _Search(rule, scenario, device, progress)
     candidates = [
@@ -142,7 +153,7 @@ def worst_case(
 
 
 def default_families(goal: Goal, rule: Any) -> tuple[Agent, ...]:
-    """The attacks that are tried for a goal; those that tune themselves against the rule if it is an aggregation rule."""
+    """The attacks to try for a goal. If the rule is an aggregation rule, they include attacks that optimise against it."""
     if goal is Goal.BACKDOOR:
         scaled: tuple[Agent, ...] = (
             ModelReplacement(boost=1),
@@ -183,7 +194,7 @@ def default_families(goal: Goal, rule: Any) -> tuple[Agent, ...]:
 
 
 class _Search:
-    """The trials so far; each seed's clean twin is run once."""
+    """The trials of one search. The clean twin of each seed is run once."""
 
     def __init__(self, rule: object, scenario: Federated, device: str, progress: Progress | None) -> None:
         self.rule, self.scenario, self.device, self.progress = rule, scenario, device, progress
@@ -192,12 +203,12 @@ class _Search:
         self._twins: dict[int, dict[str, float]] = {}
 
     def run(self, attack: object, seeds: Sequence[int], stage: str) -> list[float]:
-        """The harm of the attack in each seed."""
+        """Run the attack with each seed and return its harms."""
         return [self._one(attack, seed, stage) for seed in seeds]
 
     def _one(self, attack: object, seed: int, stage: str) -> float:
         if seed not in self._twins:
-            self._twins[seed] = {}
+            self._twins[seed] = {}  # stays empty if the twin's trial fails
             self._twins[seed] = self._measure(None, seed, "twin").metrics
         return self._measure(attack, seed, stage).harm
 
@@ -215,7 +226,7 @@ class _Search:
 
 
 def _ranked(attempts: Sequence[Attempt]) -> list[tuple[object, float]]:
-    """Attacks with their mean harm in the search, worst first; one that failed with any seed is left out."""
+    """Attacks with their mean harm in the search, worst first. An attack with a failed trial is left out."""
     harms: dict[object, list[float]] = {}
     for attempt in attempts:
         if attempt.stage in ("search", "refine"):
@@ -225,7 +236,7 @@ def _ranked(attempts: Sequence[Attempt]) -> list[tuple[object, float]]:
 
 
 def _between(ranked: list[tuple[object, float]]) -> Iterator[Scaled]:
-    """The worst attack with factors half-way to its neighbours of the same family; nothing if it has no factor."""
+    """The worst attack with geometric means of its factor and the neighbouring ones; nothing if it is not `Scaled`."""
     if not ranked or not isinstance(ranked[0][0], Scaled):
         return
     worst = ranked[0][0]

@@ -1,4 +1,4 @@
-"""Who holds which rows before anything happens: the user's trusted ones, the attacker's own, the judge's."""
+"""The division of rows before an attack: training rows, the user's trusted rows, the attacker's own rows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from antivenom.data import Dataset, Split
 def hold_out(
     train: Dataset, clean_rows: int, train_rows: int | None, streams: Streams, attacker_rows: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """(rows to train on, trusted rows, attacker's rows): the last two are taken out before any attack sees the data.
+    """Divide the rows into (training rows, trusted rows, attacker's rows), before any attack sees them.
+
+    Args:
+        train: all rows.
+        clean_rows: number of trusted rows.
+        train_rows: number of training rows; None is all that remain.
+        streams: the random streams of the trial.
+        attacker_rows: number of rows for the attacker.
 
     Raises:
-        DataError: there are not that many rows.
+        DataError: there are too few rows.
     """
     order = streams.numpy("trusted").permutation(len(train))
     cut = clean_rows + attacker_rows
@@ -37,14 +44,14 @@ def hold_out(
 
 
 def known_test_rows(test: Dataset, share: float, streams: Streams) -> np.ndarray:
-    """(n,) bool: the share of the test rows that a test-aware attacker holds, drawn at random."""
+    """(n,) bool, a random share of the test rows, which the attacker holds with their labels."""
     mask = np.zeros(len(test), dtype=bool)
     mask[streams.numpy("known test rows").permutation(len(test))[: round(share * len(test))]] = True
     return mask
 
 
 def joined(*parts: Dataset) -> Dataset | None:
-    """The rows of all parts, or None if there are none."""
+    """The rows of all parts in one Dataset, or None if all are empty."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return None
@@ -58,7 +65,7 @@ def only_classes(split: Split, classes: tuple[int, ...]) -> Split:
     """The rows of the named classes, renumbered from 0 in the order given.
 
     Raises:
-        DataError: a class that the data set does not have, or one named twice.
+        DataError: a class that the data set does not have, or a class that is named twice.
     """
     c = split.train.num_classes
     if len({*classes}) != len(classes) or not all(0 <= k < c for k in classes):
@@ -75,10 +82,10 @@ def only_classes(split: Split, classes: tuple[int, ...]) -> Split:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where rows come from: honest sources of equal size, and those that belong to the attacker.
+    """The parties that send rows: honest sources of about equal size, and the attacker's sources.
 
     Fields:
-        honest: number of honest sources; 1 says nothing about where rows come from.
+        honest: number of honest sources; with 1, the origin of rows is unknown.
         attacker: number of sources that send the poison.
     """
 
@@ -86,7 +93,7 @@ class Sources:
     attacker: int = 1
 
     def assigned(self, data: Dataset, mask: np.ndarray, streams: Streams) -> Dataset:
-        """The data with its groups: clean rows spread over the honest sources, poison over the attacker's."""
+        """The data with `groups`, the source of each row: clean rows at random honest sources, poison at the attacker's."""
         if self.honest <= 1:
             return data
         groups = streams.numpy("sources").integers(0, self.honest, size=len(data))

@@ -1,4 +1,4 @@
-"""The inputs that a targeted attack is about, which the judge draws from the test rows, and the classes wanted of them."""
+"""The inputs that a targeted attack aims at, which the judge draws from the test rows, and their wanted classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from antivenom.core.protocols import Wanted
 from antivenom.core.streams import Streams
 from antivenom.core.wanted import FromTo, Rows
 from antivenom.data import Dataset
-from antivenom.scenarios.copies import called
+from antivenom.scenarios.copies import call_plugin
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Test rows that the attacker wants misclassified; their inputs stay as they are.
+    """Test rows that the attacker wants misclassified without changing them.
 
     Fields:
         rows: the inputs (r, ...) and their true classes.
-        labels: (r,) the class wanted of each.
+        labels: (r,) the class that the attacker wants for each.
     """
 
     rows: Dataset
@@ -28,17 +28,17 @@ class Targets:
 
     @property
     def wanted(self) -> Rows:
-        """The same over `rows`, as the attacker gets it."""
+        """The same as a `Rows` value whose row numbers count within `rows`, which is what the attacker gets."""
         return Rows(tuple(range(len(self.labels))), tuple(int(label) for label in self.labels))
 
 
 def classes_wanted(wanted: Wanted, y: np.ndarray, num_classes: int) -> np.ndarray:
-    """(m,) the class wanted of rows of true classes y (m,), -1 where nothing is wanted.
+    """(m,) the class that the attacker wants for rows of true classes y (m,); -1 for rows without one.
 
     Raises:
-        PluginError: `wanted` returns something else.
+        PluginError: `wanted` returned another shape or type, or a class that does not exist.
     """
-    found, c = np.asarray(called(wanted, y, num_classes)), num_classes
+    found, c = np.asarray(call_plugin(wanted, y, num_classes)), num_classes
     if (
         found.shape != y.shape
         or found.dtype.kind not in "iu"
@@ -49,8 +49,15 @@ def classes_wanted(wanted: Wanted, y: np.ndarray, num_classes: int) -> np.ndarra
     return found
 
 
-def drawn(test: Dataset, wanted: Wanted, number: int, streams: Streams) -> tuple[Targets, Dataset]:
-    """(targets, the other test rows): that many rows of which something is wanted; all the rows that `Rows` names.
+def draw_targets(test: Dataset, wanted: Wanted, number: int, streams: Streams) -> tuple[Targets, Dataset]:
+    """Draw targets among the test rows: (targets, the other test rows).
+
+    Args:
+        test: the test rows.
+        wanted: the classes that the attacker wants. `Rows` names the targets; otherwise they are drawn at random among the
+            rows for which a class is wanted.
+        number: number of targets to draw.
+        streams: the random streams of the trial.
 
     Raises:
         DataError: there are fewer such rows.
@@ -65,16 +72,22 @@ def drawn(test: Dataset, wanted: Wanted, number: int, streams: Streams) -> tuple
 def drawn_among(
     test: Dataset, wanted: Wanted | None, number: int, streams: Streams, right: np.ndarray, tail_of: Dataset | None
 ) -> tuple[Targets, Dataset]:
-    """(targets, the other test rows): as `drawn`, but only rows that are `right` (n,); `Rows` are taken as they are.
+    """Like `draw_targets`, but the targets are drawn among the rows where `right` (n,) is True, unless `Rows` names them.
 
-    Without `wanted` each target gets a wrong class of its own, drawn at random. With `tail_of` the targets are not drawn:
-    they are the rows of the source class that lie furthest from its mean in those clean rows.
+    Args:
+        test: the test rows.
+        wanted: the classes that the attacker wants; None gives each target a random wrong class.
+        number: number of targets to draw.
+        streams: the random streams of the trial.
+        right: (n,) bool, the rows that may become targets.
+        tail_of: clean rows, or None. With them, the targets are not drawn at random: they are the rows of the source class
+            that are furthest from the mean of this class in the clean rows.
 
     Raises:
         DataError: there are fewer such rows.
     """
     if isinstance(wanted, Rows):
-        return drawn(test, wanted, number, streams)
+        return draw_targets(test, wanted, number, streams)
     rng, c = streams.numpy("targets"), test.num_classes
     labels = test.y if wanted is None else classes_wanted(wanted, test.y, c)
     eligible = _at_least(number, np.flatnonzero(right & (labels >= 0)))
@@ -89,7 +102,7 @@ def drawn_among(
 
 
 def tail(rows: Dataset, clean: Dataset, wanted: Wanted | None) -> np.ndarray:
-    """Numbers of the rows of the source class, the one furthest from the class's mean in the clean rows first."""
+    """Numbers of the rows of the source class, furthest from its mean in the clean rows first."""
     source = wanted.source if isinstance(wanted, FromTo) else -1
     found = np.flatnonzero(rows.y == source)
     if not len(found):

@@ -1,4 +1,4 @@
-"""The transfer arrow: a provider's pretrained model, perhaps backdoored, is fine-tuned on the user's clean rows."""
+"""The transfer scenario: the user fine-tunes a provider's pretrained model, which may be backdoored, on clean rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.fields import settle
-from antivenom.scenarios.grants import Aim, deployed, granted
+from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.pipeline import Pipeline
 from antivenom.scenarios.splits import hold_out
-from antivenom.scenarios.targets import drawn
+from antivenom.scenarios.targets import draw_targets
 from antivenom.scenarios.twins import twin
 from antivenom.triggers import Patch
 
@@ -33,25 +33,25 @@ from antivenom.triggers import Patch
     cite="Kurita et al. 2020, arXiv:2004.06660",
 )
 class Transfer:
-    """A pretrained model from a provider who may be the attacker, trained further on rows that nobody touched.
+    """The user fine-tunes a pretrained model on clean rows; its provider may be the attacker.
 
-    Split, shares of provider and user, and both trainings' random streams depend on the seed alone, so trials with one
-    seed are paired.
+    The split, the rows of provider and user, and the random streams of both trainings depend only on the seed. So trials
+    with the same seed are paired.
 
     Fields:
-        data: where the rows come from: a source, the name of a data set, a Dataset, a Split, or (X, y).
+        data: source of the rows: a source, the name of a data set, a Dataset, a Split, or (X, y).
         model: an architecture by name, a torch module, a function that makes one, or `module:name` of one of these.
-        training: how the provider trains, and the user but for the two fields of fine-tuning.
+        training: how the provider trains. The user trains in the same way, with the two fine-tuning fields below.
         access: transfer-learning.
         goal: availability, targeted or backdoor.
         wanted: the classes that the attacker wants (backdoor and targeted); a class number means AllToOne.
-        trigger: what is shown at test time (backdoor).
-        num_targets: test rows, drawn by the judge, that should be misclassified (targeted), unless `wanted` names them.
-        pretrain_share: share of the training rows that the provider has, above 0 and below 1; the user has the others.
-        fine_tune_epochs: the user's passes over their rows.
-        fine_tune_learning_rate: the user's step size, customarily a fraction of the provider's.
-        train_rows: use only so many training rows, provider's and user's together; None is all.
-        clean_rows: trusted rows, held out of the training rows before; for mitigations and model detectors.
+        trigger: the trigger that is put on test inputs (backdoor).
+        num_targets: number of test rows that the judge draws as targets (targeted), unless `wanted` names them.
+        pretrain_share: share of the training rows that the provider has, above 0 and below 1. The user has the others.
+        fine_tune_epochs: the user's passes over the user's rows.
+        fine_tune_learning_rate: the user's step size, usually a fraction of the provider's.
+        train_rows: number of training rows, provider's and user's together; None is all.
+        clean_rows: number of trusted rows for detectors, mitigations and gates. They are held out beforehand.
     """
 
     data: Source = Named("digits")
@@ -82,70 +82,78 @@ class Transfer:
 
     @property
     def threat(self) -> ThreatModel:
-        """Who the attacker is."""
+        """The threat model: access and goal of the attacker."""
         return ThreatModel(self.access, self.goal)
 
     @property
     def level(self) -> str:
-        """The step of the report's ladder: the access level."""
+        """The attacker's access level, which is the step on the report's ladder."""
         return str(self.access)
 
     def known_to(self, attack: object) -> Known:
-        """What the attack is shown."""
+        """What the attack sees, and what it does not, for the report."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
-        """Pretrain, attack, fine-tune, mend, judge.
+        """Run one trial: pretrain, attack, fine-tune, repair, and measure.
 
-        `attack` is a model attack or None; `defence` a model detector, a mitigation, a gate or None.
+        Args:
+            attack: a model attack or None.
+            defence: a model detector, a mitigation, a gate, or None.
+            seed: seed of all random streams.
+            device: the torch device to train on.
+
+        Raises:
+            NotApplicable: a plugin that cannot be used in this scenario.
+            ThreatError: the attack did more than the threat model grants.
         """
-        streams, does = Streams(seed), granted(attack, self.threat, Kind.MODEL_ATTACK)
+        streams, attack_arrow = Streams(seed), attack_kind(attack, self.threat, Kind.MODEL_ATTACK)
         split = self.data(streams)
         targets, test = None, split.test
         if self.goal is Goal.TARGETED:
-            targets, test = drawn(test, self.wanted, self.num_targets, streams)
+            targets, test = draw_targets(test, self.wanted, self.num_targets, streams)
         aim = Aim(self.threat, self.wanted, self.trigger, targets)
         judge = Judge(test, aim)
         train, trusted, _ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
-        kind = deployed(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
-        theirs, ours = self._shared(train, streams)
+        defence_arrow = defence_kind(defence, trusted, Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE)
+        theirs, ours = self._divided(train, streams)
         pipeline = Pipeline(self.model, self.training, device, streams)
         pretrained = pipeline.fit(theirs, "pretraining")
         received, learned = pretrained, None
-        if does is not None:
+        if attack_arrow is not None:
             received, poison = guarded.model_attack(attack, pretrained, theirs, aim.view(streams))
             learned = poison.trigger
         found: dict[str, float] = {}
         notes: tuple[str, ...] = ()
-        if kind is Kind.MODEL_DETECTOR:
+        if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, received, trusted, pipeline.context())
-            found = judge.detected(verdict, does is not None)
+            found = judge.detection_metrics(verdict, attack_arrow is not None)
             notes = ("a model detector only reports: the model was fine-tuned and judged all the same",)
-        model = self._tuned(received, ours, pipeline)
+        model = self._fine_tuned(received, ours, pipeline)
         gate = None
-        if kind is Kind.MITIGATION:
+        if defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, trusted, pipeline.context())
-        elif kind is Kind.GATE:
+        elif defence_arrow is Kind.GATE:
             gate = guarded.gate(defence, model, trusted, pipeline.context())
-        clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if it is asked for
-        measured = judge.metrics(model, gate) | judge.backdoored(model, clean, learned, gate)
+        clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if needed
+        measured = judge.metrics(model, gate) | judge.trigger_metrics(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
         return Outcome(measured | counts | found, notes=(*notes, *pipeline.notes(pretrained)))
 
-    def _tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
-        """The received model after the user's training."""
+    def _fine_tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
+        """The received model after the user's fine-tuning."""
         slower = replace(self.training, learning_rate=self.fine_tune_learning_rate)
         return replace(pipeline, training=slower).refit(received, ours, self.fine_tune_epochs, "fine-tuning")
 
     def _twin(self, pretrained: Model, theirs: Dataset, ours: Dataset, pipeline: Pipeline) -> Model:
-        """The user's model of an honest provider."""
+        """The clean twin: the fine-tuned model of an honest provider."""
         tuning = (self.fine_tune_epochs, self.fine_tune_learning_rate)
         rows = (of_rows(theirs), of_rows(ours))
         key = (self.training, *tuning, pipeline.device, pipeline.streams.key, *rows)
-        return twin(self.model, key, lambda: self._tuned(pretrained, ours, pipeline))
+        return twin(self.model, key, lambda: self._fine_tuned(pretrained, ours, pipeline))
 
-    def _shared(self, train: Dataset, streams: Streams) -> tuple[Dataset, Dataset]:
-        """The provider's rows and the user's."""
+    def _divided(self, train: Dataset, streams: Streams) -> tuple[Dataset, Dataset]:
+        """(the provider's rows, the user's rows), drawn at random."""
         order = streams.numpy("provider").permutation(len(train))
         cut = round(self.pretrain_share * len(train))
         if not 0 < cut < len(train):

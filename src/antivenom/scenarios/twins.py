@@ -1,7 +1,7 @@
-"""The clean twin: what the same rows and the same seed give without the attack; a model, or a federation's parameters.
+"""Clean twins: models, or parameters of a federation, from the same rows and the same seed without the attack.
 
-Every backdoor outcome reports what the trigger does to it. Trials of one seed share it within a process, so a grid pays
-for it once per seed and not once per cell.
+Every backdoor outcome reports the effect of the trigger on the clean twin. Trials with the same seed share the twin within
+a process, so that a grid trains it once per seed and not once per cell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from antivenom.core.registry.entry import registered
 
-KEPT = 4  # twins; enough for the seeds that a worker has in hand
+KEPT = 4  # twins in memory, enough for the seeds that a worker runs at a time
 
 Twin = TypeVar("Twin")  # a model, or a tensor of parameters
 
@@ -22,9 +22,10 @@ _lock = threading.Lock()
 
 
 def twin(architecture: object, key: tuple[Hashable, ...], train: Callable[[], Twin]) -> Twin:
-    """The clean twin: from memory if one of this architecture and key was trained here, else trained now.
+    """The clean twin of this architecture and key, from this process's memory or by calling `train`.
 
-    A registered architecture is a value; any other, such as a module that its owner may change, is trained anew.
+    Only registered architectures, which compare by value, are looked up in memory. Others, such as a module that its owner
+    may change, are always trained.
     """
     try:
         whole = (architecture, *key)

@@ -12,7 +12,7 @@ from torch import Tensor
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
-from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign, honest
+from antivenom.federated.agents.objectives import AdamSteps, Objectives, each_member, estimated_benign, honest, pull
 
 
 class Centre(enum.StrEnum):
@@ -71,6 +71,7 @@ class AlternatingMinimization:
         )
         boost = torch.where(measured, view.factor(self.boost), 1.0)
         measured = measured.to(view.start.dtype)
+        centre = None if centre is None else centre * measured
         malicious, stealth = (AdamSteps(view.start, self.learning_rate) for _ in range(2))
         training = dataclasses.replace(view.training, epochs=self.epochs)
         at = view.start.clone()
@@ -78,18 +79,15 @@ class AlternatingMinimization:
         for count, batch in enumerate(training.batches(len(objectives.y), rng), start=1):
             rows = torch.as_tensor(batch, device=at.device)
             if self.malicious_first and (count - 1) % self.stealth_steps == 0:
-                at += boost * malicious(at, objectives.on_targets)[0]
-
-            def loss(vector: Tensor, rows: Tensor = rows) -> Tensor:
-                value = objectives.on_rows(vector, rows)
-                if centre is not None:
-                    value = value + self.rho * distance(vector * measured, centre * measured, self.half_squared)
-                return value
-
-            at += stealth(at, loss)[0]
+                at += boost * malicious(objectives.on_targets(at)[1])
+            gradient = objectives.on_rows(at, rows)[1]
+            if centre is not None:
+                gradient = gradient + self.rho * pull(at * measured, centre, self.half_squared)
+            at += stealth(gradient)
             if not self.malicious_first and count % self.stealth_steps == 0:
-                change, before = malicious(at, objectives.on_targets)
-                if before > 0:  # a loss of exactly 0 has saturated: the authors stop there
+                loss, gradient = objectives.on_targets(at)
+                change = malicious(gradient)
+                if loss > 0:  # a loss of exactly 0 has saturated: the authors stop there
                     at += boost * change
         return at - view.start
 

@@ -47,10 +47,10 @@ class ExplicitBoosting:
             step = AdamSteps(view.start, self.learning_rate)
             at = view.start.clone()
             for count in range(self.steps if self.until_loss is None else self.max_steps):
-                change, loss = step(at, objectives.on_targets)
+                loss, gradient = objectives.on_targets(at)
                 if self.until_loss is not None and count >= self.steps and loss <= self.until_loss:
                     break
-                at += change
+                at += step(gradient)
             return boost * (at - view.start)
 
         return each_member(view, update)
@@ -84,7 +84,7 @@ class ImplicitBoosting:
             step = AdamSteps(view.start, self.learning_rate)
             sent = torch.zeros_like(view.start)
             for _ in range(self.steps):
-                sent += step(sent, lambda own: objectives.on_targets(view.start + share * own))[0]
+                sent += step(share * objectives.on_targets(view.start + share * sent)[1])
             return sent
 
         return each_member(view, update)

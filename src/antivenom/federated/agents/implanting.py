@@ -13,7 +13,6 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import AgentView
-from antivenom.federated.agents.objectives import Objective
 
 Rows = tuple[Tensor, Tensor]
 
@@ -72,7 +71,7 @@ def backdoored(
     *,
     start: Tensor | None = None,
     alpha: float = 1.0,
-    term: Objective | None = None,
+    term: Callable[[Tensor], Tensor] | None = None,
     free: Tensor | None = None,
     project: Callable[[Tensor], Tensor] | None = None,
     stop_loss: float = 0.0,

@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from antivenom.core.protocols import AgentView, Shard
 from antivenom.core.streams import Streams
+from antivenom.fast.trainer import loss_and_gradient
 from antivenom.federated.clients import Client, trained
 
-Objective = Callable[[Tensor], Tensor]
+Sloped = tuple[Tensor, Tensor]  # a loss and its gradient (d,)
 
 
 class Objectives:
-    """The losses of one malicious agent in one round, as functions of the parameters (d,); dropout is on."""
+    """The losses of one malicious agent in one round and their gradients at parameters (d,); dropout is on."""
 
     def __init__(self, view: AgentView, member: int) -> None:
-        streams = view.streams.child("member", member)
         self.x, self.y = view.shards[member]
         self.targets = view.targets
-        network = view.architecture
-        self._forward = network.training_forward(
-            streams.torch("dropout", device=view.start.device), {k: b.clone() for k, b in network.buffers.items()}
-        )
+        dropout = view.streams.child("member", member).torch("dropout", device=view.start.device)
+        self._loss = loss_and_gradient(view.architecture, dropout, view.start)
 
-    def on_targets(self, vector: Tensor) -> Tensor:
+    def on_targets(self, vector: Tensor) -> Sloped:
         """L({x, tau}; w): mean cross-entropy of the targets towards the wanted classes."""
-        return F.cross_entropy(self._forward(vector, self.targets.x), self.targets.labels)
+        return self._loss(vector, self.targets.x, self.targets.labels)
 
-    def on_rows(self, vector: Tensor, rows: Tensor) -> Tensor:
+    def on_rows(self, vector: Tensor, rows: Tensor) -> Sloped:
         """L(D_m; w) on some rows of the agent's shard."""
-        return F.cross_entropy(self._forward(vector, self.x[rows]), self.y[rows])
+        return self._loss(vector, self.x[rows], self.y[rows])
 
 
 class AdamSteps:
-    """One Adam optimiser that can be asked for its next step from any point; its moments persist between calls."""
+    """Adam (betas .9 and .999, eps 1e-8) whose steps can be taken from any point; its moments persist between calls."""
 
     def __init__(self, like: Tensor, learning_rate: float) -> None:
-        self._leaf = like.detach().clone().requires_grad_()
-        self._optimizer = torch.optim.Adam([self._leaf], lr=learning_rate, fused=True)
+        self._learning_rate, self._count = learning_rate, 0
+        self._first, self._second = torch.zeros_like(like), torch.zeros_like(like)
 
-    def __call__(self, at: Tensor, objective: Objective) -> tuple[Tensor, float]:
-        """The change (d,) that one step makes from `at`, and the objective's value there."""
-        with torch.no_grad():
-            self._leaf.copy_(at)
-        value = objective(self._leaf)
-        (self._leaf.grad,) = torch.autograd.grad(value, self._leaf)
-        self._optimizer.step()
-        return self._leaf.detach() - at, float(value.detach())
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """The change (d,) of one step with this gradient (d,)."""
+        self._count += 1
+        self._first.lerp_(gradient, 1 - 0.9)
+        self._second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        scale = self._second.sqrt().div_(math.sqrt(1 - 0.999**self._count)).add_(1e-8)
+        return self._first.div(scale).mul_(-self._learning_rate / (1 - 0.9**self._count))
 
 
 def each_member(view: AgentView, strategy: Callable[[int], Tensor]) -> Tensor:
@@ -95,7 +92,7 @@ def estimated_benign(view: AgentView) -> Tensor | None:
     return (view.start - last.start - own) / (view.round - last.round)
 
 
-def distance(vector: Tensor, centre: Tensor, half_squared: bool) -> Tensor:
-    """The L2 distance, or half its square, whose gradient does not fade beside that of a loss when it is large."""
+def pull(vector: Tensor, centre: Tensor, half_squared: bool) -> Tensor:
+    """(d,) the gradient of the L2 distance from `centre`, or of half its square, which does not fade beside a large loss."""
     apart = vector - centre
-    return 0.5 * apart.square().sum() if half_squared else torch.linalg.vector_norm(apart)
+    return apart if half_squared else torch.nn.functional.normalize(apart, dim=0)

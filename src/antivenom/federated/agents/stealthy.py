@@ -11,7 +11,7 @@ from torch import Tensor
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
-from antivenom.federated.agents.objectives import AdamSteps, Objectives, distance, each_member, estimated_benign
+from antivenom.federated.agents.objectives import AdamSteps, Objectives, each_member, estimated_benign, pull
 
 
 @agent(goal=Goal.TARGETED, cite="Bhagoji et al. 2019, arXiv:1811.12470, section 3.2")
@@ -56,17 +56,13 @@ class StealthyPoisoning:
             rng = view.streams.child("member", member).numpy("order")
             for batch in training.batches(len(objectives.y), rng):
                 rows = torch.as_tensor(batch, device=at.device)
-
-                def stealth(vector: Tensor, rows: Tensor = rows) -> Tensor:
-                    loss = objectives.on_rows(vector, rows)
-                    if previous is not None:
-                        loss = loss + self.rho * distance(vector - view.start, previous, self.half_squared)
-                    return loss
-
+                on_rows, on_targets = objectives.on_rows(at, rows)[1], objectives.on_targets(at)[1]
+                if previous is not None:
+                    on_rows = on_rows + self.rho * pull(at - view.start, previous, self.half_squared)
                 if self.one_loss:
-                    at += honest_step(at, lambda w, own=stealth: own(w) + boost * objectives.on_targets(w))[0]  # type: ignore[misc]
+                    at += honest_step(on_rows + boost * on_targets)
                 else:
-                    at += honest_step(at, stealth)[0] + boost * target_step(at, objectives.on_targets)[0]
+                    at += honest_step(on_rows) + boost * target_step(on_targets)
             return at - view.start
 
         return each_member(view, update)
