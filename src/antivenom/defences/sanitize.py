@@ -59,7 +59,33 @@ def sanitize(
     seed: int,
     force: bool,
 ) -> str:
-    """Write `kept.csv` and `suspects.csv` into the folder `out`; the summary as text."""
+    """Write the rows to keep and the suspects, ranked and with reasons, as `kept.csv` and `suspects.csv`.
+
+    Args:
+        source: the table file; it is not changed.
+        sanitizer: the name of a sanitizer.
+        share: the sanitizer's field `share` (0 to 1), or None for its default.
+        trusted: a file with the same columns whose rows are known to be clean, or None.
+        out: the folder for both files.
+        seed: the seed of the sanitizer's randomness.
+        force: whether existing files in `out` may be overwritten.
+
+    Returns:
+        A summary as text.
+
+    Raises:
+        AntivenomError: the table cannot be used, a name is unknown, or `out` holds results and `force` is not set.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:  # 20 values near 0 in class 0, 20 near 1 in class 1, and a wrong label
+        ...     path, out = Path(folder, "rows.csv"), Path(folder, "out")
+        ...     rows = [f"{label + i / 100},{label}" for i in range(20) for label in (0, 1)]
+        ...     _ = path.write_text("\\n".join(["value,label", *rows, "1.1,0"]))
+        ...     _ = sanitize(TableFile(str(path), "label"), "KNNSanitizer", None, None, out, 0, False)
+        ...     print((out / "suspects.csv").read_text().splitlines()[1][:40])
+        1,42,1,"labelled '0', but 10 of its 10 n
+    """
     import pandas as pd
 
     path, label = Path(source.path), source.label
