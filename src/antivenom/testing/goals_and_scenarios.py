@@ -37,13 +37,18 @@ def goal_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
 
 
 class _Names(dict[str, float]):
-    """Metrics that are all 0.5 and record which names are read."""
+    """Metrics that are all 0.5 and record which names are read.
+
+    A metric that is read with another default than nan is optional: it stays absent and is not recorded.
+    """
 
     def get(self, name: str, default: object = None) -> Any:
+        optional = not (isinstance(default, float) and math.isnan(default))
+        return default if optional else self[name]
+
+    def __getitem__(self, name: str) -> float:
         self[name] = 0.5
         return 0.5
-
-    __getitem__ = get
 
 
 def _read(plugin: Any) -> set[str]:
