@@ -1,4 +1,4 @@
-"""Sanitizers in a pipeline of one's own: imbalanced-learn's `fit_resample` convention on scikit-learn's estimator."""
+"""Sanitizers for the user's own pipeline: a scikit-learn estimator with imbalanced-learn's method `fit_resample`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from antivenom.models.wrappers import SklearnLearner
 
 
 class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
-    """Leaves out the rows that a sanitizer flags; the others come back in their order, type and place unchanged.
+    """Removes the rows that a sanitizer flags. The other rows keep their order and their type.
 
-    A step of an imbalanced-learn pipeline, or on its own: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
-    Arrays, sparse matrices, DataFrames of numbers and lists keep their type; labels may be words.
+    Use it as a step of an imbalanced-learn pipeline or alone: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
+    X may be an array, a sparse matrix, a DataFrame of numbers or a list. Labels may be words.
 
     Fields:
-        sanitizer: a sanitizer, or its name; None is KNNSanitizer.
-        estimator: a scikit-learn estimator that stands for the pipeline's model where a sanitizer fits one; None is
-            logistic regression on columns scaled to unit variance.
-        random_state: seed of the sanitizer's randomness; None draws one.
+        sanitizer: a sanitizer or its name; None is KNNSanitizer.
+        estimator: a scikit-learn estimator for sanitizers that fit a model; None is logistic regression on columns scaled
+            to unit variance.
+        random_state: seed of the sanitizer's randomness; None draws a seed.
 
     Attributes:
         sample_indices_: (kept,) numbers of the rows that were kept, in order.
         verdict_: scores and flags over all rows.
-        classes_: the labels, in order; absent for a regressor.
-        n_features_in_: columns.
+        classes_: the sorted labels; absent for a regressor.
+        n_features_in_: number of columns.
     """
 
     _estimator_type = "sampler"
@@ -48,7 +48,7 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None) -> Self:
-        """Judge the rows. `groups` (n,) says which source each is from; `trusted` is a pair (X, y) of trusted rows."""
+        """Compute the verdict. `groups` (n,) are the sources of the rows, and `trusted` is a pair (X, y) of trusted rows."""
         x, labels = self._checked(X, y)
         self.n_features_in_ = x.shape[1]
         data = self._dataset(x, labels, groups)
@@ -108,7 +108,7 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
 
 
 def context_of(estimator: object, streams: Streams, trusted: Dataset | None = None) -> DefenceContext:
-    """What a sanitizer gets where the pipeline's model is a scikit-learn estimator."""
+    """The context of a sanitizer in a pipeline whose model is a scikit-learn estimator."""
 
     def make(seed: int) -> Any:
         made = clone(estimator)
