@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from antivenom.core.threat import Access, Goal, ThreatModel
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
+    from antivenom.defences.sanitize import Sanitized, sanitize
     from antivenom.federated import (
         AlternatingMinimization,
         BenignEstimation,
@@ -81,6 +82,7 @@ __all__ = [
     "Membership",
     "Outcome",
     "Poison",
+    "Sanitized",
     "StealthyPoisoning",
     "Streams",
     "ThreatModel",
@@ -111,6 +113,7 @@ __all__ = [
     "reducer",
     "robust_learner",
     "safe_load",
+    "sanitize",
     "sanitizer",
     "scenario",
     "sign",
@@ -123,6 +126,7 @@ _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
+    "defences.sanitize": ("Sanitized", "sanitize"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
         *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),

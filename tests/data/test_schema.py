@@ -211,7 +211,7 @@ def test_writing_a_closed_column_is_refused() -> None:
     clean = Dataset(np.zeros((2, 2)), [0, 1], ("a", "b"), schema=schema)
     fine, wrong = np.array([[0, 5.0], [0, 0]]), np.array([[5.0, 0], [0, 0]])
     check_allowed(clean, dataclasses.replace(clean, x=fine), np.array([True, False]))
-    with pytest.raises(ThreatError, match="untouched columns id"):
+    with pytest.raises(ThreatError, match="unchanged columns id"):
         check_allowed(clean, dataclasses.replace(clean, x=wrong), np.array([True, False]))
 
 

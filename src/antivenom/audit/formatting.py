@@ -48,7 +48,7 @@ def bounds(value: Interval) -> str:
 def stealth(cell: CellResult, summary: Summary) -> str:
     """How visible the attack is.
 
-    In a federation this is how much worse the malicious agents' own models are. Otherwise it is what the detector that
+    In a federation this is how much worse the global model is with one malicious update than with the benign ones. Otherwise it is what the detector that
     tells poisoned from clean items best (largest difference of its rates) finds and falsely flags.
     """
     if any("accuracy_gap" in record["metrics"] for record in cell.records):

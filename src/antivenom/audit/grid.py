@@ -83,6 +83,11 @@ def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[C
 def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
     """The values of one field. A list is an axis, unless the field is a tuple; then a list of lists is one."""
     if holds_plugin(hint):
+        if isinstance(node, list):
+            parts = (_options(hint, item, document, (*path, i), where) for i, item in enumerate(node))
+            return list(itertools.chain.from_iterable(parts))
+        if node is None and type(None) in typing.get_args(hint):
+            return [(None, ())]
         return plugins(node, document, path, *kinds_of(hint))
     if dataclasses.is_dataclass(hint) and isinstance(node, Mapping):
         return variants(typing.cast(type, hint), node, document, path)

@@ -26,7 +26,7 @@ STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLU
 
 
 def cell_name(spec: Any) -> str:
-    """A trial in one line, such as "central: LabelFlip against none, seed 0"."""
+    """A trial in one line, as "scenario: attack against defence, seed 0"."""
     trial = Trial.from_spec(spec)
     kind = spec["scenario"]["kind"]
     return shown(f"{kind}: {label(trial.attack)} against {label(trial.defence)}, seed {trial.seed}")

@@ -127,7 +127,7 @@ def sanitize_command(
     Exit codes: 0 done, 2 the table cannot be used, 4 usage.
     """
     from antivenom.data import TableFile
-    from antivenom.defences.sanitize import sanitize
+    from antivenom.defences.tables import sanitize_table
 
     _load(plugin)
     source = TableFile(
@@ -139,7 +139,7 @@ def sanitize_command(
         decimal=decimal,
         encoding=encoding,
     )
-    typer.echo(sanitize(source, sanitizer, share, trusted, out, seed, force))
+    typer.echo(sanitize_table(source, sanitizer, share, trusted, out, seed, force))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Data sets as values: a frozen table of rows and labels, where it comes from, and how agents share it."""
+"""Data sets: frozen rows with labels and a schema, the sources they come from, and how agents share them."""
 
 from antivenom.data.checks import check_allowed, check_rows
 from antivenom.data.dataset import Dataset, Poison, Split

@@ -1,8 +1,8 @@
 """UCI Adult as Bhagoji et al. 2019 use it: rows with missing values dropped, 98 one-hot columns and 6 numbers.
 
-The paper says that it drops missing rows; that the 104 features are 98 + 6 is inferred: the eight categorical
-columns have 7+16+7+14+6+5+2+41 values among the complete training rows, which adds up exactly. The first 30,160 of
-30,162 rows are kept, so that ten equal shards exist. Class 0 is an income above 50K, as in the paper's target.
+The paper states 104 features and that rows with missing values are dropped. That these are 98 + 6 is inferred: the eight
+categorical columns have 7+16+7+14+6+5+2+41 = 98 values among the complete training rows. The first 30,160 of the 30,162
+training rows are kept, so that they can be divided among ten agents. Class 0 is an income above 50K, the paper's target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ _KEEP = 30_160
 
 
 def rows(content: bytes) -> np.ndarray:
-    """(n, 15) strings: the complete rows, without header or comment lines."""
+    """(n, 15) strings: the complete rows of a file, without header or comment lines.
+
+    Raises:
+        ValueError: the file has another number of complete rows than the published ones.
+    """
     cells = [[cell.strip() for cell in line.split(",")] for line in content.decode("ascii").splitlines()]
     table = [row for row in cells if len(row) == 15 and row[0].isdigit() and "?" not in row]
     if len(table) not in _PUBLISHED:
@@ -32,8 +36,11 @@ def rows(content: bytes) -> np.ndarray:
 
 
 def preprocess(train: np.ndarray, test: np.ndarray) -> Split:
-    """104 features in [0, 1], fitted on the training rows; values not seen there become all zeros."""
-    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder  # slow to import
+    """Encode the strings as 104 features by statistics of the training rows, on which they lie in [0, 1].
+
+    A category that does not occur in training becomes all zeros, and numbers of test rows may lie outside [0, 1].
+    """
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder  # here, because the import is slow
 
     encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=np.float32)
     scaler = MinMaxScaler()

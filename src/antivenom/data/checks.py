@@ -1,4 +1,4 @@
-"""Whether rows are such as their schema allows."""
+"""Checks that rows are allowed by their schema."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from antivenom.data.forms import Rows
 
 
 def check_rows(data: Dataset) -> None:
-    """Refuse rows that the data's own schema does not allow.
+    """Check every row against the data's own schema.
 
     Raises:
-        DataError: with the first such row and column.
+        DataError: a row is not allowed; the message names the first one and its column.
     """
     wrong = np.flatnonzero(~data.columns.allows(data.x))
     if len(wrong):
         raise DataError(
             f"rows of {data.name} that its schema allows",
             f"row {wrong[0]}: {data.columns.fault(_one(data, wrong[0]))} ({len(wrong)} such rows)",
-            "mend those rows, or widen the schema",
+            "change those rows, or widen the schema",
         )
 
 
 def check_shown(test: Dataset, shown: Rows) -> None:
-    """Refuse a trigger that makes token rows or rows of a DataFrame that the schema does not allow.
+    """Check rows with a trigger: token rows and DataFrames must be allowed by the schema, with closed columns unchanged.
 
-    In a DataFrame it must not write a closed column either.
+    Args:
+        test: the rows without the trigger.
+        shown: (n, ...) the same rows with it.
 
     Raises:
-        DataError: with the first such row and column.
+        DataError: a row is not allowed, or a closed column of a DataFrame was changed; the message names the first one.
     """
     schema = test.columns
     wrong = np.flatnonzero(~schema.allows(shown))
@@ -43,10 +45,15 @@ def check_shown(test: Dataset, shown: Rows) -> None:
 
 
 def check_allowed(clean: Dataset, poisoned: Dataset, mask: np.ndarray) -> None:
-    """Refuse poison that no row of the clean data's kind could be: every poisoned row must be one that the schema allows.
+    """Check poisoned rows against the schema of the clean rows, and that columns closed to the attacker are unchanged.
+
+    Args:
+        clean: the rows before the attack.
+        poisoned: the rows after it. Closed columns are compared only if no rows were added or removed.
+        mask: (n,) bool over `poisoned`: the rows that the attack changed or added.
 
     Raises:
-        ThreatError: with the first such row and column.
+        ThreatError: a row is not allowed, or a closed column was changed; the message names the first one.
     """
     rows = np.flatnonzero(mask)
     schema = clean.columns
@@ -57,7 +64,7 @@ def check_allowed(clean: Dataset, poisoned: Dataset, mask: np.ndarray) -> None:
             raise ThreatError(
                 f"poisoned rows that the schema of {clean.name} allows",
                 f"row {rows[wrong[0]]}: {schema.fault(_one(changed, wrong[0]))} ({len(wrong)} such rows)",
-                "write what Dataset.decoded gives",
+                "pass rows through Dataset.decoded",
             )
     if len(poisoned) == len(clean) and not schema.editable.all():
         kept = ~schema.editable
@@ -68,7 +75,7 @@ def check_allowed(clean: Dataset, poisoned: Dataset, mask: np.ndarray) -> None:
         if np.asarray(broken).any():
             fixed = ", ".join(column.name for column in schema.columns if not column.editable)
             raise ThreatError(
-                f"untouched columns {fixed}, which the schema closes", "other values", "write only others"
+                f"unchanged columns {fixed}, which the schema marks as not editable", "other values in them"
             )
 
 

@@ -1,4 +1,4 @@
-"""Dataset and Poison: values in, values out."""
+"""Dataset, Split and Poison: rows and labels as read-only values."""
 
 from __future__ import annotations
 
@@ -23,23 +23,36 @@ if TYPE_CHECKING:
 class Dataset:
     """Rows and labels.
 
-    Rows come in four forms. Arrays are float32: (n, features), or images (n, channels, height, width). Tables that are
-    mostly zeros may be sparse. Texts may be token rows, which a schema with a token column says. Tables of numbers and
-    words are a DataFrame. `flat` and `dense` give numbers for all but token rows; `with_encoded` brings numbers back.
+    There are four forms of rows:
 
-    Images of bytes (uint8, 0 to 255) are divided by 255, and images whose last axis holds the channels are turned
-    around. Labels that are words become the places of the words in `classes`.
+    - a float32 array: a table (n, features), or images (n, channels, height, width);
+    - a sparse CSR table, for word counts and the like;
+    - int64 token rows (n, length), if the schema has a token column;
+    - a DataFrame, for tables of numbers and words.
+
+    `flat` and `dense` return numbers for all forms except token rows; `with_encoded` converts numbers back.
+
+    Images of bytes (uint8, 0 to 255) are divided by 255, and images with the channels in the last axis are transposed.
+    Labels that are words are replaced by the index of the word in `classes`.
 
     Fields:
-        x: the rows; finite, but for a DataFrame's numbers where the schema says that they may be missing.
-        y: (n,) int64 in [0, c); for a regression, which has no classes, float64.
-        classes: the c class names; () for a regression.
-        name: what the rows are, for records.
-        groups: (n,) int64, which source (person, sensor, time slice) each row came from; None if that is not known.
-        schema: what the columns are; None is what can be told from the values, which `columns` gives.
+        x: the rows. Numbers must be finite, except in columns of a DataFrame whose numbers may be missing by the schema.
+        y: (n,) int64 from 0 to c - 1; float64 for a regression.
+        classes: the names of the c classes; () for a regression.
+        name: the name of the data, for records and messages.
+        groups: (n,) int64, the source (person, sensor, time slice) of each row, or None if it is unknown.
+        schema: the schema of the columns. None infers one from the values when it is needed; see `columns`.
 
     Raises:
-        DataError: NaN or infinite numbers, labels out of range, lengths that differ, rows that the schema does not fit.
+        DataError: NaN or infinite numbers, labels out of range, different lengths, or a schema that does not fit the rows.
+
+    Example:
+        >>> data = Dataset([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], ["cat", "dog", "cat"], ("cat", "dog"))
+        >>> len(data), data.num_classes, data.y.tolist()
+        (3, 2, [0, 1, 0])
+        >>> data[data.y == 0].x
+        array([[0., 1.],
+               [4., 5.]], dtype=float32)
     """
 
     x: Rows
@@ -54,8 +67,8 @@ class Dataset:
         if is_frame(self.x) and self.schema is None:
             object.__setattr__(self, "schema", Schema.of(self.x))
         try:
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
-                x, y = read_only_rows(self.x, self.schema), _named(np.asarray(self.y), self.classes)
+            with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, which is refused below
+                x, y = read_only_rows(self.x, self.schema), _numbered(np.asarray(self.y), self.classes)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise DataError("arrays of numbers", str(error), "give a DataFrame if columns hold words") from error
         if x.ndim < 2 or y.ndim != 1 or x.shape[0] != len(y):
@@ -78,24 +91,24 @@ class Dataset:
             object.__setattr__(self, "groups", frozen(groups, np.int64))
 
     def __reduce__(self) -> tuple[type[Dataset], tuple[object, ...]]:
-        # Without it, a copy would be writable.
+        # Copies and pickles go through the constructor, because a copied array would be writable.
         return type(self), (self.x, self.y, self.classes, self.name, self.groups, self.schema)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Dataset:
-        """The rows named by indices, a mask or a slice."""
+        """The rows selected by indices, a mask or a slice, as a data set."""
         groups = None if self.groups is None else own(np.asarray(self.groups[rows]))
         x = self.x.iloc[rows] if self.is_frame else own(self.x[rows])
         return replace(self, x=x, y=own(np.asarray(self.y[rows])), groups=groups)
 
     @property
     def num_classes(self) -> int:
-        """c.
+        """The number of classes c.
 
         Raises:
-            DataError: a regression has none; so whoever works class by class refuses it by asking.
+            DataError: the data is a regression. So code that needs classes refuses a regression without a check of its own.
         """
         if self.is_regression:
             raise DataError("rows with classes", f"the regression {self.name}", "use a classification data set")
@@ -108,43 +121,48 @@ class Dataset:
 
     @property
     def is_image(self) -> bool:
+        """Whether the rows are images (n, channels, height, width)."""
         return bool(self.x.ndim == 4)
 
     @property
     def is_sparse(self) -> bool:
+        """Whether the rows are a sparse CSR table."""
         return is_sparse(self.x)
 
     @property
     def is_frame(self) -> bool:
+        """Whether the rows are a DataFrame."""
         return is_frame(self.x)
 
     @property
     def is_tokens(self) -> bool:
+        """Whether the rows are sequences of token numbers."""
         return self.schema is not None and self.schema.is_tokens
 
     @property
     def is_regression(self) -> bool:
+        """Whether the labels are numbers to predict instead of classes."""
         return not self.classes
 
     @functools.cached_property
     def columns(self) -> Schema:
-        """The schema; of rows without one, what can be told from their values."""
+        """The schema; for rows without one, the schema inferred from their values (see `Schema.of`)."""
         return Schema.of(self.x) if self.schema is None else self.schema
 
     @functools.cached_property
     def encoded(self) -> Dataset:
-        """The rows as numbers, for attacks and models that need them; itself unless the rows are a DataFrame."""
+        """The data with a DataFrame's rows encoded as numbers; other forms are numbers already and are returned as is."""
         if not self.is_frame or self.schema is None:
             return self
         return replace(self, x=own(self.schema.encode(self.x)), schema=self.schema.numbers)
 
     @property
     def dense(self) -> np.ndarray:
-        """(n, ...) numbers, for those who cannot work on sparse rows; a DataFrame's encoded.
+        """(n, ...) numbers, for methods that cannot work on sparse rows; a DataFrame is encoded.
 
         Raises:
-            DataError: the rows are sparse; making them dense could take all memory, so it is never done silently.
-            NotApplicable: token rows, whose numbers are names.
+            DataError: the rows are sparse. They are never made dense silently, because that could take all memory.
+            NotApplicable: the rows are tokens, whose numbers are indices into a vocabulary.
         """
         if self.is_sparse:
             raise DataError("dense rows", f"sparse ones of shape {self.x.shape}", "use Dataset.x.toarray() if they fit")
@@ -152,10 +170,10 @@ class Dataset:
 
     @property
     def flat(self) -> Rows:
-        """(n, features) numbers, dense or CSR, for those who can work on both; a DataFrame's encoded.
+        """(n, features) numbers, dense or CSR, for methods that can work on both; a DataFrame is encoded.
 
         Raises:
-            NotApplicable: token rows, whose numbers are names.
+            NotApplicable: the rows are tokens, whose numbers are indices into a vocabulary.
         """
         if self.is_sparse:
             return self.x
@@ -164,7 +182,11 @@ class Dataset:
 
     @property
     def inputs(self) -> np.ndarray:
-        """(n, ...) as a torch network takes them: token numbers of token rows, the numbers of `dense` of all others."""
+        """(n, ...) the inputs of a torch network: token numbers for token rows, otherwise `dense`.
+
+        Raises:
+            DataError: the rows are sparse.
+        """
         return np.asarray(self.x) if self.is_tokens else self.dense
 
     @property
@@ -174,7 +196,15 @@ class Dataset:
         return np.asarray(self.encoded.x)
 
     def extend(self, x: Rows, y: np.ndarray) -> Dataset:
-        """This data with rows appended; where groups are known, the added rows form a group of their own."""
+        """This data with rows appended. If groups are known, the added rows form a new group.
+
+        Args:
+            x: (k, ...) rows in this data's form.
+            y: (k,) their labels.
+
+        Raises:
+            DataError: the rows have another form or shape.
+        """
         if self.is_sparse != is_sparse(x) or self.is_frame != is_frame(x):
             raise DataError(f"{form_of(self.x)} rows", form_of(x), "append rows of the same form")
         more = Dataset(x, y, self.classes, schema=self.schema)
@@ -187,11 +217,11 @@ class Dataset:
         return replace(self, x=stacked(self.x, more.x), y=y, groups=groups)
 
     def decoded(self, x: Rows, base: Rows | None = None) -> Rows:
-        """The nearest rows to `x` that the schema allows, in this data's form.
+        """The rows nearest to `x` that the schema allows, in this data's form.
 
         Args:
-            x: (k, features), (k, ...) or CSR: encoded rows, as `flat` and `dense` have them.
-            base: the k rows of this data that x was made from, if any; columns that cannot be written keep their values.
+            x: (k, features), (k, ...) or CSR: encoded rows, as `flat` and `dense` return them.
+            base: the k rows of this data from which x was made, or None. Columns that are not editable keep their values.
         """
         found = self.columns.decode(x, base)
         if self.is_sparse:
@@ -201,11 +231,11 @@ class Dataset:
         return (found.toarray() if is_sparse(found) else found).reshape(x.shape[0], *self.shape)
 
     def with_encoded(self, x: Rows, rows: np.ndarray | None = None) -> Dataset:
-        """This data with new rows: the nearest to the encoded rows `x` that the schema allows.
+        """This data with new rows: those nearest to the encoded rows `x` that the schema allows.
 
         Args:
             x: (n, ...) encoded rows, or (k, ...) if `rows` is given.
-            rows: (k,) numbers of the rows that change; None is all.
+            rows: (k,) indices of the rows that change, or None for all.
         """
         if rows is None:
             return replace(self, x=self.decoded(x, self.x))
@@ -228,10 +258,18 @@ class Dataset:
         name: str = "data",
         schema: Schema | None = None,
     ) -> Dataset:
-        """From any arrays or a DataFrame. Class names default to the numbers that occur, or to the words in sorted order.
+        """A data set from any arrays or a DataFrame, with every row checked against the schema.
+
+        Args:
+            x: the rows.
+            y: the labels.
+            classes: the class names. None takes the words among the labels in sorted order, or, for numbers, "0" up to the
+                largest label.
+            name: the name of the data.
+            schema: the schema, or None to infer it when it is needed.
 
         Raises:
-            DataError: rows that the schema does not allow, and what Dataset raises.
+            DataError: the schema does not allow a row, or whatever Dataset raises.
         """
         if classes is None:
             labels = np.asarray(y)
@@ -249,6 +287,7 @@ class Dataset:
 
 
 def _check_fits(x: Rows, schema: Schema | None) -> None:
+    """Check form and number of columns, not the values, which `check_rows` does."""
     if schema is None:
         return
     if schema.frame != is_frame(x):
@@ -256,11 +295,11 @@ def _check_fits(x: Rows, schema: Schema | None) -> None:
         raise DataError(f"{kind}, as the schema says", form_of(x), "use Schema.of(rows)")
     width = math.prod(x.shape[1:])
     if not schema.frame and width != schema.size:
-        raise DataError(f"{schema.size} columns, as the schema says", f"{width}", "give every column an entry")
+        raise DataError(f"{schema.size} columns, as the schema says", f"{width}", "describe every column in it")
 
 
-def _named(y: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Labels as numbers; words by their place among the classes."""
+def _numbered(y: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Labels as numbers; a word becomes its index among the classes."""
     if y.dtype == object and all(isinstance(label, (int, float, np.number)) for label in y.ravel()):
         return np.array(y.tolist())
     if y.dtype.kind not in "OUST" or not classes:
@@ -274,10 +313,10 @@ def _named(y: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _labels(y: np.ndarray, num_classes: int) -> np.ndarray:
-    """(n,) as they are kept: classes as int64, a regression's numbers as float64."""
+    """(n,) checked and read-only labels: classes as int64, a regression's numbers as float64."""
     if not num_classes and y.size:
         if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
-            raise DataError("finite numbers to predict, as there are no classes", f"{y.dtype}", "name the `classes`")
+            raise DataError("finite numbers to predict, since `classes` is empty", f"{y.dtype}", "name the `classes`")
         return frozen(y, np.float64)
     if y.dtype.kind not in "biuf" or (y.dtype.kind == "f" and not (np.isfinite(y).all() and (y % 1 == 0).all())):
         got = "NaN, infinity or fractions" if y.dtype.kind == "f" else f"labels of type {y.dtype}"
@@ -291,7 +330,7 @@ def _labels(y: np.ndarray, num_classes: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One data set in two parts. The test part belongs to the judge: no attack or defence sees it."""
+    """Training and test rows of one data set. The test rows belong to the judge: no attack or defence sees them."""
 
     train: Dataset
     test: Dataset
@@ -299,14 +338,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Poison:
-    """What an attack made. Only the attacker and the judge see it whole; a defence sees `data`.
+    """The result of a data attack. Only the attacker and the judge see all of it; a defence sees `data`.
 
     Fields:
-        data: the rows that training will get.
-        mask: (n,) bool over `data`: rows that were changed or added.
+        data: the poisoned training rows.
+        mask: (n,) bool over `data`: True for rows that were changed or added.
         trigger: the trigger that the attack learned, or None; only for attacks registered with `learns_trigger`.
         wanted: the classes that the attacker wants, or None.
-        subpopulation: maps (m, ...) inputs to (m,) bool, the part of the population that is meant, or None for all.
+        subpopulation: (m, ...) inputs -> (m,) bool, the inputs that the attack aims at, or None for all.
     """
 
     data: Dataset
@@ -327,4 +366,5 @@ class Poison:
 
     @classmethod
     def none(cls, data: Dataset) -> Poison:
+        """No poison: the data with a mask that is False everywhere."""
         return cls(data, np.zeros(len(data), dtype=bool))

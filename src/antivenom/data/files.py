@@ -1,4 +1,4 @@
-"""Where the bytes of a named data set are: $ANTIVENOM_DATA, a system package, the user cache, else a checked download."""
+"""Finds the files of named data sets: in $ANTIVENOM_DATA, a system package, the user's cache, or by a checked download."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class PublishedFile:
     """One file of a data set.
 
     Fields:
-        filename: its name in $ANTIVENOM_DATA and in the cache; the same name with or without `.gz` is taken as well.
-        url: where it is published; empty if nowhere in this form.
-        checksum: "sha256:..." or "md5:..." of the published bytes; a download that differs is refused.
-        package_path: where a system package puts it, if one does.
-        how: how a person without network gets it.
-        other: name of a file that holds the same in another form, taken where it is at hand.
+        filename: its name in $ANTIVENOM_DATA and in the cache, where it may also have or lack the suffix `.gz`.
+        url: where it is published; empty if it is not published in this form.
+        checksum: "sha256:..." or "md5:..." of the published bytes. A download with another hash is refused.
+        package_path: its path in a system package; empty if there is none.
+        how: advice on how to get it without a download.
+        other: name of a file with the same content in another form, which is also looked for; empty if there is none.
     """
 
     filename: str
@@ -40,13 +40,14 @@ class PublishedFile:
 
 
 def cache_folder() -> Path:
+    """The folder for downloads in the user's cache."""
     import pooch
 
     return Path(pooch.os_cache("antivenom"))
 
 
 def candidates(source: PublishedFile) -> list[Path]:
-    """Every place where the file is looked for, in order."""
+    """All paths at which the file is looked for, in order."""
     plain = source.filename.removesuffix(".gz")
     packed = plain if plain != source.filename else plain + ".gz"
     names = [name for name in (source.filename, packed, source.other) if name]
@@ -59,15 +60,15 @@ def candidates(source: PublishedFile) -> list[Path]:
 
 
 def locate(source: PublishedFile) -> Path:
-    """The file's path, downloading it if it is nowhere.
+    """The file's path. A file that is not on this machine is downloaded.
 
     Raises:
-        DataNotFound: absent and not downloadable; one line with the file, the places and how to get it.
-        DataError: a place that cannot be looked into.
+        DataNotFound: the file is missing and cannot be downloaded; the message says where it was looked for.
+        DataError: a folder cannot be searched.
     """
     for place in candidates(source):
         try:
-            if stat.S_ISREG(place.stat().st_mode):  # is_file() would hide a folder that may not be entered
+            if stat.S_ISREG(place.stat().st_mode):  # is_file() would hide that a folder is not accessible
                 return place
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -78,7 +79,7 @@ def locate(source: PublishedFile) -> Path:
         if os.environ.get(OFFLINE)
         else _download(source)
         if source.url
-        else "published nowhere as this one file"
+        else "it is not published as this one file"
     )
     if reason is None:
         return cache_folder() / source.filename
@@ -95,7 +96,7 @@ def locate(source: PublishedFile) -> Path:
 
 
 class _Progress:
-    """The progress bar that pooch asks for, drawn by rich: bytes of one download."""
+    """Adapts rich's progress bar to the interface that pooch expects; it counts the bytes of one download."""
 
     def __init__(self, filename: str) -> None:
         from rich.console import Console
@@ -118,7 +119,7 @@ class _Progress:
 
 
 def _download(source: PublishedFile) -> str | None:
-    """Fetch into the cache with a progress bar; None when it is there, else why not."""
+    """Download the file into the cache with a progress bar. Returns None on success, else the reason of the failure."""
     import pooch
 
     progress = _Progress(source.filename)
@@ -132,10 +133,10 @@ def _download(source: PublishedFile) -> str | None:
             downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=20),
         )
     except ValueError as error:
-        if "hash" in str(error):  # pooch has no class of its own for it, and leaves no file behind
+        if "hash" in str(error):  # pooch has no exception class for a wrong hash; it leaves no file behind
             return f"the copy at {host} does not have the published checksum and was refused"
         return f"{type(error).__name__} from {host}"
-    except Exception as error:  # the network fails in many classes; each means the same to the user
+    except Exception as error:  # a network raises many classes of exceptions, which mean the same to the user
         return f"{type(error).__name__} from {host}"
     finally:
         progress.close()
@@ -143,10 +144,10 @@ def _download(source: PublishedFile) -> str | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, unpacked if its name ends in .gz.
+    """The file's content, decompressed if its name ends in .gz.
 
     Raises:
-        DataError: unreadable or truncated.
+        DataError: the file is unreadable or truncated.
     """
     try:
         raw = path.read_bytes()
@@ -156,13 +157,18 @@ def read_bytes(path: Path) -> bytes:
 
 
 def broken(path: Path, error: Exception | str) -> DataError:
+    """The error for a file that cannot be read."""
     return DataError(f"a complete, readable {path.name}", f"{error} in {path}", "delete the file and fetch it again")
 
 
 def parse(path: Path, parser: Callable[[bytes], T]) -> T:
-    """`parser` over the file's bytes; whatever goes wrong is a DataError that names the file."""
+    """Apply `parser` to the file's bytes.
+
+    Raises:
+        DataError: the file cannot be read or parsed; the message names it.
+    """
     content = read_bytes(path)
     try:
         return parser(content)
-    except Exception as error:  # a truncated file fails wherever the parser happens to be
+    except Exception as error:  # a truncated file can make the parser raise anything
         raise broken(path, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error

@@ -1,4 +1,4 @@
-"""Hashes of the data's bytes, by which a record says what it was measured on."""
+"""Hashes of the data's bytes, by which a record identifies the data that it was measured on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = "sha256:"
 
 
 def fingerprint(source: Source) -> str:
-    """The sha256 of the source's bytes; of the rows that it makes with seed 0 if it does not say it itself.
+    """The SHA-256 of a source's data: its own `fingerprint()`, or else a hash of the rows that it returns for seed 0.
 
     Raises:
         DataError: the data cannot be read.
@@ -27,7 +27,7 @@ def fingerprint(source: Source) -> str:
 
 
 def of_rows(value: Dataset | Split) -> str:
-    """Of rows and labels, their types and shapes, the class names and the groups."""
+    """The fingerprint of rows and labels with their types and shapes, the class names and the groups."""
     digest = hashlib.sha256()
     for data in (value.train, value.test) if isinstance(value, Split) else (value,):
         digest.update(repr((data.classes, data.x.shape, str(getattr(data.x, "dtype", "")))).encode())
@@ -38,6 +38,7 @@ def of_rows(value: Dataset | Split) -> str:
 
 
 def _arrays(data: Dataset) -> Iterable[np.ndarray]:
+    """The arrays that make up the data; columns of words as bytes of their text."""
     if data.is_sparse:
         yield from (data.x.data, data.x.indices, data.x.indptr)
     elif data.is_frame:
@@ -53,7 +54,12 @@ def _arrays(data: Dataset) -> Iterable[np.ndarray]:
 
 
 def of_files(paths: Iterable[Path], names: Iterable[str] | None = None) -> str:
-    """Of the bytes of several files and their names, in the order given."""
+    """The fingerprint of the bytes of several files and of their names, in the order given.
+
+    Args:
+        paths: the files.
+        names: one for each file; None takes the last part of its path.
+    """
     digest = hashlib.sha256()
     given = list(paths)
     for path, name in zip(given, names or (path.name for path in given), strict=True):
@@ -62,7 +68,7 @@ def of_files(paths: Iterable[Path], names: Iterable[str] | None = None) -> str:
 
 
 def digest_of(*parts: str) -> str:
-    """Of several fingerprints together."""
+    """The fingerprint of several fingerprints."""
     return PREFIX + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -76,5 +82,6 @@ def _of_file(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)  # a folder of images is asked about once per trial
 def _hashed(path: Path, *_: int) -> str:
+    """The SHA-256 of a file. Size, time and inode are arguments so that the cache notices a change of the file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The forms that rows come in: dense arrays, CSR, token numbers, DataFrames. What is kept of them is read-only."""
+"""The forms of rows: dense arrays, CSR, token numbers and DataFrames, each converted to a read-only value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows: TypeAlias = Any
 
 
 def read_only_rows(value: Any, schema: Schema | None) -> Rows:
-    """Read-only rows in one of the four forms."""
+    """Convert any array, sparse matrix or DataFrame to read-only rows in one of the four forms."""
     if is_frame(value):
         from antivenom.data.frames import in_form_of
 
@@ -35,7 +35,11 @@ def read_only_rows(value: Any, schema: Schema | None) -> Rows:
 
 
 def image(x: np.ndarray) -> np.ndarray:
-    """Bytes as numbers from 0 to 1; channels before height and width."""
+    """Images with numbers from 0 to 1 (if they were bytes) and channels before height and width.
+
+    The last axis is taken for the channels if its size is 1, 3 or 4, the second axis has another size, and both other axes
+    are longer than 4.
+    """
     channels = (1, 3, 4)
     last = x.ndim == 4 and x.shape[3] in channels and x.shape[1] not in channels and min(x.shape[1:3]) > 4
     if last:
@@ -46,37 +50,48 @@ def image(x: np.ndarray) -> np.ndarray:
 
 
 def tokens(x: np.ndarray, schema: Schema) -> np.ndarray:
+    """Read-only int64 token rows.
+
+    Raises:
+        DataError: a value is not the index of a word in the schema's vocabulary.
+    """
     words = len(schema.vocabulary)
     if x.dtype.kind not in "iu" or (x.size and (x.min() < 0 or x.max() >= words)):
         got = f"{x.min()} to {x.max()}" if x.size and x.dtype.kind in "iu" else f"values of type {x.dtype}"
-        raise DataError(f"token numbers from 0 to {words - 1}", got, "number the words of the vocabulary")
+        raise DataError(f"token numbers from 0 to {words - 1}", got, "use indices into the vocabulary")
     return frozen(x, np.int64)
 
 
 def frozen(value: object, dtype: type) -> np.ndarray:
-    """A read-only array; a copy unless `value` is one already, since its owner may go on writing into it."""
+    """A read-only array of this type. A writable array is copied, because its owner may write into it later."""
     if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
         return value
     return np.asarray(own(np.array(value, dtype=dtype)))
 
 
 def own(array: Rows) -> Rows:
-    """An array that nobody else holds, made read-only, so that numpy refuses to change a plugin's inputs."""
+    """Make an array (or the parts of a CSR table) read-only in place and return it; only for one that nobody else holds.
+
+    numpy then refuses writes into the inputs of a plugin.
+    """
     for part in (array.data, array.indices, array.indptr) if is_sparse(array) else (array,):
         part.flags.writeable = False
     return array
 
 
 def is_frame(rows: object) -> bool:
-    pandas = sys.modules.get("pandas")  # a DataFrame exists only where pandas is imported, which is slow
+    """Whether rows are a DataFrame."""
+    pandas = sys.modules.get("pandas")  # without an import, which is slow: a DataFrame exists only if somebody did it
     return pandas is not None and isinstance(rows, pandas.DataFrame)
 
 
 def form_of(rows: Rows) -> str:
+    """The form of rows as messages call it."""
     return "sparse" if is_sparse(rows) else "DataFrame" if is_frame(rows) else "dense"
 
 
 def stacked(first: Rows, second: Rows) -> Rows:
+    """Two sets of rows of the same form, one below the other."""
     if is_sparse(first):
         return own(sp.vstack([first, second], format="csr"))
     if is_frame(first):

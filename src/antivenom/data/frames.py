@@ -1,4 +1,4 @@
-"""DataFrames as rows: their schema, and the way to numbers and back."""
+"""DataFrames as rows: inference of their schema, and the conversion to numbers and back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pandas as pd
 from antivenom.core.errors import DataError, NotApplicable
 from antivenom.data.schema import TOLERANCE, Column, ColumnKind, Schema
 
-MOST_CATEGORIES = 1000  # more different words are free text; so are more than 30 if half of the cells differ
+# A column with more different words is free text. So is one with more than 30 that number more than half of its cells.
+MOST_CATEGORIES = 1000
 
 
 def schema_of(rows: pd.DataFrame) -> Schema:
-    """The schema of these rows: kinds, ranges and categories are those that occur; missing words are a category "".
+    """Infer a schema: kinds, ranges and categories are those that occur. A missing word counts as the category "".
 
     Raises:
-        DataError: a column of dates, or of nothing.
+        DataError: a column holds dates, infinite numbers, or no values at all.
     """
     return Schema(tuple(_column(str(name), rows[name]) for name in rows.columns), frame=True)
 
@@ -27,19 +28,19 @@ def _column(name: str, values: pd.Series[Any]) -> Column:
     if pd.api.types.is_bool_dtype(values):
         return Column(name, ColumnKind.BINARY)
     if pd.api.types.is_numeric_dtype(values):
-        there = values.dropna().to_numpy(dtype=np.float64)
-        if not len(there) or not np.isfinite(there).all():
-            got = "infinite ones" if len(there) else "no number at all"
+        present = values.dropna().to_numpy(dtype=np.float64)
+        if not len(present) or not np.isfinite(present).all():
+            got = "infinite ones" if len(present) else "no number at all"
             raise DataError(f"finite numbers in column {name}", got, "leave the column out, or drop those rows")
-        whole = bool((there == np.floor(there)).all())
-        low, high = float(there.min()), float(there.max())
+        whole = bool((present == np.floor(present)).all())
+        low, high = float(present.min()), float(present.max())
         binary = whole and (low, high) == (0, 1)
         kind = ColumnKind.BINARY if binary else ColumnKind.WHOLE if whole else ColumnKind.REAL
-        fill = float(np.median(there))
+        fill = float(np.median(present))
         fill = float(np.floor(fill)) if whole else fill
         return Column(name, kind, low, high, missing=bool(values.isna().any()), fill=fill)
     if pd.api.types.is_datetime64_any_dtype(values):
-        raise DataError(f"numbers or words in column {name}", "dates", "turn them into numbers, or ignore the column")
+        raise DataError(f"numbers or words in column {name}", "dates", "convert them to numbers, or ignore the column")
     words = sorted({*_words(values)})
     if len(words) > MOST_CATEGORIES or len(words) > max(30, len(values) // 2):
         return Column(name, ColumnKind.TEXT)
@@ -47,16 +48,18 @@ def _column(name: str, values: pd.Series[Any]) -> Column:
 
 
 def _words(values: pd.Series[Any]) -> list[str]:
+    """The cells as text; "" for a missing one."""
     return ["" if missing else str(word) for word, missing in zip(values, values.isna(), strict=True)]
 
 
 def _span(column: Column) -> tuple[float, float]:
-    """What is taken off a number and what it is divided by, when encoded."""
+    """(offset, divisor) of the encoding (number - offset) / divisor, which maps a bounded range to [0, 1]."""
     bounded = 0 < column.high - column.low < math.inf
     return (column.low, column.high - column.low) if bounded else (0.0, 1.0)
 
 
-def _checked(schema: Schema, rows: pd.DataFrame) -> None:
+def _require_columns(schema: Schema, rows: pd.DataFrame) -> None:
+    """Refuse rows whose columns have other names, or another order, than the schema's."""
     names = [column.name for column in schema.columns]
     if [str(name) for name in rows.columns] != names:
         raise DataError(
@@ -65,8 +68,13 @@ def _checked(schema: Schema, rows: pd.DataFrame) -> None:
 
 
 def encoded(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
-    """(n, size) float32: bounded numbers from 0 to 1, one column per category."""
-    _checked(schema, rows)
+    """(n, size) float32: bounded numbers are scaled to [0, 1], categories are one-hot, missing numbers are flagged.
+
+    Raises:
+        DataError: a word is not among its column's categories, or a number is missing where none may be.
+        NotApplicable: a column holds free text.
+    """
+    _require_columns(schema, rows)
     out = np.zeros((len(rows), schema.size), dtype=np.float32)
     for column, start in schema._placed:
         values = rows[column.name]
@@ -94,7 +102,7 @@ def encoded(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
             raise DataError(
                 f"a number in every row of column {column.name}",
                 f"none in row {int(np.flatnonzero(absent)[0])}",
-                "drop or impute those rows, or state missing=True",
+                "drop or impute those rows, or set missing=True in the schema",
             )
         low, span = _span(column)
         out[:, start] = (np.where(absent, column.fill, numbers) - low) / span
@@ -104,7 +112,10 @@ def encoded(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
 
 
 def decoded(schema: Schema, flat: np.ndarray, base: pd.DataFrame | None) -> pd.DataFrame:
-    """A DataFrame from numbers that lie in their ranges already; cells that did not change keep their value in `base`."""
+    """A DataFrame from encoded rows (n, size) whose numbers lie in their ranges already.
+
+    With `base`, the rows from which they were made, cells whose encoding did not change keep their exact value.
+    """
     before = None if base is None else encoded(schema, base)
     made: dict[str, Any] = {}
     for column, start in schema._placed:
@@ -130,8 +141,8 @@ def decoded(schema: Schema, flat: np.ndarray, base: pd.DataFrame | None) -> pd.D
 
 
 def allowed(schema: Schema, rows: pd.DataFrame) -> np.ndarray:
-    """(n,) bool: rows whose cells keep kind, range and categories."""
-    _checked(schema, rows)
+    """(n,) bool: whether all cells of a row have the kind, range and categories of their column."""
+    _require_columns(schema, rows)
     fine = np.ones(len(rows), dtype=bool)
     for column in schema.columns:
         fine &= _allowed(column, rows[column.name])
@@ -153,20 +164,20 @@ def _allowed(column: Column, values: pd.Series[Any]) -> np.ndarray:
 
 
 def fault(schema: Schema, row: pd.DataFrame) -> str:
-    """The first column that one row breaks, in words."""
-    from antivenom.data.schema import _wanted
+    """The first column of a row (1, ...) whose value is not allowed, as text."""
+    from antivenom.data.schema import expected_values
 
     for column in schema.columns:
         if not _allowed(column, row[column.name])[0]:
             cell = row[column.name].iloc[0]
             cell = cell.item() if isinstance(cell, np.generic) else cell
-            return f"{column.name} = {cell!r}, not {_wanted(column)}"
+            return f"{column.name} = {cell!r}, not {expected_values(column)}"
     return "no fault"
 
 
 def in_form_of(schema: Schema, rows: pd.DataFrame) -> pd.DataFrame:
-    """A copy of the rows numbered from 0: numbers in numpy's types, words as text, "" for a missing word."""
-    _checked(schema, rows)
+    """A copy of the rows with an index from 0, numbers in numpy's types, words as text, and "" for a missing word."""
+    _require_columns(schema, rows)
     made: dict[str, Any] = {}
     for column in schema.columns:
         values = rows[column.name]

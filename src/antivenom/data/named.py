@@ -1,4 +1,4 @@
-"""The named data sets. `load("digits")` gives a Split; `DATASETS` says what each one is."""
+"""The named data sets. `load("digits")` returns a Split; `DATASETS` describes each set."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _fashion(filename: str, md5: str) -> PublishedFile:
 
 @dataclass(frozen=True)
 class NamedData:
-    """A data set that can be asked for by name.
+    """A data set that has a name.
 
     Fields:
-        name: as in scenario files.
-        about: one line: rows, features, classes, terms.
-        files: the files it needs; none for sets that come with scikit-learn.
-        read: builds the split; its test part is fixed where the publisher fixed one.
+        name: its name in scenario files.
+        about: one line with rows, features, classes and licence.
+        files: the files that it needs; () for sets that come with scikit-learn.
+        read: reads the files into a Split. The test rows are the publisher's if there are any.
     """
 
     name: str
@@ -44,14 +44,23 @@ class NamedData:
 
 
 def load(name: str, streams: Streams | None = None) -> Split:
-    """The data set `name`, split into train and test.
+    """The data set `name`, split into training and test rows.
 
-    Sets without a published test part are split 70 to 30, by the stream "split" (seed 0 if none is given), so that
-    trials with one seed share the split.
+    Sets without published test rows are split 70 to 30 by the stream "split", so that trials with equal seeds share the
+    split. Missing files are downloaded once and kept in the user's cache.
+
+    Args:
+        name: one of `DATASETS`.
+        streams: the random streams; None stands for those of seed 0.
 
     Raises:
-        DataError: unknown name, or a file that is broken.
-        DataNotFound: a file that is nowhere and cannot be downloaded.
+        DataError: the name is unknown, or a file is damaged.
+        DataNotFound: a file is missing and cannot be downloaded.
+
+    Example:
+        >>> split = load("digits")
+        >>> split.train.x.shape, split.test.x.shape, split.train.num_classes
+        ((1258, 1, 8, 8), (539, 1, 8, 8), 10)
     """
     if name not in DATASETS:
         raise DataError("the name of a data set", repr(name), did_you_mean(name, DATASETS))
@@ -76,10 +85,10 @@ def _breast_cancer(streams: Streams) -> Split:
 
 
 def _scaled(split: Split) -> Split:
-    """Each feature to [0, 1] by the training rows' range; test rows may fall outside."""
+    """Scale each feature to [0, 1] by the range of the training rows; test rows may lie outside."""
     low = split.train.x.min(axis=0)
     span = split.train.x.max(axis=0) - low
-    span[span == 0] = 1  # a feature that never varies in training stays near 0, whatever the test rows hold
+    span[span == 0] = 1  # a feature that is constant in training becomes 0 there, instead of being divided by 0
 
     def scale(data: Dataset) -> Dataset:
         return replace(data, x=(data.x - low) / span)
@@ -88,7 +97,12 @@ def _scaled(split: Split) -> Split:
 
 
 def _idx(content: bytes, rank: int) -> np.ndarray:
-    """The idx format of MNIST: two zero bytes, a type, the rank, the sizes (big-endian), the values."""
+    """Parse the idx format of MNIST: two zero bytes, a type byte, the rank, the sizes (big-endian), the values.
+
+    Args:
+        content: the file's bytes.
+        rank: the expected number of dimensions; the type must be unsigned bytes.
+    """
     if content[:4] != bytes([0, 0, 8, rank]):
         raise ValueError(f"not an idx file of unsigned bytes with {rank} dimensions")
     sizes = np.frombuffer(content, dtype=">u4", count=rank, offset=4).astype(int)
@@ -99,6 +113,8 @@ def _idx(content: bytes, rank: int) -> np.ndarray:
 
 
 def _image_split(parts: list[np.ndarray], classes: tuple[str, ...], name: str) -> Split:
+    """A split of grey images; `parts` are training images and labels, then test images and labels."""
+
     def dataset(x: np.ndarray, y: np.ndarray) -> Dataset:
         return Dataset(x[:, None, :, :].astype(np.float32) / 255.0, y, classes, name)
 
@@ -196,7 +212,7 @@ def _spambase(streams: Streams) -> Split:
     def table(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         lines = content.decode("ascii").splitlines()
         if lines[0].startswith("make,"):
-            lines = lines[1:]  # the copy with a header names the label spam or nonspam; the published one 1 or 0
+            lines = lines[1:]  # a copy with a header, whose labels are spam and nonspam instead of 1 and 0
         cells = [line.split(",") for line in lines if line]
         if len(cells) != 4601 or any(len(row) != 58 for row in cells):
             raise ValueError(f"{len(cells)} rows where 4601 of 58 columns are published")

@@ -1,4 +1,4 @@
-"""Table files as pandas reads them: first every cell as text, then numbers where a column has nothing else."""
+"""Reads table files with pandas: first every cell as text, then columns that hold only numbers as numbers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ _OPENERS: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open
 
 
 def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.DataFrame:
-    """Every cell of a CSV or TSV file as text, as it stands; of a Parquet file, the columns as they are.
+    """The cells of a CSV or TSV file as unchanged text; the columns of a Parquet file in their own types.
 
-    The index says on which line of the file each row starts, from 1; in a Parquet file, which row it is. Blank lines are
-    passed over.
+    The index holds, from 1, the line of the file on which each row starts; for a Parquet file, the number of the row. Blank
+    lines are skipped.
 
     Args:
-        path: its suffix says what it is: .parquet, .tsv, else CSV; .gz, .bz2 and .xz are unpacked.
-        delimiter: what parts the cells; "" is the most frequent one of comma, semicolon, tab and bar in the first line.
-        encoding: such as utf-8, latin-1 or cp1252.
+        path: the file. The suffix .parquet or .tsv gives the format, and any other means CSV; .gz, .bz2 and .xz files are
+            decompressed.
+        delimiter: the character between cells; "" takes the most frequent one of comma, semicolon, tab and vertical bar
+            in the first line.
+        encoding: the text encoding, such as utf-8, latin-1 or cp1252.
 
     Raises:
-        DataError: unreadable, other bytes than the encoding's, rows of different lengths, no rows, equal column names.
+        DataError: the file is unreadable or not in that encoding, a row is too long or too short, there are no rows, or
+            two columns have the same name.
     """
     if path.suffix == ".parquet":
         return _parquet(path)
@@ -44,10 +47,10 @@ def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.D
             header=None,
             dtype=str,
             encoding=_with_mark(encoding),
-            keep_default_na=False,  # NaN is then what a row that is too short leaves
-            skip_blank_lines=False,  # so that lines can be counted
+            keep_default_na=False,  # so that NaN marks only the cells that a too short row lacks
+            skip_blank_lines=False,  # so that line numbers can be computed
             index_col=False,
-            engine="python",  # the other one fills rows that are too short with empty cells
+            engine="python",  # the C engine fills too short rows with empty cells, which could not be noticed
         )
     except (UnicodeError, LookupError) as error:
         got = f"other bytes ({error})" if isinstance(error, UnicodeError) else str(error)
@@ -79,7 +82,13 @@ def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.D
 
 
 def raw_rows(path: Path, cells: pd.DataFrame, encoding: str = "utf-8") -> tuple[str, list[str]]:
-    """The header and each row as they stand in a CSV file, line ends included."""
+    """The header and the rows of a CSV file as unchanged text, line ends included.
+
+    Args:
+        path: the file.
+        cells: its rows as `read_cells` returned them, whose index gives their lines.
+        encoding: the text encoding.
+    """
     with _OPENERS.get(path.suffix, open)(path, "rt", encoding=encoding, newline="") as file:
         lines = file.read().split("\n")
     lines = [line + "\n" for line in lines[:-1]] + lines[-1:]
@@ -89,12 +98,12 @@ def raw_rows(path: Path, cells: pd.DataFrame, encoding: str = "utf-8") -> tuple[
 
 
 def _with_mark(encoding: str) -> str:
-    """UTF-8 with a byte-order mark is read as UTF-8 without one."""
+    """The encoding, where UTF-8 is replaced by the variant that drops a byte-order mark."""
     return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
 
 def delimiter_of(path: Path, encoding: str = "utf-8") -> str:
-    """What parts the cells, judged by the first line."""
+    """The delimiter: a tab in a .tsv file, otherwise the most frequent candidate in the first line."""
     if ".tsv" in path.suffixes:
         return "\t"
     with _OPENERS.get(path.suffix, open)(path, "rt", encoding=_with_mark(encoding)) as file:
@@ -115,14 +124,14 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def typed(cells: pd.DataFrame, decimal: str = ".", words: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Columns of numbers as numbers; the others as words.
+    """Convert columns of text: those that hold only numbers to numbers, the others to words.
 
-    Empty cells, NA, NaN, null, none, ? and infinities are missing. A column of nothing else is left out.
+    Empty cells, NA, NaN, null, none, ? and infinite numbers count as missing. A column without any value is left out.
 
     Args:
-        cells: of text, or with types of their own already.
-        decimal: "." or ",".
-        words: columns that stay words though they look like numbers, such as postal codes.
+        cells: columns of text; columns of other types stay as they are.
+        decimal: "." or ",". With ",", points are taken for thousands separators.
+        words: columns that stay words although they look like numbers, such as postal codes.
     """
     made = {}
     for name in cells.columns:
@@ -140,17 +149,17 @@ def typed(cells: pd.DataFrame, decimal: str = ".", words: tuple[str, ...] = ()) 
 
 
 def is_missing(column: pd.Series[Any]) -> pd.Series[bool]:
-    """Where a column's cells say that there is no value."""
+    """(n,) bool: the cells without a value."""
     return column.isna() | column.astype(str).str.strip().str.lower().isin(MISSING)
 
 
 def _numbers(text: pd.Series[str], absent: pd.Series[bool], decimal: str) -> pd.Series[Any] | None:
-    """The column as numbers, or None if it holds a word."""
-    there = text[~absent]
+    """The column as numbers (int64 if all are whole and none is missing), or None if it holds a word."""
+    present = text[~absent]
     if decimal != ".":
-        there = there.str.replace(".", "", regex=False).str.replace(decimal, ".", regex=False)
+        present = present.str.replace(".", "", regex=False).str.replace(decimal, ".", regex=False)
     try:
-        found = there.astype(np.float64)
+        found = present.astype(np.float64)
     except ValueError:
         return None
     numbers = found.reindex(text.index)

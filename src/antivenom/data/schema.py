@@ -1,4 +1,4 @@
-"""What the columns of a data set are: kinds, ranges, categories, and which of them an attacker can write."""
+"""Schemas describe the columns of a data set: kinds, ranges, categories, and which of them an attacker can change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from antivenom.core.errors import DataError
 
 MODALITIES = ("table", "image", "text", "audio")
-TOLERANCE = 1e-6  # of a range's width (or of 1): what float32 leaves of a bound
+TOLERANCE = 1e-6  # by which a float32 number may exceed its range, relative to the width of the range (at least 1)
 
 
 def is_sparse(rows: object) -> bool:
@@ -24,30 +24,33 @@ def is_sparse(rows: object) -> bool:
 
 
 class ColumnKind(enum.StrEnum):
-    """What values a column holds."""
+    """The kind of values in a column."""
 
     REAL = "real"  # any number in the range
     WHOLE = "whole"  # whole numbers in the range: counts, years
     BINARY = "binary"  # 0 or 1
-    CATEGORY = "category"  # one of the categories; encoded, one column each, exactly one of which is 1
-    PIXEL = "pixel"  # a number in the range, one of a grid
-    TEXT = "text"  # any text, in a DataFrame; it has no encoding
-    TOKEN = "token"  # the number of a word in the vocabulary
+    CATEGORY = (
+        "category"  # one of the categories; encoded as one-hot: one column per category, exactly one of which is 1
+    )
+    PIXEL = "pixel"  # a number in the range, part of an image
+    TEXT = "text"  # free text in a DataFrame; it cannot be encoded
+    TOKEN = "token"  # the index of a word in the vocabulary
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column, or a block of columns that are alike.
+    """One column, or a block of adjacent columns with equal properties.
 
     Fields:
-        name: as users know it.
-        kind: what values it holds.
-        low, high: the range of its numbers; infinite where there is no bound.
-        categories: the words of a category column, in the order of the encoded columns.
-        editable: whether an attacker can write it.
-        width: of how many equal columns the block is made (pixels, words); 1 for one column.
-        missing: whether numbers may be missing (NaN, in a DataFrame); encoded as `fill` and a second column that is 1.
-        fill: the number that stands for a missing one, when encoded.
+        name: the column's name.
+        kind: the kind of its values.
+        low, high: the range of its numbers; infinite if there is no bound.
+        categories: the words of a category column, in the order of the encoded columns; () for other kinds.
+        editable: whether an attacker can change it.
+        width: the number of columns in the block (pixels of an image, words of a vocabulary); 1 for one column.
+        missing: whether numbers of a DataFrame may be missing (NaN). The column is then encoded as two: the number, and a
+            flag that is 1 where the number is missing.
+        fill: the number by which a missing one is encoded.
     """
 
     name: str
@@ -73,23 +76,26 @@ class Column:
 
     @property
     def size(self) -> int:
-        """How many encoded columns it takes."""
+        """The number of its encoded columns."""
         return len(self.categories) or self.width + self.missing
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a data set, in order, and the two ways between its rows and numbers.
+    """The columns of a data set, and the conversion between its rows and numbers.
 
     Rows are arrays or CSR of `size` numbers, token rows (n, length), or, with `frame`, a DataFrame whose columns have
-    these names. Attacks and models that need numbers work on `encode(rows)`; `decode` gives, for any point that they find,
+    these names. Attacks and models that need numbers work on `encode(rows)`. For any point that they find, `decode` returns
     the nearest row that the schema allows.
 
     Fields:
-        columns: in order.
+        columns: the columns, in the order of the rows.
         modality: table, image, text or audio.
-        vocabulary: the words that text columns count, or that token numbers stand for.
+        vocabulary: the words whose counts are the columns, or whose indices are the tokens; () for other data.
         frame: whether rows are a DataFrame. Its bounded numbers are then encoded from 0 to 1.
+
+    Raises:
+        DataError: an unknown modality, or two columns of the same name.
 
     Example:
         >>> schema = Schema((Column("age", "whole", 0, 120), Column("colour", "category", categories=("red", "blue"))))
@@ -112,11 +118,12 @@ class Schema:
 
     @cached_property
     def size(self) -> int:
-        """How many numbers an encoded row has."""
+        """The number of encoded columns."""
         return sum(column.size for column in self.columns)
 
     @property
     def is_tokens(self) -> bool:
+        """Whether rows are sequences of token numbers."""
         return any(column.kind is ColumnKind.TOKEN for column in self.columns)
 
     @cached_property
@@ -137,13 +144,16 @@ class Schema:
 
     @cached_property
     def editable(self) -> np.ndarray:
-        """(size,) bool: the encoded columns that an attacker can write."""
+        """(size,) bool: the encoded columns that an attacker can change."""
         return self._spread([column.editable for column in self.columns])
 
     @cached_property
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """(size,) lowest and (size,) highest encoded values."""
-        low, high = np.zeros(self.size), np.ones(self.size)  # of categories and of flags for missing numbers
+        low, high = (
+            np.zeros(self.size),
+            np.ones(self.size),
+        )  # right for one-hot columns and for flags of missing numbers
         for column, start in self._placed:
             if not column.categories:
                 block = slice(start, start + column.width)
@@ -151,10 +161,10 @@ class Schema:
         return low, high
 
     def encode(self, rows: Any) -> Any:
-        """The rows as float32 numbers, dense or CSR.
+        """The rows as float32 numbers, dense or CSR; rows that are not a DataFrame are returned as they are.
 
         Raises:
-            DataError: a word that is not among its column's categories, a number that is missing where none may be.
+            DataError: a word is not among its column's categories, or a number is missing where none may be.
         """
         if not self.frame:
             return rows
@@ -163,10 +173,14 @@ class Schema:
         return encoded(self, rows)
 
     def decode(self, x: Any, base: Any = None) -> Any:
-        """The nearest rows that the schema allows, in the form of the data; x is (n, size), (n, ...) or CSR.
+        """The nearest rows that the schema allows, in the form of the data.
 
-        With `base`, the rows that x was made from, columns that cannot be written keep their values, and so do a
-        DataFrame's cells whose encoded numbers did not change.
+        Numbers are clipped to their range, whole numbers are rounded, and of each one-hot group the largest entry becomes 1.
+
+        Args:
+            x: (n, size), (n, ...) or CSR: encoded rows.
+            base: the rows from which x was made, or None. Columns that are not editable keep their values, and so do the
+                cells of a DataFrame whose encoded numbers did not change.
         """
         if is_sparse(x) and self._groups:
             return sp.csr_array(self.decode(x.toarray(), None if base is None else base.toarray()))
@@ -190,7 +204,7 @@ class Schema:
         return flat.reshape(np.shape(x)).astype(np.int64 if self.is_tokens else np.float32)
 
     def allows(self, rows: Any) -> np.ndarray:
-        """(n,) bool: rows in the form of the data that keep every column's kind and range."""
+        """(n,) bool: whether a row, in the form of the data, has the kind and range of every column."""
         if self.frame:
             from antivenom.data.frames import allowed
 
@@ -216,7 +230,7 @@ class Schema:
         return np.asarray(fine)
 
     def fault(self, row: Any) -> str:
-        """What is wrong with one row (1, ...), in words: the first column that it breaks."""
+        """The first column of a row (1, ...) whose value is not allowed, as text for a message."""
         if self.frame:
             from antivenom.data.frames import fault
 
@@ -225,17 +239,22 @@ class Schema:
         for column, start in self._placed:
             block = replace(self, columns=(column,))
             if not block.allows(flat[None, start : start + column.size])[0]:
-                return f"{column.name} = {_cell(flat[start : start + column.size], column)}, not {_wanted(column)}"
+                return (
+                    f"{column.name} = {_cell(flat[start : start + column.size], column)}, not {expected_values(column)}"
+                )
         return "no fault"
 
     @classmethod
     def of(cls, x: Any) -> Schema:
-        """What can be told from the values alone; state a schema where that is not enough.
+        """The schema inferred from the values; state a schema if that is not enough.
 
-        Images whose pixels lie in [0, 1] keep that range. A table's column is binary if it holds both 0 and 1 and nothing
-        else, whole if it holds whole numbers, else real; one that never varies is of the kind that all others agree on,
-        else real. A sparse table is of one kind, for in a short one many words occur once at most. Only what is safe to say of unseen values becomes a range: [0, 1] for real columns that lie in it, >= 0
-        for whole ones that are.
+        - Images whose pixels lie in [0, 1] get that range.
+        - A column of a table is binary if it holds only 0 and 1, and both; whole if it holds only whole numbers; else real.
+        - A constant column has the kind of the other columns if these all have the same kind; otherwise it is real.
+        - All columns of a sparse table have the same kind, because in a small table many words occur at most once, so that
+          their columns alone would look binary.
+        - A range is inferred only if it probably holds for unseen rows too: [0, 1] for real columns within it, and >= 0 for
+          whole columns without negative numbers.
         """
         if is_sparse(x):
             binary, whole = bool((x.data == 1).all()), bool((x.data == np.floor(x.data)).all())
@@ -255,31 +274,31 @@ class Schema:
 
     @classmethod
     def words(cls, vocabulary: Sequence[str], binary: bool = False) -> Schema:
-        """Of the counts of words in texts, or, with `binary`, of which words a text has."""
+        """The schema of word counts; with `binary`, of tables that hold 1 for every word that a text contains."""
         kind = ColumnKind.BINARY if binary else ColumnKind.WHOLE
         words = Column("word", kind, 0, width=len(vocabulary))
         return cls((words,), "text", tuple(map(str, vocabulary)))
 
     @classmethod
     def tokens(cls, vocabulary: Sequence[str], length: int) -> Schema:
-        """Of token rows (n, length)."""
+        """The schema of token rows (n, length), whose numbers are indices into the vocabulary."""
         column = Column("token", ColumnKind.TOKEN, 0, len(vocabulary) - 1, width=length)
         return cls((column,), "text", tuple(map(str, vocabulary)))
 
     @cached_property
     def _placed(self) -> tuple[tuple[Column, int], ...]:
-        """Each column and where its encoded ones begin."""
+        """(column, index of its first encoded column) for each column."""
         starts = np.cumsum([0, *(column.size for column in self.columns)])
         return tuple(zip(self.columns, starts[:-1].tolist(), strict=True))
 
     @cached_property
     def _groups(self) -> tuple[tuple[int, int], ...]:
-        """Begin and end of each one-hot group."""
+        """(start, stop) of each one-hot group among the encoded columns."""
         return tuple((start, start + column.size) for column, start in self._placed if column.categories)
 
     @cached_property
     def _rounded(self) -> np.ndarray:
-        """(size,) bool: encoded columns of whole numbers."""
+        """(size,) bool: the encoded columns that hold whole numbers, which decoding rounds."""
         kinds = (ColumnKind.WHOLE, ColumnKind.BINARY, ColumnKind.TOKEN)
         found = self._spread(
             [
@@ -292,18 +311,19 @@ class Schema:
         return found
 
     def _scaled(self, column: Column) -> bool:
-        """Whether its numbers are encoded from 0 to 1."""
+        """Whether the column's numbers are scaled to [0, 1] by the encoding."""
         return self.frame and not column.categories and 0 < column.high - column.low < math.inf
 
     def _spread(self, values: list[bool]) -> np.ndarray:
+        """(size,) one value per encoded column, of one value per column."""
         return np.repeat(np.array(values, dtype=bool), [column.size for column in self.columns])
 
     def _check_width(self, width: int) -> None:
         if width != self.size:
-            raise DataError(f"{self.size} columns, as the schema says", f"{width}", "give every column an entry")
+            raise DataError(f"{self.size} columns, as the schema says", f"{width}", "describe every column in it")
 
     def _decoded_sparse(self, x: Any, base: Any) -> Any:
-        """Only stored values can be wrong where 0 is allowed, as it is in every sparse table."""
+        """Decode a sparse table by changing its stored values only; zeros are valid in every column of a sparse table."""
         rows = sp.csr_array(x, dtype=np.float32, copy=True)
         self._check_width(rows.shape[1])
         if base is not None and not self.editable.all():
@@ -340,7 +360,7 @@ def _kinds(x: np.ndarray) -> list[tuple[ColumnKind, float, float]]:
 
 
 def _blocks(kinds: list[tuple[ColumnKind, float, float]]) -> tuple[Column, ...]:
-    """Neighbours that are alike become one block, so that a wide table stays small."""
+    """Merge adjacent columns of equal kind and range into blocks, so that the schema of a wide table stays small."""
     found: list[Column] = []
     for number, (kind, low, high) in enumerate(kinds):
         last = found[-1] if found else None
@@ -352,6 +372,7 @@ def _blocks(kinds: list[tuple[ColumnKind, float, float]]) -> tuple[Column, ...]:
 
 
 def _cell(values: np.ndarray, column: Column) -> str:
+    """The values of one column or block as text: all of a one-hot group, otherwise the first three wrong ones."""
     if len(values) == 1:
         return f"{values[0]:g}"
     alone = replace(Schema((replace(column, width=1, categories=()),)) if not column.categories else Schema((column,)))
@@ -359,7 +380,8 @@ def _cell(values: np.ndarray, column: Column) -> str:
     return ", ".join(f"{value:g}" for value in wrong[:3]) + (", ..." if len(wrong) > 3 else "")
 
 
-def _wanted(column: Column) -> str:
+def expected_values(column: Column) -> str:
+    """The values that a column allows, as text for a message."""
     if column.categories:
         return f"one of its {len(column.categories)} categories"
     if column.kind is ColumnKind.BINARY:

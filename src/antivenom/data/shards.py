@@ -1,4 +1,4 @@
-"""How the training rows are shared among the agents of a federation. A partition is a value that returns row numbers."""
+"""Partitions divide the training rows among the agents of a federation. A partition returns row indices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from antivenom.data.dataset import Dataset
 
 class Partition(Protocol):
     def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Row numbers, one array per agent; disjoint."""
+        """One array of row indices for each agent; together they hold every row once."""
         ...
 
 
 @dataclass(frozen=True)
 class IID:
-    """Equal shares of a random permutation; the first shards get one row more where n does not divide.
+    """Divides a random permutation of the rows into equal parts; if n is no multiple, the first shards get one row more.
 
     Reference: McMahan et al. 2017, arXiv:1602.05629.
     """
@@ -31,13 +31,13 @@ class IID:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """Class by class, shares drawn from Dirichlet(beta): small beta gives agents with few classes.
+    """Divides each class among the agents by shares drawn from Dirichlet(beta); with a small beta, agents have few classes.
 
-    A draw that leaves an agent with fewer than `min_rows` rows is drawn again, at most 1000 times.
+    A draw that leaves an agent with fewer than `min_rows` rows is repeated, at most 1000 times.
 
     Fields:
         beta: concentration, > 0; 0.1 is very uneven, 100 is nearly IID.
-        min_rows: the fewest rows an agent may hold.
+        min_rows: the smallest number of rows that an agent may have.
 
     Reference: Hsu et al. 2019, arXiv:1909.06335.
     """
@@ -83,7 +83,10 @@ def _check_enough(data: Dataset, num_agents: int, each: int = 1) -> None:
 
 
 def missing_classes(data: Dataset, shards: list[np.ndarray]) -> str | None:
-    """One line naming the agents whose shard has no row of some class, or None. They train; their updates drift."""
+    """A note, for a trial's outcome, if shards lack classes; None if every shard has all classes.
+
+    Agents without some class still train, but their updates drift away from those of the others.
+    """
     have = [set(np.unique(data.y[rows]).tolist()) for rows in shards]
     occurring = set(np.unique(data.y).tolist())
     short = {agent: sorted(occurring - classes) for agent, classes in enumerate(have)}

@@ -1,4 +1,4 @@
-"""A split into training and test rows that depends on the seed alone."""
+"""Splits rows into training and test rows, depending on nothing but the rows and the seed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from antivenom.data.dataset import Dataset, Split
 
 
 def split_by_seed(data: Dataset, streams: Streams, test_share: float = 0.3) -> Split:
-    """Training and test rows, drawn by the stream "split": class by class where there are classes, else at random.
+    """Draw training and test rows by the stream "split", stratified by class unless the data is a regression.
+
+    Args:
+        data: all rows.
+        streams: the random streams.
+        test_share: the share of the rows, of each class, that become test rows.
 
     Raises:
-        DataError: too few rows for both parts.
+        DataError: there are too few rows for two parts.
     """
     rng = streams.numpy("split")
     test = np.zeros(len(data), dtype=bool)
@@ -25,7 +30,7 @@ def split_by_seed(data: Dataset, streams: Streams, test_share: float = 0.3) -> S
         rows = rng.permutation(np.flatnonzero(data.y == c))
         test[rows[: round(test_share * len(rows))]] = True
     order = rng.permutation(len(data))
-    if not test.any():  # every class is too small for a share of its own
+    if not test.any():  # the share of every class rounds to zero rows, so draw from all rows instead
         test[order[: round(test_share * len(data))]] = True
         order = rng.permutation(len(data))
     return _both(data, order[~test[order]], order[test[order]], test_share)

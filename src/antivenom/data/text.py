@@ -1,8 +1,8 @@
-"""Mail and review corpora as sparse tables: which tokens a text has, or how often.
+"""Corpora of mails and reviews as sparse tables of token presence (0 or 1) or of word counts.
 
-A corpus is read from its publisher's archive, or from a file of one JSON object a line (id, label, text), packed by xz. The
-vocabulary of a token-presence table is that of the whole corpus: it names columns and holds no statistic, and an attacker's
-dictionary may hold words that training never saw.
+A corpus is read from its publisher's archive, or from an xz file with one JSON object (id, label, text) per line. A table of
+token presence has the vocabulary of the whole corpus, test rows included. That leaks no statistic into training, since the
+vocabulary only names columns, and it is needed because an attacker's dictionary may hold words that no training row has.
 """
 
 from __future__ import annotations
@@ -48,11 +48,17 @@ IMDB_TRAIN, IMDB_TEST = (
     )
     for part in ("train", "test")
 )
-Text = tuple[str, int, str]  # its id, its class, what it says
+Text = tuple[str, int, str]  # id, index of the class, content
 
 
 def texts(source: PublishedFile, classes: tuple[str, ...], under: str = "") -> list[Text]:
-    """The texts of a corpus, those below the folder `under` only: in the order of their lines, or of their names."""
+    """The texts of a corpus, in the order of the file's lines, or of the ids in an archive.
+
+    Args:
+        source: the corpus.
+        classes: the names of the classes, which are also folders in the archive.
+        under: take only texts in this folder of the archive, such as "enron1/"; "" takes all.
+    """
 
     def read(content: bytes) -> list[Text]:
         if not content.startswith(b"\xfd7zXZ"):
@@ -63,13 +69,13 @@ def texts(source: PublishedFile, classes: tuple[str, ...], under: str = "") -> l
     return parse(locate(source), read)
 
 
-@functools.lru_cache(maxsize=1)  # one file holds all six mailboxes
+@functools.lru_cache(maxsize=1)  # one file holds all six Enron mailboxes, which are read one after the other
 def _lines(content: bytes) -> list[dict[str, str]]:
     return [json.loads(line) for line in lzma.decompress(content).splitlines()]
 
 
 def _members(archive: bytes, classes: tuple[str, ...], under: str) -> list[Text]:
-    """Texts that lie in an archive as FOLDER/CLASS/NAME.txt; nothing is unpacked to disk."""
+    """The texts in a tar archive, which are named FOLDER/CLASS/NAME.txt there; nothing is written to disk."""
     found = []
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in sorted(tar.getmembers(), key=lambda m: m.name):
@@ -79,7 +85,7 @@ def _members(archive: bytes, classes: tuple[str, ...], under: str) -> list[Text]
                 body = file.read()
                 try:
                     text = body.decode()
-                except UnicodeDecodeError:  # old mail
+                except UnicodeDecodeError:  # many old mails are not in UTF-8; latin-1 decodes any bytes
                     text = body.decode("latin-1")
                 found.append((under + path[3], classes.index(path[2]), text))
     if not found:
@@ -88,11 +94,15 @@ def _members(archive: bytes, classes: tuple[str, ...], under: str) -> list[Text]
 
 
 def token_presence(name: str) -> Dataset:
-    """A column per token, 1 where the mail has it."""
+    """Mails as a sparse table with one column per token, which is 1 if the mail contains the token.
+
+    Args:
+        name: "enron-spam" or "spamassassin".
+    """
     return _token_presence(name, tuple(map(locate, ENRON if name == "enron-spam" else SPAMASSASSIN)))
 
 
-@functools.lru_cache(maxsize=2)  # trials of one process share it; it is read-only
+@functools.lru_cache(maxsize=2)  # trials of one process can share it, because it is read-only
 def _token_presence(name: str, _: tuple[Path, ...]) -> Dataset:
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -112,7 +122,7 @@ def _labels(rows: list[Text]) -> np.ndarray:
 
 
 def imdb() -> Split:
-    """Word counts of the reviews, over the words of the training part."""
+    """Word counts of the reviews; the vocabulary is that of the training rows."""
     return _imdb((locate(IMDB_TRAIN), locate(IMDB_TEST)))
 
 
@@ -132,7 +142,10 @@ def _imdb(_: tuple[Path, ...]) -> Split:
 
 
 def enron1(rng: np.random.Generator) -> Split:
-    """Word counts of the first Enron mailbox: 80 to 20, words without English stop words in at least 10 training mails."""
+    """Word counts of the first Enron mailbox, split 80 to 20 at random.
+
+    The vocabulary holds the words that occur in at least 10 training mails, without English stop words.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
 
     mails = _enron1_mails(locate(ENRON[0]))

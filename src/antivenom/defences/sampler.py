@@ -6,26 +6,24 @@ import secrets
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone, is_regressor
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils import _safe_indexing, check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 
-from antivenom.core.errors import DataError, NotApplicable
-from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.errors import DataError
 from antivenom.core.registry import Kind, build
 from antivenom.core.streams import Streams
-from antivenom.data import Dataset
-from antivenom.models.wrappers import SklearnLearner
+from antivenom.data import Dataset, Schema
+from antivenom.data.forms import is_frame
+from antivenom.defences.sanitize import context_of, default_model
 
 
 class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
     """Removes the rows that a sanitizer flags. The other rows keep their order and their type.
 
     Use it as a step of an imbalanced-learn pipeline or alone: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
-    X may be an array, a sparse matrix, a DataFrame of numbers or a list. Labels may be words.
+    X may be an array, a sparse matrix, a DataFrame or a list. Labels may be words. Sanitizer and estimator get numbers; a
+    DataFrame with columns of words or truth values is encoded by `Schema.encode`.
 
     Fields:
         sanitizer: a sanitizer or its name; None is KNNSanitizer.
@@ -36,8 +34,8 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
     Attributes:
         sample_indices_: (kept,) numbers of the rows that were kept, in order.
         verdict_: scores and flags over all rows.
-        classes_: the sorted labels; absent for a regressor.
-        n_features_in_: number of columns.
+        classes_: the labels, in order; absent for a regressor.
+        n_features_in_: columns.
     """
 
     _estimator_type = "sampler"
@@ -48,19 +46,22 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None) -> Self:
-        """Compute the verdict. `groups` (n,) are the sources of the rows, and `trusted` is a pair (X, y) of trusted rows."""
-        x, labels = self._checked(X, y)
-        self.n_features_in_ = x.shape[1]
+        """Compute the verdict. `groups` (n,) are the sources of the rows; `trusted` is a pair (X, y) of trusted rows."""
+        schema = _schema(X)
+        x, labels = self._checked(_encoded(X, schema), y)
+        self.n_features_in_ = x.shape[1] if schema is None else len(schema.columns)
         data = self._dataset(x, labels, groups)
         known = None
         if trusted is not None:
             trusted_x, trusted_y = trusted
-            known = self._dataset(*self._checked(trusted_x, trusted_y, data.classes), None)
+            known = self._dataset(*self._checked(_encoded(trusted_x, schema), trusted_y, data.classes), None)
         if known is not None and known.shape != data.shape:
             raise DataError(f"trusted rows of {data.shape[0]} columns", f"{known.shape[0]}", "use the same columns")
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         sanitizer = build("KNNSanitizer" if self.sanitizer is None else self.sanitizer, Kind.SANITIZER)
-        self.verdict_ = sanitizer(data, context_of(self._learner(), Streams(seed), known))
+        self.verdict_ = sanitizer(
+            data, context_of(default_model() if self.estimator is None else self.estimator, Streams(seed), known)
+        )
         self.sample_indices_ = np.flatnonzero(~self.verdict_.flags)
         return self
 
@@ -78,11 +79,6 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
-
-    def _learner(self) -> object:
-        if self.estimator is not None:
-            return self.estimator
-        return make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=1000))
 
     def _checked(self, X: object, y: object, classes: tuple[str, ...] | None = None) -> tuple[Any, np.ndarray]:
         """Rows as an array or CSR, labels as numbers."""
@@ -107,15 +103,22 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         return Dataset(x, labels, names, groups=numbers)
 
 
-def context_of(estimator: object, streams: Streams, trusted: Dataset | None = None) -> DefenceContext:
-    """The context of a sanitizer in a pipeline whose model is a scikit-learn estimator."""
+def _schema(X: Any) -> Schema | None:
+    """The schema of a DataFrame that does not hold numbers alone; None for other rows."""
+    if not is_frame(X) or all(dtype.kind in "iuf" for dtype in X.dtypes):
+        return None
+    return Schema.of(X.set_axis(map(str, X.columns), axis=1))
 
-    def make(seed: int) -> Any:
-        made = clone(estimator)
-        return made.set_params(random_state=seed) if "random_state" in made.get_params() else made
 
-    def refit(model: Model, data: Dataset, epochs: int) -> Model:
-        raise NotApplicable("a torch model to train further", "a scikit-learn estimator", "use another defence")
+def _encoded(X: Any, schema: Schema | None) -> Any:
+    """The rows as numbers.
 
-    learner = SklearnLearner(make)
-    return DefenceContext(streams, lambda data: learner.fit(data, streams.child("fit")), refit, trusted)
+    Raises:
+        NotApplicable: a column of free text.
+        DataError: columns or categories that the schema does not have.
+    """
+    if schema is None:
+        return X
+    if not is_frame(X):
+        raise DataError("trusted rows in a DataFrame, as the others", type(X).__name__)
+    return schema.encode(X.set_axis(map(str, X.columns), axis=1))

@@ -37,13 +37,15 @@ def goal_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
 
 
 class _Names(dict[str, float]):
-    """Metrics that remember which were asked for."""
+    """Metrics that remember which were asked for. One that has another default than nan is optional and stays absent."""
 
     def get(self, name: str, default: object = None) -> Any:
+        optional = not (isinstance(default, float) and math.isnan(default))
+        return default if optional else self[name]
+
+    def __getitem__(self, name: str) -> float:
         self[name] = 0.5
         return 0.5
-
-    __getitem__ = get
 
 
 def _read(plugin: Any) -> set[str]:

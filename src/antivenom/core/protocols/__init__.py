@@ -30,7 +30,7 @@ from antivenom.core.protocols.central import (
     Trigger,
     Wanted,
 )
-from antivenom.core.protocols.data import Fingerprinted, Source
+from antivenom.core.protocols.data import Fingerprinted, Source, Unsplit
 from antivenom.core.protocols.federated import (
     Agent,
     AgentView,
@@ -109,5 +109,6 @@ __all__ = [
     "Tells",
     "Trainer",
     "Trigger",
+    "Unsplit",
     "Wanted",
 ]

@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from antivenom.core.streams import Streams
 
 if TYPE_CHECKING:
-    from antivenom.data import Split
+    from antivenom.data import Dataset, Split
 
 
 class Source(Protocol):
     """Where rows come from: a named data set, a file, a folder, a function, or a value in memory.
 
-    A source may also be `Fingerprinted`. For one that is not, `antivenom.data.fingerprint` hashes the rows it returns.
+    A source may also be `Fingerprinted` or `Unsplit`. For one that is not `Fingerprinted`, `antivenom.data.fingerprint` hashes the rows it returns.
     """
 
     def __call__(self, streams: Streams, /) -> Split:
         """Training and test rows. Streams with equal seeds give equal rows."""
+        ...
+
+
+@runtime_checkable
+class Unsplit(Protocol):
+    """A source whose rows have an order of their own, such as that of the lines of a file."""
+
+    def unsplit(self) -> Dataset:
+        """All rows in that order, before any of them become test rows; without those of a separate test part."""
         ...
 
 

@@ -44,6 +44,9 @@ class NpzFile:
         train, test = _parts(self, self.fingerprint())
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
+    def unsplit(self) -> Dataset:
+        return _parts(self, self.fingerprint())[0]
+
     def fingerprint(self) -> str:
         """The sha256 of the file."""
         return of_files([Path(self.path)])

@@ -54,6 +54,9 @@ class ImageFolder:
         train, test = _parts(self, self.fingerprint())
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
+    def unsplit(self) -> Dataset:
+        return _parts(self, self.fingerprint())[0]
+
     def fingerprint(self) -> str:
         """The sha256 of all images and their places."""
         files = [(folder, file) for folder in (self.path, self.test) if folder for file, _ in _files(Path(folder))]

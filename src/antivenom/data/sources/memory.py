@@ -37,6 +37,9 @@ class Memory:
             return self.rows
         return split_by_seed(self.rows, streams, self.test_share)
 
+    def unsplit(self) -> Dataset:
+        return self.rows.train if isinstance(self.rows, Split) else self.rows
+
     def __reduce__(self) -> tuple[type[Memory], tuple[object, ...]]:
         return type(self), (self.rows, self.test_share)
 

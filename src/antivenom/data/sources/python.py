@@ -11,8 +11,9 @@ from antivenom.core.errors import AntivenomError, DataError, PluginError
 from antivenom.core.fingerprint import BESIDE, code_of
 from antivenom.core.registry import source
 from antivenom.core.streams import Streams
-from antivenom.data.dataset import Split
+from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import digest_of, of_rows
+from antivenom.data.sources.memory import Memory
 
 
 @source(cite="the user's own function")
@@ -40,6 +41,12 @@ class PythonSource:
             )
 
     def __call__(self, streams: Streams) -> Split:
+        return self._memory(streams)(streams)
+
+    def unsplit(self) -> Dataset:
+        return self._memory(Streams(0)).unsplit()
+
+    def _memory(self, streams: Streams) -> Memory:
         from antivenom.data.sources.accepted import in_memory
 
         function = imported(self.function)
@@ -58,7 +65,7 @@ class PythonSource:
             raise DataError(
                 f"a Dataset, a Split or a pair (X, y) from {self.function}", type(value).__name__, "return one of them"
             )
-        return found(streams)
+        return found
 
     def fingerprint(self) -> str:
         """The sha256 of the function's code and of the rows that it gives with seed 0."""

@@ -69,6 +69,9 @@ class TableFile:
         train, test = _parts(self, self.fingerprint())
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
+    def unsplit(self) -> Dataset:
+        return _parts(self, self.fingerprint())[0]
+
     def fingerprint(self) -> str:
         """The sha256 of the file or files."""
         return of_files([Path(path) for path in (self.path, self.test) if path])

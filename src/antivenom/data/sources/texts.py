@@ -61,6 +61,9 @@ class TextFile:
     def __call__(self, streams: Streams) -> Split:
         return split_by_seed(_dataset(self, self.fingerprint()), streams, self.test_share)
 
+    def unsplit(self) -> Dataset:
+        return _dataset(self, self.fingerprint())
+
     def fingerprint(self) -> str:
         """The sha256 of the file, or of all files of the folder and their places."""
         path = Path(self.path)
