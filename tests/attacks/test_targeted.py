@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from antivenom.attacks import FeatureCollision, InputInstanceKey, RIPPLe
 from antivenom.attacks.targeted.collision import features
@@ -18,6 +19,7 @@ from antivenom.core.threat import ThreatModel
 from antivenom.core.wanted import FromTo, Rows
 from antivenom.data import Dataset, Poison, load
 from antivenom.models.architectures import MLP
+from antivenom.models.network import Network
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.central import Central
@@ -99,6 +101,23 @@ def test_collisions_have_the_wanted_classs_label_and_the_targets_features() -> N
     )
     assert near < 0.2 * far
     assert np.abs(added.x - start.data.x[300:]).mean() < 0.2  # still near the rows of the wanted class
+
+
+def test_features_enter_the_layer_that_runs_last_not_the_one_declared_last() -> None:
+    class HeadFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body = nn.Linear(8, 10), nn.Linear(64, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.body(x.flatten(1))))
+
+    module = HeadFirst()
+    network = Network(module, (1, 8, 8), 10)
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found = features(TorchModel(network, network.initial), x)
+    assert torch.allclose(found, torch.relu(module.body(x.flatten(1))))
+    assert torch.autograd.grad(found.sum(), x)[0].shape == x.shape
 
 
 @pytest.mark.parametrize(("bad", "rise"), [(InputInstanceKey(copies=10), 0.3), (FeatureCollision(poisons=30), 0.02)])

@@ -117,7 +117,7 @@ def test_a_dead_process_costs_its_own_trial_only(tmp_path: Path, rogues: Path) -
     )
     records = run_all(text, tmp_path, jobs=2, plugins=(str(rogues),))
     assert records["Dies"]["status"] == "error"
-    assert "dead process" in records["Dies"]["error"]
+    assert "worker process that died" in records["Dies"]["error"]
     assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
 
 

@@ -106,9 +106,9 @@ def test_fldetector_remembers_agents_by_number_and_bounds_its_memory() -> None:
         seen = dataclasses.replace(view(updates, number, torch.full((5,), float(number))), agents=agents)
         verdict, state = detector(seen, state)
         assert len(verdict) == 4
-    assert set(state.updates) == {0, 1, 2, 3, 5, 6}
-    assert len(state.moves) == len(state.turns) == 3
-    assert max(map(len, state.errors.values())) <= 3
+    assert set(state["updates"]) == {0, 1, 2, 3, 5, 6}
+    assert len(state["moves"]) == len(state["turns"]) == 3
+    assert max(map(len, state["errors"].values())) <= 3
 
 
 def test_flanders_forecasts_a_matrix_autoregression() -> None:

@@ -83,6 +83,7 @@ def guarded_detector(detector: ClientDetector, view: ServerView, state: object) 
     if not isinstance(found, tuple) or len(found) != 2:
         raise PluginError(f"a Verdict and a state from {name}", type(found).__name__, "return both")
     verdict, kept = found
+    plain_state(name, kept)
     if not isinstance(verdict, Verdict):
         raise PluginError(f"a Verdict from {name}", type(verdict).__name__, "return antivenom.core.verdict.Verdict")
     if len(verdict) != n:
@@ -102,6 +103,7 @@ def guarded_rule(rule: Aggregator, view: ServerView, state: object) -> tuple[Ten
     if not isinstance(found, tuple) or len(found) != 2:
         raise PluginError(f"an aggregate and a state from {name}", type(found).__name__, "return both from step")
     aggregate, kept = found
+    plain_state(name, kept)
     if not _has_shape(aggregate, torch.Size((d,))):
         raise PluginError(
             f"an aggregate of shape ({d},) from {name}", _form(aggregate), "return one number per parameter"
@@ -232,6 +234,32 @@ def _bits(numbers: Tensor) -> Tensor:
 
 def _written(name: str, what: str = "the server's start, updates or weights") -> PluginError:
     return PluginError(f"{name} to leave its inputs alone", f"a change in {what}", "work on a copy")
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str, Tensor))
+
+
+def plain_state(name: str, state: object) -> None:
+    """Refuse a state that `torch.load(weights_only=True)` would not load. Subclasses, such as numpy's numbers, are refused too.
+
+    Raises:
+        PluginError: something in it is neither a tensor, nor a plain value, nor a tuple, list or dict of these.
+    """
+    if type(state) is dict:
+        parts: list[object] = [*state.keys(), *state.values()]
+    elif type(state) in (tuple, list):
+        parts = [*typing.cast(list[object], state)]
+    elif type(state) in _PLAIN:
+        return
+    else:
+        raise PluginError(
+            f"a state of tensors and plain values from {name}",
+            type(state).__name__,
+            "keep tensors, numbers, strings, and tuples, lists or dicts of them",
+        )
+    for part in parts:
+        if type(part) not in _PLAIN:
+            plain_state(name, part)
 
 
 def shares_memory(state: object, result: Tensor) -> bool:

@@ -72,11 +72,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What a server remembers from one round to the next.
+    """What a server remembers from one round to the next: tensors and plain values only, so that a checkpoint runs no code.
+
+        torch.save(vars(server.state), path)
+        server.state = ServerState(**torch.load(path, weights_only=True))
 
     Fields:
         rule: what the rule remembers; None before its first round.
-        detectors: what each detector remembers.
+        detectors: what each detector remembers; None before its first round.
     """
 
     rule: Any = None
@@ -149,7 +152,7 @@ class Server:
         Raises:
             PluginError: a rule or detector that cannot work with honest, finite updates.
         """
-        ids = tuple(clients)
+        ids = tuple(int(client) for client in clients)
         if updates.dim() != 2 or updates.shape != (len(ids), start.numel()):
             raise PluginError(
                 f"updates of shape ({len(ids)}, {start.numel()})", f"{tuple(updates.shape)}", "one row per client"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antivenom.attacks.inputs import rows_per_target, targets
 from antivenom.core.errors import DataError, NotApplicable, PluginError
@@ -93,14 +93,10 @@ class FeatureCollision:
 
 
 def features(model: TorchModel, x: Tensor) -> Tensor:
-    """(m, width) inputs of the last dense layer for x (m, ...), differentiable in x."""
-    dense = [module for module in model.network.module.modules() if isinstance(module, nn.Linear)]
-    if not dense:
-        raise NotApplicable("a surrogate with a dense last layer", "none", "use MLP()")
-    seen: list[Tensor] = []
-    handle = dense[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
-    try:
-        model.network.logits(model.vector, x, model.buffers)
-    finally:
-        handle.remove()
-    return seen[-1]
+    """(m, width) inputs of the head, the last executed layer, for x (m, ...); differentiable in x.
+
+    Raises:
+        NotApplicable: the surrogate has no head (see `Network.head`).
+    """
+    network = model.network
+    return network.entering(model.vector, x, network.head().name, model.buffers).flatten(1)

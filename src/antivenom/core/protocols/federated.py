@@ -291,7 +291,11 @@ class Needs(Protocol):
 
 class ClientDetector(Protocol):
     def __call__(self, view: ServerView, state: Any, /) -> tuple[Verdict, Any]:
-        """A verdict over the n agents, and the state for the next round; `state` is None in the first round."""
+        """A verdict over the n agents, and the state for the next round; `state` is None in the first round.
+
+        A server's checkpoint holds the state, which may therefore contain tensors, numbers, strings, None, and tuples,
+        lists and dicts of these only.
+        """
         ...
 
 
@@ -311,7 +315,10 @@ class StatefulAggregator(Protocol):
         ...
 
     def step(self, updates: Any, weights: Any, view: ServerView | None, state: Any, /) -> tuple[Any, Any]:
-        """The aggregate (d,) and the state for the next round; `state` is None in the first round."""
+        """The aggregate (d,) and the state for the next round; `state` is None in the first round.
+
+        It may contain what the state of a `ClientDetector` may.
+        """
         ...
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -18,16 +17,15 @@ from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import averaged
 
 
-@dataclass(frozen=True, eq=False)
-class History:
+class History(TypedDict):
     """What FLDetector remembers.
 
-    Fields:
+    Keys:
         start: (d,) the global parameters of the last round.
-        mean: (d,) its mean update.
+        mean: (d,) the mean update of the last round.
         moves, turns: (w, d) differences of successive global parameters and of successive mean updates.
-        updates: last update by agent.
-        errors: the last normalised errors by agent.
+        updates: the last update (d,) of each agent, by its number.
+        errors: the last normalised errors of each agent, by its number.
     """
 
     start: Tensor
@@ -71,28 +69,30 @@ class FLDetector:
         if state is None:
             empty = view.updates.new_zeros(0, len(view.start))
             kept = dict(zip(view.agents, view.updates.clone(), strict=True))
-            return Verdict(np.zeros(n), np.zeros(n, bool)), History(view.start, mean, empty, empty, kept, {})
-        move = view.start - state.start
-        errors = self._errors(view, state, curvature(state.moves, state.turns, move))
+            first = History(start=view.start, mean=mean, moves=empty, turns=empty, updates=kept, errors={})
+            return Verdict(np.zeros(n), np.zeros(n, bool)), first
+        move = view.start - state["start"]
+        errors = self._errors(view, state, curvature(state["moves"], state["turns"], move))
         scores = np.array([float(np.mean(errors.get(agent, (0.0,)))) for agent in view.agents])
         flags = np.zeros(n, dtype=bool)
-        if view.round > self.start and n >= 3 and len(state.moves):
+        if view.round > self.start and n >= 3 and len(state["moves"]):
             flags = _upper_cluster(scores, view.streams.numpy("gap"))
-        moves = torch.cat([state.moves, move[None]])[-self.window :]
-        turns = torch.cat([state.turns, (mean - state.mean)[None]])[-self.window :]
-        updates = state.updates | dict(zip(view.agents, view.updates.clone(), strict=True))
-        return Verdict(scores, flags), History(view.start, mean, moves, turns, updates, errors)
+        moves = torch.cat([state["moves"], move[None]])[-self.window :]
+        turns = torch.cat([state["turns"], (mean - state["mean"])[None]])[-self.window :]
+        updates = state["updates"] | dict(zip(view.agents, view.updates.clone(), strict=True))
+        kept_now = History(start=view.start, mean=mean, moves=moves, turns=turns, updates=updates, errors=errors)
+        return Verdict(scores, flags), kept_now
 
     def _errors(self, view: ServerView, state: History, bend: Tensor) -> dict[int, tuple[float, ...]]:
         """The remembered errors of every agent, this round's added for those whose last update is known."""
-        known = [i for i, agent in enumerate(view.agents) if agent in state.updates]
+        known = [i for i, agent in enumerate(view.agents) if agent in state["updates"]]
         if not known:
-            return state.errors
-        missed = torch.stack([_apart(state.updates[view.agents[i]], bend, view.updates[i]) for i in known])
+            return state["errors"]
+        missed = torch.stack([_apart(state["updates"][view.agents[i]], bend, view.updates[i]) for i in known])
         missed = missed.clamp(max=1e150)  # the sum of which is finite
         shares = (missed / missed.sum().clamp_min(1e-30)).tolist()
         new = {view.agents[i]: share for i, share in zip(known, shares, strict=True)}
-        return state.errors | {a: (*state.errors.get(a, ()), share)[-self.window :] for a, share in new.items()}
+        return state["errors"] | {a: (*state["errors"].get(a, ()), share)[-self.window :] for a, share in new.items()}
 
 
 def _apart(before: Tensor, bend: Tensor, now: Tensor) -> Tensor:
@@ -146,13 +146,13 @@ def _upper_cluster(scores: np.ndarray, rng: np.random.Generator, references: int
 
 
 def _inertia(points: np.ndarray, k: int) -> float:
-    """Sum of squared distances to the nearest of k centres; never 0, whose logarithm is none."""
+    """Sum of squared distances to the nearest of k centres; clamped above 0 so that its logarithm exists."""
     if len(np.unique(points)) <= k:
         return 1e-12
     return max(float(KMeans(k, n_init=10, random_state=0).fit(points).inertia_), 1e-12)
 
 
-Models = tuple[tuple[int, ...], np.ndarray]
+Models = tuple[tuple[int, ...], Tensor]  # agents, and their models (sample, n) in double precision
 
 
 @client_detector(goal="availability", cite="Gabrielli et al. 2023, arXiv:2303.16668")
@@ -193,12 +193,12 @@ class FLANDERS:
         rng = np.random.default_rng(d)  # the same coordinates in every round
         columns = torch.as_tensor(np.sort(rng.choice(d, min(self.sample, d), replace=False)), device=view.start.device)
         models = (view.start[columns] + view.updates[:, columns]).double().cpu().numpy().T  # (sample, n)
-        past = tuple(each for agents, each in state or () if agents == view.agents)
+        past = tuple(each.numpy() for agents, each in state or () if agents == view.agents)
         scores, flags = np.zeros(n), np.zeros(n, dtype=bool)
         if len(past) >= 2:
             scores = ((forecast(past, self.steps) - models) ** 2).sum(axis=0)
             flags[np.argsort(-scores, kind="stable")[: self.f]] = True
-        return Verdict(scores, flags), (*(state or ()), (view.agents, models))[-self.window - 1 :]
+        return Verdict(scores, flags), (*(state or ()), (view.agents, torch.from_numpy(models)))[-self.window - 1 :]
 
 
 def forecast(past: tuple[np.ndarray, ...], steps: int, ridge: float = 1e-6) -> np.ndarray:
