@@ -1,8 +1,8 @@
 """The command `antivenom sanitize`: splits a table file into the rows to keep and a ranked table of suspects with reasons.
 
-The source TableFile reads the file. Numbers become z-scores; a missing number becomes 0, and an additional column marks it.
-Words become one column per category: the 30 most frequent ones, one for all others, and missing cells as a category of
-their own. With trusted rows, mean and standard deviation are those of the trusted rows.
+The file is read as the source TableFile reads it. A number becomes its z-score (missing: 0, the mean, with a column that
+says so), a word one column per category (the 30 most frequent, all others together; missing is a category). With trusted
+rows, mean and deviation are theirs.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from antivenom.core.protocols import Sanitizer
 
 CATEGORIES, NEIGHBOURS = 30, 10
-UNUSUAL = 3.0  # standard deviations from the class's mean from which a cell is given as a reason
+UNUSUAL = 3.0  # standard deviations from the class's mean that are worth a word
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of the table.
+    """One column of the table, as numbers.
 
     Fields:
-        name: name in the header.
-        text: cells as text.
-        numbers: (n,) cells as numbers, NaN if missing; None for a column of words.
-        encoded: (n, width) the columns that the sanitizer gets.
+        name: as in the header.
+        text: its cells.
+        numbers: (n,) NaN where missing; None for words.
+        encoded: (n, width) what a sanitizer sees.
     """
 
     name: str
@@ -59,22 +59,22 @@ def sanitize_table(
     seed: int,
     force: bool,
 ) -> str:
-    """Write `kept.csv` and `suspects.csv` into a folder.
+    """Write the rows to keep and the suspects, ranked and with reasons, as `kept.csv` and `suspects.csv`.
 
     Args:
-        source: the table file.
-        sanitizer: name of the sanitizer.
-        share: its field `share`, or None for the default.
-        trusted: a file of trusted rows, or None.
-        out: the folder.
-        seed: seed of the sanitizer's randomness.
-        force: overwrite existing files.
+        source: the table file; it is not changed.
+        sanitizer: the name of a sanitizer.
+        share: the sanitizer's field `share` (0 to 1), or None for its default.
+        trusted: a file with the same columns whose rows are known to be clean, or None.
+        out: the folder for both files.
+        seed: the seed of the sanitizer's randomness.
+        force: whether existing files in `out` may be overwritten.
 
     Returns:
         A summary as text.
 
     Raises:
-        ScenarioError, DataError, PluginError, StoreError: one line that names the file, column or option.
+        AntivenomError: the table cannot be used, a name is unknown, or `out` holds results and `force` is not set.
     """
     import pandas as pd
 
@@ -110,7 +110,7 @@ def sanitize_table(
 
 
 def _cells(source: TableFile, path: Path) -> pd.DataFrame:
-    """The cells of the file, with line numbers as the index."""
+    """The file's cells, its rows by their lines."""
     from antivenom.data.reading import read_cells
 
     cells = read_cells(path, source.delimiter, source.encoding)
@@ -118,7 +118,7 @@ def _cells(source: TableFile, path: Path) -> pd.DataFrame:
 
 
 def _kept(source: TableFile, path: Path, table: pd.DataFrame, kept: np.ndarray) -> str:
-    """The header and the rows to keep, with the text of the file unchanged."""
+    """The rows to keep, as they stand in the file."""
     from antivenom.data.reading import raw_rows
 
     if path.suffix == ".parquet":
@@ -140,7 +140,7 @@ def _built(name: str, share: float | None, trusted: bool) -> Sanitizer:
 
 
 def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
-    """Encode a column, which consists of n cells of the table and the cells of the trusted rows after them."""
+    """A column of the table and, from row n on, of the trusted rows."""
     from antivenom.data.reading import is_missing, typed
 
     text = cells.astype(str).str.strip().tolist()
@@ -159,13 +159,13 @@ def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
 
 
 def _centre(numbers: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of the numbers that are not missing; (0, 0) without any."""
+    """Mean and standard deviation of what is not missing."""
     there = numbers[~np.isnan(numbers)]
     return (float(there.mean()), float(there.std())) if len(there) else (0.0, 0.0)
 
 
 def _one_hot(words: list[str]) -> np.ndarray:
-    """One-hot columns (n, categories), scaled so that different words have the distance 1; no columns for a constant."""
+    """(n, categories), two different words a distance of 1 apart; nothing for a column that never varies."""
     frequent = [word for word, _ in Counter(words).most_common(CATEGORIES)]
     place = {word: i for i, word in enumerate(frequent)}
     number = np.array([place.get(word, len(frequent)) for word in words])
@@ -204,7 +204,7 @@ def _ranked(verdict: Verdict) -> np.ndarray:
 
 
 def _reasons(columns: list[Column], data: Dataset, table: pd.DataFrame, suspects: np.ndarray) -> list[str]:
-    """For each suspect a reason in words: the labels of its neighbours, and its most unusual cell."""
+    """Per suspect what its neighbours and its class say about it, in words."""
     k = min(NEIGHBOURS, len(data) - 1)
     nearest = np.zeros((0, 0), dtype=int)
     if k > 0 and len(suspects):
@@ -234,7 +234,7 @@ def _neighbours(data: Dataset, table: pd.DataFrame, own: str, nearest: np.ndarra
 
 
 def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """For each suspect, how unusual its cell is in its class, in standard deviations, and a text that says so."""
+    """Per suspect, how unusual its cell is in its class (in standard deviations), and the words for it."""
     cells, own = [column.text[row] for row in suspects], y[suspects]
     if column.numbers is None and len(set(column.text)) > CATEGORIES:  # names and free text: all are rare
         return np.zeros(len(suspects)), [""] * len(suspects)
@@ -259,7 +259,7 @@ def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.nd
 def _suspects(
     source: TableFile, path: Path, table: pd.DataFrame, verdict: Verdict, suspects: np.ndarray, reasons: list[str]
 ) -> str:
-    """The ranked table of suspects as CSV: rank, line, score and reason, then the cells of the row."""
+    """The ranked table as CSV; the row's own cells come after ours."""
     from antivenom.data.reading import delimiter_of
 
     found = table.iloc[suspects].copy()
