@@ -260,7 +260,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted: what was finished is kept" in err
+    assert "interrupted: finished trials are kept" in err
     assert "trials (interrupted)" in out
     assert (folder / "report.html").exists()
     store = Store(folder)

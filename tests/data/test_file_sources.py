@@ -104,7 +104,7 @@ def test_a_test_file_is_read_by_the_schema_of_the_training_file(tmp_path: Path) 
     assert split.test.y.tolist() == [1]
     unseen = written(tmp_path, "w,x,y\nc,1,2\n", "unseen.csv")
     with pytest.raises(
-        DataError, match=r"2 categories of column w that training has seen, got 'c' in line 2 of .*unseen"
+        DataError, match=r"2 categories of column w in the training rows, got 'c' in line 2 of .*unseen"
     ):
         TableFile(train, "y", test=unseen)(Streams(0))
 

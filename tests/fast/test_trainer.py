@@ -13,8 +13,8 @@ from antivenom.defences import FinePruning
 from antivenom.fast import available, dense, trainer
 from antivenom.fast.trainer import train_fastest
 from antivenom.models.architectures import MLP
-from antivenom.models.training import Forward, Training, cross_entropy, loop
-from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.models.training import Forward, Training, cross_entropy
+from antivenom.models.wrappers import TorchLearner, TorchModel, loop
 from antivenom.scenarios import pipeline, twins
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.transfer import Transfer
@@ -39,7 +39,7 @@ def test_a_fit_is_that_of_the_loop_and_can_be_continued(
     fits = []
     for by in (loop, train_fastest):
         if by is train_fastest:
-            monkeypatch.setattr(trainer, "train", refused)
+            monkeypatch.setattr(trainer, "loop", refused)
         learner = TorchLearner(model, training, trainer=by)
         first = learner.fit(rows, Streams(3))
         fits.append((first, learner.fit(rows, Streams(4), start=first)))

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: runs a command and turns every expected error into one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from antivenom.cli import files, pipelines, recommend, use  # noqa: F401 - they 
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
 from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
 
+# Top-level modules that only an extra installs, and that extra, so that a missing one can be named.
 _AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
 EXTRAS = {**dict.fromkeys(_AUDIT, "audit"), "cryptography": "sign", "numba": "fast", "pyarrow": "parquet"}
 
 
 def main() -> None:
-    """Run the command line; every expected failure is one line on stderr and the exit code that means it."""
+    """Run the command line of this process and exit."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code of a command line."""
+    """Run a command line and return its exit code."""
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)
-        if code == INTERRUPTED:  # typer's word for Ctrl-C
+        if code == INTERRUPTED:  # typer catches Ctrl-C and returns this code
             raise KeyboardInterrupt
         return code if isinstance(code, int) else OK
     except click.ClickException as error:
         return _say(error.format_message(), USAGE)
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted: what was finished is kept, the same command goes on", INTERRUPTED)
+        return _say("interrupted: finished trials are kept, and the same command continues", INTERRUPTED)
     except (ScenarioError, PluginError, NotApplicable, ScanError) as error:
         return _say(str(error), USAGE)
     except AntivenomError as error:
         return _say(str(error), FAILED)
-    except BrokenPipeError:  # the reader of stdout went away, as `| head` does
+    except BrokenPipeError:  # the reader of stdout has exited, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ModuleNotFoundError as error:
@@ -47,7 +48,7 @@ def run(arguments: list[str]) -> int:
         if extra is None:
             return _crashed(error)
         return _say(f"this command needs the extra `{extra}` ({error.name}): pip install 'antivenom[{extra}]'", USAGE)
-    except Exception as error:  # a crash must never leave with 1, which means "breach"
+    except Exception as error:  # Python's own exit code for a crash is 1, which would mean "breach"
         return _crashed(error)
 
 
@@ -57,6 +58,7 @@ def _crashed(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
+    """Print one line without control characters on stderr and return the exit code."""
     line = "".join(c if c.isprintable() else " " for c in message)
     print(f"antivenom: {line}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""The application that commands register with. Everything heavy is imported inside them, so that --help is quick."""
+"""The application with which commands register. Commands import heavy modules when they run, so that --help is fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on model files: scan."""
+"""The command that scans model files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def scan(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, archives; - for standard input.")],
     format: Annotated[Output, typer.Option(help="How to print the report.")] = Output.TABLE,
     tier: Annotated[Tier, typer.Option(help="Which globals a pickle may import.")] = Tier.VETTED,
-    allow: Annotated[list[Path], typer.Option(help="A TOML file of more globals, with notes. Repeatable.")] = [],  # noqa: B006
-    baseline: Annotated[Path | None, typer.Option(help="A file of findings that are accepted.")] = None,
-    write_baseline: Annotated[Path | None, typer.Option(help="Accept what is found: write it to this file.")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
-    unpacked: Annotated[int, typer.Option(min=1, help="MiB that compressed parts of a file may grow to.")] = 1024,
-    opcodes: Annotated[int, typer.Option(min=1, help="Pickle opcodes of a file.")] = 5_000_000,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for a file.")] = 120.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict line only, no progress.")] = False,
+    allow: Annotated[list[Path], typer.Option(help="A TOML file that allows more globals. Repeatable.")] = [],  # noqa: B006
+    baseline: Annotated[Path | None, typer.Option(help="A file of accepted findings, which are not reported.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(help="Accept all findings: write them to this file.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of processes; 0 means one per core.")] = 0,
+    unpacked: Annotated[int, typer.Option(min=1, help="Limit: MiB of a file's decompressed parts.")] = 1024,
+    opcodes: Annotated[int, typer.Option(min=1, help="Limit: pickle opcodes per file.")] = 5_000_000,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Limit: seconds per file.")] = 120.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only, and no progress.")] = False,
 ) -> None:
-    """Say what model files would run when they are loaded. Nothing in them is run, imported or written.
+    """Report what model files would execute when they are loaded. Nothing in them is executed, imported or written.
 
     Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage.
     """

@@ -1,4 +1,4 @@
-"""Commands on pipelines: audit, sanitize, report, and what there is to choose from."""
+"""Commands on pipelines: audit, sanitize, report, init, list, show and data."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ import typer
 from antivenom.cli.app import FAILED, OK, Device, Format, app
 from antivenom.core.errors import AntivenomError, ScenarioError, StoreError
 
-Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with plugins; it is run. Repeatable.")]
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", help="A Python file with plugins; its code is run. Repeatable.")
+]
 
 
 @app.command("audit")
 def audit_command(
     scenario: Annotated[
-        Path | None, typer.Argument(help="A scenario file; the embedded one on digits if absent.")
+        Path | None, typer.Argument(help="A scenario file; without it, the embedded one on digits.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for records and report; an audit goes on there.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for records and report. An audit in it continues.")] = Path(
         "audit-out"
     ),
     jobs: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 is one per core, or one that runs 32 federations in step on a GPU.")
+        int,
+        typer.Option(
+            min=0, help="Number of processes; 0: one per core, or on a GPU one that interleaves 32 federations."
+        ),
     ] = 0,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Run seeds 0 to N-1 instead of the scenario's.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Run the seeds 0 to N-1 instead of the file's.")] = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict line only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every trial.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every trial.")] = False,
 ) -> None:
-    """Run a scenario and judge it.
+    """Attack the pipeline of a scenario file and judge the results.
 
-    Exit codes: 0 within limits or nothing gated, 1 breach, 2 the audit failed, 3 not enough evidence, 4 usage,
-    130 interrupted. Killed and started again, it continues.
+    Exit codes: 0 within the limits or no goal gated, 1 breach, 2 the audit failed, 3 not enough evidence, 4 usage,
+    130 interrupted. An interrupted or killed audit continues when it is started again.
     """
     if dry_run and not (out / "records.jsonl").exists():
         raise typer.Exit(_outline(scenario, seeds, plugin))
@@ -73,7 +78,7 @@ def audit_command(
 
 
 def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> int:
-    """Show what would run in a new folder. Where no plugin file asks for it, no plugin is imported."""
+    """Show what would run in a new folder. Plugins are imported only if there are plugins of third parties."""
     from antivenom.audit import catalogue, terminal
     from antivenom.audit.plan import read_plan
 
@@ -82,12 +87,12 @@ def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> in
         plan = plan if seeds is None else plan.with_seeds(seeds)
         terminal.print_plan(plan, plan.size)
     if not checked:
-        typer.echo("Names, fields and types are as they should be; ranges of values are checked when the audit starts.")
+        typer.echo("Names, fields and types are valid; ranges of values are checked when the audit starts.")
     return OK
 
 
 def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
-    """Write the report, print the outcome, return the exit code."""
+    """Write the report, print the results, and return the exit code."""
     from antivenom.audit import terminal
     from antivenom.audit.records import Store
     from antivenom.audit.report import write_report
@@ -109,20 +114,20 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
 def sanitize_command(
     table: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file. It is read, never written.")],
     label: Annotated[str, typer.Option(help="The column that holds the class.")],
-    sanitizer: Annotated[str, typer.Option(help="Which sanitizer: antivenom list defences.")] = "KNNSanitizer",
+    sanitizer: Annotated[str, typer.Option(help="A sanitizer; see antivenom list defences.")] = "KNNSanitizer",
     share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
     trusted: Annotated[Path | None, typer.Option(help="A file of rows you trust, with the same columns.")] = None,
     groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
     ignore: Annotated[list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.")] = [],  # noqa: B006
-    delimiter: Annotated[str, typer.Option(help="What parts the cells; found in the first line if absent.")] = "",
+    delimiter: Annotated[str, typer.Option(help="Character between cells; default: found in the first line.")] = "",
     decimal: Annotated[str, typer.Option(help="The decimal sign: . or a comma.")] = ".",
     encoding: Annotated[str, typer.Option(help="Such as utf-8, latin-1 or cp1252.")] = "utf-8",
     out: Annotated[Path, typer.Option(help="Folder for kept.csv and suspects.csv.")] = Path("sanitized"),
-    seed: Annotated[int, typer.Option(help="Of the sanitizer's randomness.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sanitizer's randomness.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the results of an earlier run.")] = False,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Split a table into the rows to keep and the suspects, ranked, with reasons. Nothing is deleted.
+    """Split a table into the rows to keep and the suspects, which are ranked and explained. Nothing is deleted.
 
     Exit codes: 0 done, 2 the table cannot be used, 4 usage.
     """
@@ -147,7 +152,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Write report.html again from an audit's records. Only goals of a plugin's own need --plugin."""
+    """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin."""
     from antivenom.audit import catalogue
     from antivenom.audit.report import write_report
 
@@ -175,8 +180,8 @@ def init(
 @app.command("list")
 def list_command(
     what: Annotated[str, typer.Argument(help="attacks, defences, data, models or all.")] = "all",
-    access: Annotated[str | None, typer.Option(help="Only for this access level.")] = None,
-    goal: Annotated[str | None, typer.Option(help="Only for this goal.")] = None,
+    access: Annotated[str | None, typer.Option(help="Only plugins for this access level.")] = None,
+    goal: Annotated[str | None, typer.Option(help="Only plugins for this goal.")] = None,
     kind: Annotated[
         str | None,
         typer.Option(help="Only this kind, with access and reference: aggregator, reducer, detector, agent..."),
@@ -210,8 +215,8 @@ def show(name: Annotated[str, typer.Argument(help="A plugin or a data set.")], p
 
 
 @app.command()
-def data(name: Annotated[str | None, typer.Argument(help="A data set; all of them if absent.")] = None) -> None:
-    """Say where the files of a data set are, fetching what is missing."""
+def data(name: Annotated[str | None, typer.Argument(help="A data set; without it, all of them.")] = None) -> None:
+    """Load data sets, download missing files, and print the numbers of rows."""
     from antivenom.data import DATASETS, load
 
     absent = 0

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @app.command("recommend")
 def recommend_command(
-    agents: Annotated[int, typer.Option(help="How many agents send updates in a round.")],
-    malicious: Annotated[int, typer.Option(help="How many of them may be malicious; the f of the rules.")],
-    parameters: Annotated[int | None, typer.Option(help="Of the model; for the seconds per round.")] = None,
-    iid: Annotated[bool, typer.Option("--iid", help="The agents' rows are alike; uneven if absent.")] = False,
+    agents: Annotated[int, typer.Option(help="Number of agents that send updates in a round.")],
+    malicious: Annotated[int, typer.Option(help="How many of them may be malicious: the f of the rules.")],
+    parameters: Annotated[int | None, typer.Option(help="Size of the model, for the time per round.")] = None,
+    iid: Annotated[bool, typer.Option("--iid", help="All agents' rows have the same distribution.")] = False,
     root_data: Annotated[bool, typer.Option("--root-data", help="The server has clean rows of its own.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds that one aggregation may take.")] = None,
-    goal: Annotated[str | None, typer.Option(help="What is feared: availability, targeted or backdoor.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many to show as text.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, with all of them.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Most seconds that one aggregation may take.")] = None,
+    goal: Annotated[str | None, typer.Option(help="Expected attacks: availability, targeted or backdoor.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many rules to show as text.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document with all rules.")] = False,
 ) -> None:
-    """Rank aggregation rules for a federation by what our own matrix of attacks measured.
+    """Rank aggregation rules for a federation by the harm that measured attacks do in spite of them.
 
     Exit codes: 0 done, 4 usage.
     """
@@ -62,7 +62,7 @@ def _print(found: Recommendation, top: int) -> None:
         typer.echo(textwrap.fill(f"CAUTION: {caution}.", 100, subsequent_indent=" " * 9))
     typer.echo(f"    harm  cost  {'ms/round':>8}  rule")
     for place, choice in enumerate(found.choices, start=1):
-        if place > top and choice.rule is not None:  # the plain mean is always there to compare with
+        if place > top and choice.rule is not None:  # the plain mean is always shown, for comparison
             continue
         took = "?" if choice.seconds is None else f"{1000 * choice.seconds:.3g}"
         name = "Mean" if choice.rule is None else choice.name

@@ -1,4 +1,4 @@
-"""The report of a scan as people read it: what is wrong first, why, and what to do."""
+"""The report of a scan as text: files that are not safe first, then the reasons and remedies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from antivenom.scan.part import printable
 from antivenom.scan.rules import RULES, Status
 
 STYLE = {Status.SAFE: "bold blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
-_LISTED = 20  # safe files that are named one by one
-_PER_FILE = 8  # findings of one file that are printed
+_LISTED = 20  # most safe files that are listed one by one
+_PER_FILE = 8  # most findings that are printed for one file
 
 
 def print_report(report: Report, quiet: bool) -> None:
-    """Files that are not safe with their findings, the rest in short, and one line that sums up."""
+    """Print the files that are not safe with their findings, a few safe files, and a line with the counts.
+
+    Args:
+        report: the scan's report.
+        quiet: whether to print the last line only.
+    """
     out = console(sys.stdout)
     if not quiet:
         ranked = sorted(report.files, key=lambda file: list(Status).index(file.status), reverse=True)
@@ -47,7 +52,7 @@ def _print_file(out: Console, file: FileReport, verdict: str) -> None:
 
 
 def _print_rules(out: Console, report: Report) -> None:
-    """Each rule that was broken is explained once."""
+    """Explain each violated rule once."""
     broken = dict.fromkeys(finding.rule for finding in report.findings)
     if broken:
         out.print()

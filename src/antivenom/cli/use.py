@@ -1,4 +1,4 @@
-"""Commands that use model files: convert, screen, sign, verify, detonate."""
+"""Commands that use model files: convert, screen, sign, verify and detonate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ REFUSED = 1
 def convert_command(
     source: Annotated[Path, typer.Argument(help="A file of tensors, such as a state dict saved by torch.")],
     out: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
-    only: Annotated[str, typer.Option(help="Convert this part alone: a key, dotted if nested.")] = "",
+    only: Annotated[str, typer.Option(help="Convert only this part: a key, with dots if nested.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     allow: Annotated[list[Path], typer.Option(help="A team's allow list. Repeatable.")] = [],  # noqa: B006
 ) -> None:
-    """Turn a file of tensors into safetensors, which can hold nothing else.
+    """Convert a file of tensors to safetensors, a format that cannot hold code.
 
     Exit codes: 0 written, 1 the file is not known to be safe, 2 it cannot be read or written, 4 usage.
     """
@@ -41,14 +41,14 @@ def convert_command(
 def screen_command(
     path: Annotated[Path, typer.Argument(help="A file of tensors.")],
     reference: Annotated[
-        Path | None, typer.Option(help="The same model from a source you trust, as before fine-tuning.")
+        Path | None, typer.Option(help="The same model from a source you trust, such as before fine-tuning.")
     ] = None,
-    only: Annotated[str, typer.Option(help="Look at this part alone: a key, dotted if nested.")] = "",
+    only: Annotated[str, typer.Option(help="Screen only this part: a key, with dots if nested.")] = "",
     allow: Annotated[list[Path], typer.Option(help="A team's allow list. Repeatable.")] = [],  # noqa: B006
 ) -> None:
-    """Look at weights for what honest training does not leave: NaN, drift, payloads, imprints, traps.
+    """Search weights for traces that honest training does not leave: NaN, drift, payloads, imprints, traps.
 
-    No remark does not mean clean: see the guide on what weights leak.
+    Weights without a remark are not proven clean: see the guide on leakage through weights.
 
     Exit codes: 0 no remark, 1 remarks or a file not known to be safe, 2 it cannot be read, 4 usage.
     """
@@ -72,12 +72,12 @@ def screen_command(
 
 @app.command("sign")
 def sign_command(
-    folder: Annotated[Path, typer.Argument(help="The folder whose files to sign.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to sign.")],
     key: Annotated[
         Path, typer.Option(help="A private Ed25519 key in PEM: openssl genpkey -algorithm ed25519 -out KEY")
     ],
 ) -> None:
-    """Write a signed manifest of a folder's files with their hashes into the folder.
+    """Write a signed manifest with the hashes of all files of a folder into that folder.
 
     Exit codes: 0 written, 2 folder or key cannot be used, 4 usage.
     """
@@ -110,16 +110,16 @@ def verify_command(
 def detonate_command(
     path: Annotated[Path, typer.Argument(help="The file. ITS CODE IS RUN.")],
     loader: Annotated[str, typer.Option(help="auto, pickle, torch, joblib or numpy.")] = "auto",
-    seconds: Annotated[int, typer.Option(min=1, help="Of CPU for the load.")] = 60,
-    memory: Annotated[int, typer.Option(min=1, help="MiB that the load may add.")] = 2048,
+    seconds: Annotated[int, typer.Option(min=1, help="Limit: CPU seconds of the load.")] = 60,
+    memory: Annotated[int, typer.Option(min=1, help="Limit: MiB that the load may add.")] = 2048,
     unconfined: Annotated[
-        bool, typer.Option("--unconfined", help="Go on where the kernel grants no walls: the file could escape.")
+        bool, typer.Option("--unconfined", help="Run even if the kernel offers no confinement: the file could escape.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """RUN a file's code in a confined process and report what it tries. Only for what a scan cannot tell.
+    """RUN a file's code in a confined process and report what it attempts; for files that a scan cannot judge.
 
-    Use a throw-away virtual machine for a hostile file: no sandbox of this kind is sure.
+    Use a disposable virtual machine for a hostile file, because no sandbox of this kind is safe for sure.
 
     Exit codes: 0 it loaded and no attempt was seen, 1 it tried something, 2 it could not be run, 3 cannot tell, 4 usage.
     """
@@ -144,5 +144,5 @@ def _refused(error: Exception) -> typer.Exit:
 
 
 def _printable(text: str) -> str:
-    """Names come from the file: no control characters reach the terminal."""
+    """Text from a file with control characters replaced, so that it cannot steer the terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""Sanitizing rows from any source: which rows to keep, and which to look at first."""
+"""Sanitizes rows from any source: which rows to keep, and which ones to examine first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sanitized:
 
     @property
     def suspects(self) -> np.ndarray:
-        """Numbers of the flagged rows, the most suspicious first."""
+        """The indices of the flagged rows, the most suspicious first."""
         order = np.argsort(-self.verdict.scores, kind="stable")
         return np.asarray(order[self.verdict.flags[order]])
 
@@ -51,20 +51,20 @@ def sanitize(
     training: Training = Training(),
     seed: int = 0,
 ) -> Sanitized:
-    """Judge rows by a sanitizer. Nothing is deleted; `kept` and `suspects` of the result say what to do.
+    """Judge rows by a sanitizer. Nothing is deleted; the result holds the rows to keep and the indices of the suspects.
 
     Args:
-        data: a source, or whatever `antivenom.data.source_of` makes one of: a Dataset, (X, y), "module:function", or the
-            name of a data set, of which the training rows are judged.
+        data: a source, or any value of which `antivenom.data.source_of` makes one: a Dataset, (X, y), "module:function", or
+            the name of a data set, whose training rows are judged.
         sanitizer: a sanitizer, or its name.
-        trusted: rows that you trust, in the same form; some sanitizers judge by them.
-        model: stands for the model of your pipeline where the sanitizer fits one: an estimator, a torch module, or anything
-            else that a scenario takes. None is logistic regression on the rows as numbers.
+        trusted: clean rows in any of these forms, which some sanitizers use as a reference; or None.
+        model: the model that a sanitizer fits if it needs one: an estimator, a torch module, or anything else that a scenario
+            takes. None stands for logistic regression on the encoded rows.
         training: how a torch model is trained.
-        seed: of the sanitizer's randomness and of the model's.
+        seed: the seed of the sanitizer's and the model's randomness.
 
     Raises:
-        NotApplicable: rows that the sanitizer cannot judge, such as token rows for one that measures distances.
+        NotApplicable: the sanitizer cannot judge such rows, for example token rows if it measures distances.
 
     >>> import numpy as np
     >>> x = np.concatenate([np.zeros((20, 2)), np.ones((20, 2))]) + np.random.default_rng(0).normal(0, 0.1, (40, 2))
@@ -88,16 +88,16 @@ def sanitize(
 
 
 def rows_of(data: object, seed: int = 0) -> Dataset:
-    """All rows of whatever `source_of` accepts, in their own order; the training rows of a source without such an order."""
+    """All rows of a value that `source_of` accepts, in their own order; of a source that is not `Unsplit`, the training rows."""
     source = source_of(data)
     return source.unsplit() if isinstance(source, Unsplit) else source(Streams(seed)).train
 
 
 def _like(trusted: Dataset, rows: Dataset) -> Dataset:
-    """Trusted rows with the schema and the classes of the others.
+    """The trusted rows with the schema and the classes of the rows to judge.
 
     Raises:
-        DataError: other columns, or a class that the others do not have.
+        DataError: the trusted rows have other columns, or a class that the rows to judge do not have.
     """
     if trusted.is_regression or rows.is_regression:
         return replace(trusted, classes=rows.classes, schema=rows.schema)
@@ -105,7 +105,7 @@ def _like(trusted: Dataset, rows: Dataset) -> Dataset:
 
 
 def default_model() -> Any:
-    """What stands for the user's model where none is given: logistic regression on columns of unit variance."""
+    """The model that is used if the user gives none: logistic regression on columns scaled to unit variance."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -116,7 +116,7 @@ def default_model() -> Any:
 def context_of(
     model: object, streams: Streams, trusted: Dataset | None = None, training: Training = Training()
 ) -> DefenceContext:
-    """What a sanitizer gets where this model stands for the pipeline's."""
+    """A sanitizer's context outside of a scenario, with this model in place of the pipeline's."""
 
     def fit(data: Dataset) -> Model:
         return learner(model, training, trainer=train_fastest).fit(data, streams.child("fit"))

@@ -59,7 +59,23 @@ def sanitize_table(
     seed: int,
     force: bool,
 ) -> str:
-    """Write `kept.csv` and `suspects.csv` into the folder `out`; the summary as text."""
+    """Write the rows to keep and the suspects, ranked and with reasons, as `kept.csv` and `suspects.csv`.
+
+    Args:
+        source: the table file; it is not changed.
+        sanitizer: the name of a sanitizer.
+        share: the sanitizer's field `share` (0 to 1), or None for its default.
+        trusted: a file with the same columns whose rows are known to be clean, or None.
+        out: the folder for both files.
+        seed: the seed of the sanitizer's randomness.
+        force: whether existing files in `out` may be overwritten.
+
+    Returns:
+        A summary as text.
+
+    Raises:
+        AntivenomError: the table cannot be used, a name is unknown, or `out` holds results and `force` is not set.
+    """
     import pandas as pd
 
     path, label = Path(source.path), source.label

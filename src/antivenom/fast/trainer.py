@@ -1,8 +1,9 @@
-"""Training of one model in compiled code where that is supported. It must equal `train` to rounding."""
+"""Training of one model in compiled code where that is supported. It must equal `loop` to rounding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -11,33 +12,27 @@ from torch import Tensor
 from antivenom.core.streams import Streams
 from antivenom.fast import ABSENT, available
 from antivenom.fast.dense import dense_form, dense_loss_and_gradient, supports, train_dense
-from antivenom.models.network import Buffers, Network
-from antivenom.models.training import Loss, Training, cross_entropy, train
+from antivenom.models.network import Network
+from antivenom.models.training import Loss, Training, cross_entropy
+from antivenom.models.wrappers import TorchModel, loop
 
 
 def train_fastest(
-    network: Network,
-    start: Tensor,
-    x: Tensor,
-    y: Tensor,
-    training: Training,
-    streams: Streams,
-    loss: Loss,
-    buffers: Buffers | None,
-    kept: Tensor | None,
-) -> tuple[Tensor, Buffers]:
-    """A `Trainer` with the results of `train`, to rounding: weights (d,) and buffers.
+    start: TorchModel, x: Tensor, y: Tensor, training: Training, streams: Streams, loss: Loss = cross_entropy
+) -> TorchModel:
+    """A `Trainer` whose models equal those of `loop` to rounding.
 
-    Compiled code trains dense networks on the CPU with the honest loss, and `train` trains all others. Both draw the same
-    random numbers from the same streams. The arguments are those of `train`.
+    Compiled code trains dense networks on the CPU with the honest loss, and `loop` trains all others. Both draw the same
+    random numbers from the same streams.
     """
-    plan = dense_form(network)
-    compiled = plan is not None and supports(network, training) is None and start.device.type == "cpu"
-    if plan is None or not compiled or loss is not cross_entropy or kept is not None or x.dtype != start.dtype:
-        return train(network, start, x, y, training, streams, loss, buffers, kept=kept)
+    plan = dense_form(start.network)
+    compiled = plan is not None and supports(start.network, training) is None and start.vector.device.type == "cpu"
+    honest = loss is cross_entropy and start.kept is None
+    if plan is None or not compiled or not honest or x.dtype != start.vector.dtype:
+        return loop(start, x, y, training, streams, loss)
     rows = torch.arange(len(y))
-    vector = train_dense(plan, start, x.flatten(1).contiguous(), y, rows, training, streams)
-    return vector, dict(network.buffers if buffers is None else buffers)
+    vector = train_dense(plan, start.vector, x.flatten(1).contiguous(), y, rows, training, streams)
+    return replace(start, vector=vector, buffers=dict(start.buffers))
 
 
 def loss_and_gradient(

@@ -88,12 +88,14 @@ def has_memory(rule: object) -> bool:
     return bool(getattr(rule, "has_memory", hasattr(rule, "step")))
 
 
-def require_min_updates(rule: object, n: int, f: int, per_f: int, more: int) -> None:
-    """Refuse n updates if the rule needs at least `per_f` f + `more` of them.
+def require_min_updates(rule: object, n: int) -> None:
+    """Refuse n updates if the rule has the fields `f` and `fewest` = (a, b) and n is below a f + b; else do nothing.
 
     Raises:
-        PluginError: too few.
+        PluginError: there are too few updates.
     """
+    per_f, more = getattr(rule, "fewest", (0, 0))
+    f = getattr(rule, "f", 0)
     if n < per_f * f + more:
         raise PluginError(
             f"n >= {per_f}f + {more} updates for {type(rule).__name__} with f = {f}",

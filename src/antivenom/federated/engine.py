@@ -106,6 +106,11 @@ class Federation:
         if chosen is not None and not 1 <= chosen <= self.num_agents:
             raise ScenarioError(f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}")
 
+    @property
+    def clients_per_round(self) -> int:
+        """How many agents are chosen in a round."""
+        return self.num_agents if self.agents_per_round is None else self.agents_per_round
+
     def shards(self, data: Dataset, streams: Streams, device: torch.device | str = "cpu") -> Shards:
         """The agents' rows, by the stream "shards"."""
         return Shards.of(data, self.partition(data, self.num_agents, streams.numpy("shards")), device)

@@ -86,13 +86,14 @@ class ARC:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         k = 2 * self.f * (n - self.f) // n
         return clip_factors(gram.norms, gram.norms.sort().values[n - 1 - k]).diag()
 
@@ -112,13 +113,14 @@ class NNM:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         near = gram.squared_distances.sort(dim=1, stable=True).indices[:, : n - self.f]
         return torch.zeros(n, n, dtype=torch.float64).scatter(1, near, 1 / (n - self.f))
 

@@ -20,9 +20,6 @@ from antivenom.models.schedules import Constant
 
 Forward = Callable[[Tensor], Tensor]  # inputs (m, ...) -> logits (m, c)
 Loss = Callable[[Forward, Tensor, Tensor], Tensor]  # forward, inputs (m, ...), labels (m,) -> a scalar
-Trainer = Callable[
-    [Network, Tensor, Tensor, Tensor, "Training", Streams, Loss, Buffers | None, Tensor | None], tuple[Tensor, Buffers]
-]  # network, start, x, y, training, streams, loss, buffers, kept -> the weights and buffers that `train` gives
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
@@ -210,21 +207,6 @@ def train(
                 vector.grad *= kept
             optimizer.step()
     return vector.detach(), state
-
-
-def loop(
-    network: Network,
-    start: Tensor,
-    x: Tensor,
-    y: Tensor,
-    training: Training,
-    streams: Streams,
-    loss: Loss,
-    buffers: Buffers | None,
-    kept: Tensor | None,
-) -> tuple[Tensor, Buffers]:
-    """`train` with the signature of a `Trainer`; the oracle of every other trainer."""
-    return train(network, start, x, y, training, streams, loss, buffers, kept=kept)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from antivenom.data.forms import is_frame
 from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
 from antivenom.models.own import BlackBox, checked_estimator, is_estimator, maker_of
-from antivenom.models.training import Loss, Trainer, Training, cross_entropy, loop
+from antivenom.models.training import Loss, Training, cross_entropy, train
 
 
 class Learner(Protocol):
@@ -218,6 +218,18 @@ class BlackBoxModel:
         return np.asarray(self.predict_proba(x).argmax(axis=1))
 
 
+# model to start from, x (m, ...), y (m,), training, streams, loss -> trained model
+Trainer = Callable[[TorchModel, Tensor, Tensor, Training, Streams, Loss], TorchModel]
+
+
+def loop(
+    start: TorchModel, x: Tensor, y: Tensor, training: Training, streams: Streams, loss: Loss = cross_entropy
+) -> TorchModel:
+    """`train` on a model: the oracle of every other `Trainer`. Weights that `start.kept` excludes stay as they are."""
+    vector, buffers = train(start.network, start.vector, x, y, training, streams, loss, start.buffers, kept=start.kept)
+    return replace(start, vector=vector, buffers=buffers)
+
+
 @dataclass(frozen=True)
 class TorchLearner:
     """Fits a torch architecture.
@@ -264,17 +276,15 @@ class TorchLearner:
             )
         if data.is_regression:
             raise NotApplicable("rows with classes", "a regression", "use a scikit-learn regressor")
-        network = start.network if start is not None else self.network(data, streams)
-        self._check_form(network, data)
-        vector = start.vector if start is not None else network.initial
-        buffers = start.buffers if start is not None else network.buffers
-        kept = start.kept if start is not None else None
-        x, y = network.rows(data.inputs), torch.tensor(data.y, device=self.device)
-        own = streams.child("fit")
-        vector, buffers = self.trainer(network, vector, x, y, self.training, own, loss, buffers, kept)
-        if not torch.isfinite(vector).all():
+        if start is None:
+            network = self.network(data, streams)
+            start = TorchModel(network, network.initial, network.buffers)
+        self._check_form(start.network, data)
+        x, y = start.network.rows(data.inputs), torch.tensor(data.y, device=self.device)
+        fitted = self.trainer(start, x, y, self.training, streams.child("fit"), loss)
+        if not torch.isfinite(fitted.vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
-        return TorchModel(network, vector, buffers, kept, data.schema if data.is_frame else None)
+        return replace(fitted, schema=data.schema if data.is_frame else None)
 
 
 def _regresses(estimator: Any, unknown: bool) -> bool:

@@ -21,6 +21,7 @@ from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatM
 from antivenom.core.wanted import AllToOne, FromTo
 from antivenom.data import Dataset, Named, missing_classes
 from antivenom.data.fingerprints import of_rows
+from antivenom.federated.aggregation import require_min_updates
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.answers import accuracies
 from antivenom.federated.chain import Chain
@@ -147,7 +148,7 @@ class Federated:
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""
         streams = Streams(seed)
-        rule, detector = _server_side(defence)
+        rule, detector = _server_side(defence, self.federation.clients_per_round)
         agent = _agent(attack, self.goal)
         split = self.data(streams)
         train = _some(split.train.encoded, self.train_rows, streams, "train rows", self.validation_rows)
@@ -273,13 +274,20 @@ def _some(data: Dataset, rows: int | None, streams: Streams, name: str, reserve:
     return data[order[:need]]
 
 
-def _server_side(defence: Any) -> tuple[Any, Any]:
-    """(rule, detector) for a defence."""
+def _server_side(defence: Any, clients: int) -> tuple[Any, Any]:
+    """(rule, detector) for a defence against that many clients a round.
+
+    Raises:
+        NotApplicable: it is no defence of a federation.
+        PluginError: it needs more clients, which is better known now than after the first round of training.
+    """
     kind = None if defence is None else entry_of(defence).kind
     if kind not in (None, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR):
         raise NotApplicable(
             "an aggregator or client detector in a federation", f"a {kind}", "use it in another scenario"
         )
+    for part in (defence, *getattr(defence, "reducers", ())[:1]):
+        require_min_updates(part, clients)
     if kind is Kind.REDUCER:
         return Chain((defence,), Mean()), None
     if kind is Kind.CLIENT_DETECTOR:

@@ -1,4 +1,7 @@
-"""The calls of the contract for each kind of plugin: on small real data, with the checks that the engine applies."""
+"""The calls of the contract for each kind of plugin: on small real data, through the adapters that the engine uses.
+
+`CALLS` maps a kind to a generator of calls. `check_plugin` makes each call twice and compares the results.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios import guarded
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.testing.wholes import goal_calls, scenario_calls
+from antivenom.testing.goals_and_scenarios import goal_calls, scenario_calls
 from antivenom.triggers import Patch
 
 SEED = 7
@@ -106,7 +109,7 @@ def _model(data: Dataset) -> TorchModel:
 
 
 def _context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None) -> AttackContext:
-    """With every other of ten rows of the second class as a target, where targets are wanted."""
+    """An attacker's context. A targeted attack gets the first three rows of class 1 in `data` as targets."""
     streams = Streams(SEED).sealed("attack")
     if threat.goal is Goal.BACKDOOR:
         return AttackContext(streams, threat, AllToOne(), Patch(), rows=rows)
@@ -205,10 +208,10 @@ def _model_detector(plugin: ModelDetector, entry: Entry) -> Iterator[Check]:
 
 
 def _mitigation(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
-    def mended(data: Dataset) -> object:
+    def repaired(data: Dataset) -> object:
         return _answers(guarded.mitigation(plugin, _model(data), data[:60], _defence(data)), data)
 
-    yield from (partial(mended, data) for data in _data())
+    yield from (partial(repaired, data) for data in _data())
 
 
 def _gate(plugin: Gate, entry: Entry) -> Iterator[Check]:
@@ -229,7 +232,7 @@ def _agent(plugin: Agent, entry: Entry) -> Iterator[Check]:
         inputs = (view.start, view.targets.x, *(tensor for shard in view.shards for tensor in shard))
         try:
             sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))
-        except ThreatError:  # it reads the updates of others, for which it must be omniscient
+        except ThreatError:  # it reads the benign updates, which only an omniscient agent gets
             others = _federation()[3][k:].clone()
             view = dataclasses.replace(view, knowledge=Knowledge.OMNISCIENT, benign=others)
             sent = _unchanged(entry, inputs, lambda: guarded_agent(plugin, view, None))

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Where rows come from: a named data set, a file, a folder, a function, or a value in memory.
 
-    A source may also be `Fingerprinted` or `Unsplit`. For one that is not `Fingerprinted`, `antivenom.data.fingerprint` hashes the rows it returns.
+    A source may also be `Fingerprinted` or `Unsplit`. If it is not `Fingerprinted`, `antivenom.data.fingerprint` hashes the rows
+    that it returns.
     """
 
     def __call__(self, streams: Streams, /) -> Split:
@@ -26,7 +27,7 @@ class Unsplit(Protocol):
     """A source whose rows have an order of their own, such as that of the lines of a file."""
 
     def unsplit(self) -> Dataset:
-        """All rows in that order, before any of them become test rows; without those of a separate test part."""
+        """All rows in that order, before a split into training and test rows; rows of a separate test part are left out."""
         ...
 
 

@@ -52,10 +52,19 @@ def with_checked_fields(cls: C) -> C:
             check_fields(self)
             raise
         check_fields(self)
+        _refuse_nan(self)
 
     cls.__init__ = construct  # type: ignore[method-assign]
     cls.__checked__ = True  # type: ignore[attr-defined]
     return cls
+
+
+def _refuse_nan(value: object) -> None:
+    """Refuse NaN in a field of numbers: every comparison with it is false, so that it passes most checks of a range."""
+    for name, hint in _hints(type(value)).items():  # type: ignore[arg-type]
+        given = vars(value).get(name)
+        if float in _parts(hint) and isinstance(given, numbers.Real) and given != given:
+            raise PluginError(f"{type(value).__name__}.{name}: a number", "nan")
 
 
 def require_range(plugin: object, least: float, most: float, *fields: str) -> None:

@@ -1,4 +1,4 @@
-"""Where rows come from, as plugins: `source(streams) -> Split`. `source_of` makes one of whatever a user has."""
+"""Sources of rows, plugins with the call `source(streams) -> Split`. `source_of` makes one from whatever a user has."""
 
 from antivenom.data.sources.accepted import source_of
 from antivenom.data.sources.arrays import NpzFile

@@ -1,4 +1,4 @@
-"""Everything that a user may give as data."""
+"""Makes sources from all the values that a user may give as data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from antivenom.data.sources.python import PythonSource
 
 
 def source_of(value: object) -> Source:
-    """A source from whatever a user has.
+    """A source from a name, a file's description, a function, or rows in memory.
 
     Args:
         value: the name of a data set, a source, a Dataset, a Split, a pair of arrays (X, y) or a triple (X, y, schema),
             a pair of Datasets (train, test), "module:function", or a mapping with the `name` of a source and its fields.
 
     Raises:
-        DataError: none of these, or rows that cannot be used.
+        DataError: the value is none of these, or its rows cannot be used.
 
     Example:
         >>> source_of("digits")
@@ -38,7 +38,7 @@ def source_of(value: object) -> Source:
 
 @converts(Kind.SOURCE)
 def _converted(value: object) -> Source | None:
-    """A source from a value that is neither a source nor names one; None for what the registry understands."""
+    """The converter of the registry: a source from a value that `build` does not understand itself; otherwise None."""
     if isinstance(value, str):
         return _by_name(value)
     if isinstance(value, Mapping):
@@ -74,7 +74,7 @@ def _by_name(name: str) -> Source | None:
 
 
 def in_memory(value: object, test_share: float = 0.3) -> Memory | None:
-    """The value as a source, or None if it holds no rows."""
+    """A source from a Dataset, a Split, a pair of Datasets, (X, y) or (X, y, schema); None for other values."""
     if isinstance(value, (Dataset, Split)):
         return Memory(value, test_share)
     if not isinstance(value, tuple) or len(value) not in (2, 3):

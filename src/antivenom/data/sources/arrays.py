@@ -22,9 +22,9 @@ class NpzFile:
 
     Fields:
         path: the file.
-        x, y: the names of rows and labels in it.
-        x_test, y_test: the names of the test rows and labels; "" takes them from the others.
-        test_share: share of the rows that become test rows, above 0 and below 1, if the archive has none.
+        x, y: the names of the arrays with rows and labels.
+        x_test, y_test: the names of the arrays with test rows and labels; "" splits the rows of `x` and `y`.
+        test_share: share of the rows that become test rows, above 0 and below 1, if `x_test` is "".
     """
 
     path: str
@@ -45,6 +45,7 @@ class NpzFile:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The rows in the order of the archive, without those of `x_test`."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:
@@ -52,7 +53,7 @@ class NpzFile:
         return of_files([Path(self.path)])
 
 
-@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+@functools.lru_cache(maxsize=2)  # every trial calls it; the second argument, the fingerprint, changes with the file
 def _parts(archive: NpzFile, _: str) -> tuple[Dataset, Dataset | None]:
     wanted = [name for name in (archive.x, archive.y, archive.x_test, archive.y_test) if name]
     try:

@@ -21,16 +21,16 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 
 @source(cite="the user's own images, read by Pillow")
 class ImageFolder:
-    """A folder with one folder of images per class. All become arrays (channels, height, width) from 0 to 1.
+    """A folder with one folder of images per class. Images become arrays (channels, height, width) from 0 to 1.
 
-    Classes are the folders' names in sorted order. Other files than images are passed over; an image that cannot be read
-    ends the reading.
+    Classes are the names of the folders in sorted order. Files that are not images are skipped. An image that cannot be
+    read is an error.
 
     Fields:
         path: the folder.
         size: height and width to which every image is scaled, in pixels.
         channels: 1 for grey, 3 for colour.
-        test: a second folder of the same form with the test images; "" takes them from the first.
+        test: a second folder of the same form with the test images; "" splits the images of `path`.
         test_share: share of the images that become test rows, above 0 and below 1, if there is no second folder.
     """
 
@@ -55,22 +55,23 @@ class ImageFolder:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The images of `path`, sorted by class and file name."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:
-        """The sha256 of all images and their places."""
+        """The SHA-256 of all images and of their paths in the folder."""
         files = [(folder, file) for folder in (self.path, self.test) if folder for file, _ in _files(Path(folder))]
         return of_files([file for _, file in files], [str(file.relative_to(folder)) for folder, file in files])
 
 
-@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the files' bytes
+@functools.lru_cache(maxsize=2)  # every trial calls it; the second argument, the fingerprint, changes with the files
 def _parts(folder: ImageFolder, _: str) -> tuple[Dataset, Dataset | None]:
     train = _dataset(folder, folder.path, None)
     return train, _dataset(folder, folder.test, train.classes) if folder.test else None
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
-    """Every image and the name of its class, in order."""
+    """(path, name of its class) of every image, sorted."""
     if not folder.is_dir():
         raise DataError(f"a folder of images at {folder}", "no such folder", "check the path")
     classes = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
@@ -103,7 +104,7 @@ def _image(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 scaled = image.convert("L" if channels == 1 else "RGB").resize(size[::-1], Image.Resampling.BILINEAR)
-    except Exception as error:  # Pillow's readers fail in many classes; each means the same to the user
+    except Exception as error:  # Pillow raises many classes of exceptions, which mean the same to the user
         raise DataError(
             f"an image in {file}", f"{type(error).__name__}: {' '.join(str(error).split())[:120]}", "mend or remove it"
         ) from error

@@ -38,11 +38,11 @@ class Named:
         return load(self.dataset, streams)
 
     def described(self) -> str:
-        """Scenario files and records give the name alone."""
+        """The name, by which scenario files and records give the source."""
         return self.dataset
 
     def fingerprint(self) -> str:
-        """The sha256 of the files it is read from.
+        """The SHA-256 of the files of the data set.
 
         Raises:
             DataNotFound: a file is missing.
@@ -52,5 +52,5 @@ class Named:
             return of_files([locate(file) for file in DATASETS[self.dataset].files])
         found = importlib.util.find_spec("sklearn")  # finds the folder without importing the library
         if found is None or found.origin is None:
-            raise DataError("scikit-learn, which brings the set", "no such package", "pip install scikit-learn")
+            raise DataError("scikit-learn, which contains the data set", "no such package", "pip install scikit-learn")
         return of_files([Path(found.origin).parent / "datasets" / "data" / name for name in bundled])

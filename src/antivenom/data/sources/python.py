@@ -1,4 +1,4 @@
-"""Rows from a function of the user's own."""
+"""Rows from a user's function."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from antivenom.data.sources.memory import Memory
 
 @source(cite="the user's own function")
 class PythonSource:
-    """A Python function that gives the rows. It is code of the user's choice and is run as such.
+    """A user's Python function that returns the rows. The function's code is run.
 
-    The function takes no argument, or the random streams, and returns what `antivenom.data.source_of` accepts: a Dataset,
-    a Split, or a pair (X, y).
+    The function takes no argument, or the random streams. It returns a Dataset, a Split, a pair of Datasets (train, test), or
+    arrays (X, y) or (X, y, schema).
 
     Fields:
-        function: where it is, as "module:function".
-        test_share: share of the rows that become test rows, above 0 and below 1, where the function does not split them.
+        function: the function as "module:function".
+        test_share: share of the rows that become test rows, above 0 and below 1, if the function does not split them.
     """
 
     function: str
@@ -44,6 +44,7 @@ class PythonSource:
         return self._memory(streams)(streams)
 
     def unsplit(self) -> Dataset:
+        """The rows in the function's order; of a Split, the training rows."""
         return self._memory(Streams(0)).unsplit()
 
     def _memory(self, streams: Streams) -> Memory:
@@ -68,7 +69,7 @@ class PythonSource:
         return found
 
     def fingerprint(self) -> str:
-        """The sha256 of the function's code and of the rows that it gives with seed 0."""
+        """The SHA-256 of the function's code and of the rows that it returns for seed 0."""
         return digest_of(code_of(imported(self.function)), of_rows(self(Streams(0))))
 
 

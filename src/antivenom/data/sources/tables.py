@@ -20,25 +20,25 @@ from antivenom.data.splitting import split_by_seed
 
 @source(cite="the user's own file, read by pandas")
 class TableFile:
-    """A CSV, TSV or Parquet file, one column of which is the label. The others stay a DataFrame of numbers and words.
+    """A CSV, TSV or Parquet file with a column of labels. The other columns become a DataFrame of numbers and words.
 
-    A column is of numbers if all its cells are; empty cells, NA, NaN, null, none, ? and infinities are missing. Classes
-    are the label's words in sorted order.
+    A column holds numbers if all its cells that are not missing are numbers. Empty cells, NA, NaN, null, none, ? and
+    infinities are missing. Classes are the labels in sorted order.
 
     Fields:
-        path: the file; its suffix says what it is. Parquet needs the extra `parquet`.
-        label: the name of the label's column.
-        test: a second file with the test rows; "" takes them from the first.
+        path: the file, whose suffix tells the format. Parquet needs the extra `parquet`.
+        label: the name of the column with the labels.
+        test: a second file with the test rows; "" splits the rows of `path`.
         test_share: share of the rows that become test rows, above 0 and below 1, if there is no second file.
         ignore: columns to leave out, such as a customer's number.
-        group: the column that says which source (person, sensor, day) a row came from; "" is none. It is no feature.
-        words: columns that are words though they look like numbers, such as postal codes.
-        closed: columns that no attacker can write.
+        group: the column that names the source (person, sensor, day) of each row; "" if there is none. It is no feature.
+        words: columns that hold words although they look like numbers, such as postal codes.
+        closed: columns that an attacker cannot change.
         missing: "keep" missing numbers, or "drop" the rows that have any.
-        regression: the label is a number to predict.
-        delimiter: what parts the cells; "" is found in the first line.
-        decimal: "." or ",".
-        encoding: such as utf-8, latin-1 or cp1252.
+        regression: whether the label is a number to predict instead of a class.
+        delimiter: the character between cells; "" finds it in the first line.
+        decimal: the decimal sign, "." or ",".
+        encoding: the text encoding, such as utf-8, latin-1 or cp1252.
     """
 
     path: str
@@ -70,21 +70,22 @@ class TableFile:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The rows of `path` in the order of the file."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:
-        """The sha256 of the file or files."""
+        """The SHA-256 of the file, or of both files."""
         return of_files([Path(path) for path in (self.path, self.test) if path])
 
 
-@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+@functools.lru_cache(maxsize=2)  # every trial calls it; the second argument, the fingerprint, changes with the files
 def _parts(table: TableFile, _: str) -> tuple[Dataset, Dataset | None]:
     train = _dataset(table, table.path, None)
     return train, _dataset(table, table.test, train) if table.test else None
 
 
 def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
-    """One file's rows; a test file's by the schema and the classes of the training rows."""
+    """The rows of one file. The rows of a test file get the schema and the classes of the training rows, `train`."""
     from antivenom.data.reading import is_missing, read_cells, typed
 
     cells = read_cells(Path(path), table.delimiter, table.encoding)
@@ -125,12 +126,13 @@ def _dataset(table: TableFile, path: str, train: Dataset | None) -> Dataset:
 
 
 def _closed(schema: Schema, names: tuple[str, ...]) -> Schema:
+    """The schema with these columns marked as not editable."""
     columns = [dataclasses.replace(column, editable=column.name not in names) for column in schema.columns]
     return dataclasses.replace(schema, columns=tuple(columns))
 
 
 def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels and class names: those of the training rows where there are any."""
+    """Labels and class names; for a test file, the class names of the training rows."""
     words = labels.astype(str).str.strip().to_numpy()
     if table.regression:
         from antivenom.data.reading import typed
@@ -150,7 +152,7 @@ def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -
 
 
 def _by_number_or_word(word: str) -> tuple[float, str]:
-    """Sorts 2 before 10, and numbers before words."""
+    """A sort key that puts 2 before 10, and numbers before words."""
     try:
         return float(word), word
     except ValueError:
@@ -158,7 +160,7 @@ def _by_number_or_word(word: str) -> tuple[float, str]:
 
 
 def _in_types_of(schema: Schema | None, rows: Any, path: str) -> Any:
-    """The rows with words where the schema has categories: a test file may hold digits alone in such a column."""
+    """The rows of a file with the types of the schema, in case a column of words holds only digits in a test file."""
     for column in schema.columns if schema is not None else ():
         values = rows[column.name]
         worded = column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)
@@ -171,14 +173,14 @@ def _in_types_of(schema: Schema | None, rows: Any, path: str) -> Any:
 
 
 def _known_categories(schema: Schema | None, rows: Any, path: str) -> None:
-    """Refuse words in test rows that training has never seen."""
+    """Refuse test rows with a category that does not occur in the training rows."""
     for column in schema.columns if schema is not None else ():
         if column.kind is ColumnKind.CATEGORY:
             words = rows[column.name].astype(str)
             unknown = words.index[~words.isin(column.categories)]
             if len(unknown):
                 raise DataError(
-                    f"one of the {len(column.categories)} categories of column {column.name} that training has seen",
+                    f"one of the {len(column.categories)} categories of column {column.name} in the training rows",
                     f"{words[unknown[0]]!r} in line {unknown[0]} of {path}",
-                    "drop that row, or give both files as one",
+                    "drop that row, or give all rows in one file",
                 )

@@ -26,19 +26,19 @@ PADDING, UNKNOWN = "<pad>", "<unknown>"
 class TextFile:
     """Texts with labels: lines of JSON, a column of a table file, or a folder with one folder of .txt files per class.
 
-    Counts and tokens of the same text use the same words: the most frequent ones of all texts. A word is what scikit-learn's
-    CountVectorizer takes for one. Classes are the labels in sorted order.
+    The vocabulary of counts and tokens is the same: the most frequent words of all texts, test rows included. Texts are
+    divided into words as scikit-learn's CountVectorizer does it. Classes are the labels in sorted order.
 
     Fields:
         path: a .jsonl file (also .jsonl.gz and .jsonl.xz), a .csv, .tsv or .parquet file, or a folder.
-        form: "raw" gives a DataFrame with the column `text`, for a pipeline with its own vectorizer; "counts" a sparse table
-            of word counts; "tokens" rows of word numbers, 0 for padding and 1 for words outside the vocabulary.
+        form: "raw" makes a DataFrame with the column `text`, for a pipeline with its own vectorizer; "counts" makes a sparse
+            table of word counts; "tokens" makes rows of token numbers, 0 for padding and 1 for words outside the vocabulary.
         text: key or column of the text.
         label: key or column of the label.
-        most_words: size of the vocabulary of counts and tokens.
-        length: words kept of each text, as tokens.
+        most_words: size of the vocabulary.
+        length: number of tokens per row; longer texts are cut.
         test_share: share of the texts that become test rows, above 0 and below 1.
-        encoding: of table files and text files.
+        encoding: encoding of table files and .txt files.
     """
 
     path: str
@@ -62,16 +62,17 @@ class TextFile:
         return split_by_seed(_dataset(self, self.fingerprint()), streams, self.test_share)
 
     def unsplit(self) -> Dataset:
+        """The texts in the order of the file, or sorted by class and file name for a folder."""
         return _dataset(self, self.fingerprint())
 
     def fingerprint(self) -> str:
-        """The sha256 of the file, or of all files of the folder and their places."""
+        """The SHA-256 of the file, or of all files of the folder and of their paths in it."""
         path = Path(self.path)
         files = _folder(path) if path.is_dir() else [path]
         return of_files(files, [str(file.relative_to(path)) for file in files] if path.is_dir() else None)
 
 
-@functools.lru_cache(maxsize=2)  # every trial asks for it; the second argument follows the file's bytes
+@functools.lru_cache(maxsize=2)  # every trial calls it; the second argument, the fingerprint, changes with the files
 def _dataset(file: TextFile, _: str) -> Dataset:
     texts, labels = _read(file)
     classes = tuple(sorted({*labels}))
@@ -107,7 +108,7 @@ def _rows(file: TextFile, texts: list[str]) -> tuple[object, Schema]:
 
 
 def _read(file: TextFile) -> tuple[list[str], list[str]]:
-    """Texts and labels."""
+    """The texts and their labels, in the same order."""
     path = Path(file.path)
     if path.is_dir():
         files = _folder(path)

@@ -11,7 +11,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent
 from antivenom.core.threat import Goal, Knowledge
-from antivenom.federated.agents.implanting import backdoored
+from antivenom.federated.agents.implanting import backdoored, check_implanting
 from antivenom.federated.agents.knowledge import alike, benign, moments
 from antivenom.federated.agents.objectives import each_member
 
@@ -66,6 +66,7 @@ class ALIEBackdoor:
     knowledge: Knowledge | None = None
 
     def __post_init__(self) -> None:
+        check_implanting(self)
         if self.z <= 0 or not 0 <= self.alpha <= 1:
             raise PluginError("ALIEBackdoor with z > 0 and alpha from 0 to 1", f"{self.z} and {self.alpha}")
 

@@ -58,7 +58,7 @@ class AlternatingMinimization:
 
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "epochs", "stealth_steps")
-        require_range(self, 0, math.inf, "rho", "learning_rate")
+        require_range(self, 0, math.inf, "rho", "learning_rate", "boost")
 
     def __call__(self, view: AgentView) -> Tensor:
         return each_member(view, lambda member: self._update(view, member))

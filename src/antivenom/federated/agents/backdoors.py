@@ -13,7 +13,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Access, Goal
-from antivenom.federated.agents.implanting import backdoor_rows, backdoored
+from antivenom.federated.agents.implanting import backdoor_rows, backdoored, check_implanting
 from antivenom.federated.agents.objectives import client_of, each_client, each_member
 from antivenom.federated.clients import Client
 
@@ -74,6 +74,9 @@ class ModelReplacement:
     learning_rate: float | None = None
     boost: float | None = None
 
+    def __post_init__(self) -> None:
+        check_implanting(self)
+
     def __call__(self, view: AgentView) -> Tensor:
         return view.factor(self.boost) * each_member(view, lambda member: backdoored(self, view, member))
 
@@ -115,6 +118,8 @@ class ConstrainAndScale:
     bound: float | None = None
 
     def __post_init__(self) -> None:
+        check_implanting(self)
+        require_range(self, 0, math.inf, "stop_loss")
         if not 0 <= self.alpha <= 1 or (self.bound is not None and self.bound < 0):
             raise PluginError("alpha from 0 to 1 and bound >= 0", f"{self.alpha} and {self.bound}")
 

@@ -37,7 +37,7 @@ class ExplicitBoosting:
     boost: float | None = None
 
     def __post_init__(self) -> None:
-        require_range(self, 0, math.inf, "steps", "max_steps", "learning_rate")
+        require_range(self, 0, math.inf, "steps", "max_steps", "learning_rate", "until_loss", "boost")
 
     def __call__(self, view: AgentView) -> Tensor:
         boost = view.factor(self.boost)

@@ -146,6 +146,9 @@ class Mimic:
     client: int | None = 0
     knowledge: Knowledge | None = None
 
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "client")
+
     def __call__(self, view: AgentView) -> Tensor:
         known = benign(view, self.knowledge)
         client = furthest(known) if self.client is None else self.client % len(known)

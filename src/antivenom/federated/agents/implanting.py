@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import AgentView
+from antivenom.core.registry import require_range
 
 Rows = tuple[Tensor, Tensor]
 
@@ -34,6 +36,16 @@ class Implanting(Protocol):
     def learning_rate(self) -> float | None:
         """None is the honest one."""
         ...
+
+
+def check_implanting(agent: Implanting) -> None:
+    """Refuse a share outside 0 to 1, and negative epochs, learning rates and boosts.
+
+    Raises:
+        PluginError: names the first such field.
+    """
+    require_range(agent, 0, 1, "share")
+    require_range(agent, 0, math.inf, "epochs", "learning_rate", *(("boost",) if hasattr(agent, "boost") else ()))
 
 
 def backdoor_rows(

@@ -10,7 +10,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
 from antivenom.core.registry import agent
 from antivenom.core.threat import Goal
-from antivenom.federated.agents.implanting import backdoor_rows, backdoored, to_ball
+from antivenom.federated.agents.implanting import backdoor_rows, backdoored, check_implanting, to_ball
 from antivenom.federated.agents.objectives import each_member
 
 
@@ -39,6 +39,7 @@ class DBA:
     boost: float | None = None
 
     def __post_init__(self) -> None:
+        check_implanting(self)
         if self.parts < 1:
             raise PluginError("parts >= 1", f"{self.parts}", "4 is the paper's")
 
@@ -87,6 +88,7 @@ class EdgeCase:
     boost: float | None = 1.0
 
     def __post_init__(self) -> None:
+        check_implanting(self)
         if self.radius <= 0:
             raise PluginError("radius > 0", f"{self.radius}", "give an L2 length")
 
@@ -123,6 +125,7 @@ class Neurotoxin:
     boost: float | None = 1.0
 
     def __post_init__(self) -> None:
+        check_implanting(self)
         if not 0 <= self.masked < 1:
             raise PluginError("masked from 0 to below 1", f"{self.masked}", "0.05 leaves a twentieth alone")
 

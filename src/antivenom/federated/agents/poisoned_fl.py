@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scipy.stats import binom
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AgentView
-from antivenom.core.registry import agent
+from antivenom.core.registry import agent, require_range
 from antivenom.core.threat import Goal
 from antivenom.federated.agents.knowledge import alike
 
@@ -39,6 +41,7 @@ class PoisonedFL:
     chance: float = 0.01
 
     def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "scale", "smallest")
         if self.window < 1 or not 0 < self.decay <= 1 or not 0 < self.chance < 1:
             raise PluginError(
                 "PoisonedFL with window >= 1, 0 < decay <= 1 and chance between 0 and 1",

@@ -41,7 +41,7 @@ class StealthyPoisoning:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        require_range(self, 0, math.inf, "epochs", "rho", "learning_rate")
+        require_range(self, 0, math.inf, "epochs", "rho", "learning_rate", "boost")
 
     def __call__(self, view: AgentView) -> Tensor:
         boost = view.factor(self.boost)

@@ -79,8 +79,10 @@ class Every:
     __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.first < 1:
-            raise PluginError("Every with rounds and first >= 1", f"{self.rounds} and {self.first}")
+        if self.rounds < 1 or self.first < 1 or (self.last is not None and self.last < self.first):
+            raise PluginError(
+                "Every with rounds and first >= 1 and last >= first", f"{self.rounds}, {self.first} and {self.last}"
+            )
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""

@@ -53,6 +53,7 @@ class CappedMean:
 
     f: int = 1
     share: float = 0.3
+    fewest: ClassVar[tuple[int, int]] = (1, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
@@ -60,7 +61,7 @@ class CappedMean:
             raise PluginError("CappedMean.share above 0 and at most 1", f"{self.share}")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(updates), self.f, 1, 1)
+        require_min_updates(self, len(updates))
         return averaged(updates, None if weights is None else self.capped(weights))
 
     def capped(self, weights: Tensor) -> Tensor:
@@ -104,13 +105,14 @@ class SLSGD:
 
     f: int = 1
     alpha: float = 0.8
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
         require_range(self, 0, 1, "alpha")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates))
         return self.alpha * kernels.trimmed_mean(updates, self.f)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -41,12 +42,13 @@ class TrimmedMean:
     """
 
     f: int = 1
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates))
         return kernels.trimmed_mean(updates, self.f)
 
 
@@ -63,10 +65,11 @@ class Meamed:
     """
 
     f: int = 1
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(updates), self.f, 2, 1)
+        require_min_updates(self, len(updates))
         return kernels.mean_around_median(updates, len(updates) - self.f)

@@ -78,6 +78,7 @@ class CAF:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
@@ -85,7 +86,7 @@ class CAF:
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         products = gram.centred.numpy()
         n = len(products)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         c = np.ones(n)
         best, smallest = c / n, np.inf
         while c.sum() > n - 2 * self.f:

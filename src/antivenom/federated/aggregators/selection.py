@@ -38,6 +38,7 @@ class Krum:
     f: int = 1
     squared: bool = True
     kernels_only: bool = False
+    fewest: ClassVar[tuple[int, int]] = (2, 3)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
@@ -52,7 +53,7 @@ class Krum:
         return kernels.combine(self.coefficients(gram, weights, view), updates)
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(gram), self.f, 2, 3)
+        require_min_updates(self, len(gram))
         return chosen(len(gram), ranked(self._scores(gram))[:1])
 
     def scores(self, updates: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ class MultiKrum:
     f: int = 1
     m: int | None = None
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 3)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
@@ -88,7 +90,7 @@ class MultiKrum:
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        require_min_updates(self, n, self.f, 2, 3)
+        require_min_updates(self, n)
         m = n - self.f if self.m is None else self.m
         if not 1 <= m <= n:
             raise PluginError(f"m from 1 to n = {n} for MultiKrum", f"{m}", "use m = n - f, or leave m out")
@@ -111,13 +113,14 @@ class Bulyan:
     """
 
     f: int = 1
+    fewest: ClassVar[tuple[int, int]] = (4, 3)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
-        require_min_updates(self, n, self.f, 4, 3)
+        require_min_updates(self, n)
         rows = self.selected(Gram.of(updates).squared_distances).to(updates.device)
         return kernels.mean_around_median(updates, n - 4 * self.f, rows)
 
@@ -149,12 +152,13 @@ class CGE:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        require_min_updates(self, len(gram), self.f, 2, 1)
+        require_min_updates(self, len(gram))
         return chosen(len(gram), ranked(gram.norms)[: len(gram) - self.f])
 
 
@@ -179,6 +183,7 @@ class DnC:
     coordinates: int = 10_000
     repeats: int = 1
     c: float = 1.0
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
@@ -187,7 +192,7 @@ class DnC:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, d = updates.shape
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         generator = (view.streams if view is not None else Streams(0)).torch("coordinates")
         kept = torch.zeros(n, dtype=torch.int64)
         for _ in range(self.repeats):

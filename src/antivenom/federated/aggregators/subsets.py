@@ -40,13 +40,14 @@ class MDA:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         apart = gram.squared_distances
         first, second = torch.triu_indices(n, n, offset=1)
         longest = ranked(apart[first, second]).flip(0)
@@ -127,13 +128,14 @@ class SMEA:
 
     f: int = 1
     __call__: ClassVar[Derived]
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "f")
 
     def coefficients(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(gram)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         number, each = math.comb(n, self.f), (n - self.f) ** 2
         if number > _MOST_SUBSETS or number * each > _MOST_PRODUCTS:
             raise PluginError(

@@ -64,6 +64,7 @@ class MoNNA:
 
     f: int = 1
     trusted: int | None = None
+    fewest: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "trusted")
@@ -76,7 +77,7 @@ class MoNNA:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n = len(updates)
-        require_min_updates(self, n, self.f, 2, 1)
+        require_min_updates(self, n)
         if self.trusted is None:
             centre = own_update(view, self).to(updates)
         elif 0 <= self.trusted < n:

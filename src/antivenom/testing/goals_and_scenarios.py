@@ -1,4 +1,4 @@
-"""How goals and scenarios are called in the contract."""
+"""The calls of the contract for goals and scenarios."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 7
 
 
 def goal_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
-    """A harm is one number; against itself it is none; nothing measured is nan, not an error."""
+    """Check that a goal returns a float: 0 for a trial that equals its clean twin, and nan if nothing was measured."""
 
     def judged() -> np.ndarray:
         measured = dict.fromkeys(_read(plugin), 0.5) | {"chance_accuracy": 0.1}
@@ -37,7 +37,10 @@ def goal_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
 
 
 class _Names(dict[str, float]):
-    """Metrics that remember which were asked for. One that has another default than nan is optional and stays absent."""
+    """Metrics that are all 0.5 and record which names are read.
+
+    A metric that is read with another default than nan is optional: it stays absent and is not recorded.
+    """
 
     def get(self, name: str, default: object = None) -> Any:
         optional = not (isinstance(default, float) and math.isnan(default))
@@ -50,13 +53,13 @@ class _Names(dict[str, float]):
 
 def _read(plugin: Any) -> set[str]:
     """The names of the metrics that a goal reads."""
-    asked = _Names()
-    plugin(asked, asked)
-    return {*asked}
+    read = _Names()
+    plugin(read, read)
+    return {*read}
 
 
 def scenario_calls(plugin: Any, entry: Entry) -> Iterator[Any]:
-    """A clean trial gives the numbers that the goal reads, and the level is one of those declared."""
+    """Check that a clean trial returns the metrics that the goal reads, and that the level is a declared one."""
 
     def ran() -> np.ndarray:
         levels = [level.name for level in entry.traits.levels] if entry.traits is not None else []
