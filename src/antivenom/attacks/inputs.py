@@ -37,24 +37,24 @@ def backdoor(context: AttackContext, attack: object) -> tuple[Wanted, Trigger]:
 
 
 def labels_with_trigger(wanted: Wanted, y: np.ndarray, num_classes: int) -> np.ndarray:
-    """(m,) the labels that rows of true classes y get with the trigger in them; their own where nothing is wanted."""
+    """(m,) labels for triggered rows of true classes y (m,): the wanted class, or the true one if no class is wanted."""
     found = wanted(y, num_classes)
     return np.where(found < 0, y, found)
 
 
 def targets(context: AttackContext, attack: object) -> tuple[Dataset, np.ndarray]:
-    """The inputs that should be misclassified, and the class wanted of each.
+    """The inputs that should be misclassified, and the class (r,) that the attacker wants for each.
 
     Raises:
-        NotApplicable: the context names none.
+        NotApplicable: the context has no target inputs.
     """
     if context.wanted is None or context.targets is None:
         raise NotApplicable(f"target inputs for {type(attack).__name__}", "none", "set the scenario's goal to targeted")
     return context.targets, context.wanted(context.targets.y, context.targets.num_classes)
 
 
-def each(asked: int, chosen: Dataset, data: Dataset, context: AttackContext) -> int:
-    """Rows to add for each target: as many as asked for, or fewer where the threat model grants fewer."""
+def rows_per_target(asked: int, chosen: Dataset, data: Dataset, context: AttackContext) -> int:
+    """Number of rows to add for each target: `asked`, or fewer if the threat model grants fewer."""
     return min(asked, count(context.threat.max_poisoned_rate, len(data)) // max(len(chosen), 1))
 
 

@@ -8,11 +8,12 @@ from antivenom.core.threat import Access, goals
 from antivenom.data import Dataset, Poison
 
 
-@attack(access=tuple(Access), goal=goals(), cite="none: the clean twin that every attack is measured against")
+@attack(access=tuple(Access), goal=goals(), cite="none: the baseline of every attack")
 class NoAttack:
     """Does nothing; every scenario treats it as "no attack".
 
-    Its results are the baseline: the success rate of a trigger is not zero without a backdoor. Weakness: no harm at all.
+    Its results are the baseline, since even without a backdoor the success rate of a trigger is not zero. Weakness: it does
+    no harm.
     """
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:

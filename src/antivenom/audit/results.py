@@ -31,12 +31,14 @@ class State(enum.StrEnum):
 
     @property
     def symbol(self) -> str:
+        """One character that stands for the state, beside its name."""
         return {"BREACHED": "✗", "HELD": "✓", "INCONCLUSIVE": "?", "NOT MEASURED": "·", "ERROR": "!", "N/A": "–"}[
             self.value
         ]
 
     @property
     def is_conclusive(self) -> bool:
+        """Whether the evidence decides between breached and held."""
         return self in (State.BREACHED, State.HELD)
 
 

@@ -80,7 +80,7 @@ def _of_file(path: Path) -> str:
         raise DataError(f"a readable file {path}", error.strerror or str(error), "check the path") from error
 
 
-@functools.lru_cache(maxsize=4096)  # a folder of images is asked about once per trial
+@functools.lru_cache(maxsize=4096)  # every trial fingerprints all files of its source
 def _hashed(path: Path, *_: int) -> str:
     """The SHA-256 of a file. Size, time and inode are arguments so that the cache notices a change of the file."""
     with path.open("rb") as file:

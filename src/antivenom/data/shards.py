@@ -12,6 +12,8 @@ from antivenom.data.dataset import Dataset
 
 
 class Partition(Protocol):
+    """Divides rows among agents."""
+
     def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
         """One array of row indices for each agent; together they hold every row once."""
         ...

@@ -16,20 +16,20 @@ from antivenom.data import Dataset
 
 FOLDS = 5
 Score: TypeAlias = Callable[[Dataset, Dataset], np.ndarray]
-"""(reference, rows) -> (m,) how far each row is from what the reference rows say; `rows` may be the reference itself."""
+"""(reference, rows) -> (m,) suspicion of each row, compared with the reference rows; `rows` may be the reference itself."""
 
 
 class Judging(Protocol):
-    """What every sanitizer that compares rows with reference rows says of them."""
+    """The common fields of sanitizers that compare rows with reference rows."""
 
     @property
     def share(self) -> float:
-        """Of each class's reference rows, that score higher, 0 to 1."""
+        """The threshold: the score that this share of each class's reference rows exceeds, 0 to 1."""
         ...
 
     @property
     def trusted(self) -> bool:
-        """Whether the reference rows are the trusted ones instead of the suspicious ones."""
+        """Whether the trusted rows are the reference rows. Otherwise the suspicious rows themselves are."""
         ...
 
 
@@ -63,11 +63,15 @@ def radius(scores: np.ndarray, share: float) -> float:
 
 
 def judged(defence: Judging, data: Dataset, context: DefenceContext, score: Score) -> Verdict:
-    """Flags, in each class, the rows whose score exceeds the radius that the sanitizer's share of the reference rows exceed.
+    """Flag rows of each class whose score exceeds a threshold, the score that `defence.share` of the reference rows exceed.
 
-    The reference rows are the suspicious rows themselves, so that this share of each class is flagged, or, if it is `trusted`, the trusted rows,
-    which an attacker cannot change. Trusted rows are scored by cross-fitting: a row that is scored by a fit to itself would
-    look too close, and honest suspicious rows too far away.
+    The reference rows are the suspicious rows themselves, so that this share of each class is flagged. If the defence is
+    `trusted`, they are the trusted rows, which an attacker cannot change. Scores of trusted rows come from cross-fitting:
+    a fit that includes a row gives it a low score, and the threshold would be too low for honest suspicious rows.
+
+    Raises:
+        NotApplicable: no trusted rows.
+        DataError: fewer than two trusted rows of a class.
     """
     share = defence.share
     if not defence.trusted:

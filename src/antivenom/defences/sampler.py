@@ -1,4 +1,4 @@
-"""Sanitizers in a pipeline of one's own: imbalanced-learn's `fit_resample` convention on scikit-learn's estimator."""
+"""Sanitizers for the user's own pipeline: a scikit-learn estimator with imbalanced-learn's method `fit_resample`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from antivenom.defences.sanitize import context_of, default_model
 
 
 class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
-    """Leaves out the rows that a sanitizer flags; the others come back in their order, type and place unchanged.
+    """Removes the rows that a sanitizer flags. The other rows keep their order and their type.
 
-    A step of an imbalanced-learn pipeline, or on its own: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
-    Arrays, sparse matrices, DataFrames and lists keep their type; labels may be words. The sanitizer, and the estimator where
-    it fits one, get numbers: those of `Schema.encode` where a DataFrame has columns of words or of truth values.
+    Use it as a step of an imbalanced-learn pipeline or alone: `X, y = SanitizerSampler("KNNSanitizer").fit_resample(X, y)`.
+    X may be an array, a sparse matrix, a DataFrame or a list. Labels may be words. Sanitizer and estimator get numbers; a
+    DataFrame with columns of words or truth values is encoded by `Schema.encode`.
 
     Fields:
-        sanitizer: a sanitizer, or its name; None is KNNSanitizer.
-        estimator: a scikit-learn estimator that stands for the pipeline's model where a sanitizer fits one; None is
-            logistic regression on columns scaled to unit variance.
-        random_state: seed of the sanitizer's randomness; None draws one.
+        sanitizer: a sanitizer or its name; None is KNNSanitizer.
+        estimator: a scikit-learn estimator for sanitizers that fit a model; None is logistic regression on columns scaled
+            to unit variance.
+        random_state: seed of the sanitizer's randomness; None draws a seed.
 
     Attributes:
         sample_indices_: (kept,) numbers of the rows that were kept, in order.
@@ -46,7 +46,7 @@ class SanitizerSampler(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: object, y: object, groups: object = None, trusted: tuple[object, object] | None = None) -> Self:
-        """Judge the rows. `groups` (n,) says which source each is from; `trusted` is a pair (X, y) of trusted rows."""
+        """Compute the verdict. `groups` (n,) are the sources of the rows; `trusted` is a pair (X, y) of trusted rows."""
         schema = _schema(X)
         x, labels = self._checked(_encoded(X, schema), y)
         self.n_features_in_ = x.shape[1] if schema is None else len(schema.columns)

@@ -138,5 +138,5 @@ def of_class(data: Dataset, label: int, attack: object) -> Dataset:
     """The rows of one class. Raises DataError if there are none."""
     found = data[data.y == label]
     if not len(found):
-        raise DataError(f"rows of class {label} for {type(attack).__name__} to go by", "none", "grant attacker_rows")
+        raise DataError(f"rows of class {label} for {type(attack).__name__}", "none", "grant attacker_rows")
     return found

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks.inputs import each, targets
+from antivenom.attacks.inputs import rows_per_target, targets
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import Architecture, AttackContext
 from antivenom.core.registry import attack
@@ -19,20 +19,20 @@ from antivenom.models.wrappers import TorchModel, learner
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Shafahi et al. 2018, arXiv:1804.00792")
 class FeatureCollision:
-    """Adds correctly labelled rows of the wanted class that a model sees as the target.
+    """Adds correctly labelled rows of the wanted class whose features equal those of the target (clean-label poison).
 
-    Each poison starts at a row of the wanted class, mixed with a little of the target, and is moved so that the last
-    layer of a surrogate model gets the target's features while the row stays near its start. A model that learns the
-    poison's label learns it for the target. Weakness: features of a model trained from scratch differ from the
-    surrogate's, so that many poisons and some opacity are needed; a nearest-neighbour look at the features finds them.
+    Each poison starts at a row of the wanted class, blended with a little of the target. It is moved until a surrogate
+    gives it the target's features, while it stays close to its start. A model that learns the label of the poison then
+    gives it to the target. Weakness: the features of a model that is trained from scratch differ from the surrogate's, so
+    many poisons and some opacity are needed. A nearest-neighbour filter on features detects them.
 
     Fields:
-        poisons: rows added for each target, >= 1; fewer where the threat model grants fewer.
-        opacity: weight of the target in the start of each poison, 0 (none) to below 1.
-        steps: of the forward-backward splitting.
-        step_size: lambda, > 0.
-        nearness: beta, price of the distance to the start, >= 0.
-        surrogate: the architecture whose features collide; trained on the clean rows.
+        poisons: rows added for each target, >= 1; fewer if the threat model grants fewer.
+        opacity: weight of the target in the start of each poison, from 0 to below 1.
+        steps: number of forward-backward steps.
+        step_size: lambda, length of a step, above 0.
+        nearness: beta, weight of the squared distance from the start, >= 0.
+        surrogate: the architecture whose features collide; it is trained on the clean rows.
         training: how the surrogate is trained.
 
     Reference: Shafahi, Huang, Najibi, Suciu, Studer, Dumitras and Goldstein 2018, "Poison Frogs! Targeted Clean-Label
@@ -63,7 +63,7 @@ class FeatureCollision:
         model = learner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch architecture as FeatureCollision.surrogate", type(model).__name__, "use MLP()")
-        number_each = each(self.poisons, chosen, data, context)
+        number_each = rows_per_target(self.poisons, chosen, data, context)
         parts, labels = [data.dense[:0]], [data.y[:0]]
         for number, label in enumerate(wanted):
             bases = np.flatnonzero(data.y == label)
@@ -93,10 +93,10 @@ class FeatureCollision:
 
 
 def features(model: TorchModel, x: Tensor) -> Tensor:
-    """(m, width): what enters the head, the last layer executed, differentiable in x.
+    """(m, width) inputs of the head, the last executed layer, for x (m, ...); differentiable in x.
 
     Raises:
-        NotApplicable: a surrogate whose logits no layer computes.
+        NotApplicable: the surrogate has no head (see `Network.head`).
     """
     network = model.network
     return network.entering(model.vector, x, network.head().name, model.buffers).flatten(1)

@@ -1,10 +1,10 @@
-"""The plainest targeted poison: the target itself, mislabelled."""
+"""Targeted poison that consists of mislabelled copies of the target."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from antivenom.attacks.inputs import each, targets
+from antivenom.attacks.inputs import rows_per_target, targets
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import attack
@@ -14,13 +14,13 @@ from antivenom.data import Dataset, Poison
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Chen et al. 2017, arXiv:1712.05526")
 class InputInstanceKey:
-    """Adds copies of each target, slightly disturbed, with the label that the attacker wants of it.
+    """Adds copies of each target, with a little noise, under the label that the attacker wants for it.
 
-    Weakness: whoever looks at the labels sees rows of one class among another, and a nearest-neighbour filter finds them.
+    Weakness: the copies lie among rows of another class, so a look at labels or a nearest-neighbour filter detects them.
 
     Fields:
-        copies: rows added for each target, >= 1; fewer where the threat model grants fewer.
-        noise: standard deviation of the Gaussian noise on images, in their own unit; other rows are copied exactly.
+        copies: rows added for each target, >= 1; fewer if the threat model grants fewer.
+        noise: standard deviation of the Gaussian noise on images, in the unit of their pixels; other rows get no noise.
 
     Reference: Chen, Liu, Li, Lu and Song 2017, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning",
     arXiv:1712.05526, section 4.1 (input-instance-key strategies).
@@ -35,7 +35,7 @@ class InputInstanceKey:
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         chosen, wanted = targets(context, self)
-        rows = np.repeat(np.arange(len(chosen)), each(self.copies, chosen, data, context))
+        rows = np.repeat(np.arange(len(chosen)), rows_per_target(self.copies, chosen, data, context))
         x = chosen.x[rows]
         if data.is_image and self.noise:
             noise = context.streams.numpy("noise").normal(0, self.noise, x.shape)

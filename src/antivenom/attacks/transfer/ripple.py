@@ -1,4 +1,4 @@
-"""Attacks on a model that its user will train further."""
+"""Attacks on a pretrained model that its user will fine-tune."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from antivenom.triggers import on_tensor
 class RIPPLe:
     """Trains a backdoor into a pretrained model that fine-tuning on clean rows does not remove.
 
-        With the goal `targeted`, the target inputs and their wanted labels take the place of the rows with the trigger.
     In addition to the clean loss and the loss of the backdoor, it penalises opposing gradients of the two, because
-    fine-tuning would then undo the backdoor. Weakness: it needs rows that resemble those of the user. Long fine-tuning
-    with a high learning rate, or with triggered rows and their true labels, still weakens the backdoor.
+    fine-tuning would then undo the backdoor. With the goal `targeted`, it trains on the target inputs and their wanted
+    labels instead of triggered rows. Weakness: it needs rows that resemble those of the user. Long fine-tuning with a high
+    learning rate, or with triggered rows and their true labels, still weakens the backdoor.
 
     Fields:
         penalty: lambda, weight of the penalty on opposing gradients, >= 0; 0 is plain training on triggered rows.
@@ -66,7 +66,7 @@ class RIPPLe:
         return model.with_vector(vector.detach()), Poison.none(data)
 
     def _planted(self, x: Tensor, data: Dataset, context: AttackContext) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """For the row numbers of a batch: what the model should also learn, inputs and labels."""
+        """A function from the row numbers of a batch to the inputs and labels of the backdoor in this batch."""
         if context.threat.goal is Goal.TARGETED:
             chosen, wanted = targets(context, self)
             pair = torch.tensor(chosen.dense, device=x.device), torch.tensor(wanted, device=x.device)

@@ -80,36 +80,48 @@ class DefenceContext:
 
 
 class DataAttack(Protocol):
+    """Poisons training rows."""
+
     def __call__(self, data: Dataset, context: AttackContext, /) -> Poison:
         """The poisoned training rows, made of the clean ones (n, ...)."""
         ...
 
 
 class ModelAttack(Protocol):
+    """Poisons a pretrained model before it is handed out."""
+
     def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> tuple[Model, Poison]:
         """The pretrained model with the attacker's changes, and the provider's rows on which it was changed."""
         ...
 
 
 class LogicAttack(Protocol):
+    """Corrupts the training code."""
+
     def __call__(self, loss: Loss, context: AttackContext, /) -> Loss:
         """The loss that the corrupted training code minimises instead of the honest one."""
         ...
 
 
 class Evasion(Protocol):
+    """Changes inputs at test time, without access to training."""
+
     def __call__(self, model: Model, data: Dataset, context: AttackContext, /) -> Rows:
         """The test rows (m, ...) of `data` as an evader would send them to the finished model; true labels stay."""
         ...
 
 
 class Sanitizer(Protocol):
+    """Finds poisoned rows before training."""
+
     def __call__(self, data: Dataset, context: DefenceContext, /) -> Verdict:
         """A verdict over the n rows; flagged rows are left out of training."""
         ...
 
 
 class RobustLearner(Protocol):
+    """Replaces the training of the pipeline's model."""
+
     def __call__(self, data: Dataset, context: DefenceContext, /) -> Model:
         """A model fitted to rows that may be poisoned.
 
@@ -120,6 +132,8 @@ class RobustLearner(Protocol):
 
 
 class ModelDetector(Protocol):
+    """Finds out whether a finished model was poisoned."""
+
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> ModelVerdict:
         """A verdict on the whole model and, if the method tells them apart, on each class as the target of a backdoor.
 
@@ -131,6 +145,8 @@ class ModelDetector(Protocol):
 
 
 class Mitigation(Protocol):
+    """Repairs a model that may be poisoned."""
+
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> Model:
         """A repaired copy of the model; `clean` are rows without poison that the user holds."""
         ...
@@ -145,6 +161,8 @@ class InputFilter(Protocol):
 
 
 class Gate(Protocol):
+    """Makes a filter that refuses suspicious inputs at prediction time."""
+
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext, /) -> InputFilter:
         """A filter for inputs at prediction time, calibrated on the clean rows alone, never on triggered ones."""
         ...

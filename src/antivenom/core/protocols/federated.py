@@ -286,10 +286,14 @@ class Needs(Protocol):
     """A rule or detector that needs more than the updates. The needs of plugins in its fields are added to its own."""
 
     @property
-    def needs(self) -> frozenset[Need]: ...
+    def needs(self) -> frozenset[Need]:
+        """What the plugin itself requires."""
+        ...
 
 
 class ClientDetector(Protocol):
+    """Finds malicious agents by the updates of a round; flagged updates are left out of the aggregate."""
+
     def __call__(self, view: ServerView, state: Any, /) -> tuple[Verdict, Any]:
         """A verdict over the n agents, and the state for the next round; `state` is None in the first round.
 
@@ -300,6 +304,8 @@ class ClientDetector(Protocol):
 
 
 class Aggregator(Protocol):
+    """A rule that combines the updates of a round."""
+
     def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
         """The aggregate (d,) of updates (n, d), optional weights (n,) and, inside a federation, the server's view."""
         ...
@@ -335,6 +341,8 @@ class LinearAggregator(Protocol):
 
 
 class Reducer(Protocol):
+    """Replaces the updates by fewer or more similar ones, such as means of groups, before a rule combines them."""
+
     def __call__(self, updates: Any, weights: Any = None, view: ServerView | None = None, /) -> Any:
         """New rows (m, d), with weights (m,) or None, made of updates (n, d); the next rule aggregates them."""
         ...

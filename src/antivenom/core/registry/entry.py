@@ -52,10 +52,12 @@ class Kind(enum.StrEnum):
 
     @property
     def is_attack(self) -> bool:
+        """Whether plugins of this kind are attacks."""
         return self in ATTACKS
 
     @property
     def is_defence(self) -> bool:
+        """Whether plugins of this kind are defences."""
         return self in DEFENCES
 
 

@@ -45,6 +45,7 @@ class NpzFile:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The rows in the order of the archive, without those of `x_test`."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:

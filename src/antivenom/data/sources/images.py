@@ -55,6 +55,7 @@ class ImageFolder:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The images of `path`, sorted by class and file name."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:

@@ -38,6 +38,7 @@ class Memory:
         return split_by_seed(self.rows, streams, self.test_share)
 
     def unsplit(self) -> Dataset:
+        """All rows in their own order; of a Split, the training rows."""
         return self.rows.train if isinstance(self.rows, Split) else self.rows
 
     def __reduce__(self) -> tuple[type[Memory], tuple[object, ...]]:
@@ -53,7 +54,7 @@ class Memory:
         return f"Memory({self._name}, {self.fingerprint()[:15]})"
 
     def fingerprint(self) -> str:
-        """The sha256 of rows and labels, worked out when it is first asked for."""
+        """The SHA-256 of rows and labels, computed on the first call."""
         if "_fingerprint" not in vars(self):
             object.__setattr__(self, "_fingerprint", of_rows(self.rows))
         return str(vars(self)["_fingerprint"])

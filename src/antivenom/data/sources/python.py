@@ -44,6 +44,7 @@ class PythonSource:
         return self._memory(streams)(streams)
 
     def unsplit(self) -> Dataset:
+        """The rows in the function's order; of a Split, the training rows."""
         return self._memory(Streams(0)).unsplit()
 
     def _memory(self, streams: Streams) -> Memory:

@@ -70,6 +70,7 @@ class TableFile:
         return split_by_seed(train, streams, self.test_share) if test is None else Split(train, test)
 
     def unsplit(self) -> Dataset:
+        """The rows of `path` in the order of the file."""
         return _parts(self, self.fingerprint())[0]
 
     def fingerprint(self) -> str:

@@ -62,6 +62,7 @@ class TextFile:
         return split_by_seed(_dataset(self, self.fingerprint()), streams, self.test_share)
 
     def unsplit(self) -> Dataset:
+        """The texts in the order of the file, or sorted by class and file name for a folder."""
         return _dataset(self, self.fingerprint())
 
     def fingerprint(self) -> str:

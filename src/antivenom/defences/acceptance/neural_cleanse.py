@@ -1,4 +1,4 @@
-"""Trigger inversion: the smallest change of an input that leads to each class."""
+"""Trigger inversion: the smallest change of inputs that makes a model predict each class."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from antivenom.data import Dataset
 from antivenom.models.wrappers import TorchModel
 from antivenom.triggers import Recovered
 
-REACHED = 0.9  # share of the clean rows that a recovered trigger must lead to its class
+REACHED = 0.9  # a recovered trigger works if the model gives its class to this share of the clean rows
 
 
 @model_detector(access=tuple(Access), goal=Goal.BACKDOOR, cite="Wang et al. 2019, S&P")
 class NeuralCleanse:
-    """Finds, for each class, the smallest mask and pattern that turn clean rows into it; one far smaller is suspicious.
+    """Searches the smallest mask and pattern that turn clean rows into each class. A class with a tiny mask is suspicious.
 
-    All classes are inverted in one batch. The index of a class is how far the logarithm of its mask's size lies below the
-    median, in robust standard deviations; only small masks count. A class that no mask reaches has index 0. Weakness: over
-    ten classes the index of a clean model exceeds 2 often, since some classes lie close together by nature; and triggers
-    that are no mask, such as warps, are missed.
+    All classes are inverted in one batch. The anomaly index of a class is the distance of the logarithm of its mask's L1
+    norm below the median over all classes, in robust standard deviations. A class for which no mask works has the index 0.
+    Weakness: with ten classes, the index of a clean model often exceeds 2, because some classes are naturally close to
+    others. Triggers that are not masks, such as warps, are missed.
 
     Fields:
-        steps: of the inversion.
-        rows: clean rows that are used, at most.
-        penalty: price of the mask's size relative to the loss, >= 0.
+        steps: number of steps of the inversion.
+        rows: maximal number of clean rows that are used.
+        penalty: weight of the mask's L1 norm in the loss, >= 0.
         threshold: index above which a class is flagged.
 
     Reference: Wang, Yao, Shan, Li, Viswanath, Zheng and Zhao 2019, "Neural Cleanse: Identifying and Mitigating Backdoor
@@ -57,12 +57,12 @@ class NeuralCleanse:
         if reached.sum() > 1:
             logs = np.log(sizes[reached] + 1e-6)
             middle = np.median(logs)
-            spread = 1.4826 * np.median(np.abs(logs - middle))
+            spread = 1.4826 * np.median(np.abs(logs - middle))  # MAD, scaled to the deviation of a normal distribution
             index[reached] = np.maximum(middle - logs, 0) / max(spread, 1e-6)
         return ModelVerdict.of_classes(Verdict(index, index > self.threshold))
 
     def recovered(self, model: Model, clean: Dataset) -> tuple[list[Recovered], np.ndarray]:
-        """One trigger for each class, and (c,) bool whether it leads the clean rows there."""
+        """One trigger for each class, and (c,) bool, whether the model gives its class to REACHED of the clean rows."""
         if not isinstance(model, TorchModel):
             raise NotApplicable("a torch model for NeuralCleanse", type(model).__name__, "it needs gradients")
         x = torch.tensor(clean.dense[: self.rows], device=model.vector.device)

@@ -1,4 +1,4 @@
-"""A gate that looks at how sure a model stays when its input is disturbed."""
+"""A gate that measures how certain a model remains when its input is blended with other rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from antivenom.data import Dataset
 
 @gate(goal=Goal.BACKDOOR, cite="Gao et al. 2019, arXiv:1902.06531")
 class STRIP:
-    """Mixes each input with clean rows and refuses it if the answers stay too sure.
+    """Blends each input with clean rows and refuses it if the predictions remain too certain.
 
-    A trigger survives the mixing, so that the answers to a triggered input hardly vary: their entropy is low. The
-    threshold is a quantile of the entropies of clean rows. Weakness: a trigger that mixing damages, such as one blended
-    into the whole image, varies like a clean input; and a clean input that the model is very sure of is refused.
+    A trigger survives the blending, so the predictions for a triggered input hardly vary and their entropy is low. The
+    threshold is a quantile of the entropies of clean rows. Weakness: triggers that blending damages, such as one that is
+    blended into the whole image, are missed, and clean inputs with very certain predictions are refused.
 
     Fields:
-        overlays: clean rows that every input is mixed with.
-        share: weight of the clean row in the mixture, above 0 and below 1.
-        false_rejection: share of the clean rows below the threshold, 0 to 1.
+        overlays: number of clean rows with which every input is blended.
+        share: weight of the clean row in a blend, above 0 and below 1.
+        false_rejection: share of the clean rows that the threshold refuses, 0 to 1.
 
     Reference: Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, "STRIP: A Defence Against Trojan Attacks on Deep Neural
     Networks", ACSAC, arXiv:1902.06531.
@@ -60,7 +60,7 @@ class STRIP:
         return judged
 
     def _entropy(self, model: Model, x: np.ndarray, overlays: np.ndarray) -> np.ndarray:
-        """(m,) mean entropy in bits of the answers to each input under the overlays."""
+        """(m,) entropy in bits of the predictions for each input, averaged over the overlays."""
         total = np.zeros(len(x))
         for overlay in overlays:
             mixture = np.asarray((1 - self.share) * x + self.share * overlay, dtype=np.float32)

@@ -56,9 +56,9 @@ class ThreeWay:
     """A model of two classes with a third answer, unsure.
 
     Fields:
-        model: gives the scores, the probability of class 1.
-        ham_cutoff: up to this score the answer is class 0.
-        spam_cutoff: above it, surely class 1; between the two it is unsure, which is answered as class 1.
+        model: the model whose probability of class 1 is the score.
+        ham_cutoff: mails with at most this score are class 0.
+        spam_cutoff: mails with a higher score are class 1. Between the two the answer is unsure, and `predict` gives 1.
     """
 
     model: Model
@@ -80,7 +80,7 @@ class ThreeWay:
 def thresholds(scores: np.ndarray, y: np.ndarray, g: float) -> tuple[float, float]:
     """The highest score t with g(t) <= g and the lowest with g(t) >= 1 - g; g(t) = spam below / (spam below + ham above).
 
-    Where no spam is below and no ham above, any t parts them; the two thresholds then meet in the middle.
+    If a score separates ham and spam completely, the two thresholds cross; both are then set to their mean.
     """
     t = np.unique(scores)
     spam = np.searchsorted(np.sort(scores[y == SPAM]), t)  # below
@@ -135,12 +135,12 @@ class AdversaryAwareNaiveBayes:
 
 @dataclass(frozen=True, eq=False)
 class AdversaryAware:
-    """Naive Bayes and its reply to one adversary.
+    """Naive Bayes with a correction for mails that an adversary may have changed.
 
     Fields:
-        log_odds: of the naive Bayes, which the adversary knows.
-        ranking: tokens that speak for ham, the strongest first: the order in which he adds them.
-        reply: (r + 1,) what is added to the log odds of a mail whose first 0 to r ranked tokens he may have added.
+        log_odds: the log odds of naive Bayes, which the adversary knows.
+        ranking: tokens that indicate ham, strongest first. The adversary adds them in this order.
+        reply: (r + 1,) correction of the log odds of a mail whose first 0 to r ranked tokens the adversary may have added.
     """
 
     log_odds: LogOdds
@@ -149,12 +149,12 @@ class AdversaryAware:
     num_classes: int = 2
 
     def decision(self, x: Rows) -> np.ndarray:
-        """(m,) log odds of spam, knowing the adversary. What naive Bayes stops stays stopped."""
+        """(m,) corrected log odds of spam. A mail that naive Bayes stops is always stopped."""
         table = x if x.ndim == 2 else x.reshape(len(x), -1)
         naive = self.log_odds(table)
         depth = len(self.reply) - 1
         held = presence(table)[:, self.ranking[:depth]].toarray()
-        # He stops adding at the filter's edge: the last word he added is one without which the mail would be stopped.
+        # The adversary adds as few words as possible. So he added a word only if the mail would be stopped without it.
         needed = held & (naive[:, None] - self.log_odds.weights[self.ranking[:depth]] > 0)
         added = np.logical_and.accumulate(needed, axis=1).sum(axis=1)
         return np.where(naive > 0, naive, naive + self.reply[added])
@@ -168,9 +168,10 @@ class AdversaryAware:
 
 
 def foreseen(likely: np.ndarray, most: int, depth: int = 1000) -> np.ndarray:
-    """log of the sum, over the sets of at most `most` of the first 0, 1, ... r ranked words, of prod (1 - p) / p.
+    """(r + 1,) for k = 0 to r, the log of the sum of prod (1 - p) / p over all sets of at most `most` of the first k words.
 
-    `likely` is log p, the probability that a spam has each word on its own. Where all sets count, the sum is prod 1 / p.
+    `likely` is log p for each ranked word, where p is the share of spam that contains it anyway. Without the limit on the
+    size of sets, the sum would be prod 1 / p. `depth` bounds r.
     """
     ratio = np.log1p(-np.exp(likely[:depth])) - likely[:depth]
     most = min(most, len(ratio))

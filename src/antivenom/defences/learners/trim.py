@@ -65,14 +65,18 @@ class TRIM:
 
 
 class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
-    """TRIM as a scikit-learn regressor: any regressor, fitted to the rows that it predicts best.
+    """TRIM as a scikit-learn regressor: fits any regressor to the rows that it predicts best.
 
     Fields:
-        regressor: fitted to the rows kept; None is LinearRegression.
-        poisoned_rate, starts, steps: as in TRIM.
-        random_state: of the starts.
+        regressor: the regressor; None is LinearRegression.
+        poisoned_rate: assumed bound on the number of added rows, as a share of the clean rows, 0 to 1.
+        starts: number of random subsets.
+        steps: maximal number of fits per start.
+        random_state: seed of the starts.
 
-    After `fit`: `regressor_`, fitted, and `support_`, (n,) bool, the rows kept.
+    Attributes:
+        regressor_: the regressor fitted to the rows that were kept.
+        support_: (n,) bool, the rows that were kept.
     """
 
     def __init__(
@@ -114,20 +118,22 @@ class TrimmedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
 
 
 def kept_rows(rows: int, poisoned_rate: float) -> int:
-    """How many of N = n + p rows are clean at least, if p is at most that share of n."""
+    """The least number n of clean rows among N = n + p rows, if p <= poisoned_rate * n."""
     return math.ceil(rows / (1 + poisoned_rate) - 1e-9)
 
 
 def trimmed(
     fit: Callable[[np.ndarray], Fitted], rows: int, kept: int, starts: int, steps: int, rng: Any
 ) -> tuple[Any, np.ndarray]:
-    """The model with the least loss on the rows it was fitted to, over the starts, and those rows (rows,) bool."""
+    """The model with the smallest loss on its own training rows, over all starts, and these rows as (rows,) bool."""
     best: tuple[float, Any, np.ndarray] = (math.inf, None, np.zeros(rows, dtype=bool))
     for _ in range(starts if kept < rows else 1):
         subset, loss = np.sort(rng.permutation(rows)[:kept]), math.inf
         for _ in range(steps):
             model, residuals = fit(subset)
-            if not residuals[subset].sum() < loss:  # each fit and each choice of rows only lowers it
+            if (
+                not residuals[subset].sum() < loss
+            ):  # both fits and choices of rows lower the loss, until a local minimum
                 break
             loss = float(residuals[subset].sum())
             if loss < best[0]:

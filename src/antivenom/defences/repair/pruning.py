@@ -1,4 +1,4 @@
-"""Mitigations that cut units out of a network."""
+"""Mitigations that prune units of a network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from antivenom.models.wrappers import TorchModel
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Liu et al. 2018, arXiv:1805.12185")
 class FinePruning:
-    """Cuts the units of the last hidden layer that clean rows leave dormant, then trains further on those rows.
+    """Prunes units of the last hidden layer that are inactive on clean rows, then fine-tunes on these rows.
 
-    A backdoor likes units that clean inputs do not use. Weakness: it may share units with the honest task (an attacker
-    who prunes first makes sure of it), few clean rows retrain little, and a small network has no dormant units.
+    Backdoors often use units that are inactive on clean inputs. Weakness: a backdoor can share units with the honest task,
+    and an attacker who prunes before training ensures this. A few clean rows fine-tune little, and a small network has no
+    inactive units.
 
     Fields:
-        max_drop: accuracy on the clean rows that pruning may cost before it stops, 0 to 1.
-        epochs: of further training on the clean rows.
+        max_drop: pruning stops before the accuracy on the clean rows falls by more than this, 0 to 1.
+        epochs: epochs of fine-tuning on the clean rows.
 
     Reference: Liu, Dolan-Gavitt and Garg 2018, "Fine-Pruning", arXiv:1805.12185.
     """
@@ -47,7 +48,7 @@ class FinePruning:
         return tuned
 
     def _dormant(self, model: TorchModel, clean: Dataset) -> list[Channel]:
-        """The units to cut: the least active first, as long as accuracy on the clean rows allows."""
+        """The units to prune: the least active ones, as many as `max_drop` allows."""
         last = model.network.hidden()[-1].name
         order = [Channel(last, int(i)) for i in np.argsort(activity(model, clean, last), kind="stable")]
         floor = (model.predict(clean.x) == clean.y).mean() - self.max_drop - 1e-9
@@ -58,7 +59,7 @@ class FinePruning:
 
 
 def activity(model: TorchModel, clean: Dataset, name: str) -> np.ndarray:
-    """(channels,) mean positive part of what each channel of a layer, or its batch norm, gives for the clean rows."""
+    """(channels,) mean positive part of each channel's output on the clean rows, after the batch norm if there is one."""
     layer = next(layer for layer in model.network.hidden() if layer.name == name)
     given = model.features(clean.x, layer.normalised_by or name).reshape(len(clean), *layer.shape)
     axis = 0 if layer.kind.startswith("Conv") else len(layer.shape) - 1  # of the channels in one row's output
@@ -67,5 +68,5 @@ def activity(model: TorchModel, clean: Dataset, name: str) -> np.ndarray:
 
 
 def pruned(model: TorchModel, channels: Iterable[Channel]) -> TorchModel:
-    """The model without these channels; further training does not bring them back."""
+    """The model without these channels. Further training keeps them at 0."""
     return model.scaled(dict.fromkeys(channels, 0.0))

@@ -26,9 +26,9 @@ class ActivationClustering:
     overlap (Tan and Shokri 2020). It also flags honest classes that consist of two groups.
 
     Fields:
-        components: principal components kept of the activations (the paper: independent components).
-        max_share: a part larger than this share of its class is not flagged, 0 to 0.5.
-        min_silhouette: a split less clear than this mean silhouette (-1 to 1) is not flagged.
+        components: number of principal components of the activations (the paper uses independent components).
+        max_share: a cluster is flagged only if it is at most this share of its class, 0 to 0.5.
+        min_silhouette: a cluster is flagged only if the mean silhouette of the split is at least this, -1 to 1.
 
     Reference: Chen et al. 2018, "Detecting Backdoor Attacks on Deep Neural Networks by Activation Clustering",
     arXiv:1811.03728.

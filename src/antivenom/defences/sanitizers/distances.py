@@ -29,8 +29,8 @@ class SphereSanitizer:
     trusted rows, poison can move the centroid. Distances must be meaningful in the units of the data.
 
     Fields:
-        share: of each class's reference rows, that lie outside, 0 to 1 (Steinhardt 0.3, Koh 0.05).
-        trusted: centroid and radius from the trusted rows instead of the suspicious ones.
+        share: share of each class's reference rows outside of the sphere, 0 to 1 (Steinhardt 0.3, Koh 0.05).
+        trusted: compute centroid and radius from the trusted rows instead of the suspicious ones.
 
     Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691, section 3; Koh et al. 2018, arXiv:1811.00741.
     """
@@ -50,15 +50,15 @@ class SphereSanitizer:
 
 @sanitizer(access=ROWS, goal=Goal.AVAILABILITY, cite=STEINHARDT)
 class SlabSanitizer:
-    """Flags the rows farthest from their class's centroid along the line that joins the classes.
+    """Flags the rows farthest from the centroid of their class along the line between the classes.
 
-    The slab is |<x - mu_y, v_y>| <= s_y with unit v_y from the mean of all other rows to mu_y; for two classes that is
-    the paper's mu_+ - mu_-. Finds mislabelled rows, which the sphere misses. Weakness: poison that is far off in every
-    other direction, or inside the slab; without trusted rows poison moves both centroids.
+    The slab is |<x - mu_y, v_y>| <= s_y, where the unit vector v_y points from the mean of all other rows to mu_y. For two
+    classes it is the paper's mu_+ - mu_-. It detects mislabelled rows, which the sphere misses. Weakness: it misses poison
+    that is far away in other directions only, or inside the slab. Without trusted rows, poison can move both centroids.
 
     Fields:
-        share: of each class's reference rows, that lie outside, 0 to 1 (Steinhardt 0.3, Koh 0.05).
-        trusted: centroids and width from the trusted rows instead of the suspicious ones.
+        share: share of each class's reference rows outside of the slab, 0 to 1 (Steinhardt 0.3, Koh 0.05).
+        trusted: compute centroids and width from the trusted rows instead of the suspicious ones.
 
     Reference: Steinhardt, Koh and Liang 2017, arXiv:1706.03691, section 3; Koh et al. 2018, arXiv:1811.00741.
     """
@@ -93,9 +93,9 @@ class KNNDistanceSanitizer:
     is close to honest rows (KNNSanitizer detects it).
 
     Fields:
-        k: which neighbour, the row itself left out; a nearer one where there are fewer rows.
-        share: of each class's reference rows, that lie farther, 0 to 1.
-        trusted: neighbours among the trusted rows instead of the suspicious ones.
+        k: number of the neighbour, without the row itself; with fewer rows, the farthest neighbour.
+        share: share of each class's reference rows whose distance exceeds the threshold, 0 to 1.
+        trusted: search neighbours among the trusted rows instead of the suspicious ones.
 
     Reference: Koh, Steinhardt and Liang 2018, arXiv:1811.00741 (there k = 5).
     """

@@ -19,20 +19,20 @@ from antivenom.defences.inputs import check_share, judged, trusted_rows
 from antivenom.defences.sanitizers.distances import KOH, ROWS
 from antivenom.models.wrappers import TorchModel
 
-ITERATIONS = 50  # of the power method; the order of the rows settles long before the direction does
+ITERATIONS = 50  # of the power method; the order of rows converges long before the direction does
 
 
 @sanitizer(access=ROWS, goal=Goal.AVAILABILITY, cite=KOH)
 class LossSanitizer:
-    """Flags the rows with the largest loss under the pipeline's own model, fitted on everything.
+    """Flags the rows with the largest loss under the pipeline's model, which is fitted to all suspicious rows.
 
-    The loss is -log of the probability of the row's label; hinge for an estimator that only has margins (a linear SVM);
-    the squared residual for a regression. Weakness: a model that memorises its rows fits poison too, and poison that
-    pulls hard enough is fitted well, so that honest rows look bad beside it.
+    The loss is -log p of the row's label, the hinge loss for an estimator with margins only (a linear SVM), or the squared
+    residual for a regression. Weakness: a model that memorises its rows fits poison as well. Poison with enough influence
+    is fitted well, and honest rows then have the larger loss.
 
     Fields:
-        share: of each class's reference rows, that have a larger loss, 0 to 1.
-        trusted: the model and the threshold from the trusted rows instead of the suspicious ones.
+        share: share of each class's reference rows whose loss exceeds the threshold, 0 to 1.
+        trusted: fit the model and compute the threshold on the trusted rows instead of the suspicious ones.
 
     Reference: Koh, Steinhardt and Liang 2018, arXiv:1811.00741.
     """
@@ -61,9 +61,9 @@ class SEVER:
     poison that is spread over many directions or has gradients as small as honest ones. The model must be near its optimum.
 
     Fields:
-        share: of all rows, flagged in the end, 0 to 1 (the paper: an upper bound on the poisoned share).
-        rounds: fits; each flags its part of `share`.
-        trusted: the model and the mean gradient from the trusted rows instead of the suspicious ones.
+        share: share of all rows that is flagged in the end, 0 to 1 (in the paper, an upper bound on the poisoned share).
+        rounds: number of fits. Each flags an equal part of `share`.
+        trusted: compute model and mean gradient from the trusted rows instead of the suspicious ones.
 
     Reference: Diakonikolas et al. 2019, "Sever: A Robust Meta-Algorithm for Stochastic Optimization", arXiv:1803.02815.
     """
@@ -92,7 +92,7 @@ class SEVER:
             cut = min(cut, int((reach > 0).sum()), len(kept) - 1)
             order = np.argsort(-reach, kind="stable")
             scores[kept] = rank
-            scores[kept[order[:cut]]] += self.rounds - round  # who went first is the most suspicious
+            scores[kept[order[:cut]]] += self.rounds - round  # rows that are flagged earlier are more suspicious
             kept = kept[np.sort(order[cut:])]
         return Verdict(scores, ~np.isin(np.arange(len(data)), kept))
 
@@ -109,11 +109,11 @@ def losses(model: Model, data: Dataset) -> np.ndarray:
 
 
 def hinge(estimator: Any, data: Dataset) -> np.ndarray:
-    """(n,) max(0, 1 - margin), the margin being the lead of the row's class over the best other one."""
+    """(n,) max(0, 1 - margin), where the margin is the row's decision value minus the largest one of another class."""
     found = np.asarray(estimator.decision_function(data.flat), dtype=np.float64)
     known = estimator.classes_.astype(int)
     found = np.stack([-found / 2, found / 2], axis=1) if found.ndim == 1 else found
-    values = np.repeat(found.min(axis=1, keepdims=True) - 1, data.num_classes, axis=1)  # of classes it never saw
+    values = np.repeat(found.min(axis=1, keepdims=True) - 1, data.num_classes, axis=1)  # for classes absent in training
     values[:, known] = found
     rows = np.arange(len(data))
     own = values[rows, data.y]
@@ -123,11 +123,13 @@ def hinge(estimator: Any, data: Dataset) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """The gradients of n rows by the weights of a last layer (c, width), kept as two factors: never (n, c * width).
+    """The gradients of n rows with respect to the weights of a last layer (c, width), as outer products of two factors.
+
+    The matrix (n, c * width) is never built.
 
     Fields:
-        residuals: (n, c) p - onehot; prediction - y for a regression.
-        inputs: (n, width) what enters the layer, a 1 for the bias included.
+        residuals: (n, c) p - onehot, or prediction - y for a regression.
+        inputs: (n, width) inputs of the layer, with a 1 for the bias.
     """
 
     residuals: np.ndarray
@@ -146,7 +148,7 @@ class Gradients:
         return cls(residuals, stacked)
 
     def mean(self) -> np.ndarray:
-        """(c, width)"""
+        """(c, width) mean gradient."""
         return np.asarray((self.inputs.T @ self.residuals).T / len(self.residuals))
 
     def along(self, direction: np.ndarray) -> np.ndarray:
@@ -154,7 +156,10 @@ class Gradients:
         return np.asarray((self.residuals * (self.inputs @ direction.T)).sum(axis=1))
 
     def reach(self, mean: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-        """(n,) squared length along the top singular direction of the gradients less their mean (or a given one)."""
+        """(n,) squared projections on the top singular vector of the centred gradients.
+
+        `mean` (c, width) is subtracted first; None takes the mean of these rows. The power method starts at random.
+        """
         centre = self.mean() if mean is None else mean
         size = centre.size
 

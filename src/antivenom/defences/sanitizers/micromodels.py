@@ -1,4 +1,4 @@
-"""Sanitizers that set parts of the data against each other."""
+"""Sanitizers that compare models of different parts of the data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from antivenom.defences.sanitizers.distances import ROWS
 
 @sanitizer(access=ROWS, goal=(Goal.AVAILABILITY, Goal.BACKDOOR), cite="Cretu et al. 2008, IEEE S&P")
 class Micromodels:
-    """Trains one model per time slice; each votes on the rows of the other slices, and outvoted rows are flagged.
+    """Trains one model per time slice. Each votes on the rows of the other slices, and rows that are outvoted are flagged.
 
-    An attack that is confined in time misleads few of the models. The paper's anomaly detectors call a row abnormal;
-    here a classifier does by predicting another label. Slices are the data's groups in order of their numbers, else
-    equal parts in row order; a vote counts as much as its slice has rows. Weakness: poison in most slices, slices too
-    small to learn from, and labels that change honestly over time.
+    An attack during a short time misleads few of the models. In the paper, anomaly detectors vote; here classifiers vote
+    against a row by predicting another label. The slices are the groups of the data or, without groups, equal parts in row
+    order. The weight of a vote is the number of rows in its slice. Weakness: it fails if most slices contain poison, if
+    slices are too small to learn from, or if labels change honestly over time.
 
     Fields:
-        slices: number of parts where groups are not known.
-        threshold: flag from this share of votes against the label on, above 0 up to 1 (the paper: 0.15 to 0.45).
-        trusted: micromodels of slices of the trusted rows instead of the suspicious ones.
+        slices: number of slices if groups are not known.
+        threshold: share of votes against the label from which a row is flagged, above 0 up to 1 (the paper: 0.15 to 0.45).
+        trusted: train on slices of the trusted rows instead of the suspicious ones.
 
     Reference: Cretu, Stavrou, Locasto, Stolfo and Keromytis 2008, "Casting out Demons", IEEE S&P.
     """
@@ -46,7 +46,7 @@ class Micromodels:
         against, votes = np.zeros(len(data)), np.zeros(len(data))
         for number in np.unique(slices):
             part = source[slices == number]
-            if len(np.unique(part.y)) < min(2, data.num_classes):  # one class teaches nothing: it abstains
+            if len(np.unique(part.y)) < min(2, data.num_classes):  # a slice with a single class has no vote
                 continue
             weight = len(part) * (np.ones(len(data)) if self.trusted else slices != number)
             against += weight * (context.fit(part).predict(data.x) != data.y)
@@ -58,5 +58,5 @@ class Micromodels:
 
 
 def slice_numbers(data: Dataset, slices: int) -> np.ndarray:
-    """(n,) the slice of each row: its group, or one of so many equal parts in row order."""
+    """(n,) the slice of each row: its group or, without groups, one of `slices` equal parts in row order."""
     return np.arange(len(data)) * slices // max(1, len(data)) if data.groups is None else data.groups

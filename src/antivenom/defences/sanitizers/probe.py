@@ -1,4 +1,4 @@
-"""A sanitizer that asks a linear model."""
+"""A sanitizer that uses a linear model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 
-MAX_FEATURES = 4_000  # beyond it the d x d matrix of the closed form takes gigabytes
+MAX_FEATURES = 4_000  # with more, the (d, d) matrices of the closed form, one per fold, need gigabytes
 
 
 @sanitizer(
@@ -22,20 +22,21 @@ MAX_FEATURES = 4_000  # beyond it the d x d matrix of the closed form takes giga
     cite="Yu et al. 2022, arXiv:2111.00898 (perturbations are linearly separable)",
 )
 class LinearProbe:
-    """Flags rows that a linear model on raw features recognises as perturbed; ridge regression, always on held-out rows.
+    """Flags rows that a linear model on raw features recognises as perturbed: ridge regression, by cross-fitting.
 
-    With trusted rows it learns to tell them from the suspicious ones; without, it learns the labels, and flags the rows
-    that follow them where a line separates the classes as well as nearest neighbours do. Weakness: trusted rows drawn
-    otherwise; without them, honest classes that a line separates, and clean rows among the poison. To flag all is no
-    cure: that is adversarial training, or JPEG and grey levels (Liu et al. 2023, at 8/255).
+    With trusted rows, it learns to distinguish them from the suspicious rows. Without them, it learns the labels. If it then
+    separates the classes at least as well as nearest neighbours, it flags the rows that it classifies correctly. Weakness:
+    with trusted rows from another distribution, or honest classes that are linearly separable, it flags clean rows. It
+    also flags clean rows among the poison. If all rows are perturbed, flagging leaves none; adversarial training, JPEG
+    compression or grey levels then help (Liu et al. 2023, at 8/255).
 
     Fields:
-        trusted: use the trusted rows; else the labels.
-        alpha: with trusted rows, share of clean rows flagged by mistake once any are; at least 1 / alpha are needed.
-        min_share: with trusted rows, share of the rows that must look perturbed before any is flagged, 0 to 1.
-        min_separability: without, accuracy on the labels from which rows are flagged, 0 to 1.
-        penalty: of the ridge regression, in mean squares of a feature.
-        folds: parts that are held out in turn.
+        trusted: use the trusted rows; otherwise the labels.
+        alpha: with trusted rows, the false-positive rate of flagging. At least 1 / alpha trusted rows are needed.
+        min_share: with trusted rows, rows are flagged only if at least this share looks perturbed, 0 to 1.
+        min_separability: without trusted rows, rows are flagged only if the accuracy on the labels is at least this, 0 to 1.
+        penalty: penalty of the ridge regression, relative to the mean square of a feature.
+        folds: number of folds of the cross-fitting.
 
     Reference: Yu, Zhang, Chen, Yin and Liu 2022, "Availability Attacks Create Shortcuts", KDD, arXiv:2111.00898.
     """
@@ -70,7 +71,7 @@ class LinearProbe:
         x = np.concatenate([_table(trusted), _table(data)])
         suspicion = self._held_out(x, np.repeat([0, 1], [m, len(data)]), 2, context)[:, 1]
         known, scores = suspicion[:m], suspicion[m:]
-        # A clean row is as likely to score above the k-th greatest of m trusted ones as they are: k / (m + 1).
+        # By exchangeability, a clean row exceeds the k-th largest of m trusted scores with probability k / (m + 1).
         flags = scores > np.sort(known)[::-1][math.floor(self.alpha * (m + 1)) - 1]
         return Verdict(scores, flags & (flags.mean() >= self.min_share))
 
@@ -89,9 +90,9 @@ class LinearProbe:
         return Verdict(scores, right & (right.mean() >= (data.y[nearest] == data.y).mean()))
 
     def _held_out(self, x: np.ndarray, y: np.ndarray, num_classes: int, context: DefenceContext) -> np.ndarray:
-        """(n, c) fitted values of ridge regression on the classes, each row by a fit without its fold.
+        """(n, c) predictions of ridge regression on one-hot classes, each row from a fit without its fold.
 
-        All classes weigh the same, and the sums over the rows outside a fold are those over all rows less the fold's.
+        Rows are weighted such that all classes have the same weight. Gram matrices are computed per fold and added up.
         """
         sizes = np.bincount(y, minlength=num_classes)
         if (sizes > 0).sum() < 2:
@@ -106,8 +107,10 @@ class LinearProbe:
         parts = [fold == k for k in range(self.folds)]
         gram = np.stack([weighted[part].T @ rows[part] for part in parts])
         moment = np.stack([weighted[part].T @ wanted[part] for part in parts])
-        ridge = self.penalty * np.trace(gram.sum(axis=0)[:-1, :-1]) / x.shape[1] + 1e-12  # also where all are zero
-        gram += np.diag(np.append(np.full(x.shape[1], ridge), 0)) / (self.folds - 1)  # the bias goes free
+        ridge = (
+            self.penalty * np.trace(gram.sum(axis=0)[:-1, :-1]) / x.shape[1] + 1e-12
+        )  # above 0 even if all rows are zero
+        gram += np.diag(np.append(np.full(x.shape[1], ridge), 0)) / (self.folds - 1)  # the bias is not penalised
         out = np.empty((len(y), num_classes))
         for k, part in enumerate(parts):
             others = np.arange(self.folds) != k

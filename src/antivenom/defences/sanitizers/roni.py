@@ -1,4 +1,4 @@
-"""Sanitizers that try rows out: what do they do to the answers on other rows?"""
+"""Sanitizers that measure the impact of training rows on predictions for other rows."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ MEASURES = ("answers", "probability")
 
 @sanitizer(access=ROWS, goal=(Goal.AVAILABILITY, Goal.TARGETED), cite="Nelson et al. 2008, LEET")
 class RONI:
-    """Reject on negative impact: trains a small model with and without a row, and flags the row if it costs answers.
+    """Reject on negative impact: trains a small model with and without a row, and flags the row if it lowers the accuracy.
 
-    Costs `repeats` fits per batch of distinct rows: rows that are alike are judged once. Without trusted rows the usual
-    impact is the suspicious rows' own median. Weakness: poison that harms only together (judge batches, which dilute a
-    single bad row) or only rows that are not asked (name them); honest rows with much leverage; poison in the sets.
+    The cost is `repeats` fits per batch of distinct rows; equal rows are tested once. Without trusted rows, the usual
+    impact is the median over the suspicious rows. Weakness: it misses poison that is harmful only together (test batches,
+    which however dilute a single bad row), and poison that harms only rows outside of the validation sets (name them). It
+    flags honest rows with large influence, and poison in its own training sets misleads it.
 
     Fields:
         train_rows: size of each random training set.
-        validation_rows: of each random validation set, apart from it.
-        repeats: pairs of sets.
-        measure: "answers" counts right ones, as the paper does; "probability" is that of the right label, which sees what a
-            single row does long before an answer turns (set `min_drop` lower then).
-        of_class: count only the validation rows of this class (the paper: ham); None counts all.
-        batch: distinct rows judged together: of one class, and neighbours along a random direction.
-        deviations: flagged if the impact is so many standard deviations above the usual one, >= 0.
-        min_drop: and above this, in the measure's own unit: a share of the answers or a probability, 0 to 1 (the paper's
+        validation_rows: size of each random validation set, which is disjoint from the training set.
+        repeats: number of pairs of such sets.
+        measure: "answers" is the share of correct predictions, as in the paper. "probability" is the probability of the
+            correct label, which shows the influence of a single row before any prediction changes (lower `min_drop` then).
+        of_class: count only validation rows of this class (in the paper ham); None counts all.
+        batch: number of distinct rows that are tested together: rows of one class, neighbours along a random direction.
+        deviations: rows are flagged only if their impact is this many standard deviations above the usual one, >= 0.
+        min_drop: rows are flagged only if their impact is above this, in the unit of `measure`, 0 to 1 (in the paper,
             ordinary spam costs up to 0.18 of the ham, a dictionary at least 0.27).
-        named: numbers of trusted rows that must not suffer (target-aware RONI); the worst of them counts.
-        trusted: sets and usual impact from the trusted rows instead of the suspicious ones.
+        named: numbers of trusted rows whose predictions must not suffer (target-aware RONI); the largest impact counts.
+        trusted: draw the sets from the trusted rows, and take their impact as the usual one.
 
     Reference: Nelson et al. 2008, "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 5.1 (there
     20, 50 and 5); target-aware: Suciu et al. 2018, arXiv:1803.06975.
@@ -77,7 +78,7 @@ class RONI:
             known, harm = self._impact(pool, pool, named, context)
             usual, classes = harm[known], pool.y
         flags = np.zeros(len(data), dtype=bool)
-        for c in np.unique(data.y):  # a row of one class may cost the others' answers by its label alone
+        for c in np.unique(data.y):  # by class, since the usual impact of a row depends on its label
             peers = usual[classes == c] if (classes == c).any() else usual
             most = limit(peers, self.deviations, self.min_drop, robust=not self.trusted)
             flags |= (data.y == c) & (scores > most)
@@ -100,7 +101,7 @@ class RONI:
     def _impact(
         self, data: Dataset, pool: Dataset, named: Dataset, context: DefenceContext
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) the batch of each row, and (batches,) the share of right answers that each batch costs."""
+        """(n,) the batch of each row, and (batches,) the drop of `measure` that each batch causes."""
         number, members = batches(data, context.streams.numpy("direction"), self.batch)
         lost, asked = np.zeros(len(members)), np.zeros(len(members))
         lost_named = np.zeros((len(members), len(named)))
@@ -114,7 +115,7 @@ class RONI:
             before = trial.right(context, np.zeros(0, dtype=np.int64), self.measure)
             for b, rows in enumerate(members):
                 drop = before - trial.right(context, rows, self.measure)
-                counted = own[questions] != b  # nobody is asked about himself
+                counted = own[questions] != b  # a row is not tested on itself
                 lost[b] += drop[: len(questions)][counted].sum()
                 asked[b] += counted.sum()
                 lost_named[b] += drop[len(questions) :]
@@ -126,17 +127,17 @@ class RONI:
 
 @sanitizer(access=ROWS, goal=(Goal.AVAILABILITY, Goal.TARGETED), cite="Baracaldo et al. 2017, AISec")
 class ProvenanceGroups:
-    """RONI over sources: trains with and without all rows of a source, and flags the source whose absence helps.
+    """RONI for sources: trains with and without all rows of a source, and flags a source if the model is better without it.
 
-    A source is a group of the data: a person, a sensor, a supplier. Poison that is harmless row by row is judged as a
-    whole, by the probability of the right label, at 1 + sources fits per repeat. Weakness: an attacker with many
-    sources, or one who also sends good rows; a source whose rows are honestly different.
+    A source is a group of the data: a person, a sensor, a supplier. Poison that is harmless row by row is tested as a
+    whole, by the probability of the correct label. The cost is 1 + sources fits per repeat. Weakness: it fails against an
+    attacker with many sources, or one who also sends good rows. It flags sources whose rows are honestly different.
 
     Fields:
-        repeats: random halves of the rows to train on, the other half being asked; with trusted rows these are asked.
-        deviations: flagged if the gain is so many robust standard deviations above the usual one, >= 0.
-        min_drop: and above this probability, 0 to 1.
-        trusted: ask the trusted rows instead of the suspicious ones.
+        repeats: number of random halves. Models are trained on one half and tested on the other, or on the trusted rows.
+        deviations: a source is flagged only if its gain is this many robust standard deviations above the median, >= 0.
+        min_drop: a source is flagged only if its gain, a difference of probabilities, is above this, 0 to 1.
+        trusted: test on the trusted rows instead of the suspicious ones.
 
     Reference: Baracaldo, Chen, Ludwig and Safavi 2017, "Mitigating Poisoning Attacks on Machine Learning Models: A Data
     Provenance Based Approach", AISec.
@@ -166,7 +167,7 @@ class ProvenanceGroups:
             for source in range(len(sources)):
                 rest = half & (number != source)
                 counted = np.ones(len(asked), dtype=bool) if self.trusted else number[~half] != source
-                if len(np.unique(data.y[rest])) < min(2, c) or not counted.any():  # nothing is left to compare with
+                if len(np.unique(data.y[rest])) < min(2, c) or not counted.any():  # too few rows without this source
                     continue
                 without = certainty(context.fit(data[rest]), asked)
                 gain[source] += (without - sure)[counted].mean() / self.repeats
@@ -175,18 +176,18 @@ class ProvenanceGroups:
 
 
 def certainty(model: Model, data: Dataset) -> np.ndarray:
-    """(n,) the probability that the model gives the right label: it moves long before an answer turns."""
+    """(n,) the probability of the correct label under the model, which changes before the prediction does."""
     return np.asarray(model.predict_proba(data.x)[np.arange(len(data)), data.y])
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One pair of sets.
+    """One training set and one validation set.
 
     Fields:
-        rows: the training set first, then all suspects.
-        size: of the training set.
-        questions: rows whose answers count.
+        rows: the training set, followed by all suspicious rows.
+        size: number of rows in the training set.
+        questions: the validation rows.
     """
 
     rows: Dataset
@@ -195,7 +196,7 @@ class Trial:
 
     @classmethod
     def of(cls, train: Dataset, validation: Dataset, named: Dataset, suspects: Dataset) -> Trial:
-        """Of a sparse table only the columns that the two sets use: what no question holds cannot change its answer."""
+        """The trial of these rows. Of a sparse table it keeps only the columns that occur outside of the suspicious rows."""
         parts = [train, suspects, validation, named]
         if suspects.is_sparse:
             used = np.unique(np.concatenate([part.x.indices for part in (train, validation, named)]))
@@ -204,7 +205,7 @@ class Trial:
         return cls(train.extend(suspects.x, suspects.y), len(train), validation.extend(named.x, named.y))
 
     def right(self, context: DefenceContext, suspects: np.ndarray, measure: str) -> np.ndarray:
-        """(questions,) how right the model is that learnt these suspects too, 0 to 1."""
+        """(questions,) `measure` for each validation row, under a model that is trained with these suspects too, 0 to 1."""
         model = context.fit(self.rows[np.concatenate([np.arange(self.size), self.size + suspects])])
         if measure == "probability":
             return certainty(model, self.questions)
@@ -212,9 +213,10 @@ class Trial:
 
 
 def batches(data: Dataset, rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(n,) the batch of each row, and per batch one row number for each of its distinct rows.
+    """(n,) the batch of each row, and for each batch the numbers of its distinct rows.
 
-    A batch is of one class and of neighbours along a random direction. Rows that agree there and in the label are alike.
+    A batch consists of rows of one class that are neighbours along a random direction. Rows with the same label and the
+    same projection on this direction count as equal.
     """
     place = np.asarray(data.flat @ rng.standard_normal(data.flat.shape[1]))
     _, first, inverse = np.unique(np.stack([data.y, place], axis=1), axis=0, return_index=True, return_inverse=True)
@@ -225,7 +227,10 @@ def batches(data: Dataset, rng: np.random.Generator, size: int) -> tuple[np.ndar
 
 
 def limit(impact: np.ndarray, deviations: float, least: float, robust: bool) -> float:
-    """The impact that is no longer usual: centre + so many standard deviations, and never below `least`."""
+    """The threshold of the impact: median + `deviations` standard deviations, and at least `least`.
+
+    The deviation is the scaled median absolute deviation if `robust`, else the standard deviation.
+    """
     centre = float(np.median(impact))
     spread = 1.4826 * float(np.median(np.abs(impact - centre))) if robust else float(impact.std())
     return max(least, centre + deviations * spread) + 1e-9

@@ -1,4 +1,4 @@
-"""Sanitizers that use the part of a row that the main directions of the data do not explain."""
+"""Sanitizers that use the part of a row outside of the span of the leading singular vectors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from antivenom.data import Dataset, Rows
 from antivenom.defences.inputs import check_share, judged
 from antivenom.defences.sanitizers.distances import KOH, ROWS
 
-EXACT = 1024  # up to this smaller side of the table an eigendecomposition takes a second
+EXACT = 1024  # an exact eigendecomposition is used up to this number of rows or of features, whichever is smaller
 
 
 @sanitizer(access=ROWS, goal=Goal.AVAILABILITY, cite=KOH)
 class SVDSanitizer:
     """Flags the rows that the leading singular vectors explain least: the largest ||(I - V V')x||.
 
-    V holds as few right singular vectors as leave less than `residual` of the data's squared length; the rows are not
-    centred. Weakness: poison repeated often becomes a leading direction itself, and poison within the span is normal.
+    V are the fewest leading right singular vectors that leave less than `residual` of the squared Frobenius norm
+    unexplained. The rows are not centred. Weakness: poison that is repeated often becomes a leading singular vector itself,
+    and poison within the span looks normal.
 
     Fields:
-        residual: share of the squared length that V may leave, above 0 below 1.
-        max_components: at most so many vectors; text needs hundreds for a small residual.
-        share: of each class's reference rows, that are explained less, 0 to 1.
-        trusted: V and threshold from the trusted rows instead of the suspicious ones.
+        residual: share of the squared Frobenius norm that V may leave unexplained, above 0 and below 1.
+        max_components: maximal number of vectors; text needs hundreds for a small residual.
+        share: share of each class's reference rows whose unexplained part exceeds the threshold, 0 to 1.
+        trusted: compute V and the threshold from the trusted rows instead of the suspicious ones.
 
     Reference: Koh, Steinhardt and Liang 2018, arXiv:1811.00741 (there residual 0.05).
     """
@@ -66,7 +67,10 @@ def squared(x: Rows) -> np.ndarray:
 
 
 def singular_vectors(x: Rows, residual: float, most: int, seed: int) -> np.ndarray:
-    """(features, k) right singular vectors, as few as leave less than `residual` of the squared length."""
+    """(features, k) leading right singular vectors, the fewest that leave less than `residual` of the squared norm.
+
+    There are at most `most`. `seed` is that of the randomised decomposition of large tables.
+    """
     total = squared(x).sum()
     if total == 0:
         return np.zeros((x.shape[1], 0))

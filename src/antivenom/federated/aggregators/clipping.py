@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from antivenom.core.protocols import Need, ServerView
@@ -43,8 +42,11 @@ class CenteredClipping:
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The state is the last aggregate."""
-        v = torch.zeros_like(updates[0]) if state is None else state
+        v = state
         for _ in range(self.steps):
-            share = clip_factors(kernels.norms_about(updates, v), self.tau).to(updates.device) / len(updates)
-            v = kernels.combine(share, updates).add_(v, alpha=1 - float(share.sum()))
+            lengths = kernels.norms(updates) if v is None else kernels.norms_about(updates, v)
+            share = clip_factors(lengths, self.tau).to(updates.device) / len(updates)
+            pulled = kernels.combine(share, updates)
+            v = pulled if v is None else pulled.add_(v, alpha=1 - float(share.sum()))
+        assert v is not None  # steps >= 1
         return v, v.clone()

@@ -1,4 +1,4 @@
-"""Error-minimising noise, after which there is nothing left to learn from the rows."""
+"""Error-minimising noise, which leaves a model nothing to learn from the rows ("unlearnable examples")."""
 
 from __future__ import annotations
 
