@@ -89,7 +89,7 @@ def test_only_a_value_that_cannot_be_pickled_stays_here() -> None:
 
 def test_a_trial_without_values_in_memory_sends_nothing() -> None:
     spec = Trial(Central(), None, None, 0).spec
-    assert packed([spec]) == ([], [spec], [])
+    assert packed([spec]) == ({}, [spec], [])
 
 
 def test_what_is_unpacked_is_found_and_has_the_code_of_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_what_is_unpacked_is_found_and_has_the_code_of_its_maker(monkeypatch: py
     monkeypatch.setattr("antivenom.core.registry.memory._KEPT", {})
     monkeypatch.setattr(fingerprint, "_RECEIVED", {})
     assert kept(spec["model"]) is None
-    unpack(values)
+    unpack(values.values())
     there = kept(spec["model"])
     assert there is not made
     assert there(3).random_state == 3

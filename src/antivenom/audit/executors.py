@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
+import random
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from pebble import ProcessExpired
-
-from antivenom.audit.sending import packed, unpack
-from antivenom.audit.trial import Record, blank, overran, run_trial, scenario_entry
-from antivenom.audit.workers import PRELOAD, processes_for, threads_each
-from antivenom.core.errors import PluginError
+from antivenom.audit.sending import names_in, packed, unpack
+from antivenom.audit.trial import Record, blank, failure, identity_in, overran, run_trial, scenario_entry
+from antivenom.audit.workers import PRELOAD, memory_each, processes_for, threads_each
+from antivenom.core.errors import AntivenomError
 from antivenom.core.lockstep import in_step
-from antivenom.core.processes import worker_pool
+from antivenom.core.watched import Lost, Task, watched
 
 Spec = Mapping[str, Any]
 Executor = Callable[[Callable[[Spec], Record], Iterable[Spec]], Iterator[Record]]
-GRACE = 10.0  # seconds after the time limit in which a trial can still end by itself
-_DIED = "expected a record, got a worker process that died: it was killed from outside or ran out of memory"
+TIMEOUT = 3600.0  # seconds per trial where the scenario sets no timeout
 IN_STEP = 32  # trials that are interleaved on an accelerator
+STATUSES = ("ok", "error", "timeout", "not-applicable")
+# what a worker decides in a record; the rest follows from the plan
+RESULT = ("started", "device", "status", "error", "traceback", "metrics", "curves", "notes", "versions", "seconds")
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-    """Run the trials one after another in this process."""
+    """Run the trials one after another in this process, which is meant for debugging: a plugin can end or block it."""
     yield from map(run, specs)
 
 
@@ -51,75 +52,113 @@ def _in_step(spec: Spec) -> bool:
     return traits is not None and traits.in_step
 
 
-def processes(jobs: int, plugins: Sequence[str] = (), timeout: float | None = None) -> Executor:
-    """An executor with `jobs` worker processes that share the cores.
+def processes(
+    jobs: int, plugins: Sequence[str] = (), timeout: float | None = None, memory: int | None = None
+) -> Executor:
+    """An executor with `jobs` worker processes that share the cores, and that this process watches.
 
-    A process that dies (killed, out of memory) loses the trial that it was running, which becomes an error record. Time
-    limits work by a signal, which long-running native code does not notice; a trial that is still running GRACE seconds
-    after its timeout is therefore killed with its process. Models and rows in memory are sent to the processes; trials
-    with a value that cannot be sent run in this process, at the end.
+    A trial that takes too long is killed with its process, and so is all that it started. A process that dies (it exits,
+    crashes or runs out of memory) loses the trial that it was running, which becomes an error record, and is replaced.
+    A process that has run code from outside antivenom runs nothing else, so whatever that code changed (the working
+    directory, signals, the environment, imported modules) ends with it. Before each trial the global random generators
+    are seeded with the trial's seed.
+
+    Models and rows in memory are sent to the processes. Trials with a value that cannot be sent run at the end, in
+    copies of this process with one thread each.
 
     Args:
         jobs: number of processes.
         plugins: plugin files, which each process loads.
-        timeout: seconds per trial, or None.
+        timeout: seconds per trial; None means TIMEOUT.
+        memory: bytes of private memory per process; None means an equal part of what the machine has.
     """
-
     threads = threads_each(jobs)
-    limit = None if timeout is None else timeout + GRACE
+    limit = TIMEOUT if timeout is None else timeout
+    most = memory_each(jobs) if memory is None else memory
 
     def execute(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:
-        values, left, unsent = packed(specs)
-        while left:
-            finished = 0
-            with worker_pool(jobs, PRELOAD, _prepare, tuple(plugins), threads, values, threads=threads) as pool:
-                pending: dict[Future[Record], Spec] = {
-                    pool.schedule(run, (spec,), timeout=limit): spec for spec in left
-                }
-                left = []
-                for future in as_completed(pending):
-                    try:
-                        record = future.result()
-                    except BrokenProcessPool:  # the whole pool died before this trial began: try it again
-                        left.append(pending[future])
-                        continue
-                    except ProcessExpired:
-                        record = _failed(pending[future], "error", _DIED)
-                    except TimeoutError:
-                        record = _failed(pending[future], "timeout", str(overran(timeout or 0.0)))
-                    finished += 1
-                    yield record
-            if left and not finished:
-                raise PluginError("worker processes that start", "processes that died at once", "--jobs 1 shows why")
-        yield from serial(run, unsent)
+        values, can, cannot = packed(specs)
+        sent = [Task(spec, {name: values[name] for name in names_in(spec)}, _foreign(spec)) for spec in can]
+        answer = _Answer(run, tuple(plugins), threads)
+        for task, found in watched(sent, jobs, answer, PRELOAD, threads, limit, most):
+            yield _record(task.content, found, limit)
+        unsent = [Task(spec, alone=True) for spec in cannot]
+        for task, found in watched(unsent, jobs, _Answer(run, (), 1), (), 1, limit, most, method="fork"):
+            yield _record(task.content, found, limit)
 
     return execute
 
 
-def _prepare(plugins: tuple[str, ...], threads: int, values: Sequence[bytes]) -> None:
-    """Runs first in each worker: limit its threads, load the plugins, and unpack the values in memory."""
+def _foreign(spec: Spec) -> bool:
+    """Whether the trial runs code that is not antivenom's, or cannot even be built."""
+    try:
+        return bool(identity_in(spec).code)
+    except AntivenomError:
+        return True
+
+
+class _Answer:
+    """Runs in a worker: makes the record of one trial after another, as a line of JSON."""
+
+    def __init__(self, run: Callable[[Spec], Record], plugins: tuple[str, ...], threads: int) -> None:
+        self.run, self.plugins, self.threads = run, plugins, threads
+        self.prepared = False
+
+    def __call__(self, spec: Spec, values: Mapping[str, bytes]) -> bytes:
+        try:
+            if not self.prepared:
+                self._prepare()
+            unpack(values.values())
+            _seed(int(spec["seed"]))
+            return json.dumps(self.run(spec), allow_nan=False).encode()
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they may hold all the memory that this process may have
+            return json.dumps(blank(spec) | failure(error)).encode()
+
+    def _prepare(self) -> None:
+        """Limit the threads and load the plugins."""
+        import torch
+
+        from antivenom.core.registry import load_builtin, load_file
+
+        torch.set_num_threads(self.threads)
+        load_builtin()
+        for path in self.plugins:
+            load_file(path)
+        self.prepared = True
+
+
+def _seed(seed: int) -> None:
+    """Seed the global generators, so that a plugin that draws from them gives the same result in every process."""
+    import numpy as np
     import torch
 
-    from antivenom.core.registry import load_builtin, load_file
-
-    torch.set_num_threads(threads)
-    load_builtin()
-    for path in plugins:
-        load_file(path)
-    unpack(values)
+    seed %= 2**32
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that other people's code draws from
+    torch.manual_seed(seed)
 
 
-def _failed(spec: Spec, status: str, error: str) -> Record:
-    """The record of a trial whose process could not return one."""
-    return blank(spec) | {"status": status, "error": error}
+def _record(spec: Spec, found: bytes | Lost, limit: float) -> Record:
+    """The record that a worker sent, or one that says what became of the worker. Its identity is the plan's."""
+    if isinstance(found, bytes):
+        try:
+            sent = json.loads(found)
+            if sent["status"] in STATUSES:
+                return blank(spec) | {name: sent[name] for name in RESULT if name in sent}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pass
+        found = Lost("answered with something else", 0.0)
+    took = {"seconds": round(found.seconds, 3)}
+    if found.why is None:
+        return blank(spec) | took | {"status": "timeout", "error": str(overran(limit))}
+    return blank(spec) | took | {"error": f"expected a record, got a worker process that {found.why}"}
 
 
 def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:
     """The executor for that many jobs; `processes_for` says what 0 means."""
     jobs = processes_for(jobs, device)
-    if jobs > 1:
-        return processes(jobs, plugins, timeout)
-    return serial if device == "cpu" else concurrent(IN_STEP)
+    return processes(jobs, plugins, timeout) if jobs > 1 or device == "cpu" else concurrent(IN_STEP)
 
 
 def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:

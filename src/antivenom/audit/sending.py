@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from antivenom.audit.identity import foreign
@@ -14,14 +14,15 @@ from antivenom.core.registry import keep, named_in
 Spec = Mapping[str, Any]
 
 
-def packed(specs: Iterable[Spec]) -> tuple[list[bytes], list[Spec], list[Spec]]:
+def packed(specs: Iterable[Spec]) -> tuple[dict[str, bytes], list[Spec], list[Spec]]:
     """Pickle the values in memory that these trials name.
 
     cloudpickle also handles classes and functions that were defined in a shell, a notebook or a function, lambdas included.
     A value that holds an open file, a lock or a connection cannot be pickled.
 
     Returns:
-        The pickled values, the trials that need no others, and the trials with a value that cannot be pickled.
+        The pickled values by name (see `names_in`), the trials that need no others, and the trials with a value that cannot
+        be pickled.
     """
     known: dict[str, bytes | None] = {}
     can: list[Spec] = []
@@ -29,11 +30,20 @@ def packed(specs: Iterable[Spec]) -> tuple[list[bytes], list[Spec], list[Spec]]:
     for spec in specs:
         names = []
         for described, value in named_in(spec):
-            names.append(json.dumps(described, sort_keys=True))
+            names.append(_name(described))
             if names[-1] not in known:
                 known[names[-1]] = _pickled(described, value)
         (cannot if any(known[name] is None for name in names) else can).append(spec)
-    return [value for value in known.values() if value is not None], can, cannot
+    return {name: value for name, value in known.items() if value is not None}, can, cannot
+
+
+def names_in(spec: Spec) -> list[str]:
+    """The names of the values in memory that a trial needs."""
+    return [_name(described) for described, _ in named_in(spec)]
+
+
+def _name(described: Mapping[str, Any]) -> str:
+    return json.dumps(described, sort_keys=True)
 
 
 def _pickled(described: Mapping[str, Any], value: object) -> bytes | None:
@@ -46,11 +56,11 @@ def _pickled(described: Mapping[str, Any], value: object) -> bytes | None:
         return None
 
 
-def unpack(values: Sequence[bytes]) -> None:
+def unpack(values: Iterable[bytes]) -> None:
     """Hold, in this process, the values that `packed` pickled in another one."""
-    if values:
-        import cloudpickle
     for value in values:
+        import cloudpickle
+
         # Where a module is missing, the trials that need the value raise the error.
         with contextlib.suppress(Exception):
             described, made, code = cloudpickle.loads(value)

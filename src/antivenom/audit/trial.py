@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import functools
 import math
 import os
 import platform
-import signal
-import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -24,7 +22,7 @@ from antivenom.core.errors import (
     TrialTimeout,
     did_you_mean,
 )
-from antivenom.core.lockstep import limited, seconds
+from antivenom.core.lockstep import Abandoned, limited, seconds
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Scenario
 from antivenom.core.registry import (
@@ -41,6 +39,8 @@ from antivenom.core.registry import (
     split_fields,
 )
 
+LINE = 1_000  # characters of an error or a note in a record
+TRACEBACK = 20_000
 SCHEMA = 1  # version of the format of records; a reader refuses records of a newer one
 # Keys of a scenario's mapping that are not its fields. A field with such a name is written below `fields`.
 RESERVED = ("kind", "name", "attacks", "defences", "deployed", "fields")
@@ -171,31 +171,59 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
     Args:
         job: the trial's specification.
         device: "cpu", "cuda" or another torch device.
-        timeout: the most seconds that the trial may take, or None. Among interleaved trials, work that is done for
-            several of them counts in equal shares.
+        timeout: the most seconds that a trial may take which is interleaved with others (see `lockstep.in_step`), where
+            work that is done for several of them counts in equal shares. Nothing here limits the time of other trials,
+            because code can only be stopped from outside its process, which `executors.processes` does.
     """
     started = datetime.datetime.now(datetime.UTC)
     begun = seconds()
     record = blank(job) | {"started": started.isoformat(timespec="seconds"), "device": device}
     try:
-        with _time_limit(timeout):
-            trial = Trial.from_spec(record["spec"])
-            _as_planned(record["code"], code_in(trial.parts))
-            outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
-        record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": list(outcome.notes)}
+        if timeout is not None:
+            limited(timeout, functools.partial(_expire, timeout))
+        trial = Trial.from_spec(record["spec"])
+        _as_planned(record["code"], code_in(trial.parts))
+        outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
+        notes = [_shortened(str(note), LINE) for note in outcome.notes]
+        record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": notes}
     except NotApplicable as error:
-        record |= {"status": "not-applicable", "error": str(error)}
+        record |= {"status": "not-applicable", "error": line_of(error)}
     except TrialTimeout as error:
-        record |= {"status": "timeout", "error": str(error)}
-    except AntivenomError as error:
-        record |= {"status": "error", "error": str(error)}
-        if isinstance(error, PluginError) and error.__cause__ is not None:  # the plugin's author needs the traceback
-            record["traceback"] = traceback.format_exc()
-    except Exception as error:
-        line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        record |= {"status": "error", "error": line, "traceback": traceback.format_exc()}
+        record |= {"status": "timeout", "error": line_of(error)}
+    except (KeyboardInterrupt, Abandoned):
+        raise
+    except BaseException as error:  # also SystemExit and GeneratorExit, which a plugin may raise
+        record |= failure(error)
     record["seconds"] = round(seconds() - begun, 3)
     return plain(record)  # type: ignore[no-any-return]
+
+
+def failure(error: BaseException) -> Record:
+    """The fields of a record that say which error ended its trial, within LINE and TRACEBACK characters."""
+    found: Record = {"status": "error", "error": line_of(error)}
+    own = isinstance(error, AntivenomError)
+    if not own or (isinstance(error, PluginError) and error.__cause__ is not None):  # for the plugin's author
+        found["traceback"] = _shortened("".join(traceback.format_exception(error)), TRACEBACK)
+    return found
+
+
+def line_of(error: BaseException) -> str:
+    """An error in one line of at most LINE characters, even if its `str` raises."""
+    name = type(error).__name__
+    try:
+        lines = str(error).splitlines()
+    except BaseException as second:  # a plugin's exception may do anything when its text is asked for
+        return f"{name}: no message, because its str raises {type(second).__name__}"
+    text = " ".join(line.strip() for line in lines) if isinstance(error, AntivenomError) else "".join(lines[:1])
+    return _shortened(text if isinstance(error, AntivenomError) else f"{name}: {text or 'no message'}", LINE)
+
+
+def _shortened(text: str, most: int) -> str:
+    """The text, or its beginning and its end if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    end = most // 10
+    return f"{text[: most - end]} [...] {text[-end:]}"
 
 
 def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:
@@ -228,35 +256,12 @@ def versions() -> dict[str, str]:
     }
 
 
+def _expire(limit_s: float) -> None:
+    raise overran(limit_s)
+
+
 def overran(limit_s: float) -> TrialTimeout:
     """The error of a trial that took longer than `limit_s` seconds."""
     return TrialTimeout(
         f"an end within {limit_s:g} s (timeout)", "a trial still running", "raise timeout or shrink the trial"
     )
-
-
-@contextlib.contextmanager
-def _time_limit(limit_s: float | None) -> Iterator[None]:
-    """Raise TrialTimeout inside the block after `limit_s` seconds.
-
-    In the main thread of a process an alarm signal interrupts the trial at once. A trial that is interleaved with others
-    runs in a thread, which signals cannot interrupt; it ends when it next receives an answer (see `lockstep.limited`).
-    """
-    if limit_s is None:
-        yield
-        return
-
-    def expire(*_: object) -> None:
-        raise overran(limit_s)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    if limited(limit_s, expire) or not in_main:
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

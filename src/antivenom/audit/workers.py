@@ -5,7 +5,9 @@ The command line imports this module before the heavy ones, so it imports only w
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from antivenom.core.processes import start_server
 
@@ -25,5 +27,20 @@ def threads_each(jobs: int) -> int:
 def start_early(jobs: int, device: str) -> None:
     """Start the server's imports in parallel with this process's own, if an audit with these options uses workers."""
     jobs = processes_for(jobs, device)
-    if jobs > 1:
+    if jobs > 1 or device == "cpu":
         start_server(PRELOAD, threads_each(jobs))
+
+
+def memory_each(jobs: int) -> int | None:
+    """Bytes of memory for each of `jobs` processes, so that together they cannot have more than there is.
+
+    It is an equal part of the machine's memory or of the container's limit, or None where neither is known. Without it,
+    the system would choose which process to kill when the memory runs out, and might choose the audit.
+    """
+    found = []
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no limit
+            found.append(int(Path(name).read_text()))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(found) // jobs if found else None

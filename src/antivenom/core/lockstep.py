@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 Joint = Callable[[Sequence[Any]], Any]
 
 
-class _Abandoned(BaseException):
+class Abandoned(BaseException):
     """Raised inside a task to end it when `in_step` stops early and will not answer its call."""
 
 
@@ -135,7 +135,7 @@ def in_step(runs: Iterable[Callable[[], Result]], seats: int) -> Iterator[Result
                 yield from _ended(task, waiting)
     finally:
         for task in waiting:
-            task.answer(_Abandoned())
+            task.answer(Abandoned())
 
 
 def _ended(task: _Task, waiting: list[_Task]) -> Iterator[Any]:

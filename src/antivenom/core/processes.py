@@ -59,14 +59,14 @@ def worker_pool(
 def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Sequence[object]) -> None:
     """Runs first in each new worker. Pebble has made it ignore Ctrl-C already, so that only the parent reacts."""
     begun.release()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.environ.pop("PYTHONSAFEPATH", None)
     if setup is not None:
         setup(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait until the parent has ended, however that happened, and end this worker at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
