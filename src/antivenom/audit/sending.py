@@ -42,7 +42,7 @@ def _pickled(described: Mapping[str, Any], value: object) -> bytes | None:
     code = [(named, code_of(named)) for named in foreign({"value": value})]
     try:
         return bytes(cloudpickle.dumps((dict(described), value, code)))
-    except Exception:  # pickling fails in as many ways as there are objects
+    except Exception:  # a user's object may raise any exception when it is pickled
         return None
 
 
@@ -51,9 +51,8 @@ def unpack(values: Sequence[bytes]) -> None:
     if values:
         import cloudpickle
     for value in values:
-        with contextlib.suppress(
-            Exception
-        ):  # a module is missing here; trials that need the value will raise the error
+        # Where a module is missing, the trials that need the value raise the error.
+        with contextlib.suppress(Exception):
             described, made, code = cloudpickle.loads(value)
             keep(described, made)
             for named, its_code in code:

@@ -1,15 +1,15 @@
-"""What every aggregation rule and reducer shares: tensors, arrays or lists of vectors in, the same kind out.
+"""The decorators of aggregation rules and reducers, which take tensors, arrays or lists of vectors and return the same kind.
 
-A rule says as much as it needs to, and the decorator derives the rest:
+A rule defines the method that fits it, and the decorator derives the others:
 
     __call__(updates, weights, view) -> (d,)                   any rule
-    coefficients(gram, weights, view) -> (n,)                  a rule that combines rows and looks at their geometry only
+    coefficients(gram, weights, view) -> (n,)                  a rule that combines rows by their geometry alone
     step(updates, weights, view, state) -> ((d,), state)       a rule with memory; state is None in the first round
 
-A reducer, which turns n rows into m before a rule sees them, likewise:
+A reducer, which turns n rows into m before a rule sees them, does the same:
 
     __call__(updates, weights, view) -> ((m, d), (m,) or None)
-    mixing(gram, weights, view) -> (m, n)                      one that combines rows and looks at their geometry only
+    mixing(gram, weights, view) -> (m, n)                      one that combines rows by their geometry alone
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Given = Callable[[Tensor], Tensor | np.ndarray]  # turns a result into the kind 
 def aggregator(*, goal: Iterable[str] | str, cite: str, reads_all: bool = False) -> Callable[[C], C]:
     """Register an aggregation rule: a class with `__call__`, `coefficients` or `step`.
 
-    It gets an (n, d) tensor of finite floats (or its Gram matrix), (n,) weights or None, and what the server sees or
-    None. As seen from outside it also takes a numpy array or a list of vectors, and returns (d,) of the same kind.
-    NaN and infinity are looked for before, in a pass of its own, unless it `reads_all`: its kernels then refuse them.
+    The method gets an (n, d) tensor of finite floats (or its Gram matrix), (n,) weights or None, and the server's view or
+    None. The decorated rule also takes a numpy array or a list of vectors, and returns (d,) of the same kind. A pass over
+    the rows refuses NaN and infinity first, unless the rule `reads_all`, in which case its kernels refuse them.
     """
 
     def decorate(cls: C) -> C:
@@ -78,7 +78,7 @@ def reducer(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
 
 
 def step_of(rule: Any) -> Callable[..., tuple[Any, Any]]:
-    """`rule.step`; of a plain callable, which has no memory, one that hands the state on."""
+    """The rule's `step`; for a plain callable, which has no memory, a step that returns the state unchanged."""
     step = getattr(rule, "step", None)
     return step if step is not None else lambda updates, weights, view, state: (rule(updates, weights, view), state)
 
@@ -244,7 +244,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _shares(weights: object, matrix: Tensor) -> Tensor:
-    """(n,) weights as a tensor beside the rows. What a client claims of itself must not turn the result into NaN."""
+    """(n,) weights as a tensor beside the rows. A client's claim must not turn the result into NaN."""
     try:
         shares = torch.as_tensor(weights, dtype=matrix.dtype, device=matrix.device)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Measures on a network and rows. A model whose outputs are not finite gets those rows wrong."""
+"""Probabilities and accuracies of a network. A row with outputs that are not finite counts as wrong."""
 
 from __future__ import annotations
 

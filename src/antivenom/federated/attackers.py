@@ -1,4 +1,4 @@
-"""The attacker's half of a federation: the view that its agents get in a round, and what they carry into the next."""
+"""The attacker's half of a federation: it makes the view of the malicious agents and keeps their state between rounds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from antivenom.models.training import Training
 
 @dataclass(eq=False)
 class Attackers:
-    """The malicious agents of one federation. They work on copies; nothing that they write into reaches anybody else.
+    """The malicious agents of one federation. They work on copies, so that their writes reach nobody else.
 
     Fields:
         agent: their strategy.
         network: the architecture.
         training: how an honest agent trains.
-        targets: what they want.
-        shards: everybody's rows, of which they are given their own.
+        targets: the inputs or the trigger with the wanted classes.
+        shards: the rows of all agents; the malicious ones get only their own.
         num_agents: K, the size of the federation; the last agents are malicious.
-        num_malicious: how many they are.
-        knowledge: what they are granted.
-        lasting: their randomness that is the same in every round.
+        num_malicious: number of malicious agents.
+        knowledge: what the threat model grants them.
+        lasting: random streams that are the same in every round.
     """
 
     agent: Any
@@ -88,7 +88,7 @@ class Attackers:
         benign: Tensor,
         streams: Streams,
     ) -> Sent:
-        """What the `chosen` of them send in a round; `benign` (b, d) is shown to them only if they are omniscient."""
+        """The updates of the `chosen` malicious agents in a round; they see `benign` (b, d) only if they are omniscient."""
         omniscient = self.knowledge is Knowledge.OMNISCIENT
         shards: tuple[Shard, ...] = tuple(self.shards.of_agent(a) for a in chosen)
         view = AgentView(
@@ -118,7 +118,7 @@ class Attackers:
 
 
 def copy_of(network: Network) -> Network:
-    """A network that shares nothing with this one, and is not taken for it where networks are told apart."""
+    """A deep copy, with an identity of its own where networks are compared."""
     own = copy.deepcopy(network)
     vars(own).pop("architecture", None)  # may be the identity of the original
     return own
@@ -137,7 +137,7 @@ def copied(targets: Targets) -> Targets:
 
 
 def asked(agent: Any, protocol: Any, name: str, default: Any) -> Any:
-    """What the agent, or an agent that it is made of, says under that name of the protocol."""
+    """The attribute of that name of the agent, or of an agent that it contains, if one of them follows the protocol."""
     if isinstance(agent, protocol):
         return getattr(agent, name)
     if not dataclasses.is_dataclass(agent):

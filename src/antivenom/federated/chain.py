@@ -20,13 +20,14 @@ from antivenom.federated.reducers import NNM
 class Chain:
     """Reducers, applied in their order, and a rule for what they leave.
 
-    Nearest-neighbour mixing before a trimmed mean, the default, is close to the best that is known on uneven shards.
-    As long as every link combines rows by their geometry alone, only the coefficients are worked out, and the rows are
-    read twice however long the chain is. Weakness: that of its links; their f must fit what the links before leave.
+    The default, nearest-neighbour mixing before a trimmed mean, is among the best known defences on uneven shards. As long
+    as every link combines rows by their geometry alone, only coefficients are computed, and the rows are read twice
+    however long the chain is. Weakness: it has the weaknesses of its links, and the f of each link must fit the number of
+    rows that the links before it leave.
 
     Fields:
-        reducers: what is applied first.
-        rule: what makes one update of the rest.
+        reducers: applied first, in this order.
+        rule: aggregates the remaining rows.
 
     Reference: Allouah et al. 2023, AISTATS, arXiv:2302.01772.
     """
@@ -54,7 +55,7 @@ class Chain:
 
 
 class _Rows:
-    """Rows on their way through the links: mixing (m, n) @ updates, worked out as late as possible."""
+    """The rows between two links: mixing (m, n) @ updates, multiplied as late as possible."""
 
     def __init__(self, updates: Tensor, weights: Tensor | None, view: ServerView | None) -> None:
         self.updates, self.weights, self.view = updates, weights, view
@@ -86,5 +87,5 @@ class _Rows:
 
 
 def _is_linear(link: object, method: str) -> bool:
-    """Whether the link says how it combines rows from their Gram matrix; not if it takes distances over some columns only."""
+    """Whether the link computes how it combines rows from their Gram matrix, over all columns."""
     return hasattr(link, method) and not getattr(link, "kernels_only", False)

@@ -37,7 +37,7 @@ class Client:
         y: (N,) their labels.
         training: how it trains.
         streams: its randomness, which is that of `train`.
-        rows: (m,) numbers of the rows that are its own; None is all.
+        rows: (m,) numbers of the client's own rows; None means all.
     """
 
     network: Network
@@ -53,7 +53,7 @@ class Client:
 
     @property
     def places(self) -> Tensor:
-        """(m,) numbers of its own rows, counted out where these are all."""
+        """(m,) numbers of the client's own rows."""
         return torch.arange(len(self.y), device=self.y.device) if self.rows is None else self.rows
 
     @property
@@ -63,7 +63,7 @@ class Client:
 
     @property
     def alike(self) -> Hashable:
-        """Clients of whom this is equal can be stacked: one architecture, one training, one type of numbers."""
+        """A key that is equal for clients that can be stacked: architecture, training, device and number types."""
         return self.network.architecture, self.training, self.start.device, self.start.dtype, self.x.dtype
 
 
@@ -142,7 +142,7 @@ def loop_note(network: Network, training: Training, device: torch.device | str) 
 
 
 def one_by_one(clients: Sequence[Client]) -> Tensor:
-    """The oracle: a plain loop over the clients. Works for any torch module."""
+    """The specification: a plain loop over the clients, for any torch module."""
     return torch.stack([train(c.network, c.start, *c.shard, c.training, c.streams)[0] for c in clients])
 
 

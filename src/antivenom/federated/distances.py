@@ -12,7 +12,7 @@ from antivenom.fast import kernels
 
 
 class Gram:
-    """All that distances, norms and angles of n updates need, whatever d is; worked out when first asked for.
+    """The inner products that give distances, norms and angles of n updates, computed on first use.
 
     Args:
         size: n.
@@ -77,7 +77,7 @@ class Gram:
         return (half + half.T).fill_diagonal_(1)  # of hostile rows the two can differ by more than rounding
 
     def copied(self) -> Gram:
-        """The same numbers in memory of its own; what is worked out for the copy is kept here, too."""
+        """The same numbers in memory of its own. Numbers computed for the copy are also kept here."""
         return Gram(self._size, lambda: self.products.clone(), lambda: self.norms.clone())
 
     def mixed(self, mixing: Tensor) -> Gram:

@@ -1,7 +1,7 @@
-"""The round engine: who is chosen, who trains, what the server gets and what it does with it.
+"""The round engine: it chooses agents, trains them, and hands their updates to the server.
 
-`Federation(...).rounds(...)` is an iterator of `Round`s; the caller owns the loop, looks at each round, and stops when
-it likes. The engine knows which agents are malicious; the server's side (detector, rule) is never told.
+`Federation(...).rounds_of(...)` is an iterator of `Round`s. The caller owns the loop and may stop after any round. The
+engine knows which agents are malicious; the server's side (detector, rule) is never told.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from antivenom.models.training import Training
 
 
 class Weighting(enum.StrEnum):
-    """What an agent's share a_i in the weighted mean is."""
+    """How an agent's share a_i in the weighted mean is computed."""
 
     UNIFORM = "uniform"
     EXAMPLES = "examples"
@@ -44,13 +44,13 @@ class Round:
         start: (d,) global parameters before.
         agents: the chosen agents' numbers, in the order of the rows of `updates`.
         malicious: (n,) bool, which of them are malicious.
-        updates: (n, d) what arrived and was finite.
+        updates: (n, d) the finite updates that arrived.
         weights: (n,) a_i.
-        verdict: what the server's detector said, or None.
-        aggregate: (d,) what the server added.
+        verdict: the verdict of the server's detector, or None without a detector.
+        aggregate: (d,) the change that the server made.
         end: (d,) global parameters after.
-        notes: what went wrong and how it was handled.
-        trigger: what the malicious agents would show at test time, if they made one of their own.
+        notes: problems in this round and how they were handled.
+        trigger: a trigger of the malicious agents' own, which they would show at test time, or None.
     """
 
     number: int
@@ -73,11 +73,11 @@ class Federation:
     Fields:
         num_agents: K.
         agents_per_round: how many are chosen, uniformly without replacement; None is all.
-        num_malicious: how many agents the attacker owns; the last ones.
-        rounds: the most rounds.
-        partition: how the rows are shared.
-        training: what an honest agent does; its optimiser state is fresh each round.
-        weighting: a_i = 1/K, or by the share of all rows that each agent claims; never rescaled to the chosen agents.
+        num_malicious: number of malicious agents; these are the last ones.
+        rounds: maximal number of rounds.
+        partition: how the rows are divided among the agents.
+        training: how an honest agent trains, with a fresh optimiser state in each round.
+        weighting: a_i = 1/K, or in proportion to the rows that each agent claims; never rescaled to the chosen agents.
         knowledge: whether malicious agents see the benign updates of the round.
 
     Reference: McMahan et al. 2017, arXiv:1602.05629; Bhagoji et al. 2019, arXiv:1811.12470, section 2.
@@ -128,7 +128,7 @@ class Federation:
     ) -> Iterator[Round]:
         """Run the federation from the network's initial parameters.
 
-        Without `agent` the malicious agents are honest, which is the clean twin of an attack with the same seed.
+        Without `agent` the malicious agents train honestly: this is the clean twin of an attack with the same seed.
         """
         attackers = None
         if agent is not None:
@@ -202,7 +202,7 @@ class Federation:
 
 
 def _notes(number: int, decision: Decision) -> tuple[str, ...]:
-    """What a reader of the round must know: whose update was unusable, and whether the model stayed as it was."""
+    """Notes on clients with unusable updates, and on a round that left the global model as it was."""
     unusable = (out for out in decision.left_out if out.client not in decision.clients)
     notes = tuple(f"round {number}: agent {out.client} {out.reason} and was left out" for out in unusable)
     stayed = decision.failure and f"round {number}: the global model stayed as it was: {decision.failure}"

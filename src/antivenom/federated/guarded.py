@@ -1,8 +1,8 @@
 """One adapter per kind of plugin in a federation: it calls the plugin, checks what comes back, and types its failures.
 
-A plugin is given what it may keep. What is too large to be copied, the matrix of updates, is compared before and after
-the call by torch's count of writes and by a sample of its columns. NaN and infinity from an agent are no
-error: a hostile client may send them, and the server leaves it out.
+Plugins get copies, which they may keep and change. The matrix of updates is too large to copy. It is compared before and
+after the call, by torch's count of writes and by a sample of its columns. NaN and infinity in an agent's update are no
+error: a hostile client may send them, and the server leaves that client out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NotFinite(PluginError):
 
 
 def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
-    """What the agents send from this view, whose tensors must be theirs.
+    """What the agents send, given this view, whose tensors must be copies.
 
     Raises:
         PluginError: it fails, writes into what it was sent, or returns no updates of shape (k, d).
@@ -65,14 +65,14 @@ def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
 
 
 def stepped(agent: Any, view: AgentView, state: Any) -> Sent:
-    """One step of an agent; one without memory keeps nothing."""
+    """One step of an agent; an agent without memory gets and returns no state."""
     if callable(getattr(type(agent), "step", None)):  # a hyper-parameter may be called `step`, too
         return typing.cast(StatefulAgent, agent).step(view, state)
     return Sent(agent(view))
 
 
 def guarded_detector(detector: ClientDetector, view: ServerView, state: object) -> tuple[Verdict, object]:
-    """The verdict over the n agents of the view, and what the detector remembers.
+    """The verdict over the n agents of the view, and the detector's state for the next round.
 
     Raises:
         PluginError: it fails, writes into what it sees, or returns something else.
@@ -92,7 +92,7 @@ def guarded_detector(detector: ClientDetector, view: ServerView, state: object) 
 
 
 def guarded_rule(rule: Aggregator, view: ServerView, state: object) -> tuple[Tensor, object]:
-    """(d,) what the rule makes of the updates of the view, and what it remembers.
+    """The aggregate (d,) of the updates in the view, and the rule's state for the next round.
 
     Raises:
         PluginError: it fails, writes into what it sees, or returns no aggregate of shape (d,).
@@ -184,7 +184,7 @@ def _form(found: object) -> str:
 
 @contextlib.contextmanager
 def failures(name: str) -> Iterator[None]:
-    """Whatever the plugin raises, as one line with its name."""
+    """Turn whatever the plugin raises into a PluginError of one line that names it."""
     try:
         yield
     except (AntivenomError, torch.OutOfMemoryError, MemoryError):

@@ -1,4 +1,4 @@
-"""What rules and detectors need of a federation, checked when it starts, and how they get at it in a round."""
+"""What rules and detectors require of a federation, checked when it starts, and their access to it in a round."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MISSING = {
 
 
 def needs_of(plugin: object) -> frozenset[Need]:
-    """What the rule, reducer or detector needs, and what those need that it is made of."""
+    """The requirements of a rule, reducer or detector, and of those that it contains."""
     own = plugin.needs if isinstance(plugin, Needs) else frozenset[Need]()
     return own.union(*(needs_of(part) for part in _parts(plugin)))
 
@@ -41,7 +41,7 @@ def _parts(plugin: object) -> Iterable[object]:
 
 
 def require(plugin: object, given: Iterable[Need]) -> None:
-    """Refuse a plugin that needs more than is given.
+    """Refuse a plugin with a requirement that is not given.
 
     Raises:
         NotApplicable: the first need that is not met, by name.
@@ -90,5 +90,5 @@ def layers_of(view: ServerView | None, d: int, plugin: object) -> list[torch.Siz
 
 
 def name_of(plugin: object) -> str:
-    """What a message calls the plugin: its class, or the function itself."""
+    """The plugin's name in messages: that of its class, or of the function."""
     return getattr(plugin, "__name__", type(plugin).__name__)

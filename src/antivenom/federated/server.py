@@ -1,10 +1,10 @@
-"""The server's half of a round: who is left out, what the rule makes of the rest, and what both remember.
+"""The server's half of a round: it leaves clients out, aggregates the other updates, and keeps the plugins' states.
 
     server = Server(MultiKrum(f=2), (NormBound(),), network=network)
     decision = server.step(1, start, updates, ids, claims)
     end = start + decision.aggregate
 
-`Federation` calls it in simulations; a deployment calls it with the updates that its clients send.
+`Federation` calls it in simulations. A deployment calls it with the updates that its clients send.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Shares = Callable[[Sequence[int], Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A client whose update did not reach the rule.
+    """A client whose update was not passed to the rule.
 
     Fields:
         client: its id.
-        reason: why, in a few words.
+        reason: the reason, in a few words.
     """
 
     client: int
@@ -49,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What the server made of one round.
+    """The result of one round on the server.
 
     Fields:
         aggregate: (d,) to be added to the global parameters; zeros if nothing could be aggregated.
@@ -57,8 +57,8 @@ class Decision:
         updates: (n, d) the usable updates: finite, with a usable claim.
         weights: (n,) their shares in the weighted mean.
         verdicts: one of each detector, over those n clients.
-        left_out: who did not reach the rule, and why.
-        failure: why the global model stayed as it was; None if it did not.
+        left_out: the clients whose updates were not passed to the rule, with reasons.
+        failure: the reason why the global model stayed as it was; None if the aggregation succeeded.
     """
 
     aggregate: Tensor
@@ -87,23 +87,23 @@ class ServerState:
 
 
 class Server:
-    """A rule and detectors, with what they need and what they remember.
+    """An aggregation rule and client detectors, with their requirements and their state.
 
-    Every detector looks at all usable updates; whom any of them flags is left out before the rule.
+    Every detector sees all usable updates. Clients that any detector flags are left out before the rule is called.
 
     Args:
-        rule: makes one update of those that are left.
+        rule: aggregates the updates that are left.
         detectors: flag clients.
-        network: the architecture; None where the server holds parameters and nothing else.
-        layout: names and shapes of the layers; None is that of the network.
+        network: the architecture; None if the server knows nothing but the parameters.
+        layout: names and shapes of the layers; None takes those of the network.
         validation: rows of the server's own; None if it has none.
         training: how an honest client trains; None is `Training()`.
         shares: the ids and claims (n,) of the usable updates to their shares (n,) in the weighted mean.
-        rescale: scale the shares of those who are left after the detectors back to the sum of all.
+        rescale: scale the shares of the clients that no detector flagged, so that their sum is that of all clients.
         streams: the server's randomness.
 
     Attributes:
-        state: what is remembered; it may be replaced, so that a restarted server goes on where it was.
+        state: the state of the rule and the detectors; assign a saved one to go on after a restart.
 
     Raises:
         NotApplicable: the rule or a detector needs something that the server does not have.
@@ -142,15 +142,15 @@ class Server:
         clients: Sequence[int],
         claims: Sequence[float] | Tensor | None = None,
     ) -> Decision:
-        """What the server adds to the global parameters `start` (d,) after round `number`, from 1.
+        """Aggregate round `number`, from 1, in which clients trained from the global parameters `start` (d,).
 
         Args:
-            updates: (n, d) what arrived.
-            clients: the n ids of those who sent it.
-            claims: (n,) the numbers of examples that they claim; None is equal ones.
+            updates: (n, d) the updates that arrived.
+            clients: the n ids of the clients that sent them.
+            claims: (n,) the numbers of examples that they claim; None means equal numbers.
 
         Raises:
-            PluginError: a rule or detector that cannot work with honest, finite updates.
+            PluginError: a rule or detector failed although all updates were usable.
         """
         ids = tuple(int(client) for client in clients)
         if updates.dim() != 2 or updates.shape != (len(ids), start.numel()):
@@ -213,7 +213,7 @@ class Server:
         self.state = dataclasses.replace(self.state, detectors=states)
 
     def _unflagged(self, view: ServerView, verdicts: Sequence[Verdict]) -> ServerView:
-        """What the server sees of the clients that nobody flagged; the view as it is, not a copy, if that is all."""
+        """The view without flagged clients; the same view, not a copy, if no client was flagged."""
         flags = np.any([verdict.flags for verdict in verdicts], axis=0) if verdicts else np.zeros(0, dtype=bool)
         if not flags.any():
             return view

@@ -29,10 +29,10 @@ class CRFL:
     round, and shrinks with the attacker's boost, local steps and share; noise costs accuracy.
 
     Fields:
-        rho: norm of the parameters after clipping, in the last of them (rho + growth * round).
-        growth: added to rho each round.
+        rho: bound of the parameters' norm, to which growth * round is added.
+        growth: rise of the bound per round.
         sigma: standard deviation of the noise on each parameter.
-        rule: the aggregation before.
+        rule: aggregates the updates before that.
 
     Reference: Xie et al. 2021, ICML, arXiv:2106.08283, algorithm 1.
     """

@@ -99,7 +99,7 @@ class TorchModel:
         names = names[: names.index(head.name) + 1]
         if not -len(names) <= place < len(names):
             raise ModelError(
-                f"a layer from {-len(names)} to {len(names) - 1}", f"{place}", "-1 is what enters the head"
+                f"a layer from {-len(names)} to {len(names) - 1}", f"{place}", "-1 is the input of the head"
             )
         return names[place]
 

@@ -1,4 +1,4 @@
-"""Averages over clients: the undefended mean, and means that bound what one client's weight, or one round, can do."""
+"""Averages over clients: the undefended mean, and means that bound the effect of one client's weight or of one round."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Mean:
 
 
 def averaged(updates: Tensor, weights: Tensor | None) -> Tensor:
-    """(d,) sum of a_i u_i; the a_i are used as they come and are 1/n if absent."""
+    """(d,) the sum of a_i u_i; the a_i are not normalised, and are 1/n if `weights` is None."""
     shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
     return kernels.combine(shares, updates)
 
@@ -40,9 +40,9 @@ def averaged(updates: Tensor, weights: Tensor | None) -> Tensor:
 class CappedMean:
     """The weighted mean with capped weights, against clients that lie about their number of examples.
 
-    Weights above a cap are lowered to it; the cap is the largest at which the f heaviest clients hold at most `share`
-    of the whole. Then all are scaled back to their old sum, so honest clients regain what a liar took. Weakness: it
-    bounds weights, not updates: a boosted update passes, so a robust rule must follow in some other way.
+    Weights above a cap are lowered to it. The cap is the largest one at which the f heaviest clients hold at most `share`
+    of the sum. All weights are then scaled back to their old sum, which returns to honest clients what a liar took.
+    Weakness: it bounds weights and not updates, so that a boosted update passes.
 
     Fields:
         f: how many clients are assumed to lie; f < n.

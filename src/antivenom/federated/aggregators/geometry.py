@@ -1,4 +1,4 @@
-"""Rules that weigh all updates by where they lie."""
+"""Rules that weight every update by its position among the others."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from antivenom.federated.distances import Gram
 class GeometricMedian:
     """The point with the smallest sum of distances to the updates (RFA).
 
-    Weiszfeld's iteration, smoothed near the updates, run until the unit vectors from the point to the updates cancel,
-    not for a fixed number of steps; it needs the Gram matrix only. Weakness: it shifts by as much as the malicious
-    share allows, in any direction they agree on, and it has no notion of single coordinates.
+    Weiszfeld's iteration, smoothed near the updates, runs until the unit vectors from the point to the updates cancel,
+    not for a fixed number of steps. It needs the Gram matrix only. Weakness: malicious agents that agree on a direction
+    shift the point as far as their share allows, and the rule does not look at single coordinates.
 
     Fields:
         nu: smoothing; distances below nu times the median distance to the mean of the smaller updates count as that.
-        tolerance: the mean of the unit vectors may be so long (0 to 1) at the end.
-        most_steps: the iteration ends after so many at the latest.
+        tolerance: largest length (0 to 1) of the mean of the unit vectors at the end.
+        most_steps: maximal number of iterations.
 
     Reference: Weiszfeld 1937; Pillutla, Kakade and Harchaoui 2022, arXiv:1912.13445.
     """

@@ -1,4 +1,4 @@
-"""Rules that take some of the updates and leave the others out."""
+"""Rules that select some of the updates and leave out the others."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ from antivenom.federated.needs import layers_of
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
 class Krum:
-    """The one update whose nearest neighbours are nearest.
+    """Selects the one update that is closest to its nearest neighbours.
 
-    Each update is scored by the sum of its squared distances to its n-f-2 nearest others; the lowest score is taken,
-    the first of them on a tie. Weakness: it keeps one agent's update, so it is slow on uneven shards, and a malicious
-    update near the others is taken whole (alternating minimisation with a small boost).
+    The score of an update is the sum of its squared distances to the n - f - 2 other updates that are nearest to it. The
+    update with the lowest score is the aggregate; of equal scores the first wins. Weakness: the aggregate is one agent's
+    update, so that training is slow on uneven shards, and a malicious update near the others is taken whole (alternating
+    minimisation with a small boost).
+
+    >>> from antivenom import Krum
+    >>> updates = [[1.0, 2.0], [1.1, 2.0], [0.9, 2.1], [1.0, 1.9], [50.0, -50.0]]  # one row per agent
+    >>> Krum(f=1)(updates)
+    array([1., 2.])
 
     Fields:
         f: how many malicious agents are assumed; n >= 2f + 3.
-        squared: squared distances, as in the paper; False is the variant in the code of Bhagoji et al.
-        kernels_only: distances over weights of two or more dimensions only, biases left out, as in that code.
+        squared: sum squared distances, as in the paper; False sums distances, as in the code of Bhagoji et al.
+        kernels_only: compare only weights of two or more dimensions, without biases, as in that code.
 
     Reference: Blanchard et al. 2017, NeurIPS 30.
     """
@@ -99,12 +105,12 @@ class MultiKrum:
 
 @aggregator(goal=HARMS, cite="El Mhamdi et al. 2018, arXiv:1802.07927", reads_all=True)
 class Bulyan:
-    """Krum, n - 2f times without replacement, then the mean around the median of what it chose.
+    """Selects n - 2f updates by Krum, one after another, and takes the mean around the median of the selected ones.
 
-    The second step cuts what Krum cannot see: one coordinate far off in a vector that is near on the whole. Every Krum
-    looks at the updates still there; when fewer than f + 3 are left, at one neighbour, and equal scores are settled by
-    the distances to all that are left. Weakness: it needs n >= 4f + 3, and it keeps no more than n - 4f values of a
-    coordinate, so it is slow where honest updates differ.
+    The second step removes what Krum cannot see: a single extreme coordinate of an update that is near the others on the
+    whole. Each Krum step scores the updates that are left. With fewer than f + 3 of them it uses one neighbour, and the
+    distances to all others decide between equal scores. Weakness: it needs n >= 4f + 3, and it keeps at most n - 4f values
+    of a coordinate, so that training is slow where honest updates differ.
 
     Fields:
         f: how many malicious agents are assumed; n >= 4f + 3.

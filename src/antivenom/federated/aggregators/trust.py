@@ -1,4 +1,4 @@
-"""Rules that trust some vector, or some history, more than the rest."""
+"""Rules that rely on a trusted update, or on the history of the clients."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from antivenom.models.training import Training
 
 @aggregator(goal=HARMS, cite="Cao et al. 2021, arXiv:2012.13995")
 class FLTrust:
-    """Weighs each update by its cosine with the server's own, and gives it the length of the server's own.
+    """Weights each update by its cosine with the server's own update, and scales it to the length of that update.
 
-    The server trains on its root rows as a client does. An update that points away from what they ask for counts
-    nothing, and none counts more than its direction. Weakness: it needs honest root rows from the clients'
-    distribution; a malicious update with a positive cosine keeps its direction's share.
+    The server trains on its root rows as a client does. An update with a negative cosine gets weight 0, and a long update
+    counts no more than a short one of the same direction. Weakness: it needs honest root rows from the clients'
+    distribution, and a malicious update with a positive cosine keeps some weight.
 
     Reference: Cao et al. 2021, NDSS, arXiv:2012.13995.
     """
@@ -49,15 +49,15 @@ class FLTrust:
 
 @aggregator(goal=HARMS, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
 class MoNNA:
-    """The mean of the n - f updates nearest to one that is trusted.
+    """The mean of the n - f updates that are nearest to a trusted one.
 
-    Made for peers without a server, each of which trusts its own update; a server trusts the update that it makes of
-    its root rows. Weakness: everything hangs on the trusted vector, and malicious updates nearer to it than the honest
-    ones are averaged in.
+    The rule was made for peers without a server, each of which trusts its own update. A server trusts the update that it
+    trains on its root rows. Weakness: the result depends on the trusted update alone, and malicious updates that are
+    nearer to it than honest ones are averaged in.
 
     Fields:
         f: how many updates are left out; n >= 2f + 1.
-        trusted: number of a row to trust; None is the server's own update, made of its root rows.
+        trusted: number of the trusted row; None trusts the server's own update from its root rows.
 
     Reference: Farhadkhani et al. 2023, ICML, arXiv:2209.10931.
     """

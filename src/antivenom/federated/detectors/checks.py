@@ -1,4 +1,4 @@
-"""The two checks that the paper gives the server: accuracy of an agent's model, range of its distances."""
+"""The two server checks of Bhagoji et al.: the accuracy of an agent's model, and the range of its distances."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from antivenom.federated.needs import network_of
 
 @client_detector(goal=("availability", "targeted"), cite="Bhagoji et al. 2019, arXiv:1811.12470, section 2.3")
 class AccuracyCheck:
-    """Flags an agent whose own model is worse on validation rows than the model made of all the others.
+    """Flags an agent whose own model is less accurate on validation rows than the model of all other agents.
 
     The score is acc(w + sum over j != i of a_j u_j) - acc(w + u_i). The paper prints the inequality with the opposite
-    sign, which would accept every bad model; this is the meant one. Weakness: it needs honest validation rows, and
+    sign, which would accept every bad model. Weakness: it needs honest validation rows, and
     alternating minimisation keeps the malicious model accurate.
 
     Fields:

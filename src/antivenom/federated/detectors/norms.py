@@ -1,4 +1,4 @@
-"""A client detector by the size of updates."""
+"""A client detector that looks at the length of updates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NormBound:
     (NormBounded), and honest agents with odd shards send long updates, too.
 
     Fields:
-        bound: the longest L2 norm that passes; None to go by the median alone.
+        bound: the largest L2 norm that passes; None uses the median alone.
         factor: the largest multiple of the median norm that passes; ignored with a bound.
 
     Reference: Sun et al. 2019, arXiv:1911.07963.

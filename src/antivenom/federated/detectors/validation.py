@@ -1,4 +1,4 @@
-"""A client detector that leaves each agent out in turn and looks at rows of the server's own."""
+"""A client detector that leaves out each agent in turn and validates the aggregate on the server's own rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from antivenom.federated.needs import network_of
 
 
 class Impact(enum.StrEnum):
-    """What an agent's presence is measured by."""
+    """The measure of an agent's effect on the aggregate."""
 
     ERROR = "error"
     LOSS = "loss"
@@ -31,10 +31,10 @@ class Impact(enum.StrEnum):
     goal=("availability", "targeted"), cite="Fang et al. 2020, USENIX Security, arXiv:1911.11815, section 5"
 )
 class LeaveOneOut:
-    """Flags the f agents whose presence costs the aggregate most on validation rows: ERR, LFR, or either of the two.
+    """Flags the f agents whose updates harm the aggregate most on validation rows: ERR, LFR, or either of the two.
 
-    The score is what the measure loses by the agent's presence. "union" takes, for each agent, the better of its two
-    ranks. Weakness: it flags f agents in honest rounds too, needs honest rows, and n more evaluations of the rule; a
+    The score is the rise of error or loss that the agent's update causes. "union" takes the worse of the agent's two
+    ranks. Weakness: it flags f agents in honest rounds, too; it needs honest rows and n more calls of the rule; and a
     backdoor costs no accuracy.
 
     Fields:
