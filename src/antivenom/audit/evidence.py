@@ -41,7 +41,8 @@ def _reached(odds: np.ndarray, error: float) -> np.ndarray:
     """Whether the capital has reached 1 / error so far, if each value pays `odds` (..., n), whose mean is 1 at the limit."""
     with np.errstate(divide="ignore"):  # a bet of everything can be lost
         capitals = [np.log(part) + np.cumsum(np.log1p(share * (odds - 1.0)), axis=-1) for share, part in BETS]
-    return np.maximum.accumulate(np.logaddexp.reduce(capitals, axis=0), axis=-1) >= -np.log(error)
+    reached: np.ndarray = np.maximum.accumulate(np.logaddexp.reduce(capitals, axis=0), axis=-1) >= -np.log(error)
+    return reached
 
 
 def bounds(low_values: Sequence[float], high_values: Sequence[float], error: float) -> tuple[float, float]:
