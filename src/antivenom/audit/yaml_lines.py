@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
         self.levels += 1
         if self.levels > MOST_LEVELS:
             raise _TooDeep(self.peek_event().start_mark.line + 1)  # type: ignore[no-untyped-call]
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.levels -= 1
         return node
 
