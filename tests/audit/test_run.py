@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit import executors
 from antivenom.audit.executors import executor, processes, serial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.records import Store
@@ -89,7 +88,7 @@ def run_all(text: str, folder: Path, jobs: int = 1, plugins: tuple[str, ...] = (
 
 def test_failures_are_records_and_the_audit_goes_on(tmp_path: Path, rogues: Path) -> None:
     text = TEXT.replace("[ExplicitBoosting]", "[Crashes, SendsNaN, ExplicitBoosting]").replace("seeds: 2", "seeds: 1")
-    records = run_all(text, tmp_path)
+    records = run_all(text, tmp_path, plugins=(str(rogues),))
     assert records["Crashes"]["status"] == "error"
     assert records["Crashes"]["error"] == "expected Crashes to work, got RuntimeError: boom"
     assert "boom" in records["Crashes"]["traceback"]
@@ -103,8 +102,8 @@ def test_failures_are_records_and_the_audit_goes_on(tmp_path: Path, rogues: Path
 def test_a_timeout_is_a_record(tmp_path: Path, rogues: Path) -> None:
     trial = next(t for t in plan_of(TEXT.replace("ExplicitBoosting", "Sleeps"), "x").trials() if t.attack is not None)
     started = time.monotonic()
-    record = run_trial(trial.spec, timeout=1.0)
-    assert time.monotonic() - started < 10
+    (record,) = processes(1, [str(rogues)], timeout=1.0)(run_trial, [trial.spec])
+    assert time.monotonic() - started < 60  # with the start of the first process, on a busy machine
     assert record["status"] == "timeout"
     assert "expected an end within 1 s" in record["error"]
 
@@ -128,8 +127,7 @@ def hangs(spec: object) -> dict:  # type: ignore[type-arg]
     return {}
 
 
-def test_a_trial_that_no_signal_reaches_is_killed_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "GRACE", 0.5)
+def test_a_trial_that_no_signal_reaches_is_killed_with_its_process() -> None:
     spec = next(plan_of(TEXT, "x.yaml").trials()).spec
     (record,) = processes(2, timeout=1.0)(hangs, [spec])
     assert record["status"] == "timeout"
@@ -159,7 +157,7 @@ def test_only_what_is_missing_runs(tmp_path: Path) -> None:
 
 def test_failed_trials_are_tried_again(tmp_path: Path, rogues: Path) -> None:
     text = TEXT.replace("ExplicitBoosting", "Crashes")
-    run_all(text, tmp_path)
+    run_all(text, tmp_path, plugins=(str(rogues),))
     assert len(missing(plan_of(text, "x.yaml"), Store(tmp_path))) == 4
 
 
@@ -242,7 +240,8 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path, number: signal.Signals) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(TEXT.replace("seeds: 2", "seeds: 50"))
     folder = tmp_path / "out"
@@ -257,7 +256,10 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
     )
     while lines(folder) < 3:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+    else:
+        process.terminate()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted: finished trials are kept" in err

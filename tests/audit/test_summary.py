@@ -166,6 +166,9 @@ ATTACKED: Values = {**TWINS, ("A", "none"): BAD, ("A", "D"): LOW}
         ({**ATTACKED, ("A", "D"): [0.03, *[None] * 23]}, {"backdoor": 0.2}, "D", 3),
         ({**ATTACKED, ("A", "D"): ["error"] * 24}, {"backdoor": 0.2}, "D", 3),
         ({**ATTACKED, ("B", "D"): many(0.9, 0.9, 0.9), ("A", "D"): ["error"] * 24}, {"backdoor": 0.2}, "D", 1),
+        ({**ATTACKED, ("A", "D"): ["error"] * 9 + [0.03] * 15}, {}, "none", 0),  # 9 of 96 trials
+        ({**ATTACKED, ("A", "D"): ["error"] * 10 + [0.03] * 14}, {}, "none", 2),  # 10 of 96 are more than a tenth
+        ({**ATTACKED, ("A", "D"): [None] + [0.03] * 23}, {}, "none", 2),
         ({k: ["error"] * 24 for k in ATTACKED}, {}, "none", 2),
         ({k: ["error"] * 24 for k in ATTACKED}, {"backdoor": 0.2}, "none", 2),
     ],

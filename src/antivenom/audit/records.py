@@ -36,6 +36,7 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str], write: bool = False) -> None:
         self.path = Path(folder) / FILENAME
         self._file: Any = None
+        self._end = 0  # where this store's last line ends
         if write:
             self._open()
 
@@ -63,6 +64,13 @@ class Store:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)
+        self._end = whole
+
+    def _cut_foreign(self) -> None:
+        """Remove what somebody else has appended since this store's last line, as a hostile plugin may do."""
+        with contextlib.suppress(OSError):
+            if os.fstat(self._file.fileno()).st_size > self._end:
+                os.ftruncate(self._file.fileno(), self._end)
 
     def append(self, record: Record) -> None:
         """Write one line and force it to the disk. A failure loses no earlier line and leaves no part of this one.
@@ -71,22 +79,26 @@ class Store:
             StoreError: the line could not be written, for example because the disk is full.
         """
         rest = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        end = os.fstat(self._file.fileno()).st_size
+        self._cut_foreign()
+        size = len(rest)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):  # if this fails too, the next start removes the torn line
-                os.ftruncate(self._file.fileno(), end)
+                os.ftruncate(self._file.fileno(), self._end)
             raise StoreError(
                 f"room to write {self.path}",
                 f"{error.strerror}",
                 "free some space and start the audit again: it continues where it stopped",
             ) from error
+        self._end += size
 
     def close(self) -> None:
         if self._file is not None:
+            if self._end:
+                self._cut_foreign()
             self._file.close()
             self._file = None
 

@@ -20,6 +20,8 @@ from antivenom.audit.statistics import Interval
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
 
+FAILED_AT_MOST = 0.1  # share of the trials that may end in an error or a timeout before the audit counts as failed
+
 
 def summary_of(store: Store) -> Summary:
     """The summary of the records in an audit folder.
@@ -229,10 +231,16 @@ def _regret(cell: CellResult) -> tuple[bool, float, float]:
 
 
 def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -> tuple[int, str]:
-    """The exit code and its reason; a breach outranks missing evidence."""
+    """The exit code and its reason. A breach outranks missing evidence, which outranks trials that failed elsewhere."""
     if trials["ok"] == 0:
         return 2, f"the audit failed: none of {trials['planned']} trials finished"
+    failed, missing = trials["error"] + trials["timeout"], trials["missing"]
+    too_many = failed > FAILED_AT_MOST * trials["planned"]
+    gaps = f"the audit failed: {failed} of {trials['planned']} trials ended in an error or a timeout"
+    gaps = gaps if too_many else f"the audit is not complete: {missing} of {trials['planned']} trials are missing"
     if not plan["fail_if"]:
+        if too_many or missing:
+            return 2, gaps
         return 0, "nothing is gated: the scenario has no fail_if"
     gated = [c for c in cells if c.deployed and not c.is_clean_twin and c.goal in plan["fail_if"]]
     gated = [c for c in gated if c.state is not State.NOT_APPLICABLE]
@@ -249,4 +257,6 @@ def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -
             f": {open_cells[0].attack} against {open_cells[0].defence}, {open_cells[0].reason}" if open_cells else ""
         )
         return 3, f"not enough evidence for {len(open_cells)} of {len(gated)} gated cells{first}"
+    if too_many or missing:
+        return 2, gaps
     return 0, f"all {len(gated)} gated cells are within their limits"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +46,7 @@ def audit_command(
 ) -> None:
     """Attack the pipeline of a scenario file and judge the results.
 
-    Exit codes: 0 within the limits or no goal gated, 1 breach, 2 the audit failed, 3 not enough evidence, 4 usage,
+    Exit codes: 0 within the limits or no goal gated, 1 breach, 2 the audit is incomplete or failed, 3 not enough evidence, 4 usage,
     130 interrupted. An interrupted or killed audit continues when it is started again.
     """
     if dry_run and not (out / "records.jsonl").exists():
@@ -64,7 +68,7 @@ def audit_command(
     if dry_run:
         terminal.print_plan(plan, len(missing(plan, Store(out))))
         raise typer.Exit(OK)
-    with Store(out, write=True) as store:
+    with Store(out, write=True) as store, _ended_by_sigterm():
         execute = executor(jobs, [str(path) for path in plugin], device, plan.timeout)
         todo = len(missing(plan, store))
         records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
@@ -75,6 +79,19 @@ def audit_command(
             _finish(out, as_json, quiet)
             raise
     raise typer.Exit(_finish(out, as_json, quiet))
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which service managers and CI send, end the block as Ctrl-C does, so that the report is written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> int:

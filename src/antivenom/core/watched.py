@@ -71,11 +71,13 @@ class _Worker:
         self.began = False
         self.since = time.monotonic()
         self._read = bytearray()
+        self.process = context.Process(target=_work, args=(theirs, answer, memory))
         try:
-            self.process = context.Process(target=_work, args=(theirs, answer, memory))
             self.process.start()
-        except BaseException:
+        except BaseException:  # also Ctrl-C
             self.connection.close()
+            if self.process.pid is not None:
+                self.process.kill()
             raise
         finally:
             theirs.close()
