@@ -79,6 +79,12 @@ def not_measured(summary: Summary) -> list[str]:
     return gaps
 
 
+def seeds_of(summary: Summary) -> str:
+    """The number of seeds of each cell, such as "5 seeds" or "4 to 24 seeds"."""
+    numbers = sorted({cell.planned for cell in summary.cells})
+    return f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else f"{len(summary.plan['seeds'])} seeds"
+
+
 def do_first(summary: Summary) -> str:
     """The measured change of defence that removes the most harm from a breached level, in words."""
     gains = []

@@ -1,0 +1,65 @@
+"""The field `seeds` of a scenario file: the seeds of every cell, and how many more a cell gets whose verdict is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from antivenom.audit.yaml_lines import Located
+from antivenom.core.errors import ScenarioError, did_you_mean
+
+_FIELDS = ("first", "most", "trials")
+_MOST = 10_000  # seeds of a cell; a greater number is a slip of the pen
+_EXPECTED = f"seeds: a number from 1 to {_MOST}, a list of different numbers, or {{first: 4, most: 40}}"
+
+
+@dataclass(frozen=True)
+class More:
+    """How far the number of seeds of an open cell may grow.
+
+    Fields:
+        most: the greatest number of seeds of a cell.
+        trials: the greatest number of trials of the whole audit, those on disk included; None for no limit.
+    """
+
+    most: int
+    trials: int | None = None
+
+
+def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More | None]:
+    """The seeds that every cell is run with, and how many more an open cell may get; None if it gets no more.
+
+    A number n stands for the seeds 0 to n - 1, a list for itself, and a mapping for 0 to `first` - 1 and at most `most`.
+
+    Raises:
+        ScenarioError: anything else; the message begins with the line and field.
+    """
+    with document.at(("seeds",)):
+        if _is_count(value):
+            return tuple(range(value)), None
+        if (
+            isinstance(value, list)
+            and value
+            and len(value) <= _MOST
+            and all(type(s) is int and s >= 0 for s in value)
+            and len({*value}) == len(value)
+        ):
+            return tuple(value), None
+        if not isinstance(value, Mapping):
+            raise ScenarioError(_EXPECTED, repr(value), "write seeds: 3")
+    for name in value:
+        with document.at(("seeds", name)):
+            if name not in _FIELDS:
+                raise ScenarioError("first, most or trials", repr(name), did_you_mean(str(name), _FIELDS))
+    first, most, trials = (value.get(name) for name in _FIELDS)
+    with document.at(("seeds",)):
+        if not _is_count(first) or not _is_count(most) or first > most:
+            raise ScenarioError(f"numbers with 1 <= first <= most <= {_MOST}", f"first: {first}, most: {most}")
+        if trials is not None and (type(trials) is not int or trials < 1):
+            raise ScenarioError("trials: a number >= 1", repr(trials), "leave it out for no limit")
+    return tuple(range(first)), More(most, trials)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= _MOST
