@@ -10,8 +10,8 @@ from antivenom.audit.yaml_lines import Located
 from antivenom.core.errors import ScenarioError, did_you_mean
 
 _FIELDS = ("first", "most", "trials")
-_MOST = 10_000  # seeds of a cell; a greater number is a slip of the pen
-_EXPECTED = f"seeds: a number from 1 to {_MOST}, a list of different numbers, or {{first: 4, most: 40}}"
+MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
+_EXPECTED = f"seeds: a number from 1 to {MOST_SEEDS}, a list of different numbers, or {{first: 4, most: 40}}"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More 
         if (
             isinstance(value, list)
             and value
-            and len(value) <= _MOST
+            and len(value) <= MOST_SEEDS
             and all(type(s) is int and s >= 0 for s in value)
             and len({*value}) == len(value)
         ):
             return tuple(value), None
         if not isinstance(value, Mapping):
-            raise ScenarioError(_EXPECTED, repr(value), "write seeds: 3")
+            raise ScenarioError(_EXPECTED, repr(value), "write seeds: 5")
     for name in value:
         with document.at(("seeds", name)):
             if name not in _FIELDS:
@@ -55,11 +55,24 @@ def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More 
     first, most, trials = (value.get(name) for name in _FIELDS)
     with document.at(("seeds",)):
         if not _is_count(first) or not _is_count(most) or first > most:
-            raise ScenarioError(f"numbers with 1 <= first <= most <= {_MOST}", f"first: {first}, most: {most}")
+            raise ScenarioError(f"numbers with 1 <= first <= most <= {MOST_SEEDS}", f"first: {first}, most: {most}")
         if trials is not None and (type(trials) is not int or trials < 1):
             raise ScenarioError("trials: a number >= 1", repr(trials), "leave it out for no limit")
     return tuple(range(first)), More(most, trials)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return type(value) is int and 1 <= value <= _MOST
+    return type(value) is int and 1 <= value <= MOST_SEEDS
+
+
+def require_few_trials(cells: int, seeds: int) -> None:
+    """Refuse more trials than an audit can run.
+
+    Raises:
+        ScenarioError: there are too many seeds, or too many trials.
+    """
+    if seeds > MOST_SEEDS:
+        raise ScenarioError(f"at most {MOST_SEEDS} seeds", f"{seeds}", "5 seeds are usual")
+    if cells * seeds > MOST_TRIALS:
+        got = f"more than {cells * seeds - 1}: {cells} combinations or more with {seeds} seeds"
+        raise ScenarioError(f"at most {MOST_TRIALS} trials", got, "write shorter lists or fewer seeds")
