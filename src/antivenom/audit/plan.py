@@ -15,7 +15,16 @@ from typing import Any
 from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
-from antivenom.audit.seeds import MOST_TRIALS, More, read_seeds, require_few_trials
+from antivenom.audit.settings import (
+    MOST_TRIALS,
+    More,
+    goals,
+    read_claim,
+    read_seeds,
+    read_shares,
+    read_timeout,
+    require_few_trials,
+)
 from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import ScenarioError, did_you_mean
@@ -26,7 +35,6 @@ from antivenom.core.threat import Goal
 
 Counts = tuple[int, ...]  # the number of seeds of each cell of a plan
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
-_LONGEST = 31_536_000  # seconds of a year, the longest time limit
 _MOST_BYTES = 4_000_000  # of a scenario file
 
 
@@ -274,8 +282,8 @@ def plan_of(text: str, name: str) -> Plan:
             if len(cells) * len(seeds) > MOST_TRIALS:
                 with document.at(("scenarios", i)):
                     require_few_trials(len(cells), len(seeds))
-    limits = {goal: Goal(goal).metric.limit for goal in _goals()} | _shares(top, "limits", document)
-    fail_if = _shares(top, "fail_if", document)
+    limits = {goal: Goal(goal).metric.limit for goal in goals()} | read_shares(top, "limits", document)
+    fail_if = read_shares(top, "fail_if", document)
     planned = {str(cell.scenario.goal) for cell in cells}
     for goal in fail_if:
         with document.at(("fail_if", goal)):
@@ -290,9 +298,9 @@ def plan_of(text: str, name: str) -> Plan:
         cells=tuple(cells),
         limits=limits | fail_if,
         fail_if=fail_if,
-        timeout=_timeout(top.get("timeout"), document),
+        timeout=read_timeout(top.get("timeout"), document),
         source=name,
-        claim=_claim(top.get("claim"), document),
+        claim=read_claim(top.get("claim"), document),
     )
     with document.at(("seeds",)):
         if plan.most < plan.size:
@@ -307,14 +315,6 @@ def _word(mapping: Mapping[str, Any], field: str, default: str, document: Locate
         if not isinstance(value, (str, int, float)):
             raise ScenarioError(f"{field}: a word", repr(value), f"write {field}: {default}")
     return str(value)
-
-
-def _claim(value: object, document: Located) -> dict[str, str]:
-    """The claim of the file's author: words by name."""
-    with document.at(("claim",)):
-        if value is not None and not isinstance(value, Mapping):
-            raise ScenarioError("claim: a mapping of words", repr(value), "write claim: {source: authors and year}")
-    return {str(key): str(text) for key, text in (value or {}).items()}
 
 
 def _require_known(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
@@ -378,34 +378,3 @@ def _deployed(group: Mapping[str, object], defences: list[object], document: Loc
         names = {*by_label, *(type(d).__name__ for d in defences)}
         remedy = did_you_mean(wanted, names) if isinstance(wanted, str) else f"choose from {', '.join(sorted(names))}"
         raise ScenarioError("deployed: none or the name of one of `defences`", repr(wanted), remedy)
-
-
-def _timeout(value: object, document: Located) -> float | None:
-    with document.at(("timeout",)):
-        if value is None:
-            return None
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
-            raise ScenarioError(f"timeout: seconds > 0, at most {_LONGEST}", repr(value), "write timeout: 600")
-    return value
-
-
-def _goals() -> list[str]:
-    """The names of every registered goal."""
-    return [entry.name for entry in entries(Kind.GOAL)]
-
-
-def _shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
-    """The mapping from goals to shares (0 to 1) in a field of the file; empty if the field is absent."""
-    value = top.get(field) or {}
-    with document.at((field,)):
-        if not isinstance(value, Mapping):
-            raise ScenarioError(
-                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{{_goals()[0]}: 0.2}}"
-            )
-    for goal, share in value.items():
-        with document.at((field, goal)):
-            if goal not in _goals():
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), _goals()))
-            if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
-                raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
-    return {str(goal): float(share) for goal, share in value.items()}

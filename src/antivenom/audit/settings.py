@@ -1,4 +1,4 @@
-"""The field `seeds` of a scenario file: the seeds of every cell, and how many more a cell gets whose verdict is open."""
+"""The fields at the top of a scenario file: `seeds`, `timeout`, `limits`, `fail_if` and `claim`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TypeGuard
 
 from antivenom.audit.yaml_lines import Located
 from antivenom.core.errors import ScenarioError, did_you_mean
+from antivenom.core.registry import Kind, entries
 
 _FIELDS = ("first", "most", "trials")
 MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
+_LONGEST = 31_536_000  # seconds of a year, the longest time limit
 _EXPECTED = f"seeds: a number from 1 to {MOST_SEEDS}, a list of different numbers, or {{first: 4, most: 40}}"
 
 
@@ -76,3 +78,43 @@ def require_few_trials(cells: int, seeds: int) -> None:
     if cells * seeds > MOST_TRIALS:
         got = f"more than {cells * seeds - 1}: {cells} combinations or more with {seeds} seeds"
         raise ScenarioError(f"at most {MOST_TRIALS} trials", got, "write shorter lists or fewer seeds")
+
+
+def read_claim(value: object, document: Located) -> dict[str, str]:
+    """The claim of the file's author: words by name."""
+    with document.at(("claim",)):
+        if value is not None and not isinstance(value, Mapping):
+            raise ScenarioError("claim: a mapping of words", repr(value), "write claim: {source: authors and year}")
+    return {str(key): str(text) for key, text in (value or {}).items()}
+
+
+def read_timeout(value: object, document: Located) -> float | None:
+    """Seconds per trial, or None."""
+    with document.at(("timeout",)):
+        if value is None:
+            return None
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
+            raise ScenarioError(f"timeout: seconds > 0, at most {_LONGEST}", repr(value), "write timeout: 600")
+    return value
+
+
+def goals() -> list[str]:
+    """The names of every registered goal."""
+    return [entry.name for entry in entries(Kind.GOAL)]
+
+
+def read_shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
+    """The mapping from goals to shares (0 to 1) in a field of the file; empty if the field is absent."""
+    value = top.get(field) or {}
+    with document.at((field,)):
+        if not isinstance(value, Mapping):
+            raise ScenarioError(
+                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{{goals()[0]}: 0.2}}"
+            )
+    for goal, share in value.items():
+        with document.at((field, goal)):
+            if goal not in goals():
+                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), goals()))
+            if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+                raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
+    return {str(goal): float(share) for goal, share in value.items()}
