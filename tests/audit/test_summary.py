@@ -174,6 +174,24 @@ def test_exit_codes(values: Values, fail_if: dict[str, float], deployed: str, co
     assert audit(values, fail_if=fail_if, deployed=deployed).exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("defended", "code", "reason"),
+    [
+        (many(0.80, 0.81, 0.79, times=24), 1, "D costs 10.0% of accuracy, above the limit 5.0%"),
+        (many(0.89, 0.88, 0.90, times=24), 0, "all 1 gated cells are and the cost of the deployed defence is within"),
+        ([0.88, 0.80, 0.90], 3, "not enough evidence for the cost of D: "),
+        ([0.88, "error", "error"], 3, "not enough evidence for the cost of D: fewer than two seeds"),
+    ],
+)
+def test_the_cost_of_the_deployed_defence_is_gated(defended: list[float | str | None], code: int, reason: str) -> None:
+    n = len(defended)
+    values = {("none", "none"): many(0.9, 0.91, 0.89, times=24)[:n], ("none", "D"): defended}
+    values |= {("A", "none"): many(0.3, times=n), ("A", "D"): defended}
+    gates = {"cost": 0.05} if n == 3 else {"cost": 0.05, "availability": 0.1}
+    summary = audit(values, goal="availability", fail_if=gates, deployed="D")
+    assert (summary.exit_code, summary.exit_reason.startswith(reason)) == (code, True), summary.exit_reason
+
+
 def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     values: Values = {
         **ATTACKED,
