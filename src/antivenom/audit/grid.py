@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from antivenom.audit.yaml_lines import Located, Path
-from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.errors import AntivenomError, PluginError, ScenarioError, did_you_mean
 from antivenom.core.registry import (
     RESERVED,
     Kind,
     build,
     coerce,
+    describe,
     fields_of,
     find,
     holds_plugin,
@@ -25,6 +27,7 @@ from antivenom.core.registry import (
 
 Axes = tuple[str, ...]  # such as ("poisoned_rate=0.1", "seed=3")
 Choice = tuple[Any, Axes]  # a value, and where on the grid's axes it lies
+MOST_CELLS = 100_000  # in one entry of `scenarios`
 
 
 def variants(cls: type, mapping: object, document: Located, path: Path, reserved: Sequence[str] = ()) -> list[Choice]:
@@ -44,6 +47,8 @@ def variants(cls: type, mapping: object, document: Located, path: Path, reserved
     with document.at(path):
         if not isinstance(mapping, Mapping):
             raise PluginError(f"the fields of {cls.__name__}", repr(mapping), "write `field: value` lines")
+    below = "fields" in reserved and "fields" in mapping
+    with document.at((*path, "fields") if below else path):
         nodes = split_fields(mapping, reserved) if reserved else mapping
     hints = fields_of(cls)
     choices: dict[str, list[Choice]] = {}
@@ -53,6 +58,7 @@ def variants(cls: type, mapping: object, document: Located, path: Path, reserved
             if key not in hints:
                 raise PluginError(f"a field of {cls.__name__}", repr(key), did_you_mean(str(key), hints))
             choices[key] = _options(hints[key], node, document, here, f"{cls.__name__}.{key}")
+    require_few(math.prod(map(len, choices.values())), document, path)
     found = []
     for combination in itertools.product(*choices.values()):
         values = dict(zip(choices, (value for value, _ in combination), strict=True))
@@ -62,16 +68,37 @@ def variants(cls: type, mapping: object, document: Located, path: Path, reserved
             if len(choices[key]) > 1 and not inner:
                 axes.append(f"{key}={label(value)}")
         with document.at(path):
-            try:
-                found.append((cls(**values), tuple(axes)))
-            except TypeError as error:
-                raise PluginError(f"every field of {cls.__name__} without a default", str(error), "add it") from error
+            found.append((_made(cls, values), tuple(axes)))
     return found
+
+
+def _made(cls: type, values: Mapping[str, Any]) -> Any:
+    """The instance with these fields, of which a record must be able to hold all."""
+    required = [f for f in dataclasses.fields(cls) if f.init and f.default is f.default_factory is dataclasses.MISSING]
+    absent = next((field.name for field in required if field.name not in values), None)
+    if absent is not None:
+        raise PluginError(f"a value for {cls.__name__}.{absent}", "none", "it has no default: add it")
+    try:
+        value = cls(**values)
+        describe(value)
+    except AntivenomError:
+        raise
+    except Exception as error:  # the `__post_init__` of a third party may raise anything
+        raise PluginError(f"valid fields for {cls.__name__}", f"{type(error).__name__}: {error}") from error
+    return value
+
+
+def require_few(number: int, document: Located, path: Path) -> None:
+    """Refuse a grid of more than `MOST_CELLS` combinations, before they are made."""
+    if number > MOST_CELLS:
+        with document.at(path):
+            raise ScenarioError(f"at most {MOST_CELLS} combinations in a grid", f"{number}", "write shorter lists")
 
 
 def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[Choice]:
     """Every plugin that a name, a mapping with `name`, or a list of these describes; arguments as in `variants`."""
     if isinstance(node, list):
+        _require_values(node, document, path)
         return [choice for i, item in enumerate(node) for choice in plugins(item, document, (*path, i), *kinds)]
     with document.at(path):
         if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
@@ -82,6 +109,8 @@ def plugins(node: object, document: Located, path: Path, *kinds: Kind) -> list[C
 
 def _options(hint: Any, node: Any, document: Located, path: Path, where: str) -> list[Choice]:
     """The values of one field. A list is an axis, unless the field is a tuple; then a list of lists is one."""
+    if isinstance(node, list) and not _holds_sequence(hint):
+        _require_values(node, document, path)
     if holds_plugin(hint):
         if isinstance(node, list):
             parts = (_options(hint, item, document, (*path, i), where) for i, item in enumerate(node))
@@ -93,6 +122,15 @@ def _options(hint: Any, node: Any, document: Located, path: Path, where: str) ->
         return variants(typing.cast(type, hint), node, document, path)
     is_axis = isinstance(node, list) and (not _holds_sequence(hint) or any(isinstance(item, list) for item in node))
     return [(coerce(item, hint, where), ()) for item in (node if is_axis else [node])]
+
+
+def _require_values(node: Sequence[object], document: Located, path: Path) -> None:
+    """Refuse an empty axis, which would remove every combination without a word."""
+    if not node:
+        with document.at(path):
+            raise PluginError(
+                "at least one value in a list of values to try", "none", "add a value or remove the field"
+            )
 
 
 def _holds_sequence(hint: object) -> bool:

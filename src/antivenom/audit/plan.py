@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -10,7 +12,7 @@ from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
-from antivenom.audit.grid import label, plugins, variants
+from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
 from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
@@ -22,6 +24,9 @@ from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, 
 from antivenom.core.threat import Goal
 
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
+MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
+_LONGEST = 31_536_000  # seconds of a year, the longest time limit
+_MOST_BYTES = 4_000_000  # of a scenario file
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,12 @@ class Plan:
         }
 
     def with_seeds(self, n: int) -> Plan:
-        """The same plan with the seeds 0 to n - 1."""
+        """The same plan with the seeds 0 to n - 1.
+
+        Raises:
+            ScenarioError: that makes more trials than an audit can run.
+        """
+        _require_few_trials(len(self.cells), n)
         return replace(self, seeds=tuple(range(n)))
 
 
@@ -181,13 +191,25 @@ def read_plan(path: str | FilePath | None) -> Plan:
     if path is None:
         return plan_of(embedded(), "embedded digits.yaml")
     file = FilePath(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
-        raise ScenarioError(f"a readable scenario file at {path}", f"{reason}", "antivenom init writes one") from error
+    text = _text_of(file)
     also_import_from(file.parent)
     return plan_of(text, file.name)
+
+
+def _text_of(file: FilePath) -> str:
+    """The text of a scenario file. A pipe or a device, which may never end, is refused without reading it."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would block
+        with open(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ScenarioError(f"a scenario file at {file}", "no regular file", "antivenom init writes one")
+            content = opened.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ScenarioError(f"a scenario file of at most {_MOST_BYTES} bytes at {file}", "more", "divide it")
+        return content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
+        raise ScenarioError(f"a readable scenario file at {file}", f"{reason}", "antivenom init writes one") from error
 
 
 def plan_of(text: str, name: str) -> Plan:
@@ -207,19 +229,58 @@ def plan_of(text: str, name: str) -> Plan:
     with document.at(("version",)):
         if top.get("version", 1) != 1:
             raise ScenarioError("version: 1", f"{top['version']}", "update antivenom")
-    cells = [cell for i, group in enumerate(top["scenarios"]) for cell in _cells(group, document, ("scenarios", i))]
+    seeds = _seeds(top.get("seeds", 3), document)
+    cells: list[Cell] = []
+    for i, group in enumerate(top["scenarios"]):
+        for cell in _cells(group, document, ("scenarios", i)):
+            cells.append(cell)
+            if len(cells) * len(seeds) > MOST_TRIALS:
+                with document.at(("scenarios", i)):
+                    _require_few_trials(len(cells), len(seeds))
     limits = {goal: Goal(goal).metric.limit for goal in _goals()} | _shares(top, "limits", document)
     fail_if = _shares(top, "fail_if", document)
+    planned = {str(cell.scenario.goal) for cell in cells}
+    for goal in fail_if:
+        with document.at(("fail_if", goal)):
+            if goal not in planned:
+                got = f"{goal!r}, which no scenario has"
+                expected = f"a goal of one of the scenarios: {', '.join(sorted(planned))}"
+                raise ScenarioError(expected, got, "remove it, or add a scenario with that goal")
     return Plan(
-        name=str(top.get("name", name)),
-        seeds=_seeds(top.get("seeds", 3), document),
+        name=_word(top, "name", name, document, ()),
+        seeds=seeds,
         cells=tuple(cells),
         limits=limits | fail_if,
         fail_if=fail_if,
         timeout=_timeout(top.get("timeout"), document),
         source=name,
-        claim={str(key): str(value) for key, value in (top.get("claim") or {}).items()},
+        claim=_claim(top.get("claim"), document),
     )
+
+
+def _require_few_trials(cells: int, seeds: int) -> None:
+    if seeds > MOST_SEEDS:
+        raise ScenarioError(f"at most {MOST_SEEDS} seeds", f"{seeds}", "5 seeds are usual")
+    if cells * seeds > MOST_TRIALS:
+        got = f"more than {cells * seeds - 1}: {cells} combinations or more with {seeds} seeds"
+        raise ScenarioError(f"at most {MOST_TRIALS} trials", got, "write shorter lists or fewer seeds")
+
+
+def _word(mapping: Mapping[str, Any], field: str, default: str, document: Located, path: Path) -> str:
+    """The text in a field of a mapping; a number counts as its text."""
+    value = mapping.get(field, default)
+    with document.at((*path, field)):
+        if not isinstance(value, (str, int, float)):
+            raise ScenarioError(f"{field}: a word", repr(value), f"write {field}: {default}")
+    return str(value)
+
+
+def _claim(value: object, document: Located) -> dict[str, str]:
+    """The claim of the file's author: words by name."""
+    with document.at(("claim",)):
+        if value is not None and not isinstance(value, Mapping):
+            raise ScenarioError("claim: a mapping of words", repr(value), "write claim: {source: authors and year}")
+    return {str(key): str(text) for key, text in (value or {}).items()}
 
 
 def _require_known(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
@@ -246,29 +307,51 @@ def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
     with document.at((*path, "kind")):
         cls = scenario_entry(group["kind"]).cls
     _require_known(group, (*RESERVED, *fields_of(cls)), document, path)
-    attacks = [p for p, _ in plugins(group.get("attacks", []), document, (*path, "attacks"), *ATTACKS)]
-    defences = [p for p, _ in plugins(group.get("defences", []), document, (*path, "defences"), *DEFENCES)]
+    attacks = _plugins(group, "attacks", document, path, *ATTACKS)
+    defences = _plugins(group, "defences", document, path, *DEFENCES)
     deployed = _deployed(group, defences, document, path)
-    for scenario, axes in variants(cls, group, document, path, RESERVED):
-        name = str(group.get("name", group["kind"])) + (f" [{', '.join(axes)}]" if axes else "")
+    own = _word(group, "name", group["kind"], document, path)
+    scenarios = variants(cls, group, document, path, RESERVED)
+    require_few(len(scenarios) * (1 + len(attacks)) * (1 + len(defences)), document, path)
+    for scenario, axes in scenarios:
+        name = own + (f" [{', '.join(axes)}]" if axes else "")
         for attack in (None, *attacks):
             for defence in (None, *defences):
                 yield Cell(name, scenario, attack, defence, deployed=defence == deployed)
 
 
+def _plugins(group: Mapping[str, Any], field: str, document: Located, path: Path, *kinds: Kind) -> list[Any]:
+    """The attacks or defences of an entry of `scenarios`; none if the field is absent or an empty list."""
+    node = group.get(field, [])
+    return [] if node == [] else [plugin for plugin, _ in plugins(node, document, (*path, field), *kinds)]
+
+
 def _deployed(group: Mapping[str, object], defences: list[object], document: Located, path: Path) -> object:
-    """The defence that the user runs, or None. The file names it by its class or by its label (see `grid.label`)."""
+    """The defence that the user runs, or None. The file names it by its label (see `grid.label`) or by its class."""
     wanted = group.get("deployed", "none")
-    by_name = {"none": None, **{type(d).__name__: d for d in defences}, **{label(d): d for d in defences}}
+    by_label = {"none": None, **{label(d): d for d in defences}}
+    by_class = [d for d in defences if type(d).__name__ == wanted]
     with document.at((*path, "deployed")):
-        if wanted not in by_name:
-            raise ScenarioError("deployed: none or one of `defences`", repr(wanted), did_you_mean(str(wanted), by_name))
-    return by_name[wanted]
+        if isinstance(wanted, str) and wanted in by_label:
+            return by_label[wanted]
+        if len(by_class) == 1:
+            return by_class[0]
+        if by_class:
+            labels = " or ".join(f'deployed: "{label(d)}"' for d in by_class)
+            raise ScenarioError(
+                "deployed: one of `defences`", f"{wanted!r}, of which there are several", f"write {labels}"
+            )
+        names = {*by_label, *(type(d).__name__ for d in defences)}
+        remedy = did_you_mean(wanted, names) if isinstance(wanted, str) else f"choose from {', '.join(sorted(names))}"
+        raise ScenarioError("deployed: none or the name of one of `defences`", repr(wanted), remedy)
 
 
 def _seeds(value: object, document: Located) -> tuple[int, ...]:
     """The seeds: a number n stands for 0 to n - 1, a list for itself."""
     with document.at(("seeds",)):
+        number = len(value) if isinstance(value, list) else value if type(value) is int else 1
+        if number > MOST_SEEDS:
+            raise ScenarioError(f"seeds: at most {MOST_SEEDS}", f"{number}", "write seeds: 5")
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return tuple(range(value))
         if (
@@ -283,8 +366,10 @@ def _seeds(value: object, document: Located) -> tuple[int, ...]:
 
 def _timeout(value: object, document: Located) -> float | None:
     with document.at(("timeout",)):
-        if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0):
-            raise ScenarioError("timeout: seconds > 0", repr(value), "write timeout: 600")
+        if value is None:
+            return None
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
+            raise ScenarioError(f"timeout: seconds > 0, at most {_LONGEST}", repr(value), "write timeout: 600")
     return value
 
 

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
+_MOST_QUOTED = 500  # characters of what was found instead, which may be a value of any length
+
 
 class AntivenomError(Exception):
     """An error that the user can mend.
@@ -22,19 +24,29 @@ class AntivenomError(Exception):
     def __init__(self, expected: str, got: str, remedy: str = "") -> None:
         super().__init__(expected, got, remedy)  # all three, so that the error survives pickling
         self.expected, self.got, self.remedy = expected, got, remedy
-        self.where = ""
+        self.where = self.field = ""
 
     def at(self, where: str) -> Self:
         """This error, with a place (a file, a line, a field) in front of its message; the first place given is kept."""
         self.where = self.where or where
         return self
 
+    def of(self, field: str) -> Self:
+        """This error, as one that is about a field of a scenario, so that a file's reader can name the field's line."""
+        self.field = self.field or field
+        return self
+
     def __str__(self) -> str:
         line = f"{self.where}: " if self.where else ""
-        line += f"expected {self.expected}, got {self.got}" + (f": {self.remedy}" if self.remedy else "")
+        line += f"expected {self.expected}, got {_short(self.got)}" + (f": {self.remedy}" if self.remedy else "")
         return " ".join(
             part.strip() for part in line.splitlines()
         )  # a library's message quoted in it may have many lines
+
+
+def _short(part: str) -> str:
+    """The part of a message, cut if it quotes a value that is too long to read."""
+    return part if len(part) <= _MOST_QUOTED else f"{part[:_MOST_QUOTED]}... ({len(part)} characters)"
 
 
 class DataError(AntivenomError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -198,18 +199,42 @@ def describe(value: Any) -> dict[str, Any]:
     """
     if hasattr(value, "described") and isinstance(short := value.described(), dict):
         return short
-    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    fields = {
+        field.name: _plain(getattr(value, field.name), f"{type(value).__name__}.{field.name}")
+        for field in dataclasses.fields(value)
+    }
     entry = registered(type(value))
     return {"name": entry.name, **join_fields(fields)} if entry is not None and entry.cls is type(value) else fields
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, where: str) -> object:
+    """The value of the field `where` in plain JSON.
+
+    Numbers of numpy become Python's, sets become sorted lists, and infinite numbers the words "inf" and "-inf", from which
+    `coerce` makes the numbers again.
+
+    Raises:
+        PluginError: a value that JSON cannot hold, such as a function or NaN.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.described() if hasattr(value, "described") else describe(value)
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value) if isinstance(value, Goal) else value
+    if isinstance(value, Goal):
+        return str(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist(), where)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, where) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item, where) for item in value), key=repr)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, float) and not math.isfinite(value) and value == value:
+        return str(value)
+    if value is None or (isinstance(value, (bool, int, float, str)) and value == value):
+        return value
+    got = "nan" if isinstance(value, float) else f"a {type(value).__name__}"
+    raise PluginError(
+        f"a value of {where} that a record can hold", got, "use numbers, words, tuples of them, arrays or plugins"
+    )
