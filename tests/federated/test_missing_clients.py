@@ -161,7 +161,9 @@ def test_a_scenario_whose_agents_all_send_nan_ends_with_the_first_model(defence:
     assert len(outcome.notes) >= 10  # five agents in two rounds
 
 
-@pytest.mark.parametrize(("rule", "n"), AT_THE_LEAST_N[:4], ids=lambda v: repr(v) if not isinstance(v, int) else f"n={v}")
+@pytest.mark.parametrize(
+    ("rule", "n"), AT_THE_LEAST_N[:4], ids=lambda v: repr(v) if not isinstance(v, int) else f"n={v}"
+)
 def test_outside_a_federation_unusable_rows_are_refused_or_left_out_by_choice(rule: Any, n: int) -> None:
     updates = torch.full((n, 2), 3.0)
     updates[1, 0] = NAN
