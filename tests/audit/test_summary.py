@@ -208,11 +208,23 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     assert level.deployed.attack == "A"
     assert (level.best.defence, level.best.attack) == ("D", "B")
     assert (level.planned, level.state) == (6, State.BREACHED)
-    assert do_first(summary).startswith("D in g: worst harm 89% -> 7%")
+    assert do_first(summary) == (
+        "no defence tried is shown to be sufficient; the least is left by D in g: worst harm 89% -> 7%, clean accuracy +0.0 pt"
+    )
     assert sorted(summary.attacks, key=severity)[-1].attack == "A"
     absent = [row.level for row in summary.levels if row.planned == 0]
     assert not_measured(summary) == [f"{name} (no scenario for it)" for name in absent]
     assert len(absent) == 4
+
+
+def test_do_first_names_the_cheapest_defence_that_held() -> None:
+    values = {("none", "none"): 0.9, ("A", "none"): 0.2}
+    values |= {("none", "dear"): 0.87, ("A", "dear"): 0.87, ("none", "cheap"): 0.89, ("A", "cheap"): 0.885}
+    values |= {("none", "free"): 0.9, ("A", "free"): 0.6}
+    summary = audit({key: many(value, times=100) for key, value in values.items()}, goal="availability")
+    assert do_first(summary) == (
+        "cheap in g, the cheapest defence that held: worst harm 87% -> 0.6%, clean accuracy -1.0 pt"
+    )
 
 
 def test_an_attack_that_does_not_bite_has_no_say_in_which_defence_is_best() -> None:

@@ -223,10 +223,12 @@ def _best(group: list[CellResult]) -> CellResult | None:
     return min((max((c for c in defended if c.defence == n), key=severity) for n in names), key=_regret, default=None)
 
 
-def _regret(cell: CellResult) -> tuple[bool, float, float]:
-    """A sort key for defences, best first: measured ones, then the sum of the harm left and the accuracy cost."""
+def _regret(cell: CellResult) -> tuple[bool, bool, float]:
+    """A sort key for the worst cells of defences, best first: those that held by their cost, then by harm left plus cost."""
     cost = cell.cost.mean if cell.cost else 0.0
-    return cell.harm is None, (cell.harm.mean if cell.harm else 1.0) + max(cost, 0.0), cost
+    held = cell.state is State.HELD
+    left = cell.harm.mean if cell.harm else 1.0
+    return not held, cell.harm is None, cost if held else left + max(cost, 0.0)
 
 
 def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -> tuple[int, str]:
