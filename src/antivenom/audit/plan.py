@@ -33,6 +33,7 @@ from antivenom.core.protocols import Limits, Scenario
 from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, fields_of, ladder
 from antivenom.core.threat import Goal
 
+COST = "cost"  # the key of `fail_if` that gates the accuracy which the deployed defence costs
 Counts = tuple[int, ...]  # the number of seeds of each cell of a plan
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
 _MOST_BYTES = 4_000_000  # of a scenario file
@@ -76,7 +77,8 @@ class Plan:
         more: how many more seeds a cell may get while its verdict is open, or None; see `antivenom.audit.allocation`.
         cells: all cells in the order of the file; each group begins with its clean twins.
         limits: goal -> harm (0 to 1) above which a cell counts as breached.
-        fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it.
+        fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it. `cost`
+            -> the accuracy that the deployed defence may cost.
         timeout: seconds per trial, or None.
         source: the scenario file's name.
         claim: free text by the file's author, such as a published number that the audit repeats.
@@ -283,8 +285,10 @@ def plan_of(text: str, name: str) -> Plan:
                 with document.at(("scenarios", i)):
                     require_few_trials(len(cells), len(seeds))
     limits = {goal: Goal(goal).metric.limit for goal in goals()} | read_shares(top, "limits", document)
-    fail_if = read_shares(top, "fail_if", document)
+    fail_if = read_shares(top, "fail_if", document, COST)
     planned = {str(cell.scenario.goal) for cell in cells}
+    if any(cell.deployed and cell.defence is not None for cell in cells):
+        planned.add(COST)
     for goal in fail_if:
         with document.at(("fail_if", goal)):
             if goal not in planned:
@@ -296,7 +300,7 @@ def plan_of(text: str, name: str) -> Plan:
         seeds=seeds,
         more=more,
         cells=tuple(cells),
-        limits=limits | fail_if,
+        limits=limits | {goal: share for goal, share in fail_if.items() if goal != COST},
         fail_if=fail_if,
         timeout=read_timeout(top.get("timeout"), document),
         source=name,

@@ -103,8 +103,8 @@ def goals() -> list[str]:
     return [entry.name for entry in entries(Kind.GOAL)]
 
 
-def read_shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
-    """The mapping from goals to shares (0 to 1) in a field of the file; empty if the field is absent."""
+def read_shares(top: Mapping[str, object], field: str, document: Located, *more: str) -> dict[str, float]:
+    """The mapping from goals, or `more` words, to shares (0 to 1) in a field of the file; empty if the field is absent."""
     value = top.get(field) or {}
     with document.at((field,)):
         if not isinstance(value, Mapping):
@@ -113,8 +113,8 @@ def read_shares(top: Mapping[str, object], field: str, document: Located) -> dic
             )
     for goal, share in value.items():
         with document.at((field, goal)):
-            if goal not in goals():
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), goals()))
+            if goal not in (*goals(), *more):
+                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), (*goals(), *more)))
             if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
                 raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
     return {str(goal): float(share) for goal, share in value.items()}
