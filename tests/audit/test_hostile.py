@@ -251,7 +251,7 @@ def one_audit(rogues: Path) -> tuple[dict[str, dict[str, Any]], Path]:
     with Store(folder, write=True) as store:
         plan = plan_of(TEXT % ", ".join([*LINES, "Forges", "Meddles", *FOLLOWERS]), "x")
         execute = processes(1, [str(rogues)], 60.0, memory=2 * 2**30)
-        records = results(audit(plan, store, execute, runner("cpu", 60.0), "antivenom audit"))
+        records = results(step.record for step in audit(plan, store, execute, runner("cpu", 60.0), "antivenom audit"))
     return records, folder
 
 

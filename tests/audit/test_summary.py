@@ -177,6 +177,24 @@ def test_exit_codes(values: Values, fail_if: dict[str, float], deployed: str, co
     assert audit(values, fail_if=fail_if, deployed=deployed).exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("defended", "code", "reason"),
+    [
+        (many(0.80, 0.81, 0.79, times=24), 1, "D costs 10.0% of accuracy, above the limit 5.0%"),
+        (many(0.89, 0.88, 0.90, times=24), 0, "all 1 gated cells are and the cost of the deployed defence is within"),
+        ([0.88, 0.80, 0.90], 3, "not enough evidence for the cost of D: "),
+        ([0.88, "error", "error"], 3, "not enough evidence for the cost of D: fewer than two seeds"),
+    ],
+)
+def test_the_cost_of_the_deployed_defence_is_gated(defended: list[float | str | None], code: int, reason: str) -> None:
+    n = len(defended)
+    values = {("none", "none"): many(0.9, 0.91, 0.89, times=24)[:n], ("none", "D"): defended}
+    values |= {("A", "none"): many(0.3, times=n), ("A", "D"): defended}
+    gates = {"cost": 0.05} if n == 3 else {"cost": 0.05, "availability": 0.1}
+    summary = audit(values, goal="availability", fail_if=gates, deployed="D")
+    assert (summary.exit_code, summary.exit_reason.startswith(reason)) == (code, True), summary.exit_reason
+
+
 def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     values: Values = {
         **ATTACKED,
@@ -193,11 +211,23 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     assert level.deployed.attack == "A"
     assert (level.best.defence, level.best.attack) == ("D", "B")
     assert (level.planned, level.state) == (6, State.BREACHED)
-    assert do_first(summary).startswith("D in g: worst harm 89% -> 7%")
+    assert do_first(summary) == (
+        "no defence tried is shown to be sufficient; the least is left by D in g: worst harm 89% -> 7%, clean accuracy +0.0 pt"
+    )
     assert sorted(summary.attacks, key=severity)[-1].attack == "A"
     absent = [row.level for row in summary.levels if row.planned == 0]
     assert not_measured(summary) == [f"{name} (no scenario for it)" for name in absent]
     assert len(absent) == 4
+
+
+def test_do_first_names_the_cheapest_defence_that_held() -> None:
+    values = {("none", "none"): 0.9, ("A", "none"): 0.2}
+    values |= {("none", "dear"): 0.87, ("A", "dear"): 0.87, ("none", "cheap"): 0.89, ("A", "cheap"): 0.885}
+    values |= {("none", "free"): 0.9, ("A", "free"): 0.6}
+    summary = audit({key: many(value, times=100) for key, value in values.items()}, goal="availability")
+    assert do_first(summary) == (
+        "cheap in g, the cheapest defence that held: worst harm 87% -> 0.6%, clean accuracy -1.0 pt"
+    )
 
 
 def test_an_attack_that_does_not_bite_has_no_say_in_which_defence_is_best() -> None:

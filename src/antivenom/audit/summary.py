@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from antivenom.audit.judging import Harms, error_of, numbers, verdict
+from antivenom.audit.plan import COST
 from antivenom.audit.records import Store
 from antivenom.audit.results import CellResult, LevelResult, State, Summary, number
 from antivenom.audit.statistics import Interval
@@ -88,7 +89,7 @@ def _result(
 
     def paired(measure: Callable[[Record, Record], float], others: list[str]) -> list[float]:
         """`measure(trial, twin)` for every seed in which both finished."""
-        pairs = zip(cell["keys"], others, strict=True)
+        pairs = zip(cell["keys"], others, strict=False)
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
         return [measure(own, other) for own, other in both]
 
@@ -147,17 +148,20 @@ def _cost(
     if cell["defence"] == "none":
         return None
     defended = planned[(cell["group"], "none", cell["defence"])]["keys"]
-    pairs = [(a, b) for a, b in zip(defended, bare, strict=True) if _ok(records, a) and _ok(records, b)]
+    pairs = [(a, b) for a, b in zip(defended, bare, strict=False) if _ok(records, a) and _ok(records, b)]
     return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
 
 
 def _harms(cell: Record, twins: list[str], records: Mapping[str, Record]) -> Harms:
-    """The harm of every seed against the clean twins with these keys."""
+    """The harm of every seed against the clean twins with these keys.
+
+    Keys are in the order of the plan's seeds. A twin was asked for at least as many seeds as the cells that it serves.
+    """
     return Harms.of(
         Goal(cell["goal"]).metric,
         [
             (numbers(records[key]), numbers(records[twin])) if _ok(records, key) and _ok(records, twin) else None
-            for key, twin in zip(cell["keys"], twins, strict=True)
+            for key, twin in zip(cell["keys"], twins, strict=False)
         ],
     )
 
@@ -224,10 +228,12 @@ def _best(group: list[CellResult]) -> CellResult | None:
     return min((max((c for c in defended if c.defence == n), key=severity) for n in names), key=_regret, default=None)
 
 
-def _regret(cell: CellResult) -> tuple[bool, float, float]:
-    """A sort key for defences, best first: measured ones, then the sum of the harm left and the accuracy cost."""
+def _regret(cell: CellResult) -> tuple[bool, bool, float]:
+    """A sort key for the worst cells of defences, best first: those that held by their cost, then by harm left plus cost."""
     cost = cell.cost.mean if cell.cost else 0.0
-    return cell.harm is None, (cell.harm.mean if cell.harm else 1.0) + max(cost, 0.0), cost
+    held = cell.state is State.HELD
+    left = cell.harm.mean if cell.harm else 1.0
+    return not held, cell.harm is None, cost if held else left + max(cost, 0.0)
 
 
 def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -> tuple[int, str]:
@@ -244,6 +250,7 @@ def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -
         return 0, "nothing is gated: the scenario has no fail_if"
     gated = [c for c in cells if c.deployed and not c.is_clean_twin and c.goal in plan["fail_if"]]
     gated = [c for c in gated if c.state is not State.NOT_APPLICABLE]
+    too_dear, unpriced = _prices(plan, cells)
     breached = [c for c in gated if c.state is State.BREACHED]
     if breached:
         worst = max(breached, key=severity)
@@ -251,12 +258,36 @@ def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -
             1,
             f"breach: {worst.attack} against {worst.defence} in {worst.group} ({len(breached)} of {len(gated)} cells)",
         )
+    if too_dear:
+        return 1, too_dear
     open_cells = [c for c in gated if not c.state.is_conclusive]
-    if open_cells or not gated:
+    if open_cells or not (gated or COST in plan["fail_if"]):
         first = (
             f": {open_cells[0].attack} against {open_cells[0].defence}, {open_cells[0].reason}" if open_cells else ""
         )
         return 3, f"not enough evidence for {len(open_cells)} of {len(gated)} gated cells{first}"
+    if unpriced:
+        return 3, unpriced
     if too_many or missing:
         return 2, gaps
-    return 0, f"all {len(gated)} gated cells are within their limits"
+    within = [f"all {len(gated)} gated cells are"] if gated else []
+    within += ["the cost of the deployed defence is"] if COST in plan["fail_if"] else []
+    return 0, f"{' and '.join(within)} within the limits"
+
+
+def _prices(plan: Record, cells: tuple[CellResult, ...]) -> tuple[str, str]:
+    """Why the deployed defences cost too much accuracy, and why that cannot be said of one; empty if neither is so."""
+    if COST not in plan["fail_if"]:
+        return "", ""
+    limit, dear, unclear = float(plan["fail_if"][COST]), "", ""
+    for cell in (c for c in cells if c.deployed and c.is_clean_twin and c.defence != "none"):
+        cost = cell.cost
+        if cost is None or cost.n < 2:
+            unclear = unclear or f"not enough evidence for the cost of {cell.defence}: fewer than two seeds finished"
+        elif cost.low > limit:
+            dear = dear or f"{cell.defence} costs {cost.mean:.1%} of accuracy, above the limit {limit:.1%}"
+        elif cost.high >= limit:
+            unclear = unclear or (
+                f"not enough evidence for the cost of {cell.defence}: {cost.low:.1%} to {cost.high:.1%} of accuracy"
+            )
+    return dear, unclear
