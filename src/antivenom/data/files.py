@@ -116,7 +116,7 @@ def _require_published(place: Path, source: PublishedFile) -> None:
 @functools.lru_cache(maxsize=64)
 def _has(place: Path, checksum: str, packed: bool, *_: int) -> bool:
     """Whether the file has that checksum. Size, time and inode are arguments so that a change of the file is noticed."""
-    name, _, expected = checksum.partition(":")
+    name, expected = checksum.split(":")
     if packed:
         return hashlib.new(name, read_bytes(place), usedforsecurity=False).hexdigest() == expected
     with opened(place) as file:

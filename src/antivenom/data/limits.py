@@ -64,13 +64,15 @@ def arrays(file: BinaryIO, names: Sequence[str]) -> list[np.ndarray]:
         OSError: together they are larger than `MOST_BYTES`.
         ValueError, zipfile.BadZipFile: the file is no such archive.
     """
-    with np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("a single array instead of an .npz archive")
+    found = np.load(file, allow_pickle=False)
+    if not isinstance(found, np.lib.npyio.NpzFile):
+        raise ValueError("a single array instead of an .npz archive")
+    with found as archive:
         for name in names:
             if name not in archive.files:
                 raise KeyError(name, archive.files)
-        whole: zipfile.ZipFile = archive.zip
+        whole = archive.zip
+        assert whole is not None
         if sum(member.file_size for member in whole.infolist()) > MOST_BYTES:
             raise too_much("when it is decompressed")
         for member in whole.infolist():

@@ -126,7 +126,7 @@ def _content(path: Path) -> bytes:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        from pyarrow.parquet import ParquetFile
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
 
         with opened(path) as file:
             stated = ParquetFile(file).metadata  # a few bytes can stand for any number of equal rows
