@@ -21,7 +21,7 @@ pytestmark = [
 SCENARIO = """
 version: 1
 name: in the browser
-seeds: 2
+seeds: 7  # what it takes to show a breach of this size
 scenarios:
   - kind: federated
     federation: {num_agents: 5, rounds: 3, training: {epochs: 2, batch_size: 20, learning_rate: 0.01}}

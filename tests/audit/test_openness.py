@@ -50,7 +50,7 @@ scenarios:
 WITH_SCENARIO = """
 version: 1
 name: polls
-seeds: 2
+seeds: 4
 scenarios:
   - {kind: poll, voters: [101, 501], attacks: [StuffsBallots]}
 """

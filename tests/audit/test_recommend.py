@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from antivenom.audit import recommend as module
+from antivenom.audit.grid import label
 from antivenom.audit.recommend import assuming, interpolated, measured, recommend
 from antivenom.cli import run
 from antivenom.core.errors import ScenarioError
@@ -172,6 +176,64 @@ def test_f_reaches_every_rule_that_assumes_one() -> None:
         "f": 7,
         "rules": [{"f": 7, "tau": 3}],
     }
+
+
+@pytest.mark.parametrize("f", [0, 1, 2, 3, 5])
+def test_names_are_the_labels_of_the_rules(f: int) -> None:
+    for choice in recommend(40, f, root_data=True).choices:
+        assert choice.name == label(choice.rule)
+
+
+@pytest.mark.parametrize(("n", "f"), [(1, 1), (2, 1), (10, 5), (11, 6), (12, 12)])
+@pytest.mark.parametrize("options", [{}, {"root_data": True}, {"iid": True}, {"goal": "backdoor"}], ids=str)
+def test_half_or_more_malicious_leave_no_rule(n: int, f: int, options: dict[str, Any]) -> None:
+    found = recommend(n, f, **options)
+    assert found.choices == ()
+    assert found.no_rule == f"{f} of {n} updates may be malicious: no rule withstands half or more (breakdown point)"
+    assert {reason for _, reason in found.refused} == {found.no_rule}
+
+
+@pytest.mark.parametrize(("n", "f"), [(1, 0), (3, 1), (11, 5), (12, 5)])
+def test_below_one_half_there_are_rules(n: int, f: int) -> None:
+    found = recommend(n, f)
+    assert found.no_rule is None
+    assert len(found.choices) > 1
+
+
+def test_if_only_the_plain_mean_is_left_no_rule_is_recommended() -> None:
+    found = recommend(20, 4, 1_000_000, budget=1e-9)
+    assert [choice.name for choice in found.choices if choice.rule is not None] == []
+    assert found.no_rule == "every measured rule is refused, and the plain mean withstands no malicious agent"
+    assert recommend(20, 0, 1_000_000, budget=1e-9).no_rule is None
+
+
+def test_a_goal_without_data_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="expected a goal that was measured: availability, backdoor, targeted, got"):
+        recommend(11, 2, goal="privacy")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_rule_without_data_for_the_goal_in_its_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = copy.deepcopy(module.measured())
+    for setting in matrix["settings"]:
+        for row in setting["defences"]:
+            if row["label"] == "Median":
+                row["harm"] = [cell for cell in row["harm"] if cell["goal"] != "availability"]
+    monkeypatch.setattr(module, "measured", lambda: matrix)
+    found = recommend(11, 2, goal="availability")
+    assert "Median" not in [choice.name for choice in found.choices]
+    assert "not measured against availability attacks" in dict(found.refused)["Median"]
+
+
+def test_no_rule_is_printed_and_nothing_imports_torch() -> None:
+    code = (
+        "import sys; from antivenom.cli import run; "
+        "assert run(['recommend', '--agents', '12', '--malicious', sys.argv[1], *sys.argv[2:]]) == 0; "
+        "assert not {'torch', 'numba', 'scipy', 'sklearn'} & set(sys.modules)"
+    )
+    for asked, first in ((["6"], "NO RULE: 6 of 12"), (["3"], "    harm  cost"), (["3", "--json"], ' "choices": [')):
+        done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
+        assert any(line.startswith(first) for line in done.stdout.splitlines())
 
 
 def test_seconds_between_the_measured_sizes() -> None:

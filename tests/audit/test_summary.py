@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
-from scipy import stats
 
+from antivenom.audit.evidence import bounds
 from antivenom.audit.formatting import do_first, interval, not_measured, percent, points, stealth
 from antivenom.audit.results import CellResult, State, Summary
-from antivenom.audit.statistics import Interval, excluded_at_most
+from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import severity, summarise
 
-SEEDS = 3
 NAMES = ("logic-corruption", "data-manipulation", "data-injection", "transfer-learning", "federated")
 LEVELS = [{"name": name, "about": "does things", "access": [name], "add": f"kind: {name}"} for name in NAMES]
 Values = dict[tuple[str, str], list[float | str | None]]
@@ -25,7 +25,7 @@ def audit(
     """A summary of made-up trials: (attack, defence) -> harm-bearing metric per seed, or a status, or None for missing."""
     cells, records = [], {}
     for (attack, defence), per_seed in values.items():
-        keys = [f"{attack}-{defence}-{seed}" for seed in range(SEEDS)]
+        keys = [f"{attack}-{defence}-{seed}" for seed in range(len(per_seed))]
         cells.append(
             {
                 "group": "g",
@@ -50,7 +50,7 @@ def audit(
     limits = {"availability": 0.1, "targeted": 0.5, "backdoor": 0.2}
     plan = {
         "name": "p",
-        "seeds": list(range(SEEDS)),
+        "seeds": list(range(max(map(len, values.values())))),
         "limits": limits,
         "fail_if": fail_if or {},
         "cells": cells,
@@ -62,26 +62,31 @@ def audit(
 def measured(goal: str, value: float) -> dict[str, float]:
     if goal == "availability":
         return {"clean_accuracy": value, "chance_accuracy": 0.1, "test_rows": 500}
-    name = "asr" if goal == "backdoor" else "target_confidence"
-    hit = {"targets_hit": float(value > 0.5)} if goal == "targeted" else {}
-    return {"clean_accuracy": 0.95, "chance_accuracy": 0.1, "test_rows": 500, name: value, **hit}
+    harm = {"asr": value, "triggered_rows": 450} if goal == "backdoor" else {"targets_hit": value}
+    return {"clean_accuracy": 0.95, "chance_accuracy": 0.1, "test_rows": 500, **harm}
 
 
 def cell(summary: Summary, attack: str, defence: str) -> CellResult:
     return next(c for c in summary.cells if (c.attack, c.defence) == (attack, defence))
 
 
-CLEAN: list[float | str | None] = [0.02, 0.04, 0.03]
+def many(*per_seed: float | str | None, times: int = 8) -> list[float | str | None]:
+    """Three seeds decide a breach of this size; that one held takes some twenty."""
+    return [*per_seed] * times
+
+
+CLEAN = many(0.02, 0.04, 0.03)
 TWINS: Values = {("none", "none"): CLEAN, ("none", "D"): CLEAN}
 
 
 def test_harm_subtracts_the_clean_twin_of_the_same_seed() -> None:
-    summary = audit({**TWINS, ("A", "none"): [0.92, 0.84, 0.98]})
+    summary = audit({("none", "none"): [0.02, 0.04, 0.03], ("A", "none"): [0.92, 0.84, 0.98]})
     harm = cell(summary, "A", "none").harm
     assert harm is not None
     assert harm.values == pytest.approx((0.90, 0.80, 0.95))
-    half = stats.t.ppf(0.975, 2) * stats.tstd([0.90, 0.80, 0.95]) / math.sqrt(3)
-    assert (harm.low, harm.high) == pytest.approx((0.88333 - half, 1.0), abs=1e-4)
+    at_least, at_most = np.array([0.90, 0.80, 0.95]) - 1 / 450, np.array([0.90, 0.80, 0.95]) + 1 / 450
+    low, high = bounds([*at_least], [*at_most], 0.05)
+    assert (harm.low, harm.high) == pytest.approx((low, high))
 
 
 def test_availability_harm_is_the_share_of_above_chance_accuracy_lost() -> None:
@@ -102,41 +107,45 @@ def test_there_is_no_more_to_lose_than_all_accuracy_above_chance() -> None:
     assert harm.low <= harm.mean <= harm.high <= 1
 
 
+BAD, LOW = many(0.9, 0.9, 0.95), many(0.03, 0.04, 0.03)
+
+
 @pytest.mark.parametrize(
     ("undefended", "defended", "state", "reason"),
     [
-        ([0.9, 0.9, 0.95], [0.9, 0.85, 0.9], State.BREACHED, "3 of 3 seeds; lower bound"),
-        ([0.9, 0.9, 0.95], [0.03, 0.04, 0.03], State.HELD, "0 of 3 seeds succeeded, up to 63% of runs not excluded"),
-        ([0.9, 0.9, 0.95], [0.03, 0.9, 0.03], State.INCONCLUSIVE, "spans the limit"),
-        ([0.03, 0.04, 0.03], [0.03, 0.04, 0.03], State.INCONCLUSIVE, "no positive control"),
-        ([0.9, 0.9, 0.95], ["error", "error", "error"], State.ERROR, "3 of 3 seeds failed: error happened"),
-        ([0.9, 0.9, 0.95], ["timeout", "error", "error"], State.ERROR, "timeout happened"),
-        ([0.9, 0.9, 0.95], ["not-applicable"] * 3, State.NOT_APPLICABLE, "not-applicable happened"),
-        ([0.9, 0.9, 0.95], [None, None, None], State.NOT_MEASURED, "planned, not run"),
-        ([0.9, 0.9, 0.95], [0.03, None, None], State.INCONCLUSIVE, "one seed gives no interval"),
-        ([0.9, 0.9, 0.95], [0.03, 0.04, "error"], State.INCONCLUSIVE, "only 2 of 3 seeds finished"),
-        ([0.9, 0.9, 0.95], [0.9, 0.9, "error"], State.BREACHED, "2 of 2 seeds"),
+        (BAD, many(0.9, 0.85, 0.9), State.BREACHED, "24 of 24 seeds above the limit 20%; the mean harm is above 72%"),
+        (BAD, LOW, State.HELD, "0 of 24 seeds above the limit 20%; mean harm below 16%, successful runs below 16%"),
+        (BAD, many(0.03, 0.9, 0.03, 0.03), State.INCONCLUSIVE, "6 of 24 seeds above the limit 20%; the mean harm, "),
+        (LOW, LOW, State.INCONCLUSIVE, "no positive control"),
+        (BAD, many("error"), State.ERROR, "24 of 24 seeds failed: error happened"),
+        (BAD, [*many("timeout", "error"), *many("error")], State.ERROR, "timeout happened"),
+        (BAD, many("not-applicable"), State.NOT_APPLICABLE, "not-applicable happened"),
+        (BAD, many(None), State.NOT_MEASURED, "planned, not run"),
+        (BAD, [0.03, *[None] * 23], State.INCONCLUSIVE, "23 of 24 seeds have no known harm"),
+        (BAD, [*LOW[:-1], "error"], State.INCONCLUSIVE, "1 of 24 seeds have no known harm"),
+        (BAD, [*many(0.9)[:-1], "error"], State.BREACHED, "7 of 7 seeds"),
     ],
 )
 def test_states(undefended: Any, defended: Any, state: State, reason: str) -> None:
-    found = cell(audit({**TWINS, ("A", "none"): undefended, ("A", "D"): defended}), "A", "D")
+    n = min(len(undefended), len(defended))
+    values = {**TWINS, ("A", "none"): undefended, ("A", "D"): defended}
+    found = cell(audit({key: per_seed[:n] for key, per_seed in values.items()}), "A", "D")
+    assert reason.replace("24", str(n)).replace("23", str(n - 1)) in found.reason
     assert found.state is state
-    assert reason in found.reason
 
 
 def test_an_attack_that_does_not_bite_undefended_is_inconclusive_with_a_bound() -> None:
-    found = cell(audit({**TWINS, ("A", "none"): [0.03, 0.04, 0.03]}), "A", "none")
+    found = cell(audit({**TWINS, ("A", "none"): LOW}), "A", "none")
     assert found.state is State.INCONCLUSIVE
-    assert (
-        found.reason
-        == "the attack does not bite: 0 of 3 seeds succeeded, up to 63% of runs not excluded (one-sided 95%)"
-    )
+    assert found.reason == "the attack does not bite: 0 of 24 seeds above the limit 20%, mean harm below 14%"
 
 
 def test_failed_trials_never_enter_a_number() -> None:
-    with_error = cell(audit({**TWINS, ("A", "none"): [0.9, 0.8, "error"]}), "A", "none")
+    three: Values = {("none", "none"): [0.02, 0.04, 0.03]}
+    with_error = cell(audit({**three, ("A", "none"): [0.9, 0.8, "error"]}), "A", "none")
     assert with_error.harm is not None
     assert with_error.harm.n == with_error.finished == 2
+    assert with_error.harm.mean == pytest.approx((0.88 + 0.76) / 2)
     assert with_error.errors == ("error happened",)
     # The twin of seed 2 failed: that seed has no pair, though the attacked trial finished.
     no_twin = cell(audit({("none", "none"): [0.02, 0.04, "error"], ("A", "none"): [0.9, 0.8, 0.9]}), "A", "none")
@@ -144,7 +153,7 @@ def test_failed_trials_never_enter_a_number() -> None:
     assert no_twin.harm.n == 2
 
 
-ATTACKED: Values = {**TWINS, ("A", "none"): [0.9, 0.9, 0.95], ("A", "D"): [0.03, 0.04, 0.03]}
+ATTACKED: Values = {**TWINS, ("A", "none"): BAD, ("A", "D"): LOW}
 
 
 @pytest.mark.parametrize(
@@ -154,25 +163,43 @@ ATTACKED: Values = {**TWINS, ("A", "none"): [0.9, 0.9, 0.95], ("A", "D"): [0.03,
         (ATTACKED, {"backdoor": 0.2}, "none", 1),
         (ATTACKED, {"backdoor": 0.2}, "D", 0),
         (ATTACKED, {"targeted": 0.2}, "none", 3),
-        ({**ATTACKED, ("A", "D"): [0.03, None, None]}, {"backdoor": 0.2}, "D", 3),
-        ({**ATTACKED, ("A", "D"): ["error"] * 3}, {"backdoor": 0.2}, "D", 3),
-        ({**ATTACKED, ("B", "D"): [0.9, 0.9, 0.9], ("A", "D"): ["error"] * 3}, {"backdoor": 0.2}, "D", 1),
-        ({k: ["error"] * 3 for k in ATTACKED}, {}, "none", 2),
-        ({k: ["error"] * 3 for k in ATTACKED}, {"backdoor": 0.2}, "none", 2),
+        ({**ATTACKED, ("A", "D"): [0.03, *[None] * 23]}, {"backdoor": 0.2}, "D", 3),
+        ({**ATTACKED, ("A", "D"): ["error"] * 24}, {"backdoor": 0.2}, "D", 3),
+        ({**ATTACKED, ("B", "D"): many(0.9, 0.9, 0.9), ("A", "D"): ["error"] * 24}, {"backdoor": 0.2}, "D", 1),
+        ({k: ["error"] * 24 for k in ATTACKED}, {}, "none", 2),
+        ({k: ["error"] * 24 for k in ATTACKED}, {"backdoor": 0.2}, "none", 2),
     ],
 )
 def test_exit_codes(values: Values, fail_if: dict[str, float], deployed: str, code: int) -> None:
     assert audit(values, fail_if=fail_if, deployed=deployed).exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("defended", "code", "reason"),
+    [
+        (many(0.80, 0.81, 0.79, times=24), 1, "D costs 10.0% of accuracy, above the limit 5.0%"),
+        (many(0.89, 0.88, 0.90, times=24), 0, "all 1 gated cells are and the cost of the deployed defence is within"),
+        ([0.88, 0.80, 0.90], 3, "not enough evidence for the cost of D: "),
+        ([0.88, "error", "error"], 3, "not enough evidence for the cost of D: fewer than two seeds"),
+    ],
+)
+def test_the_cost_of_the_deployed_defence_is_gated(defended: list[float | str | None], code: int, reason: str) -> None:
+    n = len(defended)
+    values = {("none", "none"): many(0.9, 0.91, 0.89, times=24)[:n], ("none", "D"): defended}
+    values |= {("A", "none"): many(0.3, times=n), ("A", "D"): defended}
+    gates = {"cost": 0.05} if n == 3 else {"cost": 0.05, "availability": 0.1}
+    summary = audit(values, goal="availability", fail_if=gates, deployed="D")
+    assert (summary.exit_code, summary.exit_reason.startswith(reason)) == (code, True), summary.exit_reason
+
+
 def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     values: Values = {
         **ATTACKED,
         ("none", "E"): CLEAN,
-        ("A", "E"): [0.5, 0.5, 0.5],
-        ("B", "none"): [0.3, 0.3, 0.3],
-        ("B", "D"): [0.1, 0.1, 0.1],
-        ("B", "E"): [0.1, 0.1, 0.1],
+        ("A", "E"): many(0.5, 0.5, 0.5),
+        ("B", "none"): many(0.3, 0.3, 0.3),
+        ("B", "D"): many(0.1, 0.1, 0.1),
+        ("B", "E"): many(0.1, 0.1, 0.1),
     }
     summary = audit(values, deployed="none")
     level = next(row for row in summary.levels if row.level == "data-injection")
@@ -181,39 +208,44 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     assert level.deployed.attack == "A"
     assert (level.best.defence, level.best.attack) == ("D", "B")
     assert (level.planned, level.state) == (6, State.BREACHED)
-    assert do_first(summary).startswith("D in g: worst harm 89% -> 7%")
+    assert do_first(summary) == (
+        "no defence tried is shown to be sufficient; the least is left by D in g: worst harm 89% -> 7%, clean accuracy +0.0 pt"
+    )
     assert sorted(summary.attacks, key=severity)[-1].attack == "A"
     absent = [row.level for row in summary.levels if row.planned == 0]
     assert not_measured(summary) == [f"{name} (no scenario for it)" for name in absent]
     assert len(absent) == 4
 
 
+def test_do_first_names_the_cheapest_defence_that_held() -> None:
+    values = {("none", "none"): 0.9, ("A", "none"): 0.2}
+    values |= {("none", "dear"): 0.87, ("A", "dear"): 0.87, ("none", "cheap"): 0.89, ("A", "cheap"): 0.885}
+    values |= {("none", "free"): 0.9, ("A", "free"): 0.6}
+    summary = audit({key: many(value, times=100) for key, value in values.items()}, goal="availability")
+    assert do_first(summary) == (
+        "cheap in g, the cheapest defence that held: worst harm 87% -> 0.6%, clean accuracy -1.0 pt"
+    )
+
+
 def test_an_attack_that_does_not_bite_has_no_say_in_which_defence_is_best() -> None:
     values: Values = {
         **TWINS,
         ("none", "E"): CLEAN,
-        ("bites", "none"): [0.9, 0.9, 0.9],
-        ("bites", "D"): [0.03, 0.04, 0.03],
-        ("bites", "E"): [0.09, 0.1, 0.09],
-        ("toothless", "none"): [0.03, 0.05, 0.03],
-        ("toothless", "D"): [0.14, 0.15, 0.14],
-        ("toothless", "E"): [0.03, 0.04, 0.03],
+        ("bites", "none"): many(0.9, 0.9, 0.9),
+        ("bites", "D"): many(0.03, 0.04, 0.03),
+        ("bites", "E"): many(0.09, 0.1, 0.09),
+        ("toothless", "none"): many(0.03, 0.05, 0.03),
+        ("toothless", "D"): many(0.14, 0.15, 0.14),
+        ("toothless", "E"): many(0.03, 0.04, 0.03),
     }
-    best = audit(values).levels[2].best
+    best = audit({key: per_seed * 2 for key, per_seed in values.items()}).levels[2].best
     assert best is not None
     assert (best.attack, best.defence, best.state) == ("bites", "D", State.HELD)
 
 
-def test_targeted_hits_count_seeds_in_which_the_target_was_hit() -> None:
-    values: Values = {("none", "none"): [0.01, 0.01, 0.01], ("A", "none"): [0.9, 0.95, 0.4]}
+def test_hits_count_the_seeds_whose_harm_exceeds_the_limit() -> None:
+    values: Values = {("none", "none"): [0.0, 0.0, 0.0], ("A", "none"): [0.9, 0.95, 0.4]}
     assert cell(audit(values, goal="targeted"), "A", "none").hits == 2
-
-
-def test_seeds_that_agree_by_chance_do_not_give_a_point() -> None:
-    found = cell(audit({**TWINS, ("A", "none"): [0.02, 0.04, 0.03]}), "A", "none")
-    assert found.harm is not None
-    assert found.harm.mean == 0
-    assert found.harm.high > 0.001
 
 
 def test_interval_by_hand() -> None:
@@ -228,11 +260,6 @@ def test_interval_by_hand() -> None:
         (0.3 - 2.7764 * 0.158114 / math.sqrt(5), 0.3 + 2.7764 * 0.158114 / math.sqrt(5)), abs=1e-4
     )
     assert Interval.of([1.0, 0.9, 1.0], (0.0, 1.0)).high == 1.0  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(("n", "bound"), [(0, 1.0), (3, 0.63), (5, 0.45), (10, 0.26), (20, 0.14), (59, 0.05)])
-def test_what_zero_successes_do_not_exclude(n: int, bound: float) -> None:
-    assert excluded_at_most(n) == pytest.approx(bound, abs=0.005)
 
 
 def test_wording() -> None:
@@ -252,3 +279,81 @@ def test_stealth_says_what_was_measured() -> None:
     for record in cell(summary, "A", "D").records:
         record["metrics"] |= {"detection_tpr": 0.9, "detection_fpr": 0.02}
     assert stealth(cell(summary, "A", "none"), summary) == "90% found, 2% false"
+
+
+def one_cell(
+    goal: str, own: dict[str, float], twin: dict[str, float], n: int, bare: dict[str, float] | None = None
+) -> CellResult:
+    """The cell of attack A against defence D (or against none, without `bare`), with equal metrics in every seed."""
+    defence = "none" if bare is None else "D"
+    values = {("none", "none"): bare or twin, ("A", "none"): own if bare is None else BITES[goal]}
+    if bare is not None:
+        values |= {("none", "D"): twin, ("A", "D"): own}
+    summary = audit({key: [0.0] * n for key in values}, goal=goal)
+    for (attack, against), metrics in values.items():
+        for record in cell(summary, attack, against).records:
+            record["metrics"] = metrics
+    records = {key: r for c in summary.cells for key, r in zip(c.keys, c.records, strict=True)}
+    return cell(summarise(summary.plan, records), "A", defence)
+
+
+BITES = {
+    "backdoor": {"clean_accuracy": 0.95, "chance_accuracy": 0.1, "asr": 1.0, "triggered_rows": 450},
+    "availability": {"clean_accuracy": 0.1, "chance_accuracy": 0.1, "test_rows": 500},
+}
+
+
+def accuracy(value: float, chance: float = 0.1, rows: int = 500) -> dict[str, float]:
+    return {"clean_accuracy": value, "chance_accuracy": chance, "test_rows": rows}
+
+
+def test_undefined_pairs_are_never_held() -> None:
+    bad: Values = {("none", "none"): [0.9, 0.9, 0.05, 0.05, 0.05], ("A", "none"): [0.9, 0.9, 0.3, 0.3, 0.3]}
+    found = cell(audit({key: per_seed * 20 for key, per_seed in bad.items()}, goal="availability"), "A", "none")
+    assert found.state is State.INCONCLUSIVE
+    assert found.reason.startswith("60 of 100 seeds have no known harm")
+
+
+def test_a_target_that_is_hit_is_a_breach_whatever_the_confidence() -> None:
+    hit = {"clean_accuracy": 0.95, "target_confidence": 0.45, "targets_hit": 1.0}
+    found = one_cell("targeted", hit, {"clean_accuracy": 0.95, "target_confidence": 0.01, "targets_hit": 0.0}, n=6)
+    assert (found.state, found.hits) == (State.BREACHED, 6)
+    assert found.reason.startswith("6 of 6 seeds")
+
+
+def test_a_defence_that_opens_the_backdoor_itself_is_not_held() -> None:
+    def asr(value: float) -> dict[str, float]:
+        return {"clean_accuracy": 0.95, "chance_accuracy": 0.1, "asr": value, "triggered_rows": 450}
+
+    found = one_cell("backdoor", asr(0.95), asr(0.90), n=100, bare=asr(0.02))
+    assert found.state is State.INCONCLUSIVE
+    assert found.reason == "harm of attack and defence together, against the clean undefended model: up to 93%"
+    assert one_cell("backdoor", asr(0.03), asr(0.02), n=100, bare=asr(0.02)).state is State.HELD
+
+
+def test_a_defence_that_leaves_chance_is_not_held() -> None:
+    found = one_cell("availability", accuracy(0.105), accuracy(0.105), n=200, bare=accuracy(0.95))
+    assert found.harm is not None
+    assert found.harm.mean == 0
+    assert found.state is State.INCONCLUSIVE
+    held = one_cell("availability", accuracy(0.94), accuracy(0.95), n=200, bare=accuracy(0.95))
+    assert held.state is State.HELD
+
+
+def test_one_test_row_decides_nothing() -> None:
+    found = one_cell("availability", accuracy(0.91, 0.90, 100), accuracy(0.92, 0.90, 100), n=50)
+    assert found.harm is not None
+    assert found.harm.mean == pytest.approx(0.5)
+    assert found.state is State.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10])
+def test_few_seeds_without_a_success_are_inconclusive(n: int) -> None:
+    clean = BITES["backdoor"] | {"asr": 0.0}
+    assert one_cell("backdoor", clean, clean, n, bare=clean).state is State.INCONCLUSIVE
+
+
+def test_an_attack_that_helps_does_no_harm() -> None:
+    found = one_cell("availability", accuracy(0.95), accuracy(0.2), n=3)
+    assert found.harm is not None
+    assert found.harm.low <= found.harm.mean == 0 <= found.harm.high

@@ -10,7 +10,6 @@ import pickle
 import pytest
 
 from antivenom.core.errors import PluginError, ThreatError
-from antivenom.core.goals import AVAILABILITY, TARGETED
 from antivenom.core.outcome import Outcome
 from antivenom.core.registry import Kind, build, describe, entries, entry_of, find, goal, ladder, scenario
 from antivenom.core.threat import Access, Goal, Level, ThreatModel, goals
@@ -45,7 +44,7 @@ def test_our_goals_are_registered_with_their_limits() -> None:
         ("availability", {"clean_accuracy": 0.0}, {"clean_accuracy": 0.9, "chance_accuracy": 0.1}, 1.0),
         ("availability", {"clean_accuracy": 0.5}, {"clean_accuracy": 0.1, "chance_accuracy": 0.1}, math.nan),
         ("backdoor", {"asr": 0.75}, {"asr": 0.05}, 0.7),
-        ("targeted", {"target_confidence": 0.9}, {"target_confidence": 0.2}, 0.7),
+        ("targeted", {"targets_hit": 0.9, "target_confidence": 0.4}, {"targets_hit": 0.2}, 0.7),
         ("privacy", {"tpr_at_1": 0.31}, {"tpr_at_1": 0.01}, 0.3),
         ("privacy", {}, {"tpr_at_1": 0.01}, math.nan),
     ],
@@ -54,13 +53,12 @@ def test_harm_by_hand(name: str, own: dict[str, float], twin: dict[str, float], 
     assert Goal(name).metric.value(own, twin) == pytest.approx(harm, nan_ok=True)
 
 
-def test_success_in_a_seed() -> None:
-    assert AVAILABILITY.success({}, 0.11, 0.1)
-    assert not AVAILABILITY.success({}, 0.1, 0.1)
-    assert not AVAILABILITY.success({}, math.nan, 0.1)
-    assert TARGETED.success({"targets_hit": 0.5}, 0.0, 0.5)  # the targets are hit, whatever the confidence
-    assert not TARGETED.success({"targets_hit": 0.4}, 0.9, 0.5)
-    assert not TARGETED.success({}, 0.9, 0.5)
+def test_a_test_row_in_the_unit_of_harm() -> None:
+    twin = {"clean_accuracy": 0.92, "chance_accuracy": 0.9}
+    assert Goal.AVAILABILITY.metric.row({"test_rows": 100}, twin) == pytest.approx(0.5)
+    assert Goal.BACKDOOR.metric.row({"triggered_rows": 400}, twin) == pytest.approx(1 / 400)
+    assert Goal.TARGETED.metric.row({"test_rows": 100}, twin) == 0
+    assert Goal.AVAILABILITY.metric.row({}, twin) == 0
 
 
 @pytest.mark.usefixtures("plugins")

@@ -74,12 +74,16 @@ def test_a_round_is_federated_averaging(rows: Dataset, network: Network, targets
     assert [r.number for r in played] == [1, 2]
 
 
-def test_uniform_weights_are_not_rescaled_to_the_chosen(rows: Dataset, network: Network, targets: Targets) -> None:
-    federation = Federation(num_agents=8, agents_per_round=3, rounds=4, training=QUICK)
+@pytest.mark.parametrize(("weighting", "divisor"), [("uniform", 3), ("fixed", 8)])
+def test_shares_are_among_the_chosen_unless_they_are_fixed(
+    weighting: str, divisor: int, rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation = Federation(num_agents=8, agents_per_round=3, rounds=4, training=QUICK, weighting=weighting)  # type: ignore[arg-type]
     played = play(federation, rows, network, targets)
     for r in played:
         assert len(r.agents) == 3
-        torch.testing.assert_close(r.aggregate, r.updates.sum(0) / 8)
+        torch.testing.assert_close(r.aggregate, r.updates.sum(0) / divisor)
+        assert r.weights.tolist() == pytest.approx([1 / divisor] * 3)
     assert len({r.agents for r in played}) > 1
 
 
@@ -243,7 +247,7 @@ def test_the_rule_sees_only_the_agents_that_are_left(rows: Dataset, network: Net
     federation = Federation(num_agents=4, rounds=3, training=QUICK)
     played = play(federation, rows, network, targets, rule=SeesAgents(), detector=FlagsFrom())
     for r in played:
-        torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / 4)
+        torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / r.number)
 
 
 @pytest.mark.parametrize("rule", [FLTrust(), MoNNA(f=3), Chain(), DeepSight(samples=100)], ids=repr)
@@ -281,7 +285,7 @@ def test_flagged_agents_are_left_out_and_the_detector_keeps_its_state(
     federation = Federation(num_agents=3, rounds=3, training=QUICK)
     played = play(federation, rows, network, targets, detector=FlagsFrom())
     for r in played:
-        torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / 3)
+        torch.testing.assert_close(r.aggregate, r.updates[: r.number].sum(0) / r.number)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,9 @@ def view(updates: Tensor) -> ServerView:
     network = build(Logistic(), (2,), 2, Streams(0))
     x = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]], dtype=np.float32)
     data = Dataset(x, np.array([0, 0, 1, 1]), ("a", "b"))
-    return ServerView(1, torch.zeros(6), updates, tuple(range(n)), torch.full((n,), 1 / n), network, data)
+    return ServerView(
+        1, torch.zeros(6), updates, tuple(range(n)), torch.full((n,), 1 / n), network, data, streams=Streams(0)
+    )
 
 
 def called(entry: Entry, updates: Tensor, plugin: Any = None) -> Tensor:

@@ -40,7 +40,8 @@ from antivenom.federated import (
 from antivenom.federated.clients import train_agents
 from antivenom.federated.guarded import shares_memory
 from antivenom.federated.needs import needs_of
-from antivenom.federated.server import ServerState, by_claims
+from antivenom.federated.server import ServerState
+from antivenom.federated.weighting import Weighting, by_claims
 from antivenom.models.architectures import MLP
 from antivenom.models.network import build
 from antivenom.models.training import Training
@@ -68,16 +69,16 @@ def test_claims_are_weights_and_unusable_ones_leave_their_client_out() -> None:
         (3, "claimed nan examples"),
         (4, "claimed -1 examples"),
     ]
-    assert by_claims((), torch.zeros(0)).tolist() == []
-    assert by_claims((1, 2), torch.tensor([1e308, 1e308], dtype=torch.float64)).tolist() == [0.5, 0.5]
+    assert by_claims(torch.zeros(0)).tolist() == []
+    assert by_claims(torch.tensor([1e308, 1e308], dtype=torch.float64)).tolist() == [0.5, 0.5]
 
 
-def test_shares_are_scaled_back_to_their_sum_unless_they_are_those_of_a_whole_federation() -> None:
+def test_shares_of_flagged_clients_go_to_the_others_unless_they_are_fixed() -> None:
     ones, flagged = torch.ones(3, 2), (Flags(2),)
-    for rescale, expected in ((True, 0.3), (False, 0.2)):
-        shares = {"shares": lambda clients, claims: torch.full((3,), 0.1), "rescale": rescale}
-        aggregate = Server(Mean(), flagged, **shares).step(1, ZERO, ones, (0, 1, 2)).aggregate
-        assert aggregate.tolist() == pytest.approx([expected] * 2)
+    for weighting, expected in ((Weighting.UNIFORM, 1.0), (Weighting.EXAMPLES, 1.0), (Weighting.FIXED, 0.2)):
+        server = Server(Mean(), flagged, weighting=weighting, num_agents=10)
+        decision = server.step(1, ZERO, ones, (0, 1, 2), claims=[5, 5, 1])
+        assert decision.aggregate.tolist() == pytest.approx([expected] * 2)  # two of ten a_i = 1/10 with fixed shares
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,20 +85,19 @@ def not_measured(summary: Summary) -> list[str]:
 
 
 def do_first(summary: Summary) -> str:
-    """The measured change of defence that removes the most harm from a breached level, in words."""
-    gains = []
-    if not any(level.state == "BREACHED" for level in summary.levels):
+    """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
+    breached = [level for level in summary.levels if level.deployed is not None and level.state == "BREACHED"]
+    if not breached:
         return "nothing; no level is shown to be breached as deployed"
-    for level in summary.levels:
-        before, after = level.deployed, level.best
-        if before is None or after is None or before.harm is None or after.harm is None:
-            continue
-        if before.state == "BREACHED":
-            cost = f", clean accuracy {points(-after.cost.mean)}" if after.cost else ""
-            change = f"worst harm {percent(before.harm.mean)} -> {percent(after.harm.mean)}{cost}"
-            gain = before.harm.mean - after.harm.mean
-            gains.append((gain, severity(before), f"{after.defence} in {after.group}: {change}"))
-    best = max(gains, default=None)
-    if best is None or best[0] <= 0:
-        return "no measured defence reduces the harm at a breached level"
-    return best[2]
+    pairs = [(level.deployed, level.best) for level in breached if level.deployed is not None]
+    held = [pair for pair in pairs if pair[1] is not None and pair[1].state == "HELD"]
+    before, after = max(held or pairs, key=lambda pair: severity(pair[0]))
+    if after is None or after.harm is None or before.harm is None:
+        return f"{before.group}: no defence was measured there"
+    cost = f", clean accuracy {points(-after.cost.mean)}" if after.cost else ""
+    change = f"worst harm {percent(before.harm.mean)} -> {percent(after.harm.mean)}{cost}"
+    if held:
+        return f"{after.defence} in {after.group}, the cheapest defence that held: {change}"
+    return (
+        f"no defence tried is shown to be sufficient; the least is left by {after.defence} in {after.group}: {change}"
+    )

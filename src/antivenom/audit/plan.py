@@ -22,6 +22,7 @@ from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, 
 from antivenom.core.regular import content_of
 from antivenom.core.threat import Goal
 
+COST = "cost"  # the key of `fail_if` that gates the accuracy which the deployed defence costs
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
 MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
 _LONGEST = 31_536_000  # seconds of a year, the longest time limit
@@ -67,7 +68,8 @@ class Plan:
         seeds: the seeds with which every cell is run.
         cells: all cells in the order of the file; each group begins with its clean twins.
         limits: goal -> harm (0 to 1) above which a cell counts as breached.
-        fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it.
+        fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it. `cost`
+            -> the accuracy that the deployed defence may cost.
         timeout: seconds per trial, or None.
         source: the scenario file's name.
         claim: free text by the file's author, such as a published number that the audit repeats.
@@ -232,8 +234,10 @@ def plan_of(text: str, name: str) -> Plan:
                 with document.at(("scenarios", i)):
                     _require_few_trials(len(cells), len(seeds))
     limits = {goal: Goal(goal).metric.limit for goal in _goals()} | _shares(top, "limits", document)
-    fail_if = _shares(top, "fail_if", document)
+    fail_if = _shares(top, "fail_if", document, COST)
     planned = {str(cell.scenario.goal) for cell in cells}
+    if any(cell.deployed and cell.defence is not None for cell in cells):
+        planned.add(COST)
     for goal in fail_if:
         with document.at(("fail_if", goal)):
             if goal not in planned:
@@ -244,7 +248,7 @@ def plan_of(text: str, name: str) -> Plan:
         name=_word(top, "name", name, document, ()),
         seeds=seeds,
         cells=tuple(cells),
-        limits=limits | fail_if,
+        limits=limits | {goal: share for goal, share in fail_if.items() if goal != COST},
         fail_if=fail_if,
         timeout=_timeout(top.get("timeout"), document),
         source=name,
@@ -376,8 +380,8 @@ def _goals() -> list[str]:
     return [entry.name for entry in entries(Kind.GOAL)]
 
 
-def _shares(top: Mapping[str, object], field: str, document: Located) -> dict[str, float]:
-    """The mapping from goals to shares (0 to 1) in a field of the file; empty if the field is absent."""
+def _shares(top: Mapping[str, object], field: str, document: Located, *more: str) -> dict[str, float]:
+    """The mapping from goals, or `more` words, to shares (0 to 1) in a field of the file; empty if the field is absent."""
     value = top.get(field) or {}
     with document.at((field,)):
         if not isinstance(value, Mapping):
@@ -386,8 +390,8 @@ def _shares(top: Mapping[str, object], field: str, document: Located) -> dict[st
             )
     for goal, share in value.items():
         with document.at((field, goal)):
-            if goal not in _goals():
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), _goals()))
+            if goal not in (*_goals(), *more):
+                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), (*_goals(), *more)))
             if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
                 raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
     return {str(goal): float(share) for goal, share in value.items()}

@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from antivenom.audit.grid import label
+from antivenom.audit.timings import extrapolated, interpolated
 from antivenom.core.errors import NotApplicable, PluginError, ScenarioError, did_you_mean
 from antivenom.core.protocols import Aggregator
 from antivenom.core.registry import Kind, build
@@ -35,7 +37,7 @@ class Choice:
     """A rule that can be used, with the harm that the measured attacks do in spite of it.
 
     Fields:
-        rule: the rule, ready to use with the requested f; None is the plain mean.
+        spec: the description of the rule with the requested f; None is the plain mean.
         name: the rule's label.
         harm: the harm of the worst attack, from 0 to 1, as the attack's goal measures it; mean over the seeds.
         attack: the worst attack; "none" if no agent is malicious.
@@ -46,7 +48,7 @@ class Choice:
         why: one line that states these numbers.
     """
 
-    rule: Aggregator | None
+    spec: Any
     name: str
     harm: float
     attack: str
@@ -55,6 +57,14 @@ class Choice:
     data: str
     seconds: float | None
     why: str
+
+    @functools.cached_property
+    def rule(self) -> Aggregator | None:
+        """The rule, ready to use with the requested f; None is the plain mean. Asking for it imports torch."""
+        if self.spec is None:
+            return None
+        rule: Aggregator = build(self.spec, Kind.AGGREGATOR)
+        return rule
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,14 @@ class Recommendation:
         refused: (label, reason) of each rule that cannot be used.
         basis: the grids from which the numbers come, in words.
         cautions: one line for each way in which the request is far from the measured settings.
+        no_rule: why no rule at all can be recommended, or None.
     """
 
     choices: tuple[Choice, ...]
     refused: tuple[tuple[str, str], ...]
     basis: str
     cautions: tuple[str, ...]
+    no_rule: str | None = None
 
 
 def recommend(
@@ -88,7 +100,9 @@ def recommend(
     """Rank the measured rules for rounds of `n` updates, `f` of which may be malicious.
 
     The numbers are those of the settings with the next larger measured share of malicious agents, in which the rules assume
-    the right f. A rule is ranked by the data set on which it did worst. With f = 0 only the cost counts. Weakness: the
+    the right f. A rule is ranked by the data set on which it did worst. With f = 0 only the cost counts. If half of the
+    updates or more may be malicious, no rule is recommended: an equal number of honest and malicious updates looks the same
+    with the roles exchanged, so that no rule can tell them apart (breakdown point 1/2). Weakness: the
     measured federations are small, so that the numbers rank rules but do not predict the harm in another federation.
 
     Args:
@@ -101,27 +115,71 @@ def recommend(
         goal: the goal of the expected attacks; None for all goals.
 
     Raises:
-        ScenarioError: n or f is impossible, a budget is given without d, or the goal is unknown.
+        ScenarioError: n or f is impossible, a budget is given without d, or the goal is unknown or was not measured.
     """
-    _check(n, f, d, budget, goal)
     matrix = measured()
+    _check(n, f, d, budget, goal, matrix["settings"])
     settings = _nearest(matrix["settings"], f / n, iid)
     choices, refused = [], []
-    for spec in rules_of(matrix["settings"]):
-        rule = None if spec is None else build(assuming(spec, f), Kind.AGGREGATOR)
+    beyond = _beyond_breakdown(n, f)
+    for described in rules_of(matrix["settings"]):
+        spec, name = assuming(described, f), _named(matrix["settings"], described, f)
         seconds = interpolated(_timed(matrix["seconds"], spec), n, d)
         seen = [
-            _with_more(_choice(rule, setting, row, seconds, goal), row, setting, matrix["settings"], goal)
+            _with_more(_choice(spec, name, setting, row, seconds, goal), row, setting, matrix["settings"], goal)
             for setting, row in rows_of(settings, spec)
         ]
-        reason = _too_slow(seconds, budget) or _objection(spec, n, f, root_data) or _unmeasured(seen, settings)
+        reason = (
+            beyond
+            or _too_slow(seconds, budget)
+            or _objection(spec, n, f, root_data)
+            or _unmeasured(seen, settings)
+            or _without_goal(settings, spec, goal)
+        )
         if reason:
-            refused.append((label(rule), reason))
+            refused.append((name, reason))
         else:
             choices.append(max(seen, key=_regret))
-    ranked = sorted(choices, key=lambda choice: (_regret(choice), choice.rule is not None, choice.cost))
-    cautions = (*_cautions(settings, n, f, d), *_beyond(matrix["seconds"], n, d))
-    return Recommendation(tuple(_compared(ranked)), tuple(refused), _basis(matrix, settings), cautions)
+    ranked = sorted(choices, key=lambda choice: (_regret(choice), choice.spec is not None, choice.cost))
+    cautions = (*_cautions(settings, n, f, d), *extrapolated(matrix["seconds"], n, d))
+    if beyond is None and f > 0 and all(choice.spec is None for choice in ranked):
+        beyond = "every measured rule is refused, and the plain mean withstands no malicious agent"
+    return Recommendation(tuple(_compared(ranked)), tuple(refused), _basis(matrix, settings), cautions, beyond)
+
+
+def _beyond_breakdown(n: int, f: int) -> str | None:
+    """Why no rule can withstand f malicious ones of n updates, or None."""
+    if 2 * f < n or f == 0:
+        return None
+    return f"{f} of {n} updates may be malicious: no rule withstands half or more (breakdown point)"
+
+
+def _named(settings: list[Row], spec: object, f: int) -> str:
+    """The label of the rule with this f, as the tables have it, so that the rule need not be imported."""
+    rows = [row for _, row in rows_of(settings, spec)]
+    same = [row["label"] for row in rows if row["defence"] == assuming(spec, f)]
+    if same:
+        return str(same[0])
+    for row in rows:
+        had = _assumed(row["defence"])
+        if had is not None and f"f={had}" in row["label"] and f != 1:  # labels leave out f = 1, the default
+            return re.sub(rf"\bf={had}\b", f"f={f}", row["label"])
+    return label(build(assuming(spec, f), Kind.AGGREGATOR))
+
+
+def _assumed(spec: object) -> int | None:
+    """The f in a description, or None."""
+    if isinstance(spec, Mapping):
+        return spec["f"] if "f" in spec else next((f for f in map(_assumed, spec.values()) if f is not None), None)
+    return next((f for f in map(_assumed, spec) if f is not None), None) if isinstance(spec, list) else None
+
+
+def _without_goal(settings: list[Row], spec: object, goal: str | None) -> str | None:
+    """Why a rule's harm under attacks with the goal is unknown, or None."""
+    for setting, row in rows_of(settings, spec):
+        if goal is not None and setting["malicious"] and not any(cell["goal"] == goal for cell in row["harm"]):
+            return f"not measured against {goal} attacks on {setting['data']}"
+    return None
 
 
 @functools.cache
@@ -131,7 +189,7 @@ def measured() -> Row:
     return json.loads(text)  # type: ignore[no-any-return]
 
 
-def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None) -> None:
+def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None, settings: list[Row]) -> None:
     if n < 1 or not 0 <= f <= n:
         raise ScenarioError("n >= 1 and f from 0 to n", f"n = {n} and f = {f}")
     if d is not None and d < 1:
@@ -141,6 +199,9 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
     known = [str(each) for each in goals()]
     if goal is not None and goal not in known:
         raise ScenarioError(f"a goal: {', '.join(known)}", repr(goal), did_you_mean(goal, known))
+    seen = {cell["goal"] for setting in settings for row in setting["defences"] for cell in row["harm"]}
+    if goal is not None and goal not in seen:
+        raise ScenarioError(f"a goal that was measured: {', '.join(sorted(seen))}", repr(goal))
 
 
 def _nearest(settings: list[Row], share: float, iid: bool) -> list[Row]:
@@ -261,7 +322,7 @@ def _refusals(spec: object, f: int) -> list[str]:
     return refusals
 
 
-def _choice(rule: Aggregator | None, setting: Row, row: Row, seconds: float | None, goal: str | None) -> Choice:
+def _choice(spec: object, name: str, setting: Row, row: Row, seconds: float | None, goal: str | None) -> Choice:
     """The rule with its numbers in one setting; `row` holds them."""
     counted, worst = _worst(row, goal)
     attack, values = ("none", [0.0] * len(row["cost"])) if worst is None else (worst["attack"], worst["values"])
@@ -272,7 +333,7 @@ def _choice(rule: Aggregator | None, setting: Row, row: Row, seconds: float | No
             f"worst of {counted} attacks on {data} is {attack} ({worst['goal']}): {_mean(values):.2f} "
             f"({min(values):.2f} to {max(values):.2f}, {len(values)} seeds); {why.removesuffix(f' on {data}')}"
         )
-    return Choice(rule, label(rule), _mean(values), attack, tuple(values), cost, data, seconds, why)
+    return Choice(spec, name, _mean(values), attack, tuple(values), cost, data, seconds, why)
 
 
 def _worst(row: Row, goal: str | None) -> tuple[int, Any]:
@@ -288,6 +349,7 @@ def _with_more(choice: Choice, row: Row, setting: Row, settings: list[Row], goal
         for other in settings
         for found in other["defences"]
         if other["malicious"] > setting["malicious"] > 0
+        and _worst(found, goal)[1] is not None
         and found["defence"] == row["defence"]
         and (other["data"], other["iid"]) == (setting["data"], setting["iid"])
     ]
@@ -303,29 +365,6 @@ def _compared(ranked: list[Choice]) -> Iterator[Choice]:
     for place, choice in enumerate(ranked):
         close = place > 0 and any(choice.seeds) and min(choice.seeds) <= max(ranked[0].seeds)
         yield dataclasses.replace(choice, why=choice.why + "; seeds overlap the first's") if close else choice
-
-
-def interpolated(points: list[list[float]], n: int, d: int | None) -> float | None:
-    """Seconds of a call with n updates of d numbers; None without d or measurements.
-
-    The logarithm of the seconds is interpolated, or extrapolated, bilinearly in log n and log d between the four corners
-    of the measured sizes.
-
-    Args:
-        points: measured [n, d, seconds].
-    """
-    if not points or d is None:
-        return None
-    at = {(int(rows), int(columns)): math.log(seconds) for rows, columns, seconds in points}
-    ns, ds = sorted({rows for rows, _ in at}), sorted({columns for _, columns in at})
-    across, along = _part(n, ns[0], ns[-1]), _part(d, ds[0], ds[-1])
-    few, many = (at[rows, ds[0]] * (1 - along) + at[rows, ds[-1]] * along for rows in (ns[0], ns[-1]))
-    return math.exp(few * (1 - across) + many * across)
-
-
-def _part(value: int, low: int, high: int) -> float:
-    """Where a value is between low (0) and high (1) on a logarithmic scale."""
-    return math.log(value / low) / math.log(high / low)
 
 
 def _basis(matrix: Row, settings: list[Row]) -> str:
@@ -351,16 +390,6 @@ def _cautions(settings: list[Row], n: int, f: int, d: int | None) -> Iterator[st
         yield f"{d:,} parameters are far from the {' and '.join(f'{size:,}' for size in sizes)} of the measured networks"
     if len(settings) == 1:
         yield f"this share and these shards were measured on one data set only, {one['data']}"
-
-
-def _beyond(seconds: list[Row], n: int, d: int | None) -> Iterator[str]:
-    """A caution if the seconds are extrapolated beyond the sizes that were timed."""
-    sizes = [size for row in seconds for size in row["points"]]
-    if d is None or not sizes:
-        return
-    (n_low, n_high), (d_low, d_high) = ((min(axis), max(axis)) for axis in [*zip(*sizes, strict=True)][:2])
-    if not (n_low <= n <= n_high and d_low <= d <= d_high):
-        yield f"seconds were measured for {n_low} to {n_high} agents and {d_low:,} to {d_high:,} parameters; these are extrapolated"
 
 
 def _mean(values: list[float]) -> float:

@@ -2,24 +2,24 @@
 
 Terminal, JSON and HTML are views of one Summary. The rules are:
 
-- Only finished trials enter a number.
-- Harm is measured against the clean twin with the same seed and the same defence.
+- Only finished trials enter a number. A harm that is not known keeps a cell from HELD.
+- Harm is measured against the clean twin with the same seed and the same defence. For HELD, the harm against the clean twin
+  without a defence must be small as well, so that a defence that ruins the model does not count as one that held.
 - A cell is HELD only with a positive control: the same attack breaches the pipeline without the defence.
-- Zero successes are reported as an upper bound on the success rate, not as zero.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from antivenom.audit.judging import Harms, error_of, numbers, verdict
+from antivenom.audit.plan import COST
 from antivenom.audit.records import Store
 from antivenom.audit.results import CellResult, LevelResult, State, Summary, number
-from antivenom.audit.statistics import Interval, excluded_at_most
+from antivenom.audit.statistics import Interval
 from antivenom.audit.trial import Record
-from antivenom.core.goals import Metric
 from antivenom.core.threat import Goal
 
 
@@ -42,15 +42,16 @@ def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> 
         foreign: the number of records that are not genuine, which is only passed on.
     """
     planned = {_id(cell): cell for cell in plan["cells"]}
+    error = error_of(sum(cell["attack"] != "none" for cell in plan["cells"]))
     undefended = {
-        key: _result(cell, plan, planned, records, positive_control=None)
+        key: _result(cell, plan, planned, records, error, positive_control=None)
         for key, cell in planned.items()
         if cell["defence"] == "none"
     }
     cells = tuple(
         undefended[key]
         if key in undefended
-        else _result(cell, plan, planned, records, undefended.get((cell["group"], cell["attack"], "none")))
+        else _result(cell, plan, planned, records, error, undefended.get((cell["group"], cell["attack"], "none")))
         for key, cell in planned.items()
     )
     levels = tuple(_level(step, cells) for step in plan["levels"])
@@ -74,9 +75,10 @@ def _result(
     plan: Record,
     planned: Mapping[tuple[str, str, str], Record],
     records: Mapping[str, Record],
+    error: float,
     positive_control: CellResult | None,
 ) -> CellResult:
-    """The result of one cell; `positive_control` is the result of the same attack without a defence."""
+    """The result of one cell. `error` is that of each bound, `positive_control` the same attack without a defence."""
     limit = float(plan["limits"][cell["goal"]])
     twin = planned[(cell["group"], "none", cell["defence"])]["keys"]
     bare = planned[(cell["group"], "none", "none")]["keys"]
@@ -91,12 +93,16 @@ def _result(
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
         return [measure(own, other) for own, other in both]
 
-    metric = Goal(cell["goal"]).metric
-    harms = _harms(metric, cell["keys"], twin, records)
-    resolution = _resolution(metric, finished)
-    harm = None if cell["attack"] == "none" else Interval.of(list(harms.values()), resolution=resolution)
-    hits = sum(metric.success(_numbers(records[key]), done, limit) for key, done in harms.items())
-    state, reason = _state(cell, harm, limit, found, failed, refused, hits, len(finished), positive_control)
+    harms, total = (_harms(cell, others, records) for others in (twin, bare))
+    harm = None if cell["attack"] == "none" else harms.interval(error)
+    state, reason = _unjudged(cell, found, failed, refused) or verdict(
+        harms,
+        total,
+        limit,
+        error,
+        undefended=cell["defence"] == "none",
+        control=None if positive_control is None else positive_control.state,
+    )
 
     def lost(own: Mapping[str, object], other: Mapping[str, object]) -> float:
         return number(other["clean_accuracy"]) - number(own["clean_accuracy"])
@@ -119,7 +125,7 @@ def _result(
         clean_accuracy=Interval.of([number(r["metrics"].get("clean_accuracy")) for r in finished], (0.0, 1.0)),
         accuracy_lost=Interval.of(paired(lost, twin)),
         cost=_cost(planned, records, cell, bare, lost),
-        hits=hits,
+        hits=harms.hits(limit),
         finished=len(finished),
         planned=len(cell["keys"]),
         records=finished,
@@ -146,90 +152,37 @@ def _cost(
     return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
 
 
-def _harms(metric: Metric, keys: list[str], twins: list[str], records: Mapping[str, Record]) -> dict[str, float]:
-    """Key of every finished trial -> its harm; nan if its clean twin has not finished."""
-    return {
-        key: metric.value(_numbers(records[key]), _numbers(records[twin])) if _ok(records, twin) else math.nan
-        for key, twin in zip(keys, twins, strict=True)
-        if _ok(records, key)
-    }
+def _harms(cell: Record, twins: list[str], records: Mapping[str, Record]) -> Harms:
+    """The harm of every seed against the clean twins with these keys."""
+    return Harms.of(
+        Goal(cell["goal"]).metric,
+        [
+            (numbers(records[key]), numbers(records[twin])) if _ok(records, key) and _ok(records, twin) else None
+            for key, twin in zip(cell["keys"], twins, strict=True)
+        ],
+    )
 
 
-def _numbers(record: Record) -> dict[str, float]:
-    return {name: number(value) for name, value in record["metrics"].items()}
-
-
-def _resolution(metric: Metric, finished: tuple[Record, ...]) -> float:
-    """The standard error of one seed's rate over m test rows; 0 if the metric is no such rate.
-
-    It is sqrt(p (1 - p) / m) with p = 0.5 / (m + 1), half a row. The observed rate in place of p would give an error of
-    zero whenever it is 0 or 1.
-    """
-    if metric.rows is None:
-        return 0.0
-    sizes = [number(record["metrics"].get(metric.rows)) for record in finished]
-    known = [size for size in sizes if not math.isnan(size)]
-    if not known:
-        return 0.0
-    share = 0.5 / (min(known) + 1)
-    return math.sqrt(share * (1 - share) / min(known))
-
-
-def _state(
-    cell: Record,
-    harm: Interval | None,
-    limit: float,
-    found: list[Record | None],
-    failed: list[Record],
-    refused: list[Record],
-    hits: int,
-    finished: int,
-    control: CellResult | None,
-) -> tuple[State, str]:
-    """The state of a cell and the reason for it.
+def _unjudged(
+    cell: Record, found: list[Record | None], failed: list[Record], refused: list[Record]
+) -> tuple[State, str] | None:
+    """State and reason of a cell that has nothing to judge, else None.
 
     Args:
         cell: the planned cell.
-        harm: the harm's interval, or None.
-        limit: the harm above which the cell counts as breached.
         found: the cell's record for each seed, or None where it is missing.
         failed: those with status error or timeout.
         refused: those with status not-applicable.
-        hits: number of seeds in which the attack succeeded.
-        finished: number of seeds that finished.
-        control: the positive control, the result of the same attack without a defence.
     """
-    n = len(found)
     if refused:
         return State.NOT_APPLICABLE, refused[0]["error"]
-    if not finished and failed:
-        return State.ERROR, f"{len(failed)} of {n} seeds failed: {failed[0]['error']}"
-    if not finished:
+    if not any(record is not None and record["status"] == "ok" for record in found):
+        if failed:
+            return State.ERROR, f"{len(failed)} of {len(found)} seeds failed: {failed[0]['error']}"
         return State.NOT_MEASURED, "planned, not run"
     if cell["attack"] == "none":
-        return (State.INCONCLUSIVE, "clean twin: no attack to judge")
-    if harm is None:
-        return State.INCONCLUSIVE, "no clean twin finished with the same seed"
-    if harm.n < 2:
-        return State.INCONCLUSIVE, "one seed gives no interval: use --seeds 3 or more"
-    if harm.low > limit:
-        return State.BREACHED, f"{hits} of {finished} seeds; lower bound {harm.low:.0%} above the limit {limit:.0%}"
-    if harm.high >= limit:
-        return State.INCONCLUSIVE, f"the interval {harm.low:.0%} to {harm.high:.0%} spans the limit {limit:.0%}"
-    if finished < n:
-        return State.INCONCLUSIVE, f"only {finished} of {n} seeds finished"
-    if cell["defence"] == "none":
-        return State.INCONCLUSIVE, f"the attack does not bite: {_bound(hits, finished)}"
-    if control is None or control.state is not State.BREACHED:
-        return State.INCONCLUSIVE, "no positive control: the attack is not shown to bite without the defence"
-    return State.HELD, f"upper bound {harm.high:.0%} below the limit {limit:.0%}; {_bound(hits, finished)}"
-
-
-def _bound(hits: int, n: int) -> str:
-    """How often the attack succeeded; with zero successes, the one-sided 95 % upper bound."""
-    if hits:
-        return f"{hits} of {n} seeds succeeded"
-    return f"0 of {n} seeds succeeded, up to {excluded_at_most(n):.0%} of runs not excluded (one-sided 95%)"
+        return State.INCONCLUSIVE, "clean twin: no attack to judge"
+    return None
 
 
 _RANK = {  # how bad a state is; a state without evidence outranks HELD, so that it is not overlooked
@@ -272,10 +225,12 @@ def _best(group: list[CellResult]) -> CellResult | None:
     return min((max((c for c in defended if c.defence == n), key=severity) for n in names), key=_regret, default=None)
 
 
-def _regret(cell: CellResult) -> tuple[bool, float, float]:
-    """A sort key for defences, best first: measured ones, then the sum of the harm left and the accuracy cost."""
+def _regret(cell: CellResult) -> tuple[bool, bool, float]:
+    """A sort key for the worst cells of defences, best first: those that held by their cost, then by harm left plus cost."""
     cost = cell.cost.mean if cell.cost else 0.0
-    return cell.harm is None, (cell.harm.mean if cell.harm else 1.0) + max(cost, 0.0), cost
+    held = cell.state is State.HELD
+    left = cell.harm.mean if cell.harm else 1.0
+    return not held, cell.harm is None, cost if held else left + max(cost, 0.0)
 
 
 def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -> tuple[int, str]:
@@ -286,6 +241,7 @@ def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -
         return 0, "nothing is gated: the scenario has no fail_if"
     gated = [c for c in cells if c.deployed and not c.is_clean_twin and c.goal in plan["fail_if"]]
     gated = [c for c in gated if c.state is not State.NOT_APPLICABLE]
+    too_dear, unpriced = _prices(plan, cells)
     breached = [c for c in gated if c.state is State.BREACHED]
     if breached:
         worst = max(breached, key=severity)
@@ -293,10 +249,34 @@ def _exit(plan: Record, cells: tuple[CellResult, ...], trials: dict[str, int]) -
             1,
             f"breach: {worst.attack} against {worst.defence} in {worst.group} ({len(breached)} of {len(gated)} cells)",
         )
+    if too_dear:
+        return 1, too_dear
     open_cells = [c for c in gated if not c.state.is_conclusive]
-    if open_cells or not gated:
+    if open_cells or not (gated or COST in plan["fail_if"]):
         first = (
             f": {open_cells[0].attack} against {open_cells[0].defence}, {open_cells[0].reason}" if open_cells else ""
         )
         return 3, f"not enough evidence for {len(open_cells)} of {len(gated)} gated cells{first}"
-    return 0, f"all {len(gated)} gated cells are within their limits"
+    if unpriced:
+        return 3, unpriced
+    within = [f"all {len(gated)} gated cells are"] if gated else []
+    within += ["the cost of the deployed defence is"] if COST in plan["fail_if"] else []
+    return 0, f"{' and '.join(within)} within the limits"
+
+
+def _prices(plan: Record, cells: tuple[CellResult, ...]) -> tuple[str, str]:
+    """Why the deployed defences cost too much accuracy, and why that cannot be said of one; empty if neither is so."""
+    if COST not in plan["fail_if"]:
+        return "", ""
+    limit, dear, unclear = float(plan["fail_if"][COST]), "", ""
+    for cell in (c for c in cells if c.deployed and c.is_clean_twin and c.defence != "none"):
+        cost = cell.cost
+        if cost is None or cost.n < 2:
+            unclear = unclear or f"not enough evidence for the cost of {cell.defence}: fewer than two seeds finished"
+        elif cost.low > limit:
+            dear = dear or f"{cell.defence} costs {cost.mean:.1%} of accuracy, above the limit {limit:.1%}"
+        elif cost.high >= limit:
+            unclear = unclear or (
+                f"not enough evidence for the cost of {cell.defence}: {cost.low:.1%} to {cost.high:.1%} of accuracy"
+            )
+    return dear, unclear

@@ -105,7 +105,7 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     failed = counts["error"] + counts["timeout"]
     head += f", {failed} failed" if failed else ""
     out.print(shown(f"{head}; {counts['reused']} reused, {counts['run']} run"))
-    titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (95% interval)"
+    titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (interval)"
     out.print(titles, style="bold")
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
         _print_level(out, level, summary)

@@ -43,29 +43,32 @@ def recommend_command(
 
 
 def _document(found: Recommendation) -> dict[str, object]:
-    from antivenom.core.registry import describe
-
     return {
         "choices": [
-            {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice)}
-            | {"rule": None if choice.rule is None else describe(choice.rule)}
+            {"rule": choice.spec}
+            | {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice) if field.name != "spec"}
             for choice in found.choices
         ],
         "refused": [{"name": name, "reason": reason} for name, reason in found.refused],
         "basis": found.basis,
         "cautions": list(found.cautions),
+        "no_rule": found.no_rule,
     }
 
 
 def _print(found: Recommendation, top: int) -> None:
     for caution in found.cautions:
         typer.echo(textwrap.fill(f"CAUTION: {caution}.", 100, subsequent_indent=" " * 9))
+    if found.no_rule:
+        typer.echo(textwrap.fill(f"NO RULE: {found.no_rule}.", 100, subsequent_indent=" " * 9))
+    if not found.choices:
+        return
     typer.echo(f"    harm  cost  {'ms/round':>8}  rule")
     for place, choice in enumerate(found.choices, start=1):
-        if place > top and choice.rule is not None:  # the plain mean is always shown, for comparison
+        if place > top and choice.spec is not None:  # the plain mean is always shown, for comparison
             continue
         took = "?" if choice.seconds is None else f"{1000 * choice.seconds:.3g}"
-        name = "Mean" if choice.rule is None else choice.name
+        name = "Mean" if choice.spec is None else choice.name
         typer.echo(f"{place:>3} {choice.harm:>4.0%} {choice.cost:>5.1%}  {took:>8}  {name}")
         typer.echo(textwrap.fill(choice.why, 100, initial_indent=" " * 25, subsequent_indent=" " * 25))
     for name, reason in found.refused:

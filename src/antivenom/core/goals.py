@@ -14,9 +14,9 @@ from antivenom.core.outcome import Curve
 Metrics = Mapping[str, float]  # name -> number, as in `Outcome.metrics`; nan where it was not measured
 
 
-def above_limit(own: Metrics, harm: float, limit: float) -> bool:
-    """Whether the harm of one seed exceeds the limit; False if the harm is nan."""
-    return harm > limit
+def whole(twin: Metrics) -> float:
+    """The span of a rate that is its own harm."""
+    return 1.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Metric:
         about: the harm as a noun phrase for the report's section on the method, such as "the attack success rate, ASR".
         limit: the harm above which a cell counts as breached, unless the scenario file gives another limit.
         short: a shorter `word` for narrow lines; empty if `word` is short enough.
-        rows: name of the metric that holds the number of inputs of which the value is a share. A rate over few inputs has
-            a standard error of its own, and no interval may be narrower. None if the value is not a share of inputs.
-        success: (metrics, harm, limit) -> whether the attack succeeded in this seed.
+        rows: name of the metric that holds the number of inputs of which the harm is a share, since a harm over few inputs
+            is known to one input at best. None if the harm is not a share of inputs.
+        span: metrics of the clean twin -> by how much that share changes between harm 0 and harm 1.
         curve: the curve of the attacker's success over the rounds, drawn for each defence; None draws nothing.
         limit_in_curve: whether the limit is drawn into that curve, which must then be on the scale of the harm.
         curves: curves that only this goal has; they become columns of the report's tables.
@@ -45,11 +45,17 @@ class Metric:
     limit: float
     short: str = ""
     rows: str | None = "test_rows"
-    success: Callable[[Metrics, float, float], bool] = above_limit
+    span: Callable[[Metrics], float] = whole
     curve: Curve | None = None
     limit_in_curve: bool = True
     curves: tuple[Curve, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
+
+    def row(self, own: Metrics, twin: Metrics) -> float:
+        """By how much the harm changes if one input gets another answer; 0 if it is no share of inputs."""
+        inputs = math.nan if self.rows is None else own.get(self.rows, math.nan)
+        size = inputs * self.span(twin)
+        return 1.0 / size if size > 0 else 0.0
 
 
 def rise(name: str, own: Metrics, twin: Metrics) -> float:
@@ -57,22 +63,26 @@ def rise(name: str, own: Metrics, twin: Metrics) -> float:
     return own.get(name, math.nan) - twin.get(name, math.nan)
 
 
+def above_chance(twin: Metrics) -> float:
+    """The accuracy that an attack can take: that of the clean twin above chance."""
+    return twin.get("clean_accuracy", math.nan) - twin.get("chance_accuracy", math.nan)
+
+
 @dataclass(frozen=True)
 class Availability:
     """The model becomes useless for everybody. Harm is the share of the above-chance accuracy that is lost, at most 1."""
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
-        above = twin.get("clean_accuracy", math.nan) - twin.get("chance_accuracy", math.nan)
-        lost = -rise("clean_accuracy", own, twin)
+        above, lost = above_chance(twin), -rise("clean_accuracy", own, twin)
         return min(lost / above, 1.0) if above > 0 else math.nan  # accuracy below chance is no greater harm
 
 
 @dataclass(frozen=True)
 class Targeted:
-    """Chosen inputs get the class that the attacker wants. Harm is the rise of the model's confidence in it."""
+    """Chosen inputs get the class that the attacker wants. Harm is the rise of the share of them that get it."""
 
     def __call__(self, own: Metrics, twin: Metrics) -> float:
-        return rise("target_confidence", own, twin)
+        return rise("targets_hit", own, twin)
 
 
 @dataclass(frozen=True)
@@ -97,27 +107,21 @@ class Privacy:
         return rise("tpr_at_1", own, twin)
 
 
-def _hit(own: Metrics, harm: float, limit: float) -> bool:
-    """Whether at least half of the targets get the wanted class; raised confidence alone is no success."""
-    return own.get("targets_hit", math.nan) >= 0.5
-
-
 AVAILABILITY = Metric(
     Availability(),
     word="accuracy lost",
     about="the share of above-chance accuracy lost",
     limit=0.1,
+    span=above_chance,
     curve=Curve("accuracy", "test accuracy by defence"),
     limit_in_curve=False,
 )
 TARGETED = Metric(
     Targeted(),
-    word="target confidence",
-    about="the confidence in the wanted class",
+    word="targets hit",
+    about="the share of targets that get the wanted class",
     limit=0.5,
-    short="confidence",
     rows=None,
-    success=_hit,
     curve=Curve("target_confidence", "target confidence"),
     curves=(Curve("target_confidence", "target confidence"), Curve("targets_hit", "targets hit")),
 )
@@ -126,6 +130,7 @@ BACKDOOR = Metric(
     word="ASR",
     about="the attack success rate, ASR",
     limit=0.2,
+    rows="triggered_rows",
     curve=Curve("asr", "attack success rate"),
     curves=(Curve("asr", "attack success rate"),),
     terms=(

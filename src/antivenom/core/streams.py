@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import numbers
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -41,6 +42,11 @@ class Streams:
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, numbers.Integral):
             raise ScenarioError("a whole number as seed", repr(self.seed), "write seed: 0, for example")
+
+    @classmethod
+    def fresh(cls) -> Streams:
+        """Streams from the entropy of the operating system, which nobody can predict and no seed repeats."""
+        return cls(secrets.randbits(128))
 
     def child(self, *names: object) -> Streams:
         """The streams below `names`, which are converted to strings and appended to the path."""

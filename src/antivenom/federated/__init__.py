@@ -72,10 +72,12 @@ from antivenom.federated.aggregators import (
 )
 from antivenom.federated.chain import Chain
 from antivenom.federated.detectors import FLANDERS, AccuracyCheck, FLDetector, LeaveOneOut, NormBound, RangeCheck
-from antivenom.federated.engine import Federation, Round, Weighting
+from antivenom.federated.engine import Federation, Round
+from antivenom.federated.faults import without_unusable
 from antivenom.federated.reducers import ARC, NNM, Bucketing, Clip, WeakDP
 from antivenom.federated.server import Decision, LeftOut, Server, ServerState
 from antivenom.federated.smoothing import CRFL
+from antivenom.federated.weighting import Weighting
 
 # Partitions are values below the registry, so they are entered here, where they are used.
 partition(cite="McMahan et al. 2017, arXiv:1602.05629")(IID)
@@ -168,4 +170,5 @@ __all__ = [
     "WeakDP",
     "Weighting",
     "WithHonest",
+    "without_unusable",
 ]

@@ -6,7 +6,6 @@ engine knows which agents are malicious; the server's side (detector, rule) is n
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,16 +22,10 @@ from antivenom.data import IID, Dataset, Partition
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.attackers import Attackers, copy_of
 from antivenom.federated.clients import Shards, train_agents
-from antivenom.federated.server import Decision, Server, by_claims
+from antivenom.federated.server import Decision, Server, require_step
+from antivenom.federated.weighting import Weighting, shares_of
 from antivenom.models.network import Network
 from antivenom.models.training import Training
-
-
-class Weighting(enum.StrEnum):
-    """How an agent's share a_i in the weighted mean is computed."""
-
-    UNIFORM = "uniform"
-    EXAMPLES = "examples"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +40,7 @@ class Round:
         updates: (n, d) the finite updates that arrived.
         weights: (n,) a_i.
         verdict: the verdict of the server's detector, or None without a detector.
-        aggregate: (d,) the change that the server made.
+        aggregate: (d,) the result of the rule.
         end: (d,) global parameters after.
         notes: problems in this round and how they were handled.
         trigger: a trigger of the malicious agents' own, which they would show at test time, or None.
@@ -77,7 +70,10 @@ class Federation:
         rounds: maximal number of rounds.
         partition: how the rows are divided among the agents.
         training: how an honest agent trains, with a fresh optimiser state in each round.
-        weighting: a_i = 1/K, or in proportion to the rows that each agent claims; never rescaled to the chosen agents.
+        weighting: uniform or examples (in proportion to the rows that each agent claims) are shares among the agents that
+            were chosen and kept, as in federated averaging; fixed is 1/K whoever takes part, as in Bhagoji et al. 2019.
+        server_learning_rate: what the server multiplies the aggregate with before it moves the model.
+        server_momentum: m in v <- m v + aggregate, from 0 to below 1; the server moves the model by v.
         knowledge: whether malicious agents see the benign updates of the round.
 
     Reference: McMahan et al. 2017, arXiv:1602.05629; Bhagoji et al. 2019, arXiv:1811.12470, section 2.
@@ -90,6 +86,8 @@ class Federation:
     partition: Partition = IID()
     training: Training = Training()
     weighting: Weighting = Weighting.UNIFORM
+    server_learning_rate: float = 1.0
+    server_momentum: float = 0.0
     knowledge: Knowledge = Knowledge.OWN
 
     def __post_init__(self) -> None:
@@ -105,6 +103,7 @@ class Federation:
             )
         if chosen is not None and not 1 <= chosen <= self.num_agents:
             raise ScenarioError(f"agents_per_round from 1 to num_agents = {self.num_agents}", f"{chosen}")
+        require_step(self.server_learning_rate, self.server_momentum)
 
     @property
     def clients_per_round(self) -> int:
@@ -143,15 +142,17 @@ class Federation:
                 Knowledge(self.knowledge),
                 streams.sealed("direction"),
             )
-        weights = self._weights(shards, attackers)
+        claims = self._claims(shards, attackers)
         server = Server(
             rule,
             () if detector is None else (detector,),
             network=copy_of(network),
             validation=validation,
             training=self.training,
-            shares=lambda clients, _: weights[list(clients)],
-            rescale=False,  # a_i are shares of the whole federation, as in the paper
+            weighting=self.weighting,
+            num_agents=self.num_agents,
+            learning_rate=self.server_learning_rate,
+            momentum=self.server_momentum,
             streams=streams,
         )
         first_bad = self.num_agents - self.num_malicious
@@ -164,16 +165,17 @@ class Federation:
             updates = train_agents(network, vector, shards, good, self.training, own)
             trigger = None
             if attackers is not None and bad:
-                weight = float(weights[bad].mean())
+                shares = shares_of(claims[[*good, *bad]], self.weighting, self.num_agents)
+                weight = float(shares[len(good) :].mean())
                 sent = attackers.send(number, vector, bad, len(chosen), weight, updates, own.sealed("attack"))
                 updates, trigger = torch.cat([updates, sent.updates]), sent.trigger
-            decision = server.step(number, vector, updates, (*good, *bad))
-            end = vector + decision.aggregate
+            decision = server.step(number, vector, updates, (*good, *bad), claims[[*good, *bad]])
+            end = vector + decision.change
             yield Round(
                 number=number,
                 start=vector,
                 agents=decision.clients,
-                malicious=torch.tensor([a >= first_bad for a in decision.clients]),
+                malicious=torch.tensor([a >= first_bad for a in decision.clients], dtype=torch.bool),
                 updates=decision.updates,
                 weights=decision.weights,
                 verdict=decision.verdicts[0] if decision.verdicts else None,
@@ -191,19 +193,20 @@ class Federation:
         rng = streams.numpy("participants")
         return sorted(rng.choice(self.num_agents, self.agents_per_round, replace=False).tolist())
 
-    def _weights(self, shards: Shards, attackers: Attackers | None) -> Tensor:
-        """(K,) a_i. A server cannot count rows: it takes the numbers that the agents claim."""
-        if Weighting(self.weighting) is Weighting.UNIFORM:
-            return torch.full((self.num_agents,), 1.0 / self.num_agents)
+    def _claims(self, shards: Shards, attackers: Attackers | None) -> Tensor:
+        """(K,) the numbers of rows that the agents claim. A server cannot count rows; it uses claims only to weight by them."""
+        if Weighting(self.weighting) is not Weighting.EXAMPLES:
+            return torch.ones(self.num_agents, dtype=torch.float64)
         sizes = [float(shards.size(a)) for a in range(self.num_agents)]
         if attackers is not None:
             sizes[attackers.first :] = attackers.claimed()
-        return by_claims(range(self.num_agents), torch.tensor(sizes, dtype=torch.float64))
+        return torch.tensor(sizes, dtype=torch.float64)
 
 
 def _notes(number: int, decision: Decision) -> tuple[str, ...]:
     """Notes on clients with unusable updates, and on a round that left the global model as it was."""
     unusable = (out for out in decision.left_out if out.client not in decision.clients)
     notes = tuple(f"round {number}: agent {out.client} {out.reason} and was left out" for out in unusable)
-    stayed = decision.failure and f"round {number}: the global model stayed as it was: {decision.failure}"
+    skipped = decision.failure if decision.clients else None  # the notes on the clients say why nobody is left
+    stayed = skipped and f"round {number}: the global model stayed as it was: {skipped}"
     return (*notes, stayed) if stayed else notes

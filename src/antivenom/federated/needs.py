@@ -9,6 +9,7 @@ import torch
 
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import Need, Needs, ServerView
+from antivenom.core.streams import Streams
 from antivenom.models.layout import Role
 from antivenom.models.network import Network
 
@@ -63,6 +64,14 @@ def network_of(view: ServerView | None, plugin: object) -> Network:
         got = "a bare matrix" if view is None else got
         raise NotApplicable(f"{expected} for {name_of(plugin)}", got, remedy)
     return view.network
+
+
+def streams_of(view: ServerView | None) -> Streams:
+    """The server's randomness in this round. Of a bare matrix it is fresh in every call, so that no client can know it.
+
+    For repeatable results outside a federation, pass a `ServerView` with streams of your own.
+    """
+    return Streams.fresh() if view is None else view.streams
 
 
 def layers_of(view: ServerView | None, d: int, plugin: object) -> list[torch.Size]:

@@ -11,11 +11,11 @@ from torch import Tensor
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
 from antivenom.core.registry import Derived, require_range
-from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import reducer, require_min_updates
 from antivenom.federated.distances import Gram, clip_factors
+from antivenom.federated.needs import streams_of
 
 
 @reducer(goal=HARMS, cite="Sun et al. 2019, arXiv:1911.07963")
@@ -66,7 +66,7 @@ class WeakDP:
         self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None
     ) -> tuple[Tensor, Tensor | None]:
         norms = kernels.norms(updates)
-        generator = (view.streams if view is not None else Streams(0)).torch("noise")
+        generator = streams_of(view).torch("noise")
         drawn = torch.randn(updates.shape[1], generator=generator, dtype=torch.float32).to(updates)
         return updates * clip_factors(norms, self.bound).to(updates)[:, None] + self.noise * drawn, weights
 
@@ -146,7 +146,7 @@ class Bucketing:
             raise PluginError("size >= 1 for Bucketing", f"{self.size}", "use 2, as the paper does")
 
     def mixing(self, gram: Gram, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        streams = view.streams if view is not None else Streams(0)
+        streams = streams_of(view)
         return self.buckets(torch.randperm(len(gram), generator=streams.torch("buckets")))
 
     def buckets(self, order: Tensor) -> Tensor:

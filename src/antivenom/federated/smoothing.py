@@ -16,6 +16,7 @@ from antivenom.core.protocols import Aggregator, ServerView
 from antivenom.core.streams import Streams
 from antivenom.federated.aggregation import aggregator, has_memory, step_of
 from antivenom.federated.aggregators import Mean
+from antivenom.federated.needs import streams_of
 from antivenom.models.network import Network
 
 
@@ -66,7 +67,7 @@ class CRFL:
         """What moves the parameters to their clipped, noisy successors. Of a bare matrix, parameters start at 0."""
         aggregate, state = step_of(self.rule)(updates, weights, view, state)
         start = torch.zeros_like(aggregate) if view is None else view.start
-        streams, number = (Streams(0), 1) if view is None else (view.streams, view.round)
+        streams, number = streams_of(view), 1 if view is None else view.round
         end = self.clipped(start + aggregate, number)
         noise = torch.as_tensor(streams.numpy("crfl").standard_normal(len(end)), dtype=end.dtype, device=end.device)
         return end + self.sigma * noise - start, state

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError
 from antivenom.core.registry import ATTACKS, DEFENCES, Entry, build, describe, entry_of, find
-from antivenom.testing.calls import CALLS, Check
+from antivenom.testing.calls import CALLS
+from antivenom.testing.samples import Check
 
 
 def check_plugin(plugin: object) -> None:
@@ -67,7 +68,7 @@ def _is_a_value(plugin: object, entry: Entry) -> None:
             broken = "a plugin that differs after pickling"
         hash(plugin)
     except Exception as error:
-        broken = str(error).splitlines()[0]
+        broken = error.got if isinstance(error, AntivenomError) else str(error).splitlines()[0]
     if broken:
         remedy = "define it at module level, with numbers, strings and tuples as fields"
         raise PluginError(f"{entry.name} to be a frozen value", broken, remedy)

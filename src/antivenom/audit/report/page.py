@@ -88,7 +88,7 @@ def _banner(summary: Summary) -> str | None:
     if failed:
         parts.append(f"{failed} of {counts['planned']} trials failed; the appendix lists their errors.")
     if len(summary.plan["seeds"]) == 1:
-        parts.append("One seed: there are no intervals, so nothing is shown to be breached or held.")
+        parts.append("One seed shows nothing to be breached or held.")
     return " ".join(parts) or None
 
 

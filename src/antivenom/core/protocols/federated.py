@@ -92,7 +92,8 @@ class AgentView:
         shards: x and y of each of the k malicious agents chosen.
         targets: what the attacker wants.
         num_agents: K, the size of the federation.
-        weight: a, the share of one agent in the weighted mean (1/K in Bhagoji et al. 2019, arXiv:1811.12470).
+        weight: a, the mean share of these agents in the weighted mean of this round: 1/n for equal shares among n chosen
+            agents, 1/K for fixed shares, as in Bhagoji et al. 2019 (arXiv:1811.12470).
         past: earlier rounds in which malicious agents were chosen, oldest first.
         streams: their randomness in this round.
         network: the architecture; None where the attacker holds only the parameters.
@@ -251,8 +252,9 @@ class ServerView:
         validation: the server's own rows ("root rows"), never the test set; None if it has none.
         training: how an honest agent trains, so that the server can train in the same way on its own rows; None stands
             for Training().
-        streams: the server's randomness in this round.
+        streams: the server's randomness in this round; by default fresh and different in every view.
         layout: names and shapes of the layers, for a server that knows them but not the network; otherwise None.
+        total: the sum of the shares in a weighted mean: 1, or n/K with fixed shares.
     """
 
     round: int
@@ -263,8 +265,9 @@ class ServerView:
     network: Network | None = None
     validation: Dataset | None = None
     training: Training | None = None
-    streams: Streams = Streams(0)
+    streams: Streams = field(default_factory=Streams.fresh)
     layout: Layout | None = None
+    total: float = 1.0
 
 
 class Need(enum.StrEnum):

@@ -12,7 +12,7 @@ from typing import Any
 
 from antivenom.core import goals
 from antivenom.core.errors import PluginError
-from antivenom.core.goals import Metric, Metrics, above_limit
+from antivenom.core.goals import Metric, Metrics, whole
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.entry import C, Kind, Traits, register, words
 from antivenom.core.threat import Access, Level, define_goal
@@ -171,7 +171,7 @@ def goal(
     cite: str,
     short: str = "",
     rows: str | None = "test_rows",
-    success: Callable[[Metrics, float, float], bool] = above_limit,
+    span: Callable[[Metrics], float] = whole,
     curve: Curve | None = None,
     limit_in_curve: bool = True,
     curves: tuple[Curve, ...] = (),
@@ -188,7 +188,7 @@ def goal(
     def decorate(cls: C) -> C:
         plugin = register(Kind.GOAL, (), (), cite, name)(cls)
         shown = (curve, limit_in_curve, curves, terms)
-        define_goal(name, Metric(plugin(), word, about, limit, short, rows, success, *shown))
+        define_goal(name, Metric(plugin(), word, about, limit, short, rows, span, *shown))
         return plugin
 
     return decorate

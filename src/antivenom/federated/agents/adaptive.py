@@ -220,4 +220,5 @@ def _server(view: AgentView, rows: Tensor, weights: Tensor) -> ServerView:
         network=view.network,
         validation=own if len(own) else None,
         training=view.training,
+        total=min(1.0, len(rows) * view.weight),
     )

@@ -1,6 +1,6 @@
 """Aggregation rules: (n, d) updates to the one (d,) that moves the global model. One file per family."""
 
-from antivenom.federated.aggregators.averages import SLSGD, WBC, CappedMean, Mean, averaged
+from antivenom.federated.aggregators.averages import SLSGD, WBC, CappedMean, Mean
 from antivenom.federated.aggregators.clipping import CenteredClipping
 from antivenom.federated.aggregators.clustering import FLAME, Auror, ClippedClustering
 from antivenom.federated.aggregators.coordinates import Meamed, Median, TrimmedMean
@@ -39,7 +39,6 @@ __all__ = [
     "MultiKrum",
     "SignGuard",
     "TrimmedMean",
-    "averaged",
     "compared",
     "selected",
 ]

@@ -11,15 +11,22 @@ from torch import Tensor
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import require_range
-from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, require_min_updates
+from antivenom.federated.needs import streams_of
+from antivenom.federated.weighting import averaged
 
 
 @aggregator(goal=(), cite="McMahan et al. 2017, arXiv:1602.05629", reads_all=True)
 class Mean:
     """The weighted mean of federated averaging; the undefended rule.
+
+    Weights count in proportion and need not sum to 1.
+
+    >>> from antivenom import Mean
+    >>> Mean()([[1.0, 2.0], [3.0, 2.0], [5.0, 6.0]], [1, 2, 1])  # (1 + 2 * 3 + 5) / 4 and (2 + 2 * 2 + 6) / 4
+    array([3., 3.])
 
     Weakness: one agent that boosts its update by 1/a decides the result alone.
 
@@ -27,13 +34,7 @@ class Mean:
     """
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
-        return averaged(updates, weights)
-
-
-def averaged(updates: Tensor, weights: Tensor | None) -> Tensor:
-    """(d,) the sum of a_i u_i; the a_i are not normalised, and are 1/n if `weights` is None."""
-    shares = updates.new_full((len(updates),), 1 / len(updates)) if weights is None else weights
-    return kernels.combine(shares, updates)
+        return averaged(updates, weights, view)
 
 
 @aggregator(goal=HARMS, cite="Portnoy et al. 2020, arXiv:2004.04986")
@@ -62,7 +63,7 @@ class CappedMean:
 
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         require_min_updates(self, len(updates))
-        return averaged(updates, None if weights is None else self.capped(weights))
+        return averaged(updates, None if weights is None else self.capped(weights), view)
 
     def capped(self, weights: Tensor) -> Tensor:
         """(n,) the weights that are used."""
@@ -143,10 +144,10 @@ class WBC:
         self, updates: Tensor, weights: Tensor | None, view: ServerView | None, state: Any
     ) -> tuple[Tensor, Tensor]:
         """The state is the mean of the round before."""
-        mean = averaged(updates, weights)
+        mean = averaged(updates, weights, view)
         if state is None:
             return mean, mean.clone()
-        streams = view.streams if view is not None else Streams(0)
+        streams = streams_of(view)
         drawn = torch.empty(2, *mean.shape).exponential_(generator=streams.torch("white blood cells"))
         noise = self.scale * (drawn[0] - drawn[1]).to(mean)  # a difference of two exponential numbers is Laplacian
         return torch.where((mean - state).abs() < noise.abs(), mean + noise, mean), mean

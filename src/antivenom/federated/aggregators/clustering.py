@@ -14,12 +14,12 @@ from torch import Tensor
 
 from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import require_range
-from antivenom.core.streams import Streams
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator
 from antivenom.federated.aggregators.selection import chosen
 from antivenom.federated.aggregators.signs import largest
 from antivenom.federated.distances import Gram, clip_factors, middle_norm
+from antivenom.federated.needs import streams_of
 
 
 @aggregator(goal=("targeted", "backdoor"), cite="Nguyen et al. 2022, arXiv:2101.02281")
@@ -47,7 +47,7 @@ class FLAME:
         admitted = torch.from_numpy(_majority((1 - gram.cosines).numpy()))
         shares = admitted / admitted.sum()
         mean = kernels.combine(shares * clip_factors(gram.norms, middle), updates)
-        generator = (view.streams if view is not None else Streams(0)).torch("noise")
+        generator = streams_of(view).torch("noise")
         drawn = torch.randn(mean.shape, generator=generator, dtype=torch.float32).to(mean)
         return mean + self.noise * float(middle) * drawn
 

@@ -11,12 +11,11 @@ from torch import Tensor
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import Derived, require_range
-from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator, require_min_updates
 from antivenom.federated.distances import Gram
-from antivenom.federated.needs import layers_of
+from antivenom.federated.needs import layers_of, streams_of
 
 
 @aggregator(goal=HARMS, cite="Blanchard et al. 2017, NeurIPS 30", reads_all=True)
@@ -199,7 +198,7 @@ class DnC:
     def __call__(self, updates: Tensor, weights: Tensor | None = None, view: ServerView | None = None) -> Tensor:
         n, d = updates.shape
         require_min_updates(self, n)
-        generator = (view.streams if view is not None else Streams(0)).torch("coordinates")
+        generator = streams_of(view).torch("coordinates")
         kept = torch.zeros(n, dtype=torch.int64)
         for _ in range(self.repeats):
             columns = torch.randperm(d, generator=generator)[: self.coordinates].to(updates.device)

@@ -12,11 +12,11 @@ from torch import Tensor
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import ServerView
 from antivenom.core.registry import require_range
-from antivenom.core.streams import Streams
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import aggregator
-from antivenom.federated.aggregators.averages import averaged
 from antivenom.federated.distances import clip_factors, middle_norm
+from antivenom.federated.needs import streams_of
+from antivenom.federated.weighting import averaged
 
 
 @aggregator(goal=("targeted", "backdoor"), cite="Ozdayi et al. 2021, arXiv:2007.03767")
@@ -42,7 +42,7 @@ class RLR:
         if len(updates) < self.threshold:
             remedy = "lower threshold: no sum of signs can reach it"
             raise PluginError(f"n >= threshold = {self.threshold} updates for RLR", f"n = {len(updates)}", remedy)
-        mean = averaged(updates, weights)
+        mean = averaged(updates, weights, view)
         agreed = updates.sign().sum(dim=0, dtype=torch.float32).abs() >= self.threshold
         return torch.where(agreed, mean, -mean)
 
@@ -84,7 +84,7 @@ class SignGuard:
         n, d = updates.shape
         if d == 0:
             return np.ones(n, dtype=bool)
-        generator = (view.streams if view is not None else Streams(0)).torch("coordinates")
+        generator = streams_of(view).torch("coordinates")
         columns = torch.randperm(d, generator=generator)[: max(int(self.share * d), 1)].to(updates.device)
         signs = updates[:, columns].sign()
         shares = torch.stack([(signs == s).double().mean(dim=1) for s in (1, 0, -1)], dim=1).cpu().numpy()

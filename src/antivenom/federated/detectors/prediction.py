@@ -14,7 +14,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Need, ServerView
 from antivenom.core.registry import client_detector
 from antivenom.core.verdict import Verdict
-from antivenom.federated.aggregators import averaged
+from antivenom.federated.weighting import averaged
 
 
 class History(TypedDict):

@@ -17,6 +17,7 @@ from antivenom.core.verdict import Verdict
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.answers import accuracy
 from antivenom.federated.needs import network_of
+from antivenom.federated.weighting import scaled
 
 
 class Impact(enum.StrEnum):
@@ -80,8 +81,7 @@ class LeaveOneOut:
     def _measured(self, view: ServerView, keep: Tensor, x: Tensor, y: Tensor) -> np.ndarray:
         """(error, loss) of the aggregate of the kept agents; their weights are scaled to the sum of all."""
         kept = keep.to(view.updates.device)
-        held = view.weights[kept]
-        weights = held * (view.weights.sum() / held.sum().where(held.any(), 1))  # all zero if one agent holds all
+        weights = scaled(view.weights[kept], view.total)  # all zero if one agent holds all
         network, vector = network_of(view, self), view.start + self.rule(view.updates[kept], weights, view)
         with torch.no_grad():
             loss = F.cross_entropy(network.logits(vector, x), y)

@@ -1,0 +1,101 @@
+"""Small real data, models and contexts with which the contract calls plugins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from antivenom.core.errors import PluginError
+from antivenom.core.protocols import (
+    AttackContext,
+    DefenceContext,
+    Model,
+)
+from antivenom.core.registry import Entry
+from antivenom.core.streams import Streams
+from antivenom.core.threat import Access, Goal, ThreatModel
+from antivenom.core.wanted import AllToOne
+from antivenom.data import Dataset, load
+from antivenom.models.architectures import MLP
+from antivenom.models.estimators import Sklearn
+from antivenom.models.training import Training
+from antivenom.models.wrappers import TorchModel, learner
+from antivenom.scenarios.pipeline import Pipeline
+from antivenom.triggers import Patch
+
+SEED = 7
+TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
+Check = Callable[[], object]
+_T = TypeVar("_T")
+
+
+def unchanged(entry: Entry, inputs: tuple[Tensor, ...], call: Callable[[], _T]) -> _T:
+    """The result of the call, after a check that it left its input tensors unchanged."""
+    before = [tensor.clone() for tensor in inputs]
+    result = call()
+    if not all(map(torch.equal, before, inputs)):
+        raise PluginError(f"{entry.name} to leave its inputs alone", "a changed input", "work on a copy")
+    return result
+
+
+def images_and_table() -> Iterator[Dataset]:
+    """120 images and 120 rows of a table."""
+    for name in ("digits", "breast-cancer"):
+        yield load(name, Streams(SEED)).train[:120]
+
+
+def any_rows() -> Iterator[Dataset]:
+    """These two, a sparse table of words in texts, and a regression. A plugin works on each or refuses it with an error."""
+    yield from images_and_table()
+    table = load("breast-cancer", Streams(SEED)).train[:120]
+    frequent = table.dense > np.median(table.dense, axis=0)
+    yield dataclasses.replace(table, x=sp.csr_array(frequent.astype(np.float32)))
+    yield load("diabetes", Streams(SEED)).train[:120]
+
+
+def frame() -> Dataset:
+    """120 rows of a DataFrame, whose columns are called c0, c1 and so on."""
+    table = load("breast-cancer", Streams(SEED)).train[:120]
+    names = [f"c{i}" for i in range(table.shape[0])]
+    return Dataset(pd.DataFrame(table.dense, columns=names), table.y, table.classes)
+
+
+def small_model(data: Dataset) -> TorchModel:
+    fitted = learner(MLP(hidden=(16,)), TRAINING).fit(data, Streams(SEED).child("model"))
+    assert isinstance(fitted, TorchModel)
+    return fitted
+
+
+def attack_context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None) -> AttackContext:
+    """An attacker's context. A targeted attack gets the first three rows of class 1 in `data` as targets."""
+    streams = Streams(SEED).sealed("attack")
+    if threat.goal is Goal.BACKDOOR:
+        return AttackContext(streams, threat, AllToOne(), Patch(), rows=rows)
+    if threat.goal is Goal.TARGETED and data is not None:
+        return AttackContext(streams, threat, AllToOne(), targets=data[data.y == 1][:3], rows=rows)
+    return AttackContext(streams, threat, rows=rows)
+
+
+def defence_context(data: Dataset, trusted: bool = True) -> DefenceContext:
+    """A context whose last 40 rows are trusted. The model is a network for dense classes, and otherwise from scikit-learn."""
+    estimator = "Ridge" if data.is_regression else "LogisticRegression"
+    torch_fits = not data.is_sparse and not data.is_regression
+    model = MLP(hidden=(16,)) if torch_fits else Sklearn(f"sklearn.linear_model.{estimator}")
+    return Pipeline(model, TRAINING, "cpu", Streams(SEED)).context(data[-40:] if trusted else None)
+
+
+def threats(entry: Entry, *levels: Access) -> Iterator[ThreatModel]:
+    for access in levels or entry.access or tuple(Access):
+        for goal in entry.goals:
+            yield ThreatModel(access, goal)
+
+
+def answers(model: Model, data: Dataset) -> np.ndarray:
+    return np.asarray(model.predict_proba(data.x))
