@@ -15,7 +15,7 @@ from antivenom.audit.checking import check
 from antivenom.audit.plan import embedded, plan_of, read_plan
 from antivenom.audit.trial import Trial
 from antivenom.core.errors import AntivenomError, PluginError
-from antivenom.core.registry import attack, describe, load_file
+from antivenom.core.registry import attack, describe, load_builtin, load_file
 from antivenom.core.registry import entry as registry
 from antivenom.data import Named
 
@@ -195,7 +195,8 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "place", "rest"), CASES.values(), ids=list(CASES))
 def test_a_wrong_scenario_is_one_line_with_its_place(text: str, place: str, rest: str) -> None:
-    started = time.perf_counter()
+    load_builtin()
+    started = time.process_time()
     with pytest.raises(AntivenomError) as caught:
         plan_of(text, "bad.yaml")
     message = str(caught.value)
@@ -204,7 +205,7 @@ def test_a_wrong_scenario_is_one_line_with_its_place(text: str, place: str, rest
     assert rest in message
     assert "\n" not in message
     assert len(message) < 2000, "a long value is quoted whole"
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_many_seeds_on_the_command_line_are_refused_as_well() -> None:
