@@ -31,7 +31,7 @@ def test_our_goals_are_registered_with_their_limits() -> None:
     assert [entry.name for entry in entries(Kind.GOAL)] == ["availability", "backdoor", "privacy", "targeted"]
     assert {str(each): each.metric.limit for each in goals()} == {
         "availability": 0.1,
-        "targeted": 0.5,
+        "targeted": 0.2,
         "backdoor": 0.2,
         "privacy": 0.1,
     }

@@ -285,7 +285,9 @@ def test_a_cached_file_must_have_the_published_checksum(cached: Path) -> None:
     (cached / "t.json").write_bytes(content)
     assert locate(source) == cached / "t.json"
     (cached / "t.json").write_bytes(content.replace(b"3", b"4"))
-    with pytest.raises(DataError, match=r"another checksum than the published one .*delete the file and fetch it again"):
+    with pytest.raises(
+        DataError, match=r"another checksum than the published one .*delete the file and fetch it again"
+    ):
         locate(source)
     (cached / "t.json").unlink()
     (cached / "t.json.gz").write_bytes(gzip.compress(content))

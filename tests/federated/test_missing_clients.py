@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import ServerView
+from antivenom.core.protocols import ServerView, Targets
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
+from antivenom.data import Dataset, load
 from antivenom.federated import (
     ARC,
     CAF,
@@ -40,6 +42,8 @@ from antivenom.federated import (
     without_unusable,
 )
 from antivenom.federated.faults import lowered, lowered_for
+from antivenom.models.architectures import MLP
+from antivenom.models.network import build
 from antivenom.models.training import Training
 from antivenom.scenarios.federated import Federated
 
@@ -150,6 +154,31 @@ def test_ragged_and_empty_clients_cost_themselves_only() -> None:
     }
     with pytest.raises(PluginError, match="expected 3 updates, one per client, got 2"):
         Server(Mean()).step(1, torch.zeros(2), sent[:2], range(3))
+
+
+@dataclasses.dataclass(frozen=True)
+class OneWithoutRows:
+    """A partition that gives the last agent nothing, and the others 20 rows each."""
+
+    def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
+        return [*np.arange(20 * (num_agents - 1)).reshape(-1, 20), np.zeros(0, dtype=np.int64)]
+
+
+@pytest.mark.parametrize("rule", [Mean(), Krum(f=1), Median()], ids=repr)
+def test_an_agent_without_rows_costs_itself_only(rule: Any) -> None:
+    streams = Streams(2)
+    rows = load("digits", streams).train[:80]
+    network = build(MLP(hidden=()), rows.shape, 10, streams)
+    x, y = torch.tensor(rows.x[:1]), torch.tensor(rows.y[:1])
+    federation = Federation(5, rounds=1, partition=OneWithoutRows(), training=Training(epochs=1))
+    shards = federation.shards(rows, streams)
+    (played,) = federation.rounds_of(network, shards, Targets(x, y, y), streams, rule=rule)
+    assert played.agents == (0, 1, 2, 3)
+    assert played.notes == ("round 1: agent 4 sent no update and was left out",)
+    assert played.weights.tolist() == [0.25] * 4
+    by_hand = lowered(rule, 1)(played.updates, played.weights)
+    torch.testing.assert_close(played.aggregate, by_hand)
+    assert played.aggregate.norm() > 0
 
 
 @pytest.mark.parametrize("defence", [None, Krum(f=1), NormBound(), LeaveOneOut()], ids=repr)

@@ -124,6 +124,21 @@ def test_server_learning_rate_and_momentum_by_hand() -> None:
     assert again.step(3, torch.zeros(1), torch.tensor([[1.0]]), [0]).change.item() == pytest.approx(0.5 * 6.22)
 
 
+def test_the_engine_takes_the_servers_learning_rate_and_momentum() -> None:
+    rows = load("digits", Streams(2)).train[:160]
+    network = build(MLP(hidden=()), rows.shape, 10, Streams(2))
+    x, y = torch.tensor(rows.x[:1]), torch.tensor(rows.y[:1])
+    federation = Federation(4, rounds=2, training=Training(epochs=1), server_learning_rate=0.25, server_momentum=0.5)
+    played = federation.rounds_of(network, federation.shards(rows, Streams(2)), Targets(x, y, y), Streams(2))
+    first, second = played
+    for each in (first, second):
+        torch.testing.assert_close(each.aggregate, each.updates.mean(dim=0))
+    torch.testing.assert_close(first.end - first.start, 0.25 * first.aggregate, rtol=0, atol=1e-6)
+    expected = 0.25 * (0.5 * first.aggregate + second.aggregate)
+    torch.testing.assert_close(second.end - second.start, expected, rtol=0, atol=1e-6)
+    assert torch.equal(second.start, first.end)
+
+
 def test_a_skipped_round_leaves_the_velocity() -> None:
     server = Server(Mean(), momentum=0.5)
     server.step(1, torch.zeros(1), torch.tensor([[2.0]]), [0])

@@ -84,6 +84,12 @@ def not_measured(summary: Summary) -> list[str]:
     return gaps
 
 
+def seeds_of(summary: Summary) -> str:
+    """The number of seeds of each cell, such as "5 seeds" or "4 to 24 seeds"."""
+    numbers = sorted({cell.planned for cell in summary.cells})
+    return f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else f"{len(summary.plan['seeds'])} seeds"
+
+
 def do_first(summary: Summary) -> str:
     """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
     breached = [level for level in summary.levels if level.deployed is not None and level.state == "BREACHED"]

@@ -162,11 +162,10 @@ def require_plan(record: Record) -> None:
         ValueError: a field is missing or has another type, or a cell lacks its clean twins or its goal's limit.
     """
     _require(_Plan, record)
-    cells = {(cell["group"], cell["attack"], cell["defence"]): len(cell["keys"]) for cell in record["cells"]}
+    cells = {(cell["group"], cell["attack"], cell["defence"]) for cell in record["cells"]}
     for cell in record["cells"]:
-        number = len(cell["keys"])
         twins = ((cell["group"], "none", cell["defence"]), (cell["group"], "none", "none"))
-        if any(cells.get(twin) != number for twin in twins):
+        if any(twin not in cells for twin in twins):
             raise ValueError(f"a cell of {cell['attack']} against {cell['defence']} without its clean twins")
         if cell["goal"] not in record["limits"]:
             raise ValueError(f"a cell of the goal {cell['goal']!r}, which has no limit")

@@ -89,7 +89,7 @@ def _result(
 
     def paired(measure: Callable[[Record, Record], float], others: list[str]) -> list[float]:
         """`measure(trial, twin)` for every seed in which both finished."""
-        pairs = zip(cell["keys"], others, strict=True)
+        pairs = zip(cell["keys"], others, strict=False)
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
         return [measure(own, other) for own, other in both]
 
@@ -148,17 +148,20 @@ def _cost(
     if cell["defence"] == "none":
         return None
     defended = planned[(cell["group"], "none", cell["defence"])]["keys"]
-    pairs = [(a, b) for a, b in zip(defended, bare, strict=True) if _ok(records, a) and _ok(records, b)]
+    pairs = [(a, b) for a, b in zip(defended, bare, strict=False) if _ok(records, a) and _ok(records, b)]
     return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
 
 
 def _harms(cell: Record, twins: list[str], records: Mapping[str, Record]) -> Harms:
-    """The harm of every seed against the clean twins with these keys."""
+    """The harm of every seed against the clean twins with these keys.
+
+    Keys are in the order of the plan's seeds. A twin was asked for at least as many seeds as the cells that it serves.
+    """
     return Harms.of(
         Goal(cell["goal"]).metric,
         [
             (numbers(records[key]), numbers(records[twin])) if _ok(records, key) and _ok(records, twin) else None
-            for key, twin in zip(cell["keys"], twins, strict=True)
+            for key, twin in zip(cell["keys"], twins, strict=False)
         ],
     )
 

@@ -120,7 +120,7 @@ TARGETED = Metric(
     Targeted(),
     word="targets hit",
     about="the share of targets that get the wanted class",
-    limit=0.5,
+    limit=0.2,
     rows=None,
     curve=Curve("target_confidence", "target confidence"),
     curves=(Curve("target_confidence", "target confidence"), Curve("targets_hit", "targets hit")),

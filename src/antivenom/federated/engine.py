@@ -161,7 +161,8 @@ class Federation:
             own = streams.child("round", number)
             chosen = self._chosen(own)
             bad = [a for a in chosen if a >= first_bad] if attackers is not None else []
-            good = [a for a in chosen if a not in bad]
+            idle = [a for a in chosen if a not in bad and shards.size(a) == 0]
+            good = [a for a in chosen if a not in bad and a not in idle]
             updates = train_agents(network, vector, shards, good, self.training, own)
             trigger = None
             if attackers is not None and bad:
@@ -169,7 +170,11 @@ class Federation:
                 weight = float(shares[len(good) :].mean())
                 sent = attackers.send(number, vector, bad, len(chosen), weight, updates, own.sealed("attack"))
                 updates, trigger = torch.cat([updates, sent.updates]), sent.trigger
-            decision = server.step(number, vector, updates, (*good, *bad), claims[[*good, *bad]])
+            arrived = (
+                [*updates, *(None for _ in idle)] if idle else updates
+            )  # an agent without rows has nothing to send
+            ids = (*good, *bad, *idle)
+            decision = server.step(number, vector, arrived, ids, claims[list(ids)])
             end = vector + decision.change
             yield Round(
                 number=number,

@@ -17,7 +17,7 @@ from antivenom.federated.agents.objectives import AdamSteps, Objectives, each_me
 class ExplicitBoosting:
     """A few Adam steps on the targets alone, then the whole update times 1/a.
 
-    With a boost of K the global model becomes the malicious one plus the others' mean. Weakness: it is plain to see;
+    With a boost of 1/a the global model becomes the malicious one plus the others' mean. Weakness: it is plain to see;
     the malicious model alone is useless on everything else, and its distances to the others stand out.
 
     Fields:
@@ -25,7 +25,8 @@ class ExplicitBoosting:
         until_loss: go on until the loss on the targets is below this; None stops after `steps`.
         max_steps: the most steps with `until_loss`.
         learning_rate: of Adam.
-        boost: the factor; None is 1/a shared among the malicious agents (K for one agent and uniform weights).
+        boost: the factor; None is 1/a shared among the malicious agents (n for one of n chosen agents with
+            equal weights, K with fixed ones).
 
     Reference: Bhagoji et al. 2019, arXiv:1811.12470, section 3.1.
     """
