@@ -14,6 +14,7 @@ from antivenom.audit.trial import SCHEMA, Record
 from antivenom.core.errors import StoreError, ThreatError
 from antivenom.core.threat import Goal
 
+_READ_BY_REPORT = ("metrics", "curves", "notes", "versions", "seconds", "started", "device")  # of a finished trial
 _BEGINNING = b'{"schema":'  # how every line begins that a store has written
 
 
@@ -123,9 +124,13 @@ def require_trial(record: Record) -> None:
     _require(_Trial, record)
     if record["status"] != "ok":
         return
-    for name in ("metrics", "curves", "notes"):
+    for name in _READ_BY_REPORT:
         if name not in record:
             raise ValueError(f"a finished trial without `{name}`")
+    if "machine" not in record["versions"]:
+        raise ValueError("a finished trial without the machine in `versions`")
+    if type(record["spec"].get("seed")) is not int:
+        raise ValueError("a finished trial without a whole number as seed")
     for name in _numbers_of(record["spec"]):
         if name not in record["metrics"]:
             raise ValueError(f"a finished trial without the number `{name}`")
