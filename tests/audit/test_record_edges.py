@@ -310,15 +310,16 @@ def test_an_audit_that_fails_writes_no_folder_into_records_or_report(
         "        raise RuntimeError(f'in {__file__}')\n"
     )
     from antivenom.core.registry import entry as registry
-    from antivenom.core.registry import load_file
+    from antivenom.core.registry import load_builtin, load_file
 
+    load_builtin()
     before = dict(registry._ENTRIES)
     load_file(tmp_path / "broken_of_edges.py")
     try:
         plan = plan_of(TEXT.replace("BadNets", "BrokenOfEdges"), "s.yaml")
         with Store(tmp_path / "out", write=True) as store:
             command = f"antivenom audit {tmp_path}/s.yaml"
-            assert any(record["status"] == "error" for record in audit(plan, store, serial, run_trial, command))
+            assert any(record["status"] == "error" for record, _ in audit(plan, store, serial, run_trial, command))
     finally:
         registry._ENTRIES.clear()
         registry._ENTRIES.update(before)

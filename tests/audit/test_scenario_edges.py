@@ -246,6 +246,7 @@ def test_a_scenario_that_is_no_ordinary_file_is_one_line(tmp_path: Path, kind: s
 @pytest.fixture
 def odd() -> type:
     """A plugin with a field for anything."""
+    load_builtin()
     before = dict(registry._ENTRIES)
 
     @attack(goal="backdoor", cite="none")
@@ -299,6 +300,7 @@ def test_an_infinite_field_comes_back_from_its_record(tmp_path: Path) -> None:
         "from antivenom import sanitizer\n@sanitizer(goal='availability', cite='none')\nclass UnboundedOfEdges:\n"
         "    bound: float = 1.0\n    bounds: tuple[float, ...] = ()\n    def __call__(self, data, context): return None\n"
     )
+    load_builtin()
     before = dict(registry._ENTRIES)
     load_file(plugin)
     try:
