@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path as FilePath
@@ -31,12 +29,13 @@ from antivenom.core.errors import ScenarioError, did_you_mean
 from antivenom.core.fingerprint import also_import_from
 from antivenom.core.protocols import Limits, Scenario
 from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, fields_of, ladder
+from antivenom.core.regular import content_of
 from antivenom.core.threat import Goal
 
 COST = "cost"  # the key of `fail_if` that gates the accuracy which the deployed defence costs
 Counts = tuple[int, ...]  # the number of seeds of each cell of a plan
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
-_MOST_BYTES = 4_000_000  # of a scenario file
+_MOST_BYTES = 1 << 22  # of a scenario file
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Cell:
         attack: a plugin, or None for the clean twin.
         defence: a plugin, or None for the undefended pipeline.
         deployed: whether this defence is the one that the user runs.
+        places: field, "attack" or "defence" -> where the file states it, for messages; "" is the scenario's own place.
     """
 
     group: str
@@ -56,6 +56,7 @@ class Cell:
     attack: Any
     defence: Any
     deployed: bool
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def level(self) -> str:
@@ -246,15 +247,8 @@ def read_plan(path: str | FilePath | None) -> Plan:
 def _text_of(file: FilePath) -> str:
     """The text of a scenario file. A pipe or a device, which may never end, is refused without reading it."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would block
-        with open(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ScenarioError(f"a scenario file at {file}", "no regular file", "antivenom init writes one")
-            content = opened.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ScenarioError(f"a scenario file of at most {_MOST_BYTES} bytes at {file}", "more", "divide it")
-        return content.decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        return content_of(file, _MOST_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise ScenarioError(f"a readable scenario file at {file}", f"{reason}", "antivenom init writes one") from error
 
@@ -347,21 +341,25 @@ def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
     _require_known(group, (*RESERVED, *fields_of(cls)), document, path)
     attacks = _plugins(group, "attacks", document, path, *ATTACKS)
     defences = _plugins(group, "defences", document, path, *DEFENCES)
-    deployed = _deployed(group, defences, document, path)
+    deployed = _deployed(group, [defence for defence, _ in defences[1:]], document, path)
+    places = {"": document.place(path)} | {name: document.place((*path, name)) for name in group}
     own = _word(group, "name", group["kind"], document, path)
     scenarios = variants(cls, group, document, path, RESERVED)
-    require_few(len(scenarios) * (1 + len(attacks)) * (1 + len(defences)), document, path)
+    require_few(len(scenarios) * len(attacks) * len(defences), document, path)
     for scenario, axes in scenarios:
         name = own + (f" [{', '.join(axes)}]" if axes else "")
-        for attack in (None, *attacks):
-            for defence in (None, *defences):
-                yield Cell(name, scenario, attack, defence, deployed=defence == deployed)
+        for attack, attack_place in attacks:
+            for defence, defence_place in defences:
+                here = places | {"attack": attack_place, "defence": defence_place}
+                yield Cell(name, scenario, attack, defence, deployed=defence == deployed, places=here)
 
 
-def _plugins(group: Mapping[str, Any], field: str, document: Located, path: Path, *kinds: Kind) -> list[Any]:
-    """The attacks or defences of an entry of `scenarios`; none if the field is absent or an empty list."""
-    node = group.get(field, [])
-    return [] if node == [] else [plugin for plugin, _ in plugins(node, document, (*path, field), *kinds)]
+def _plugins(group: Mapping[str, Any], name: str, document: Located, path: Path, *kinds: Kind) -> list[tuple[Any, str]]:
+    """(plugin, its place) of None and of all attacks or defences of an entry of `scenarios`."""
+    node = group.get(name, [])
+    nodes = {(*path, name, i): item for i, item in enumerate(node)} if isinstance(node, list) else {(*path, name): node}
+    found = [(p, document.place(at)) for at, item in nodes.items() for p, _ in plugins(item, document, at, *kinds)]
+    return [(None, document.place(path)), *found]
 
 
 def _deployed(group: Mapping[str, object], defences: list[object], document: Located, path: Path) -> object:

@@ -11,6 +11,7 @@ Terminal, JSON and HTML are views of one Summary. The rules are:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from antivenom.audit.judging import Harms, error_of, numbers, verdict
@@ -30,7 +31,8 @@ def summary_of(store: Store) -> Summary:
     Raises:
         StoreError: the folder holds no plan, or a line that is no record.
     """
-    return summarise(store.plan(), store.trials(), store.foreign())
+    summary = summarise(store.plan(), store.trials(), store.foreign())
+    return replace(summary, bad_lines=tuple(store.bad_lines()))
 
 
 def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> Summary:

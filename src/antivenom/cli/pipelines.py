@@ -56,6 +56,7 @@ def audit_command(
     if not dry_run:
         start_early(jobs, device)
     from antivenom.audit import terminal
+    from antivenom.audit.checking import check
     from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan
     from antivenom.audit.records import Store
@@ -65,6 +66,7 @@ def audit_command(
     _check_device(device)
     plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
+    check(plan)
     if dry_run:
         store = Store(out)
         asked = plan.asked(counts_from(plan, store.trials()))
@@ -104,6 +106,10 @@ def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> in
     with catalogue.known(plugin) as checked:
         plan = read_plan(scenario)
         plan = plan if seeds is None else plan.with_seeds(seeds)
+        if checked:
+            from antivenom.audit.checking import check
+
+            check(plan)
         terminal.print_plan(plan, plan.size, plan.size)
     if not checked:
         typer.echo("Names, fields and types are valid; ranges of values are checked when the audit starts.")
