@@ -64,7 +64,10 @@ def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
             "LabelFlipping.poisoned_rate from 0 to 1",
         ),
         (CENTRAL + "    defences: [KNNSanitiser]\n", "did you mean 'KNNSanitizer'"),
-        (CENTRAL + "    deployed: Krum\n", "deployed: none or one of"),
+        (CENTRAL + "    deployed: Krum\n", "deployed: none or the name of one of"),
+        (FEDERATED + "    defences: [{name: Krum, f: 2}]\n", "n >= 2f + 3 updates for Krum with f = 2, got n = 5"),
+        (FEDERATED + "    wanted: {name: FromTo, source: 12}\n", "source from 0 to 9"),
+        (CENTRAL + "    wanted: 10\n", "target from 0 to 9"),
         (CENTRAL + "    name: !!python/object/apply:os.system [id]\n", "expected"),
     ],
 )
@@ -89,23 +92,36 @@ class Narrow:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (FEDERATED.replace("num_agents: 5", "num_agents: 5000"), "5000"),
+        (FEDERATED + "    train_rows: 99999\n", "train rows"),
+        (CENTRAL.replace("MLP, hidden: [8]", "FashionCNN"), "images of at least 9x9"),
+        (
+            CENTRAL.replace("MLP, hidden: [8]", "RandomForest, n_estimators: 0") + "    data: breast-cancer\n",
+            "n_estimators",
+        ),
+    ],
+)
+def test_a_scenario_that_does_not_suit_its_data_is_refused_before_anything_runs(
+    tmp_path: Path, text: str, said: str, capsys
+) -> None:
+    assert audited(tmp_path, text) in (2, 4)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert said in err
+    assert "s.yaml line " in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("text", "status", "said"),
     [
-        (
-            FEDERATED + "    defences: [{name: Krum, f: 2}]\n",
-            "error",
-            "n >= 2f + 3 updates for Krum with f = 2, got n = 5",
-        ),
-        (FEDERATED + "    wanted: {name: FromTo, source: 12}\n", "error", "source from 0 to 9"),
-        (FEDERATED.replace("num_agents: 5", "num_agents: 5000"), "error", "5000"),
-        (FEDERATED + "    train_rows: 99999\n", "error", "train rows"),
         (CENTRAL.replace("MLP, hidden: [8]", "Narrow"), "error", "a model with 10 outputs, one per class"),
-        (CENTRAL.replace("MLP, hidden: [8]", "FashionCNN"), "error", "images of at least 9x9"),
-        (CENTRAL + "    wanted: 10\n", "error", "target from 0 to 9"),
         (
-            CENTRAL + "    data: breast-cancer\n    model: {name: RandomForest, n_estimators: 0}\n",
+            CENTRAL + "    attacks: [{name: BadNets, poisoned_rate: 0.5}]\n    max_poisoned_rate: 0.1\n",
             "error",
-            "n_estimators",
+            "at most 115 poisoned rows",
         ),
     ],
 )
@@ -114,7 +130,6 @@ def test_what_shows_only_in_a_trial_is_a_record_and_the_rest_goes_on(
 ) -> None:
     plugin = tmp_path / f"{tmp_path.name}.py"
     plugin.write_text(NARROW)
-    text = text.replace("    model: {name: MLP, hidden: [8]}\n", "", 1) if text.count("    model:") > 1 else text
     code = audited(tmp_path, text, "--plugin", str(plugin))
     found = [record for record in records(tmp_path) if record["status"] == status]
     assert found
@@ -141,15 +156,16 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shelf"
 
 
-def test_an_absent_file_is_named_with_the_places_looked_in(tmp_path: Path, shelf: Path) -> None:
+def test_an_absent_file_is_named_with_the_places_looked_in(tmp_path: Path, shelf: Path, capsys) -> None:
     assert audited(tmp_path, CENTRAL + "    data: spambase\n    trigger: Stamp\n") == 2
-    error = records(tmp_path)[0]["error"]
+    error = capsys.readouterr().err.rstrip("\n")
+    assert "s.yaml line 8, scenarios[0].data: " in error
     assert "spambase" in error
     assert str(shelf) in error
     assert "\n" not in error
 
 
-def test_nan_in_a_data_file(tmp_path: Path, shelf: Path) -> None:
+def test_nan_in_a_data_file(tmp_path: Path, shelf: Path, capsys) -> None:
     rows = np.random.default_rng(0).random((4601, 58))
     rows[:, -1] = rows[:, -1] > 0.5
     lines = [",".join(map(str, row)) for row in rows]
@@ -158,14 +174,15 @@ def test_nan_in_a_data_file(tmp_path: Path, shelf: Path) -> None:
         place.mkdir(exist_ok=True)
         (place / "spambase.data").write_text("\n".join(lines) + "\n")
     assert audited(tmp_path, CENTRAL + "    data: spambase\n    trigger: Stamp\n") == 2
-    assert "expected" in records(tmp_path)[0]["error"]
-    assert "\n" not in records(tmp_path)[0]["error"]
+    error = capsys.readouterr().err.rstrip("\n")
+    assert "s.yaml line 8, scenarios[0].data: expected" in error
+    assert "\n" not in error
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\x1f\x8b\x08", gzip.compress(b"\x00\x00\x08\x03\x00\x00", mtime=0), b"not gzip at all"]
 )
-def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, content: bytes) -> None:
+def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, content: bytes, capsys) -> None:
     from antivenom.data import DATASETS
 
     for source in DATASETS["mnist"].files:
@@ -173,10 +190,10 @@ def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, conten
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
     assert audited(tmp_path, CENTRAL + "    data: mnist\n") == 2
-    error = records(tmp_path)[0]["error"]
-    assert "expected" in error
+    error = capsys.readouterr().err.rstrip("\n")
+    assert "s.yaml line 8, scenarios[0].data: expected" in error
     assert "\n" not in error
-    assert "traceback" not in records(tmp_path)[0]
+    assert "Traceback" not in error
 
 
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def loaded(tmp_path: Path, text: str) -> None:
 
 def audited(folder: Path, plan: Plan) -> Summary:
     with Store(folder, write=True) as store:
-        for record in audit(plan, store, serial, run_trial, "antivenom audit"):
+        for record, _ in audit(plan, store, serial, run_trial, "antivenom audit"):
             assert record["status"] == "ok", record["error"]
     return summary_of(Store(folder))
 
@@ -72,7 +72,7 @@ def audited(folder: Path, plan: Plan) -> Summary:
 def shown(summary: Summary, plan: Plan, capsys: pytest.CaptureFixture[str]) -> tuple[str, str, dict[str, Any]]:
     """The terminal's plan, its table, and the JSON document."""
     found = []
-    for view in (lambda: terminal.print_plan(plan, 0), lambda: terminal.print_summary(summary, [])):
+    for view in (lambda: terminal.print_plan(plan, 0, plan.size), lambda: terminal.print_summary(summary, [])):
         view()
         found.append(" ".join(capsys.readouterr().out.split()))
     terminal.print_json(summary, [])

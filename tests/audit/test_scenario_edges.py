@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from antivenom.audit.plan import plan_of, read_plan
+from antivenom.audit.checking import check
+from antivenom.audit.plan import embedded, plan_of, read_plan
 from antivenom.audit.trial import Trial
 from antivenom.core.errors import AntivenomError, PluginError
-from antivenom.core.registry import attack, describe, load_file
+from antivenom.core.registry import attack, describe, load_builtin, load_file
 from antivenom.core.registry import entry as registry
+from antivenom.data import Named
 
 TOP = "version: 1\nseeds: 1\n"
 CENTRAL = TOP + "scenarios:\n  - kind: central\n    data: digits\n    model: {name: MLP, hidden: [8]}\n"
@@ -193,7 +195,8 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "place", "rest"), CASES.values(), ids=list(CASES))
 def test_a_wrong_scenario_is_one_line_with_its_place(text: str, place: str, rest: str) -> None:
-    started = time.perf_counter()
+    load_builtin()
+    started = time.process_time()
     with pytest.raises(AntivenomError) as caught:
         plan_of(text, "bad.yaml")
     message = str(caught.value)
@@ -202,7 +205,7 @@ def test_a_wrong_scenario_is_one_line_with_its_place(text: str, place: str, rest
     assert rest in message
     assert "\n" not in message
     assert len(message) < 2000, "a long value is quoted whole"
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_many_seeds_on_the_command_line_are_refused_as_well() -> None:
@@ -243,6 +246,7 @@ def test_a_scenario_that_is_no_ordinary_file_is_one_line(tmp_path: Path, kind: s
 @pytest.fixture
 def odd() -> type:
     """A plugin with a field for anything."""
+    load_builtin()
     before = dict(registry._ENTRIES)
 
     @attack(goal="backdoor", cite="none")
@@ -296,6 +300,7 @@ def test_an_infinite_field_comes_back_from_its_record(tmp_path: Path) -> None:
         "from antivenom import sanitizer\n@sanitizer(goal='availability', cite='none')\nclass UnboundedOfEdges:\n"
         "    bound: float = 1.0\n    bounds: tuple[float, ...] = ()\n    def __call__(self, data, context): return None\n"
     )
+    load_builtin()
     before = dict(registry._ENTRIES)
     load_file(plugin)
     try:
@@ -307,3 +312,127 @@ def test_an_infinite_field_comes_back_from_its_record(tmp_path: Path) -> None:
     finally:
         registry._ENTRIES.clear()
         registry._ENTRIES.update(before)
+
+
+FEDERATED = TOP + "scenarios:\n  - kind: federated\n    data: digits\n    model: {name: MLP, hidden: [8]}\n"
+TRANSFER = CENTRAL.replace("kind: central", "kind: transfer")
+MEMBERSHIP = CENTRAL.replace("kind: central", "kind: membership")
+CANCER = CENTRAL.replace("digits", "breast-cancer").replace("{name: MLP, hidden: [8]}", "RandomForest")
+UNFIT = {
+    "a class that the data lack": (
+        CANCER + "    wanted: 7\n",
+        "line 7, scenarios[0].wanted: expected target from 0 to 1",
+    ),
+    "a class below 0": (CENTRAL + "    wanted: -1\n", "line 7, scenarios[0].wanted: expected target from 0 to 9"),
+    "a source class that the data lack": (
+        FEDERATED + "    wanted: {name: FromTo, source: 12}\n",
+        "line 7, scenarios[0].wanted: expected source from 0 to 9",
+    ),
+    "a class in a list": (
+        CENTRAL + "    wanted: [0, 10]\n",
+        "line 7, scenarios[0].wanted: expected target from 0 to 9",
+    ),
+    "a shift by all classes": (
+        CENTRAL + "    wanted: {name: AllToAll, shift: 10}\n",
+        "line 7, scenarios[0].wanted: expected AllToAll.shift",
+    ),
+    "classes that the data lack": (CENTRAL + "    classes: [0, 11]\n", "line 7, scenarios[0].classes: "),
+    "Krum with n < 2f + 3": (
+        FEDERATED + "    federation: {num_agents: 8}\n    defences: [Median, {name: Krum, f: 3}]\n",
+        "line 8, scenarios[0].defences[1]: expected n >= 2f + 3 updates for Krum with f = 3, got n = 8: use f <= 2",
+    ),
+    "Krum with few chosen clients": (
+        FEDERATED + "    federation: {num_agents: 20, agents_per_round: 4}\n    defences: {name: Krum, f: 1}\n",
+        "line 8, scenarios[0].defences: expected n >= 2f + 3 updates for Krum with f = 1, got n = 4",
+    ),
+    "more training rows than there are": (CENTRAL + "    train_rows: 99999\n", "line 7, scenarios[0].train_rows: "),
+    "more trusted rows than there are": (CENTRAL + "    clean_rows: 99999\n", "line 7, scenarios[0].clean_rows: "),
+    "more agents than rows": (FEDERATED + "    federation: {num_agents: 5000}\n", "line 7, scenarios[0].federation: "),
+    "more rows for a federation than there are": (
+        FEDERATED + "    train_rows: 99999\n",
+        "line 7, scenarios[0].train_rows: ",
+    ),
+    "more targets than test rows": (
+        CENTRAL + "    goal: targeted\n    num_targets: 99999\n",
+        "line 8, scenarios[0].num_targets: ",
+    ),
+    "more targets of inference than rows": (MEMBERSHIP + "    targets: 5000\n", "line 7, scenarios[0].targets: "),
+    "a share that leaves no rows": (
+        TRANSFER + "    train_rows: 3\n    pretrain_share: 0.01\n",
+        "line 8, scenarios[0].pretrain_share: ",
+    ),
+    "a network for larger images": (
+        CENTRAL.replace("{name: MLP, hidden: [8]}", "FashionCNN"),
+        "line 6, scenarios[0].model: ",
+    ),
+    "an estimator without trees": (
+        CANCER.replace("RandomForest", "{name: RandomForest, n_estimators: 0}"),
+        "line 6, scenarios[0].model: expected valid parameters of RandomForestClassifier",
+    ),
+    "an unknown estimator": (
+        CANCER.replace("RandomForest", "{name: Sklearn, estimator: sklearn.svm.SVCC}"),
+        "line 6, scenarios[0].model: ",
+    ),
+    "a regressor for classes": (
+        CANCER.replace("RandomForest", "{name: Sklearn, estimator: sklearn.svm.SVR}"),
+        "line 6, scenarios[0].model: expected a classifier",
+    ),
+    "a row that should get a class that the data lack": (
+        CENTRAL + "    goal: targeted\n    wanted: {name: Rows, indices: [0], labels: [11]}\n",
+        "line 8, scenarios[0].wanted: expected label from 0 to 9",
+    ),
+    "a file that is not there": (
+        CENTRAL.replace("digits", "{name: TableFile, path: no/such.csv, label: y}"),
+        "line 5, scenarios[0].data: expected a readable file no/such.csv, got No such file",
+    ),
+    "the second scenario": (
+        CENTRAL + "  - kind: central\n    wanted: 11\n",
+        "line 8, scenarios[1].wanted: expected target from 0 to 9",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), UNFIT.values(), ids=list(UNFIT))
+def test_what_does_not_suit_the_data_is_refused_before_anything_runs(text: str, said: str) -> None:
+    with pytest.raises(AntivenomError) as caught:
+        check(plan_of(text, "s.yaml"))
+    message = str(caught.value)
+    assert message.startswith(f"s.yaml {said}")
+    assert "\n" not in message
+
+
+def test_a_column_that_the_table_lacks_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "1,2,0\n3,4,1\n" * 20)
+    for field, said in (("label: z", "'z'"), ("label: y, ignore: [c]", "'c'"), ("label: y, group: d", "'d'")):
+        text = CENTRAL.replace("digits", f"{{name: TableFile, path: '{tmp_path}/t.csv', {field}}}")
+        with pytest.raises(AntivenomError, match=rf"s.yaml line 5, scenarios\[0\].data: .* got {said}"):
+            check(plan_of(text, "s.yaml"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        embedded(),
+        CENTRAL + "    attacks: [RIPPLe]\n",
+        FEDERATED + "    attacks: [{name: DirtyLabel}]\n    goal: backdoor\n    defences: [Median]\n",
+        CANCER + "    goal: availability\n    wanted: 7\n",
+    ],
+    ids=["embedded", "an attack of another scenario", "an agent with another goal", "a class that nobody wants"],
+)
+def test_plans_whose_trials_can_run_or_say_why_not_pass(text: str) -> None:
+    check(plan_of(text, "s.yaml"))
+
+
+def test_each_data_set_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    whole = Named.__call__
+
+    def noting(self: Named, streams: object) -> object:
+        read.append(self.dataset)
+        return whole(self, streams)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Named, "__call__", noting)
+    check(
+        plan_of(with_line("max_poisoned_rate: [0.1, 0.2]\n    attacks: [BadNets]\n    defences: [KNNSanitizer]"), "s")
+    )
+    assert read == ["digits"]

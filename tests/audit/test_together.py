@@ -187,7 +187,7 @@ from antivenom.audit.run import audit
 from antivenom.audit.records import Store
 from antivenom.audit.trial import run_trial
 with Store(sys.argv[2], write=True) as store:
-    for record in audit(read_plan(sys.argv[1]), store, concurrent(4), run_trial, "command"):
+    for record, _ in audit(read_plan(sys.argv[1]), store, concurrent(4), run_trial, "command"):
         pass
 """
 

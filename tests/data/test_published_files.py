@@ -77,7 +77,7 @@ def test_the_first_place_that_has_the_file_wins(bare_machine, monkeypatch, tmp_p
     packaged = source(package_path=str(tmp_path / "package.csv"))
     for place in reversed(candidates(packaged)):
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(b"x")
+        place.write_bytes(gzip.compress(CONTENT) if place.suffix == ".gz" else CONTENT)
         assert locate(packaged) == place
 
 

@@ -8,6 +8,8 @@ from antivenom.audit.results import CellResult, Summary
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import severity
 
+_SHOWN_LINES = 5  # of the lines that are no records
+
 
 def shown(text: str) -> str:
     """Text from data, models or plugins with control characters replaced, so that it cannot steer a terminal."""
@@ -76,7 +78,16 @@ def not_measured(summary: Summary) -> list[str]:
         gaps.append(f"{summary.trials['missing']} of {summary.trials['planned']} trials (interrupted)")
     if summary.foreign:
         gaps.append(f"{summary.foreign} records whose key does not follow from their content; they were ignored")
+    gaps += summary.bad_lines[:_SHOWN_LINES]
+    if len(summary.bad_lines) > _SHOWN_LINES:
+        gaps.append(f"{len(summary.bad_lines) - _SHOWN_LINES} more lines that are no records; they were ignored")
     return gaps
+
+
+def seeds_of(summary: Summary) -> str:
+    """The number of seeds of each cell, such as "5 seeds" or "4 to 24 seeds"."""
+    numbers = sorted({cell.planned for cell in summary.cells})
+    return f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else f"{len(summary.plan['seeds'])} seeds"
 
 
 def do_first(summary: Summary) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path as FilePath
@@ -15,19 +13,29 @@ from typing import Any
 from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
+from antivenom.audit.settings import (
+    MOST_TRIALS,
+    More,
+    goals,
+    read_claim,
+    read_seeds,
+    read_shares,
+    read_timeout,
+    require_few_trials,
+)
 from antivenom.audit.trial import RESERVED, SCHEMA, Record, Trial, scenario_entry
 from antivenom.audit.yaml_lines import Located, Path
 from antivenom.core.errors import ScenarioError, did_you_mean
 from antivenom.core.fingerprint import also_import_from
 from antivenom.core.protocols import Limits, Scenario
 from antivenom.core.registry import ATTACKS, DEFENCES, Kind, entries, entry_of, fields_of, ladder
+from antivenom.core.regular import content_of
 from antivenom.core.threat import Goal
 
 COST = "cost"  # the key of `fail_if` that gates the accuracy which the deployed defence costs
+Counts = tuple[int, ...]  # the number of seeds of each cell of a plan
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
-MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
-_LONGEST = 31_536_000  # seconds of a year, the longest time limit
-_MOST_BYTES = 4_000_000  # of a scenario file
+_MOST_BYTES = 1 << 22  # of a scenario file
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Cell:
         attack: a plugin, or None for the clean twin.
         defence: a plugin, or None for the undefended pipeline.
         deployed: whether this defence is the one that the user runs.
+        places: field, "attack" or "defence" -> where the file states it, for messages; "" is the scenario's own place.
     """
 
     group: str
@@ -47,6 +56,7 @@ class Cell:
     attack: Any
     defence: Any
     deployed: bool
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def level(self) -> str:
@@ -65,6 +75,7 @@ class Plan:
     Fields:
         name: the audit's name.
         seeds: the seeds with which every cell is run.
+        more: how many more seeds a cell may get while its verdict is open, or None; see `antivenom.audit.allocation`.
         cells: all cells in the order of the file; each group begins with its clean twins.
         limits: goal -> harm (0 to 1) above which a cell counts as breached.
         fail_if: goal -> the same limit for the goals that decide the exit code; goals that are absent do not affect it. `cost`
@@ -76,6 +87,7 @@ class Plan:
 
     name: str
     seeds: tuple[int, ...]
+    more: More | None
     cells: tuple[Cell, ...]
     limits: dict[str, float]
     fail_if: dict[str, float]
@@ -84,45 +96,78 @@ class Plan:
     claim: dict[str, str]
 
     @cached_property
-    def identities(self) -> tuple[tuple[Identity, ...], ...]:
-        """For each cell, the identities of its trials, one per seed. Only the seed differs between them.
+    def order(self) -> tuple[int, ...]:
+        """All seeds that a cell may get, in the order in which it gets them: a cell with n seeds has the first n."""
+        return self.seeds if self.more is None else tuple(range(self.more.most))
 
-        Computing them hashes the data of every source, each once.
-        """
+    @property
+    def first(self) -> Counts:
+        """The number of seeds of each cell at the start of the audit."""
+        return (len(self.seeds),) * len(self.cells)
+
+    @cached_property
+    def _identities(self) -> tuple[Identity, ...]:
+        """For each cell, the identity of its trial with the first seed. This hashes the data of every source, each once."""
         known: dict[int, str] = {}
-        found = []
-        for cell in self.cells:
-            trial = cell.trial(self.seeds[0])
-            first = identity_of(trial.spec, trial.parts, known)
-            found.append(tuple(replace(first, spec={**first.spec, "seed": seed}) for seed in self.seeds))
-        return tuple(found)
+        trials = [cell.trial(self.seeds[0]) for cell in self.cells]
+        return tuple(identity_of(trial.spec, trial.parts, known) for trial in trials)
+
+    def identity(self, cell: int, place: int) -> Identity:
+        """The identity of the trial of a cell, given by its number, with the seed at this place of `order`."""
+        first = self._identities[cell]
+        return replace(first, spec={**first.spec, "seed": self.order[place]})
+
+    @cached_property
+    def _keys(self) -> dict[tuple[int, int], str]:
+        """The keys that were computed so far, by cell and place of the seed."""
+        return {}
+
+    def key(self, cell: int, place: int) -> str:
+        """The key of that trial."""
+        if (cell, place) not in self._keys:
+            self._keys[cell, place] = self.identity(cell, place).key
+        return self._keys[cell, place]
+
+    def asked(self, counts: Counts) -> dict[str, tuple[int, int]]:
+        """Every distinct trial, if cell i has the first `counts[i]` seeds: its key -> a cell and the place of its seed.
+
+        All cells of one seed come first, so an interrupted audit has complete seeds.
+        """
+        places = ((i, place) for place in range(max(counts)) for i, count in enumerate(counts) if place < count)
+        return {self.key(*each): each for each in places}
 
     @cached_property
     def jobs(self) -> dict[str, Identity]:
-        """Every distinct trial by its key. All cells of one seed come first, so an interrupted audit has complete seeds."""
-        return {each.key: each for of_one_seed in zip(*self.identities, strict=True) for each in of_one_seed}
+        """Every distinct trial at the start of the audit, by its key."""
+        return {key: self.identity(*each) for key, each in self.asked(self.first).items()}
 
     def trials(self) -> Iterator[Trial]:
-        """Every distinct trial, in the order of `jobs`."""
-        by_key = {
-            identity.key: cell.trial(seed)
-            for cell, identities in zip(self.cells, self.identities, strict=True)
-            for seed, identity in zip(self.seeds, identities, strict=True)
-        }
-        return (by_key[key] for key in self.jobs)
+        """Every distinct trial at the start of the audit, in the order of `jobs`."""
+        return (self.cells[i].trial(self.order[place]) for i, place in self.asked(self.first).values())
 
     @property
     def size(self) -> int:
-        """The number of distinct trials, found without reading any data."""
-        specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
-        return len(specs) * len(self.seeds)
+        """The number of distinct trials at the start of the audit, found without reading any data."""
+        return self._size(len(self.seeds))
 
-    def record(self, command: str) -> Record:
+    @property
+    def most(self) -> int:
+        """The greatest number of distinct trials of the audit."""
+        size = self._size(len(self.order))
+        return size if self.more is None or self.more.trials is None else min(size, self.more.trials)
+
+    def _size(self, seeds: int) -> int:
+        specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
+        return len(specs) * seeds
+
+    def record(self, command: str, counts: Counts | None = None) -> Record:
         """The plan as a line of records.jsonl. It holds everything that a report needs besides the trials' records.
 
         Args:
             command: the command line that started the audit.
+            counts: the number of seeds of each cell so far; None for those at the start.
         """
+        counts = self.first if counts is None else counts
         return {
             "schema": SCHEMA,
             "type": "plan",
@@ -130,7 +175,8 @@ class Plan:
             "source": self.source,
             "claim": dict(self.claim),
             "command": command,
-            "seeds": list(self.seeds),
+            "seeds": list(self.order[: max(counts)]),
+            "more": None if self.more is None else asdict(self.more),
             "limits": dict(self.limits),
             "fail_if": dict(self.fail_if),
             "levels": [
@@ -148,26 +194,26 @@ class Plan:
                     "group": cell.group,
                     "level": cell.level,
                     "goal": str(cell.scenario.goal),
-                    "scenario": identities[0].spec["scenario"],
+                    "scenario": self._identities[i].spec["scenario"],
                     "attack": label(cell.attack),
                     "defence": label(cell.defence),
                     "deployed": cell.deployed,
                     "knowledge": knowledge(cell.scenario, cell.attack, cell.defence),
                     "budget": cell.scenario.budget if isinstance(cell.scenario, Limits) else "",
-                    "keys": [identity.key for identity in identities],
+                    "keys": [self.key(i, place) for place in range(counts[i])],
                 }
-                for cell, identities in zip(self.cells, self.identities, strict=True)
+                for i, cell in enumerate(self.cells)
             ],
         }
 
     def with_seeds(self, n: int) -> Plan:
-        """The same plan with the seeds 0 to n - 1.
+        """The same plan with the seeds 0 to n - 1 for every cell, and no more.
 
         Raises:
             ScenarioError: that makes more trials than an audit can run.
         """
-        _require_few_trials(len(self.cells), n)
-        return replace(self, seeds=tuple(range(n)))
+        require_few_trials(len(self.cells), n)
+        return replace(self, seeds=tuple(range(n)), more=None)
 
 
 def _curves(kind: str) -> dict[str, object]:
@@ -201,15 +247,8 @@ def read_plan(path: str | FilePath | None) -> Plan:
 def _text_of(file: FilePath) -> str:
     """The text of a scenario file. A pipe or a device, which may never end, is refused without reading it."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would block
-        with open(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ScenarioError(f"a scenario file at {file}", "no regular file", "antivenom init writes one")
-            content = opened.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ScenarioError(f"a scenario file of at most {_MOST_BYTES} bytes at {file}", "more", "divide it")
-        return content.decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        return content_of(file, _MOST_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise ScenarioError(f"a readable scenario file at {file}", f"{reason}", "antivenom init writes one") from error
 
@@ -231,16 +270,16 @@ def plan_of(text: str, name: str) -> Plan:
     with document.at(("version",)):
         if top.get("version", 1) != 1:
             raise ScenarioError("version: 1", f"{top['version']}", "update antivenom")
-    seeds = _seeds(top.get("seeds", 3), document)
+    seeds, more = read_seeds(top.get("seeds", 3), document)
     cells: list[Cell] = []
     for i, group in enumerate(top["scenarios"]):
         for cell in _cells(group, document, ("scenarios", i)):
             cells.append(cell)
             if len(cells) * len(seeds) > MOST_TRIALS:
                 with document.at(("scenarios", i)):
-                    _require_few_trials(len(cells), len(seeds))
-    limits = {goal: Goal(goal).metric.limit for goal in _goals()} | _shares(top, "limits", document)
-    fail_if = _shares(top, "fail_if", document, COST)
+                    require_few_trials(len(cells), len(seeds))
+    limits = {goal: Goal(goal).metric.limit for goal in goals()} | read_shares(top, "limits", document)
+    fail_if = read_shares(top, "fail_if", document, COST)
     planned = {str(cell.scenario.goal) for cell in cells}
     if any(cell.deployed and cell.defence is not None for cell in cells):
         planned.add(COST)
@@ -250,24 +289,21 @@ def plan_of(text: str, name: str) -> Plan:
                 got = f"{goal!r}, which no scenario has"
                 expected = f"a goal of one of the scenarios: {', '.join(sorted(planned))}"
                 raise ScenarioError(expected, got, "remove it, or add a scenario with that goal")
-    return Plan(
+    plan = Plan(
         name=_word(top, "name", name, document, ()),
         seeds=seeds,
+        more=more,
         cells=tuple(cells),
         limits=limits | {goal: share for goal, share in fail_if.items() if goal != COST},
         fail_if=fail_if,
-        timeout=_timeout(top.get("timeout"), document),
+        timeout=read_timeout(top.get("timeout"), document),
         source=name,
-        claim=_claim(top.get("claim"), document),
+        claim=read_claim(top.get("claim"), document),
     )
-
-
-def _require_few_trials(cells: int, seeds: int) -> None:
-    if seeds > MOST_SEEDS:
-        raise ScenarioError(f"at most {MOST_SEEDS} seeds", f"{seeds}", "5 seeds are usual")
-    if cells * seeds > MOST_TRIALS:
-        got = f"more than {cells * seeds - 1}: {cells} combinations or more with {seeds} seeds"
-        raise ScenarioError(f"at most {MOST_TRIALS} trials", got, "write shorter lists or fewer seeds")
+    with document.at(("seeds",)):
+        if plan.most < plan.size:
+            raise ScenarioError(f"trials >= {plan.size}, the first seeds of every cell", f"{plan.most}", "raise trials")
+    return plan
 
 
 def _word(mapping: Mapping[str, Any], field: str, default: str, document: Located, path: Path) -> str:
@@ -277,14 +313,6 @@ def _word(mapping: Mapping[str, Any], field: str, default: str, document: Locate
         if not isinstance(value, (str, int, float)):
             raise ScenarioError(f"{field}: a word", repr(value), f"write {field}: {default}")
     return str(value)
-
-
-def _claim(value: object, document: Located) -> dict[str, str]:
-    """The claim of the file's author: words by name."""
-    with document.at(("claim",)):
-        if value is not None and not isinstance(value, Mapping):
-            raise ScenarioError("claim: a mapping of words", repr(value), "write claim: {source: authors and year}")
-    return {str(key): str(text) for key, text in (value or {}).items()}
 
 
 def _require_known(mapping: Mapping[str, object], known: tuple[str, ...], document: Located, path: Path) -> None:
@@ -313,21 +341,25 @@ def _cells(group: object, document: Located, path: Path) -> Iterator[Cell]:
     _require_known(group, (*RESERVED, *fields_of(cls)), document, path)
     attacks = _plugins(group, "attacks", document, path, *ATTACKS)
     defences = _plugins(group, "defences", document, path, *DEFENCES)
-    deployed = _deployed(group, defences, document, path)
+    deployed = _deployed(group, [defence for defence, _ in defences[1:]], document, path)
+    places = {"": document.place(path)} | {name: document.place((*path, name)) for name in group}
     own = _word(group, "name", group["kind"], document, path)
     scenarios = variants(cls, group, document, path, RESERVED)
-    require_few(len(scenarios) * (1 + len(attacks)) * (1 + len(defences)), document, path)
+    require_few(len(scenarios) * len(attacks) * len(defences), document, path)
     for scenario, axes in scenarios:
         name = own + (f" [{', '.join(axes)}]" if axes else "")
-        for attack in (None, *attacks):
-            for defence in (None, *defences):
-                yield Cell(name, scenario, attack, defence, deployed=defence == deployed)
+        for attack, attack_place in attacks:
+            for defence, defence_place in defences:
+                here = places | {"attack": attack_place, "defence": defence_place}
+                yield Cell(name, scenario, attack, defence, deployed=defence == deployed, places=here)
 
 
-def _plugins(group: Mapping[str, Any], field: str, document: Located, path: Path, *kinds: Kind) -> list[Any]:
-    """The attacks or defences of an entry of `scenarios`; none if the field is absent or an empty list."""
-    node = group.get(field, [])
-    return [] if node == [] else [plugin for plugin, _ in plugins(node, document, (*path, field), *kinds)]
+def _plugins(group: Mapping[str, Any], name: str, document: Located, path: Path, *kinds: Kind) -> list[tuple[Any, str]]:
+    """(plugin, its place) of None and of all attacks or defences of an entry of `scenarios`."""
+    node = group.get(name, [])
+    nodes = {(*path, name, i): item for i, item in enumerate(node)} if isinstance(node, list) else {(*path, name): node}
+    found = [(p, document.place(at)) for at, item in nodes.items() for p, _ in plugins(item, document, at, *kinds)]
+    return [(None, document.place(path)), *found]
 
 
 def _deployed(group: Mapping[str, object], defences: list[object], document: Located, path: Path) -> object:
@@ -348,52 +380,3 @@ def _deployed(group: Mapping[str, object], defences: list[object], document: Loc
         names = {*by_label, *(type(d).__name__ for d in defences)}
         remedy = did_you_mean(wanted, names) if isinstance(wanted, str) else f"choose from {', '.join(sorted(names))}"
         raise ScenarioError("deployed: none or the name of one of `defences`", repr(wanted), remedy)
-
-
-def _seeds(value: object, document: Located) -> tuple[int, ...]:
-    """The seeds: a number n stands for 0 to n - 1, a list for itself."""
-    with document.at(("seeds",)):
-        number = len(value) if isinstance(value, list) else value if type(value) is int else 1
-        if number > MOST_SEEDS:
-            raise ScenarioError(f"seeds: at most {MOST_SEEDS}", f"{number}", "write seeds: 5")
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-            return tuple(range(value))
-        if (
-            isinstance(value, list)
-            and value
-            and all(type(s) is int and s >= 0 for s in value)
-            and len({*value}) == len(value)
-        ):
-            return tuple(value)
-        raise ScenarioError("seeds: a number >= 1 or a list of different numbers", repr(value), "write seeds: 3")
-
-
-def _timeout(value: object, document: Located) -> float | None:
-    with document.at(("timeout",)):
-        if value is None:
-            return None
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
-            raise ScenarioError(f"timeout: seconds > 0, at most {_LONGEST}", repr(value), "write timeout: 600")
-    return value
-
-
-def _goals() -> list[str]:
-    """The names of every registered goal."""
-    return [entry.name for entry in entries(Kind.GOAL)]
-
-
-def _shares(top: Mapping[str, object], field: str, document: Located, *more: str) -> dict[str, float]:
-    """The mapping from goals, or `more` words, to shares (0 to 1) in a field of the file; empty if the field is absent."""
-    value = top.get(field) or {}
-    with document.at((field,)):
-        if not isinstance(value, Mapping):
-            raise ScenarioError(
-                f"{field}: a mapping from goals to shares", repr(value), f"write {field}: {{{_goals()[0]}: 0.2}}"
-            )
-    for goal, share in value.items():
-        with document.at((field, goal)):
-            if goal not in (*_goals(), *more):
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), (*_goals(), *more)))
-            if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
-                raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
-    return {str(goal): float(share) for goal, share in value.items()}

@@ -1,23 +1,50 @@
 """Records on disk: FOLDER/records.jsonl, one JSON object per line, appended and forced to the disk.
 
-A last line that a killed process left incomplete is removed when the store is next opened for writing.
+Lines that are no records are ignored and named, so that one of them does not keep an audit from going on. A last line that a
+killed process left incomplete is removed when the store is next opened for writing. Links, pipes and devices in the place of
+the file are refused, and so is a file that holds something else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from antivenom.audit.identity import is_genuine
-from antivenom.audit.trial import SCHEMA, Record
+from antivenom.audit.lines import is_begun, is_genuine_trial, parsed, require_plan, require_trial
+from antivenom.audit.private import without_places
+from antivenom.audit.trial import Record
 from antivenom.core.errors import StoreError
 
 FILENAME = "records.jsonl"
+_REMEDY = "delete that line, or leave it: it is ignored"
+
+
+@dataclass
+class _Contents:
+    """What the file holds.
+
+    Fields:
+        plan: the record of the last plan, or None.
+        trials: the last record of every trial, by key.
+        foreign: the number of records that are not genuine.
+        bad: one error for each line that is no record.
+        lines: the number of lines that are records.
+    """
+
+    plan: Record | None = None
+    trials: dict[str, Record] = field(default_factory=dict)
+    foreign: int = 0
+    bad: list[StoreError] = field(default_factory=list)
+    lines: int = 0
 
 
 class Store:
@@ -30,19 +57,20 @@ class Store:
         write: whether records will be appended.
 
     Raises:
-        StoreError: the folder cannot be written, another audit writes to it, or a line has a newer schema or is no record.
+        StoreError: the folder cannot be written, another audit writes to it, or the file is something else.
     """
 
     def __init__(self, folder: str | os.PathLike[str], write: bool = False) -> None:
         self.path = Path(folder) / FILENAME
         self._file: Any = None
+        self._known: tuple[tuple[int, ...], _Contents] | None = None
         if write:
             self._open()
 
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - stays open as long as the store
+            self._file = self._opened(os.O_RDWR | os.O_APPEND | os.O_CREAT, "r+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
@@ -55,21 +83,63 @@ class Store:
             raise StoreError(
                 f"a folder to write in at {self.path.parent}", f"{error.strerror}", "choose another --out"
             ) from error
-        self._cut_torn_line()
+        try:
+            self._end_last_line()
+        except BaseException:
+            self.close()
+            raise
 
-    def _cut_torn_line(self) -> None:
-        """Remove an incomplete last line, which a killed process may have left."""
-        content = self.path.read_bytes()
+    def _opened(self, flags: int, mode: str) -> Any:
+        """The file, opened without following a link or waiting for the other end of a pipe.
+
+        Raises:
+            StoreError: it is no regular file.
+            OSError: it cannot be opened.
+        """
+        try:
+            descriptor = os.open(self.path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise self._not_ours("a link, a folder or a device") from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._not_ours("a pipe or a device")
+        return open(descriptor, mode, buffering=0)
+
+    def _not_ours(self, got: str) -> StoreError:
+        return StoreError(f"an audit's records in {self.path}", got, "choose another --out, or move it away")
+
+    def _end_last_line(self) -> None:
+        """Give a complete last record its end of line, and remove an incomplete one, which a killed process left.
+
+        Raises:
+            StoreError: the file holds something else. It is left unchanged.
+        """
+        content = self._content()
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
+        last = content[whole:]
+        try:
+            complete = bool(last) and bool(parsed(last, 0))
+        except (ValueError, StoreError):
+            complete = False
+        contents = self._contents()
+        if content and not contents.lines and not complete and not (whole == 0 and is_begun(last)):
+            raise self._not_ours("another file of that name")
+        if last and not complete and is_begun(last):
+            os.ftruncate(self._file.fileno(), whole)
+        elif last:
+            self._file.write(b"\n")
 
     def append(self, record: Record) -> None:
         """Write one line and force it to the disk. A failure loses no earlier line and leaves no part of this one.
 
+        Error texts and the command line are written without the places of this machine (see `private.without_places`).
+
         Raises:
             StoreError: the line could not be written, for example because the disk is full.
         """
+        record = without_places(record)
         rest = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         end = os.fstat(self._file.fileno()).st_size
         try:
@@ -96,41 +166,85 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def lines(self) -> Iterator[Record]:
-        """Every complete line, oldest first.
+    def _content(self) -> bytes:
+        """The bytes of the file.
 
         Raises:
-            StoreError: there is no file, it cannot be read, or a line has a newer schema or is no record.
+            StoreError: there is no file, or it cannot be read.
         """
         try:
-            content = self.path.read_bytes()
+            with self._opened(os.O_RDONLY, "rb") as file:
+                return bytes(file.read())
         except FileNotFoundError as error:
             raise StoreError(
                 f"records in {self.path.parent}", f"no {FILENAME} there", "run antivenom audit first"
             ) from error
         except OSError as error:
             raise StoreError(f"readable records in {self.path}", f"{error.strerror}", "check the path") from error
-        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file's bytes."""
+        return hashlib.sha256(self._content()).hexdigest()
+
+    def _contents(self) -> _Contents:
+        """What the file holds; read again only if it has changed."""
+        state = self._state()
+        if self._known is None or self._known[0] != state:
+            self._known = (state, self._read(self._content()))
+        return self._known[1]
+
+    def _state(self) -> tuple[int, ...]:
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:  # reading the file says why
+            return ()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _read(self, content: bytes) -> _Contents:
+        found = _Contents()
+        for number, line in _lines(content):
             try:
-                record = json.loads(line)
-                schema = record["schema"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise StoreError(
-                    "a record per line", f"something else in line {number} of {self.path}", "delete that line"
-                ) from error
-            if schema > SCHEMA:
-                raise StoreError(
-                    f"records of schema {SCHEMA} or older", f"schema {schema} in line {number}", "update antivenom"
-                )
-            yield record
+                self._take(parsed(line, number), found)
+            except ValueError as error:
+                got = f"something else in line {number} of {FILENAME}: {error}"
+                found.bad.append(StoreError("a record per line", got, _REMEDY))
+        return found
+
+    @staticmethod
+    def _take(record: Record, found: _Contents) -> None:
+        """Add a line to what was found. A trial that is not genuine is only counted."""
+        if record["type"] == "plan":
+            require_plan(record)
+            found.plan = record
+        elif not is_genuine_trial(record):
+            found.foreign += 1
+        else:
+            require_trial(record)
+            found.trials[record["key"]] = record
+        found.lines += 1
+
+    def _usable(self) -> _Contents:
+        """What the file holds.
+
+        Raises:
+            StoreError: there is no file, it cannot be read, it has a newer schema, or none of its lines is a record.
+        """
+        found = self._contents()
+        if found.bad and not found.lines:
+            raise found.bad[0]
+        return found
 
     def trials(self) -> dict[str, Record]:
         """The last record of every trial, by key, without records that are not genuine (see `identity.is_genuine`)."""
-        return {record["key"]: record for record in self.lines() if record["type"] == "trial" and is_genuine(record)}
+        return dict(self._usable().trials)
 
     def foreign(self) -> int:
         """The number of records that are not genuine: their key does not follow from their content."""
-        return sum(record["type"] == "trial" and not is_genuine(record) for record in self.lines())
+        return self._contents().foreign
+
+    def bad_lines(self) -> list[str]:
+        """One message for each line that is no record: its number, what is wrong with it, and what to do."""
+        return list(map(str, self._contents().bad))
 
     def plan(self) -> Record:
         """The record of the last plan.
@@ -138,7 +252,19 @@ class Store:
         Raises:
             StoreError: no plan was written.
         """
-        plans = [record for record in self.lines() if record["type"] == "plan"]
-        if not plans:
+        found = self._usable().plan
+        if found is None:
             raise StoreError(f"a plan in {self.path}", "none", "run antivenom audit first")
-        return plans[-1]
+        return found
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of every complete line that is not empty, and of a last line without an end if it is complete."""
+    *lines, last = content.split(b"\n")
+    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    if last:
+        try:
+            parsed(last, 0)
+        except (ValueError, StoreError):
+            return
+        yield len(lines) + 1, last

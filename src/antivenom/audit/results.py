@@ -154,6 +154,7 @@ class Summary:
         foreign: the number of records in the folder that are not genuine (see `identity.is_genuine`); they are ignored.
         exit_code: 0 within the limits, or no limit decides; 1 breach; 2 no trial finished; 3 not enough evidence.
         exit_reason: one sentence that explains the exit code.
+        bad_lines: one message for each line of the file that is no record; they are ignored.
     """
 
     plan: Record
@@ -163,6 +164,7 @@ class Summary:
     foreign: int
     exit_code: int
     exit_reason: str
+    bad_lines: tuple[str, ...] = ()
 
     @property
     def attacks(self) -> tuple[CellResult, ...]:

@@ -11,6 +11,7 @@ Terminal, JSON and HTML are views of one Summary. The rules are:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from antivenom.audit.judging import Harms, error_of, numbers, verdict
@@ -28,7 +29,8 @@ def summary_of(store: Store) -> Summary:
     Raises:
         StoreError: the folder holds no plan, or a line that is no record.
     """
-    return summarise(store.plan(), store.trials(), store.foreign())
+    summary = summarise(store.plan(), store.trials(), store.foreign())
+    return replace(summary, bad_lines=tuple(store.bad_lines()))
 
 
 def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> Summary:
@@ -87,7 +89,7 @@ def _result(
 
     def paired(measure: Callable[[Record, Record], float], others: list[str]) -> list[float]:
         """`measure(trial, twin)` for every seed in which both finished."""
-        pairs = zip(cell["keys"], others, strict=True)
+        pairs = zip(cell["keys"], others, strict=False)
         both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
         return [measure(own, other) for own, other in both]
 
@@ -146,17 +148,20 @@ def _cost(
     if cell["defence"] == "none":
         return None
     defended = planned[(cell["group"], "none", cell["defence"])]["keys"]
-    pairs = [(a, b) for a, b in zip(defended, bare, strict=True) if _ok(records, a) and _ok(records, b)]
+    pairs = [(a, b) for a, b in zip(defended, bare, strict=False) if _ok(records, a) and _ok(records, b)]
     return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
 
 
 def _harms(cell: Record, twins: list[str], records: Mapping[str, Record]) -> Harms:
-    """The harm of every seed against the clean twins with these keys."""
+    """The harm of every seed against the clean twins with these keys.
+
+    Keys are in the order of the plan's seeds. A twin was asked for at least as many seeds as the cells that it serves.
+    """
     return Harms.of(
         Goal(cell["goal"]).metric,
         [
             (numbers(records[key]), numbers(records[twin])) if _ok(records, key) and _ok(records, twin) else None
-            for key, twin in zip(cell["keys"], twins, strict=True)
+            for key, twin in zip(cell["keys"], twins, strict=False)
         ],
     )
 

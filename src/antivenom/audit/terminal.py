@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -14,11 +14,13 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, shown, stealth
+from antivenom.audit.allocation import Step
+from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, seeds_of, shown, stealth
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
 from antivenom.audit.results import CellResult, LevelResult, State, Summary
 from antivenom.audit.statistics import Interval
+from antivenom.audit.stopping import Id, Stop, id_of, stops
 from antivenom.audit.trial import Record, Trial, plain
 from antivenom.core.terminal import COLUMNS, console
 
@@ -32,39 +34,39 @@ def cell_name(spec: Any) -> str:
     return shown(f"{kind}: {label(trial.attack)} against {label(trial.defence)}, seed {trial.seed}")
 
 
-def watch(records: Iterator[Record], total: int, quiet: bool, verbose: bool) -> Iterator[Record]:
-    """Yield the records unchanged and report progress on stderr.
+def watch(steps: Iterator[Step], total: int, quiet: bool, verbose: bool) -> Iterator[Record]:
+    """Yield the records and report progress on stderr.
 
     Args:
-        records: the new records, as their trials end.
-        total: how many records to expect.
+        steps: the new records, as their trials end, with the number of records to expect so far.
+        total: the number of records to expect from the first round.
         quiet: whether to report nothing.
         verbose: whether to print a line for every trial, if stderr is not a terminal.
     """
     if quiet:
-        yield from records
+        yield from (step.record for step in steps)
     elif sys.stderr.isatty():
-        yield from _with_bar(records, total)
+        yield from _with_bar(steps, total)
     else:
-        yield from _with_lines(records, total, verbose)
+        yield from _with_lines(steps, verbose)
 
 
-def _with_bar(records: Iterator[Record], total: int) -> Iterator[Record]:
+def _with_bar(steps: Iterator[Step], total: int) -> Iterator[Record]:
     columns = (TextColumn("{task.description}"), *COLUMNS, TextColumn("{task.fields[last]}"))
     errors = 0
     with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
         task = progress.add_task("auditing", total=total, last="")
-        for record in records:
+        for record, so_far in steps:
             errors += record["status"] in ("error", "timeout")
             last = cell_name(record["spec"])[:40] + (f" ({errors} errors)" if errors else "")
-            progress.update(task, advance=1, last=last)
+            progress.update(task, advance=1, total=so_far, last=last)
             yield record
 
 
-def _with_lines(records: Iterator[Record], total: int, verbose: bool) -> Iterator[Record]:
+def _with_lines(steps: Iterator[Step], verbose: bool) -> Iterator[Record]:
     """Print a line for every failure, and one for the progress at most every five seconds."""
     started = last_line = time.monotonic()
-    for done, record in enumerate(records, start=1):
+    for done, (record, total) in enumerate(steps, start=1):
         now = time.monotonic()
         failed = record["status"] in ("error", "timeout")
         if failed or verbose or done == total or now - last_line >= 5:
@@ -77,8 +79,14 @@ def _with_lines(records: Iterator[Record], total: int, verbose: bool) -> Iterato
         yield record
 
 
-def print_plan(plan: Plan, missing: int) -> None:
-    """Print what --dry-run shows: the cells, and how many trials are on disk and missing."""
+def print_plan(plan: Plan, missing: int, asked: int) -> None:
+    """Print what --dry-run shows: the cells, and how many trials are on disk and missing.
+
+    Args:
+        plan: the plan.
+        missing: the number of trials to run in the round that the records have reached.
+        asked: the number of trials up to that round, those on disk included.
+    """
     out = console(sys.stdout)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("scenario", "level", "attack", "defence"):
@@ -86,10 +94,13 @@ def print_plan(plan: Plan, missing: int) -> None:
     for cell in plan.cells:
         table.add_row(shown(cell.group), cell.level, shown(label(cell.attack)), shown(label(cell.defence)))
     out.print(table)
-    trials = plan.size
-    out.print(
-        f"{len(plan.cells)} cells, {len(plan.seeds)} seeds, {trials} trials: {trials - missing} on disk, {missing} to run"
-    )
+    cells, done = f"{len(plan.cells)} cells", asked - missing
+    if plan.more is None:
+        out.print(f"{cells}, {len(plan.seeds)} seeds, {asked} trials: {done} on disk, {missing} to run")
+    else:
+        seeds = f"{len(plan.seeds)} to {plan.more.most} seeds"
+        at_most = plan.most - done
+        out.print(f"{cells}, {seeds}: {done} trials on disk, {missing} to run at first, at most {at_most}")
 
 
 def print_summary(summary: Summary, files: list[str]) -> None:
@@ -101,14 +112,15 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     """
     out = console(sys.stdout)
     counts = summary.trials
-    head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {len(summary.plan['seeds'])} seeds"
+    head = f"{summary.plan['name']}: {counts['ok']} of {counts['planned']} trials finished, {seeds_of(summary)}"
     failed = counts["error"] + counts["timeout"]
     head += f", {failed} failed" if failed else ""
     out.print(shown(f"{head}; {counts['reused']} reused, {counts['run']} run"))
     titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (interval)"
     out.print(titles, style="bold")
+    stopped = stops(summary)
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
-        _print_level(out, level, summary)
+        _print_level(out, level, summary, stopped)
     for gap in not_measured(summary):
         _print_wrapped(out, f"Not measured: {gap}")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
@@ -117,7 +129,7 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
 
 
-def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
+def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Mapping[Id, Stop]) -> None:
     """Print one row of the table, and below it the worst attack, its visibility, and the best defence."""
     worst = level.deployed
     name, verdict = f"{level.level:<17} ", f"{level.state.symbol} {level.state}"
@@ -127,8 +139,9 @@ def _print_level(out: Console, level: LevelResult, summary: Summary) -> None:
     numbers = f"{_mean(worst.clean_accuracy):>5} {_lost(worst.accuracy_lost):>8}  {_success(worst)}"
     out.print(Text(name) + Text(f"{verdict:<14} ", style=STYLE.get(level.state, "")) + Text(numbers))
     against = "no defence" if worst.defence == "none" else worst.defence
+    why = stopped.get(id_of(worst))
     for text in (
-        f"{worst.attack} against {against}",
+        f"{worst.attack} against {against}" + (f"; {worst.planned} seeds: {why}" if why else ""),
         f"stealth: {stealth(worst, summary)}",
         f"best defence: {_best(level.best)}",
     ):
@@ -175,6 +188,7 @@ def print_quiet(summary: Summary) -> None:
 
 def print_json(summary: Summary, files: list[str]) -> None:
     """Print the summary as one JSON document."""
+    stopped = stops(summary)
     document = {
         "schema": summary.plan["schema"],
         "name": summary.plan["name"],
@@ -183,13 +197,13 @@ def print_json(summary: Summary, files: list[str]) -> None:
             {
                 "level": level.level,
                 "state": str(level.state),
-                "deployed": _cell_json(level.deployed),
-                "undefended": _cell_json(level.undefended),
-                "best_defence": _cell_json(level.best),
+                "deployed": _cell_json(level.deployed, stopped),
+                "undefended": _cell_json(level.undefended, stopped),
+                "best_defence": _cell_json(level.best, stopped),
             }
             for level in summary.levels
         ],
-        "cells": [_cell_json(cell) for cell in summary.attacks],
+        "cells": [_cell_json(cell, stopped) for cell in summary.attacks],
         "not_measured": not_measured(summary),
         "ignored_records": summary.foreign,
         "files": files,
@@ -199,7 +213,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
     print(json.dumps(plain(document), indent=1))
 
 
-def _cell_json(cell: CellResult | None) -> dict[str, object] | None:
+def _cell_json(cell: CellResult | None, stopped: Mapping[Id, Stop]) -> dict[str, object] | None:
     if cell is None:
         return None
     named = (
@@ -217,6 +231,7 @@ def _cell_json(cell: CellResult | None) -> dict[str, object] | None:
     )
     values: dict[str, Any] = {name: getattr(cell, name) for name in named}
     values["state"] = str(cell.state)
+    values["stopped"] = stopped.get(id_of(cell))
     for name in ("harm", "clean_accuracy", "accuracy_lost", "cost"):
         value: Interval | None = getattr(cell, name)
         values[name] = (

@@ -26,6 +26,14 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
+    code = _run(arguments)
+    registry = sys.modules.get("antivenom.core.registry")  # a command that asks for no plugin does not import it
+    for line in registry.broken() if registry is not None else ():
+        _say(line, code)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)

@@ -52,24 +52,28 @@ def audit_command(
     if not dry_run:
         start_early(jobs, device)
     from antivenom.audit import terminal
+    from antivenom.audit.checking import check
     from antivenom.audit.executors import executor, runner
     from antivenom.audit.plan import read_plan
     from antivenom.audit.records import Store
-    from antivenom.audit.run import audit, missing
+    from antivenom.audit.run import audit, counts_from, missing
 
     _load(plugin)
     _check_device(device)
     plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
+    check(plan)
     if dry_run:
-        terminal.print_plan(plan, len(missing(plan, Store(out))))
+        store = Store(out)
+        asked = plan.asked(counts_from(plan, store.trials()))
+        terminal.print_plan(plan, len(missing(plan, store)), len(asked))
         raise typer.Exit(OK)
     with Store(out, write=True) as store:
         execute = executor(jobs, [str(path) for path in plugin], device, plan.timeout)
         todo = len(missing(plan, store))
-        records = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
+        steps = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
         try:
-            for _ in terminal.watch(records, todo, quiet or as_json, verbose):
+            for _ in terminal.watch(steps, todo, quiet or as_json, verbose):
                 pass
         except KeyboardInterrupt:
             _finish(out, as_json, quiet)
@@ -85,7 +89,11 @@ def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> in
     with catalogue.known(plugin) as checked:
         plan = read_plan(scenario)
         plan = plan if seeds is None else plan.with_seeds(seeds)
-        terminal.print_plan(plan, plan.size)
+        if checked:
+            from antivenom.audit.checking import check
+
+            check(plan)
+        terminal.print_plan(plan, plan.size, plan.size)
     if not checked:
         typer.echo("Names, fields and types are valid; ranges of values are checked when the audit starts.")
     return OK

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
+import functools
+import hashlib
 import os
 import stat
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from antivenom.core.errors import DataError, DataNotFound
+from antivenom.core.regular import content_of, opened
+from antivenom.data import limits
 
 T = TypeVar("T")
 OFFLINE = "ANTIVENOM_OFFLINE"
@@ -25,7 +27,8 @@ class PublishedFile:
     Fields:
         filename: its name in $ANTIVENOM_DATA and in the cache, where it may also have or lack the suffix `.gz`.
         url: where it is published; empty if it is not published in this form.
-        checksum: "sha256:..." or "md5:..." of the published bytes. A download with another hash is refused.
+        checksum: "sha256:..." or "md5:..." of the published bytes. A download or a file in the cache with another hash is
+            refused.
         package_path: its path in a system package; empty if there is none.
         how: advice on how to get it without a download.
         other: name of a file with the same content in another form, which is also looked for; empty if there is none.
@@ -64,11 +67,13 @@ def locate(source: PublishedFile) -> Path:
 
     Raises:
         DataNotFound: the file is missing and cannot be downloaded; the message says where it was looked for.
-        DataError: a folder cannot be searched.
+        DataError: a folder cannot be searched, or a file in the cache is not the published one.
     """
     for place in candidates(source):
         try:
             if stat.S_ISREG(place.stat().st_mode):  # is_file() would hide that a folder is not accessible
+                if place.parent == cache_folder() and source.checksum:
+                    _require_published(place, source)
                 return place
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -93,6 +98,30 @@ def locate(source: PublishedFile) -> Path:
         f"no such file, and no download ({reason})",
         source.how or f"fetch {source.url} into $ANTIVENOM_DATA",
     )
+
+
+def _require_published(place: Path, source: PublishedFile) -> None:
+    """Refuse a file in the cache that is not the published one. It may be packed there although it is published plain."""
+    state = place.stat()
+    packed = place.name == f"{source.filename}.gz"
+    if place.name != source.filename and not packed:
+        got = f"{place.name}, another form of it, which has no published checksum"
+        raise DataError(
+            f"{source.filename} in {place.parent}", got, "move it into $ANTIVENOM_DATA, where you vouch for it"
+        )
+    if not _has(place, source.checksum, packed, state.st_size, state.st_mtime_ns, state.st_ino):
+        raise broken(place, "another checksum than the published one")
+
+
+@functools.lru_cache(maxsize=64)
+def _has(place: Path, checksum: str, packed: bool, *_: int) -> bool:
+    """Whether the file has that checksum. Size, time and inode are arguments so that a change of the file is noticed."""
+    name, expected = checksum.split(":")
+    if packed:
+        return hashlib.new(name, read_bytes(place), usedforsecurity=False).hexdigest() == expected
+    with opened(place) as file:
+        found = hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False))
+    return found.hexdigest() == expected
 
 
 class _Progress:
@@ -147,13 +176,12 @@ def read_bytes(path: Path) -> bytes:
     """The file's content, decompressed if its name ends in .gz.
 
     Raises:
-        DataError: the file is unreadable or truncated.
+        DataError: the file is unreadable, truncated, no regular file, or larger than `limits.MOST_BYTES`.
     """
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise broken(path, error) from error
+        return limits.unpacked(content_of(path, limits.MOST_BYTES), path.suffix if path.suffix == ".gz" else "")
+    except OSError as error:
+        raise broken(path, error.strerror or str(error)) from error
 
 
 def broken(path: Path, error: Exception | str) -> DataError:

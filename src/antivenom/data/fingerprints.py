@@ -11,7 +11,9 @@ import numpy as np
 
 from antivenom.core.errors import DataError
 from antivenom.core.protocols import Fingerprinted, Source
+from antivenom.core.regular import opened
 from antivenom.core.streams import Streams
+from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 
 PREFIX = "sha256:"
@@ -75,6 +77,8 @@ def digest_of(*parts: str) -> str:
 def _of_file(path: Path) -> str:
     try:
         state = path.stat()
+        if state.st_size > limits.MOST_BYTES:
+            raise limits.too_much("in it")
         return _hashed(path, state.st_size, state.st_mtime_ns, state.st_ino)
     except OSError as error:
         raise DataError(f"a readable file {path}", error.strerror or str(error), "check the path") from error
@@ -83,5 +87,5 @@ def _of_file(path: Path) -> str:
 @functools.lru_cache(maxsize=4096)  # every trial fingerprints all files of its source
 def _hashed(path: Path, *_: int) -> str:
     """The SHA-256 of a file. Size, time and inode are arguments so that the cache notices a change of the file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

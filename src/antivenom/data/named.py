@@ -13,17 +13,18 @@ from antivenom.core.streams import Streams
 from antivenom.data import adult, text
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import PublishedFile, locate, parse
+from antivenom.data.limits import arrays, require_plain_mat
 from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
 
-_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_FASHION = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 _FASHION_PACKAGE = "/usr/share/datasets/fashion-mnist/"
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
 
 
-def _fashion(filename: str, md5: str) -> PublishedFile:
+def _fashion(filename: str, sha256: str) -> PublishedFile:
     how = "apt install dataset-fashion-mnist, or put the four idx files into $ANTIVENOM_DATA"
-    return PublishedFile(filename, _FASHION + filename, f"md5:{md5}", _FASHION_PACKAGE + filename, how)
+    return PublishedFile(filename, _FASHION + filename, f"sha256:{sha256}", _FASHION_PACKAGE + filename, how)
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ def _image_split(parts: list[np.ndarray], classes: tuple[str, ...], name: str) -
 
 
 _FASHION_SOURCES = (
-    _fashion("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-    _fashion("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
-    _fashion("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
-    _fashion("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+    _fashion("train-images-idx3-ubyte.gz", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    _fashion("train-labels-idx1-ubyte.gz", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    _fashion("t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    _fashion("t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 )
 _FASHION_CLASSES = (
     "t-shirt",
@@ -177,8 +178,7 @@ def _fashion_mnist(_: Streams) -> Split:
 
 def _mnist(_: Streams) -> Split:
     def split(content: bytes) -> Split:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            parts = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+        parts = arrays(io.BytesIO(content), ("x_train", "y_train", "x_test", "y_test"))
         return _image_split(parts, tuple(str(c) for c in range(10)), "mnist")
 
     return parse(locate(_MNIST_SOURCE), split)
@@ -192,7 +192,8 @@ def _mnist_1_7(streams: Streams) -> Split:
     def table(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         from scipy.io import loadmat
 
-        file = loadmat(io.BytesIO(content))  # type: ignore[arg-type] # the stubs know only paths
+        require_plain_mat(content)
+        file = loadmat(io.BytesIO(content), variable_names=("x", "y"))  # type: ignore[arg-type] # the stubs know only paths
         return file["x"], np.asarray(file["y"]).ravel()
 
     x, y = parse(locate(_MNIST_1_7_SOURCE), table)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import io
 import itertools
-import lzma
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from antivenom.core.errors import DataError
+from antivenom.core.regular import content_of, opened
+from antivenom.data import limits
 
 MISSING = frozenset({"", "na", "nan", "null", "none", "?", "n/a"})
 DELIMITERS = ",;\t|"
-_OPENERS: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.DataFrame:
@@ -40,9 +38,12 @@ def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.D
     if path.suffix == ".parquet":
         return _parquet(path)
     try:
-        delimiter = delimiter or delimiter_of(path, encoding)
+        content = _content(path)
+        delimiter = delimiter or _delimiter_in(content, path, encoding)
+        if content.count(delimiter.encode(encoding)) > limits.MOST_CELLS:
+            raise ValueError(f"more than {limits.MOST_CELLS} cells")
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             sep=delimiter,
             header=None,
             dtype=str,
@@ -89,8 +90,7 @@ def raw_rows(path: Path, cells: pd.DataFrame, encoding: str = "utf-8") -> tuple[
         cells: its rows as `read_cells` returned them, whose index gives their lines.
         encoding: the text encoding.
     """
-    with _OPENERS.get(path.suffix, open)(path, "rt", encoding=encoding, newline="") as file:
-        lines = file.read().split("\n")
+    lines = _content(path).decode(encoding).split("\n")
     lines = [line + "\n" for line in lines[:-1]] + lines[-1:]
     starts = [*cells.index, len(lines) + 1]
     rows = ["".join(lines[begin - 1 : end - 1]) for begin, end in itertools.pairwise(starts)]
@@ -104,16 +104,35 @@ def _with_mark(encoding: str) -> str:
 
 def delimiter_of(path: Path, encoding: str = "utf-8") -> str:
     """The delimiter: a tab in a .tsv file, otherwise the most frequent candidate in the first line."""
+    return _delimiter_in(_content(path), path, encoding)
+
+
+def _delimiter_in(content: bytes, path: Path, encoding: str) -> str:
     if ".tsv" in path.suffixes:
         return "\t"
-    with _OPENERS.get(path.suffix, open)(path, "rt", encoding=_with_mark(encoding)) as file:
-        first = str(file.readline())
+    with io.TextIOWrapper(io.BytesIO(content), encoding=_with_mark(encoding)) as file:
+        first = file.readline()
     return max(DELIMITERS, key=first.count)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of the file, decompressed as its suffix says.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than `limits.MOST_BYTES`.
+    """
+    return limits.unpacked(content_of(path, limits.MOST_BYTES), path.suffix)
 
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        table: pd.DataFrame = pd.read_parquet(path)
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
+
+        with opened(path) as file:
+            stated = ParquetFile(file).metadata  # a few bytes can stand for any number of equal rows
+            if stated.num_rows * stated.num_columns > limits.MOST_CELLS:
+                raise ValueError(f"more than {limits.MOST_CELLS} cells")
+            table: pd.DataFrame = pd.read_parquet(file)
     except ImportError as error:
         raise DataError(
             "pyarrow, which reads Parquet", "no such package", "pip install 'antivenom[parquet]'"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import io
 import json
-import lzma
 import re
 import tarfile
 from pathlib import Path
 
 import numpy as np
 
+from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import PublishedFile, locate, parse
 from antivenom.data.schema import Schema
@@ -71,14 +71,18 @@ def texts(source: PublishedFile, classes: tuple[str, ...], under: str = "") -> l
 
 @functools.lru_cache(maxsize=1)  # one file holds all six Enron mailboxes, which are read one after the other
 def _lines(content: bytes) -> list[dict[str, str]]:
-    return [json.loads(line) for line in lzma.decompress(content).splitlines()]
+    return [json.loads(line) for line in limits.unpacked(content, ".xz").splitlines()]
 
 
 def _members(archive: bytes, classes: tuple[str, ...], under: str) -> list[Text]:
     """The texts in a tar archive, which are named FOLDER/CLASS/NAME.txt there; nothing is written to disk."""
     found = []
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in sorted(tar.getmembers(), key=lambda m: m.name):
+    packed = archive.startswith(b"\x1f\x8b")
+    with tarfile.open(fileobj=io.BytesIO(limits.unpacked(archive, ".gz" if packed else "")), mode="r:") as tar:
+        members = tar.getmembers()
+        if sum(member.size for member in members) > limits.MOST_BYTES:  # a sparse member may be larger than the archive
+            raise limits.too_much("when it is unpacked")
+        for member in sorted(members, key=lambda m: m.name):
             path = re.fullmatch(rf"(.*/)?({'|'.join(classes)})/([^/]+\.txt)", member.name)
             file = tar.extractfile(member) if path and (path[1] or "").endswith(under) else None
             if path and file:

@@ -8,6 +8,7 @@ rows, mean and deviation are theirs.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from antivenom.core.protocols import Sanitizer
 
 CATEGORIES, NEIGHBOURS = 30, 10
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of cells that a spreadsheet runs
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?")
 UNUSUAL = 3.0  # standard deviations from the class's mean that are worth a word
 
 
@@ -106,7 +109,12 @@ def sanitize_table(
         "suspects.csv": _suspects(source, path, table, verdict, suspects, reasons),
     }
     written = _write(texts, out, (path, *([trusted] if trusted else [])), force)
-    return _summary(path, type(defence).__name__, data[:n], verdict, columns, written)
+    summary = _summary(path, type(defence).__name__, data[:n], verdict, columns, written)
+    formulas = sum(_is_run(str(cell)) for cell in table.loc[~verdict.flags].to_numpy(dtype=object).ravel())
+    if formulas:
+        advice = "which are left as they stand in the file: open it as text"
+        summary += f"\nkept.csv holds {formulas} cells that a spreadsheet would run as formulas, {advice}"
+    return summary
 
 
 def _cells(source: TableFile, path: Path) -> pd.DataFrame:
@@ -269,7 +277,24 @@ def _suspects(
     found.insert(0, "rank", range(1, len(suspects) + 1), allow_duplicates=True)
     parquet = path.suffix == ".parquet"
     delimiter = source.delimiter or ("," if parquet else delimiter_of(path, source.encoding))
+    found.columns = [_as_text(str(name)) for name in found.columns]
+    for place, values in enumerate(found.to_numpy(dtype=object).T.tolist()):
+        found.isetitem(place, [_as_text(cell) if isinstance(cell, str) else cell for cell in values])
     return str(found.to_csv(index=False, sep=delimiter, lineterminator="\n"))
+
+
+def _as_text(cell: str) -> str:
+    """The cell with an apostrophe in front if a spreadsheet would run it as a formula. Numbers such as -5 stay as they are.
+
+    >>> _as_text("=1+1"), _as_text("-5"), _as_text("-1,5"), _as_text("@SUM(A1)"), _as_text("a=b")
+    ("'=1+1", '-5', '-1,5', "'@SUM(A1)", 'a=b')
+    """
+    return f"'{cell}" if _is_run(cell) else cell
+
+
+def _is_run(cell: str) -> bool:
+    """Whether a spreadsheet would take the cell for a formula."""
+    return cell.startswith(_FORMULAS) and _NUMBER.fullmatch(cell) is None
 
 
 def _write(texts: dict[str, str], out: Path, inputs: tuple[Path, ...], force: bool) -> list[Path]:

@@ -311,12 +311,7 @@ class SklearnLearner:
             raise NotApplicable(
                 "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
             )
-        estimator: Any = checked_estimator(self.make(streams.sklearn("fit")), self.make)
-        if _regresses(estimator, data.is_regression) != data.is_regression:
-            kind = {True: "regressor", False: "classifier"}
-            raise ModelError(
-                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
-            )
+        estimator = self._made(data, streams.sklearn("fit"))
         try:
             estimator.fit(_table(data.x), data.y)
         except AntivenomError:
@@ -328,6 +323,30 @@ class SklearnLearner:
                 "check its parameters and the rows",
             ) from error
         return SklearnModel(estimator, len(data.classes))
+
+    def check(self, data: Dataset) -> None:
+        """Check, without a fit, that the estimator can be made for these rows and that its parameters are valid.
+
+        Raises:
+            PluginError, ModelError: it cannot, or they are not.
+        """
+        estimator = self._made(data, 0)
+        validate = getattr(estimator, "_validate_params", None)  # scikit-learn has no public name for it
+        try:
+            if validate is not None:
+                validate()
+        except ValueError as error:
+            raise ModelError(f"valid parameters of {type(estimator).__name__}", str(error)) from error
+
+    def _made(self, data: Dataset, seed: int) -> Any:
+        """An unfitted estimator of the kind that the rows need."""
+        estimator: Any = checked_estimator(self.make(seed), self.make)
+        if _regresses(estimator, data.is_regression) != data.is_regression:
+            kind = {True: "regressor", False: "classifier"}
+            raise ModelError(
+                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
+            )
+        return estimator
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.wanted import AllToOne
-from antivenom.data import Dataset, Named, Poison
+from antivenom.data import Dataset, Named, Poison, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.checks import about, check_aim, check_model
 from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge
@@ -77,6 +78,17 @@ class Acceptance:
     def known_to(self, attack: object) -> Known:
         """What the attack sees, and what it does not, for the report."""
         return Known(("the provider's rows",), ("the user's rows", "the test rows"))
+
+    def check_rows(self, split: Split) -> None:
+        """Check that wanted classes, trigger, numbers of rows and model suit the rows."""
+        check_aim(split.test, Aim(self.threat, self.wanted, self.trigger))
+        with about("clean_rows" if self.train_rows is None else "train_rows"):
+            theirs, *_ = hold_out(split.train, self.clean_rows, self.train_rows, Streams(0))
+        check_model(self.model, self.training, theirs)
+
+    def check_plugins(self, attack: object, defence: object) -> None:
+        """Check that the attack is of a kind that this scenario takes."""
+        attack_kind(attack, self.threat, *ATTACKS)
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Run one trial: the provider trains, the user uses, repairs or refuses the model, and the judge measures.

@@ -12,11 +12,12 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import Verdict
 from antivenom.core.wanted import AllToOne
-from antivenom.data import Dataset, Named, Poison
+from antivenom.data import Dataset, Named, Poison, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
+from antivenom.scenarios.checks import about, check_aim, check_model, drawn_by
 from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge, detection
@@ -113,6 +114,23 @@ class Central:
         if self.test_known:
             shown.append(f"{self.test_known:.0%} of the test rows with their labels")
         return Known(tuple(shown), tuple(withheld))
+
+    def check_rows(self, split: Split) -> None:
+        """Check that classes, targets, numbers of rows, trigger and model suit the rows."""
+        streams = Streams(0)
+        with about("classes"):
+            split = split if self.classes is None else only_classes(split, self.classes)
+        check_aim(split.test, Aim(self.threat, self.wanted, self.trigger))
+        with about(drawn_by(self.wanted)):
+            if self.goal is Goal.TARGETED:
+                draw_targets(split.test, self.wanted, self.num_targets, streams)
+        with about("clean_rows" if self.train_rows is None else "train_rows"):
+            clean, *_ = hold_out(split.train, self.clean_rows, self.train_rows, streams, self.attacker_rows)
+        check_model(self.model, self.training, clean)
+
+    def check_plugins(self, attack: object, defence: object) -> None:
+        """Check that the plugins are of a kind that this scenario takes."""
+        attack_kind(attack, self.threat, *ATTACKS)
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Run one trial: attack the rows, sanitize them, fit a model, repair it, and measure.

@@ -19,7 +19,7 @@ from antivenom.core.registry.entry import registered
 from antivenom.core.streams import Streams
 from antivenom.core.threat import HARMS, Access, Goal, Knowledge, Level, ThreatModel
 from antivenom.core.wanted import AllToOne, FromTo
-from antivenom.data import Dataset, Named, missing_classes
+from antivenom.data import Dataset, Named, Split, missing_classes
 from antivenom.data.fingerprints import of_rows
 from antivenom.federated.aggregation import require_min_updates
 from antivenom.federated.aggregators import Mean
@@ -30,6 +30,7 @@ from antivenom.federated.engine import Federation
 from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
+from antivenom.scenarios.checks import about, check_aim, check_model, drawn_by
 from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.metrics import Judge
@@ -144,6 +145,31 @@ class Federated:
         withheld = ["the others' rows"]
         (shown if self.threat.knowledge is Knowledge.OMNISCIENT else withheld).append("the others' current updates")
         return Known(tuple(shown), tuple(withheld))
+
+    def check_rows(self, split: Split) -> None:
+        """Check that targets, trigger, numbers of rows and agents, and model suit the rows."""
+        streams, test = Streams(0), split.test.encoded
+        check_aim(test, Aim(self.threat, AllToOne() if self.wanted is None else self.wanted, self.trigger))
+        with about("validation_rows" if self.train_rows is None else "train_rows"):
+            train = _some(split.train.encoded, self.train_rows, streams, "train rows", self.validation_rows)
+        with about("edge_cases"):
+            train, _ = self._tail_of(train[self.validation_rows :])
+        with about("federation"):
+            self.federation.shards(train, streams)
+        with about(drawn_by(self.wanted)):
+            if self.goal is Goal.TARGETED:
+                every = np.ones(len(test), dtype=bool)
+                tail_of = train if self.edge_cases else None
+                _, test = drawn_among(test, self.wanted, self.num_targets, streams, every, tail_of)
+        with about("test_rows"):
+            _some(test, self.test_rows, streams, "test rows")
+        check_model(self.model, self.federation.training, train)
+
+    def check_plugins(self, attack: object, defence: object) -> None:
+        """Check that the agent wants this goal, and that there are as many clients as the defence needs."""
+        with about("defence"):
+            _server_side(defence, self.federation.clients_per_round)
+        _agent(attack, self.goal)
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Train and judge. `attack` is an agent or None; `defence` an aggregation rule, a client detector or None."""

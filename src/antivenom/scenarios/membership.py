@@ -14,7 +14,7 @@ from antivenom.core.protocols import Architecture, AttackContext, Known, Source
 from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
-from antivenom.data import Dataset, Named, Poison
+from antivenom.data import Dataset, Named, Poison, Split
 from antivenom.leakage.cohort import Cohort, draw
 from antivenom.leakage.dpsgd import DPSGD
 from antivenom.leakage.likelihood_ratio import lira
@@ -23,6 +23,7 @@ from antivenom.leakage.shadows import Shadows, beginnings, train_together
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
+from antivenom.scenarios.checks import about, check_model
 from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import attack_kind
 
@@ -102,6 +103,19 @@ class Membership:
         shown = ("its own rows",) if self.access is Access.DATA_MANIPULATION else rows
         asks = "how the model is trained", "the finished model's confidences"
         return Known((*shown, *asks), ("who is in the training set",))
+
+    def check_rows(self, split: Split) -> None:
+        """Check that the pool, the targets and the model suit the rows."""
+        with about("pooling"):
+            train = pooled(split.train, self.pooling)
+        with about("targets" if self.pool_rows is None else "pool_rows"):
+            sizes = (self.models, self.pool_rows, self.targets, self.attacker_rows)
+            draw(train, *sizes, self.attribute, Streams(0))
+        check_model(self.model, self.training, train)
+
+    def check_plugins(self, attack: object, defence: object) -> None:
+        """Check that the attack is of the kind that this scenario takes."""
+        attack_kind(attack, self.threat, Kind.DATA_ATTACK)
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Run one trial: poison the training sets, train all models, infer membership, and measure.

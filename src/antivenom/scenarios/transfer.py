@@ -11,11 +11,12 @@ from antivenom.core.registry import Kind, scenario
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.wanted import AllToOne
-from antivenom.data import Dataset, Named
+from antivenom.data import Dataset, Named, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
+from antivenom.scenarios.checks import about, check_aim, check_model, drawn_by
 from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge
@@ -93,6 +94,23 @@ class Transfer:
     def known_to(self, attack: object) -> Known:
         """What the attack sees, and what it does not, for the report."""
         return Known(("the provider's rows", "the model handed out"), ("the user's rows",))
+
+    def check_rows(self, split: Split) -> None:
+        """Check that targets, trigger, numbers of rows and model suit the rows."""
+        streams = Streams(0)
+        check_aim(split.test, Aim(self.threat, self.wanted, self.trigger))
+        with about(drawn_by(self.wanted)):
+            if self.goal is Goal.TARGETED:
+                draw_targets(split.test, self.wanted, self.num_targets, streams)
+        with about("clean_rows" if self.train_rows is None else "train_rows"):
+            train, *_ = hold_out(split.train, self.clean_rows, self.train_rows, streams)
+        with about("pretrain_share"):
+            theirs, _ = self._divided(train, streams)
+        check_model(self.model, self.training, theirs)
+
+    def check_plugins(self, attack: object, defence: object) -> None:
+        """Check that the attack is of a kind that this scenario takes."""
+        attack_kind(attack, self.threat, Kind.MODEL_ATTACK)
 
     def run(self, attack: object, defence: object, seed: int, device: str = "cpu") -> Outcome:
         """Run one trial: pretrain, attack, fine-tune, repair, and measure.

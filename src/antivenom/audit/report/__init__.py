@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,13 +24,16 @@ def write_report(folder: Path) -> Path:
     """
     store = Store(folder)
     summary = summary_of(store)
-    text = render(summary, hashlib.sha256(store.path.read_bytes()).hexdigest())
+    text = render(summary, store.sha256())
     path, draft = folder / "report.html", folder / ".report.html.part"
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.unlink(missing_ok=True)  # of an interrupted run, or a link, through which another file would be written
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as file:
+            file.write(text.encode("utf-8"))
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise StoreError(
             f"a place to write {path}", f"{error.strerror}", f"when it can be written: antivenom report {folder}"
         ) from error

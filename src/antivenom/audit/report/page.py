@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from antivenom.audit.formatting import (
@@ -13,11 +14,13 @@ from antivenom.audit.formatting import (
     not_measured,
     percent,
     points,
+    seeds_of,
     stealth,
 )
 from antivenom.audit.report.cards import card, lost
 from antivenom.audit.report.rounds import price_figure, rounds
 from antivenom.audit.results import CellResult, LevelResult, State, Summary
+from antivenom.audit.stopping import Id, Stop, id_of, stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
@@ -29,6 +32,7 @@ WORST_CELLS = 200  # so many cells of each level are shown, the worst ones
 def contents(summary: Summary, sha256: str) -> dict[str, object]:
     """All values that the template uses. `sha256` is the hash of records.jsonl, or empty."""
     shown = _shown(summary)
+    stopped = stops(summary)
     goals = [Goal(goal).metric for goal in dict.fromkeys(cell.goal for cell in summary.cells)]
     levels = sorted(summary.levels, key=lambda level: list(State).index(level.state))
     return {
@@ -40,7 +44,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "do_first": do_first(summary),
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
-        "gaps": _gaps(summary),
+        "gaps": _gaps(summary, stopped),
         "cards": [card(level, summary) for level in levels if level.state is State.BREACHED],
         "nearest": max(summary.attacks, key=severity, default=None),
         "changes": [_changes(level, summary) for level in levels if level.state is State.BREACHED],
@@ -51,8 +55,8 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "rounds": rounds(summary),
         "price": _price(summary),
         "detection": _detection(summary),
-        "every": [_row(cell) for cell in sorted(shown, key=severity, reverse=True)],
-        "clean": [_row(cell) for cell in summary.cells if cell.is_clean_twin][: MOST_CELLS + 1],
+        "every": [_row(cell, stopped) for cell in sorted(shown, key=severity, reverse=True)],
+        "clean": [_row(cell, stopped) for cell in summary.cells if cell.is_clean_twin][: MOST_CELLS + 1],
         "facts": _facts(summary, sha256),
         "errors": sorted({(c.group, error) for c in summary.cells for error in c.errors}),
         "text": {
@@ -60,6 +64,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
             "percent": percent,
             "points": points,
             "headline": headline,
+            "seeds": seeds_of,
             "harm": lambda goal: Goal(goal).metric.word,
             "cell": _cell_text,
             "split": lambda label: label.rstrip(")").split("(", 1),
@@ -171,7 +176,7 @@ def _funnel(summary: Summary) -> list[tuple[str, int, str]]:
     ]
 
 
-def _gaps(summary: Summary) -> list[tuple[str, str, str]]:
+def _gaps(summary: Summary, stopped: Mapping[Id, Stop]) -> list[tuple[str, str, str]]:
     """(what is not known, why, what would close the gap) for everything planned without a conclusive result."""
     found = [
         (gap, "not in the scenario file, or not run", "add it, or start the audit again")
@@ -179,17 +184,20 @@ def _gaps(summary: Summary) -> list[tuple[str, str, str]]:
     ]
     for cell in summary.attacks:
         if not cell.state.is_conclusive:
-            found.append((f"{cell.attack} against {cell.defence} in {cell.group}", cell.reason, _remedy(cell)))
+            found.append((f"{cell.attack} against {cell.defence} in {cell.group}", cell.reason, _remedy(cell, stopped)))
     return found
 
 
-def _remedy(cell: CellResult) -> str:
+def _remedy(cell: CellResult, stopped: Mapping[Id, Stop]) -> str:
     if cell.state is State.NOT_APPLICABLE:
         return "nothing: the two cannot be combined"
     if cell.state is State.NOT_MEASURED or cell.finished < cell.planned:
         return "run the same command again"
     if cell.state is State.ERROR:
         return "remove the cause named in the appendix, then run again"
+    if stopped.get(id_of(cell)) in (Stop.MOST, Stop.BUDGET):
+        field = "most" if stopped[id_of(cell)] is Stop.MOST else "trials"
+        return f"more seeds: raise {field} under `seeds` in the scenario file"
     if cell.harm is not None and cell.harm.n > 1 and cell.harm.low <= cell.limit <= cell.harm.high:
         return "more seeds: --seeds"
     if cell.planned == 1:
@@ -317,9 +325,10 @@ def _detection(summary: Summary) -> list[dict[str, str]]:
     return rows
 
 
-def _row(cell: CellResult) -> dict[str, object]:
+def _row(cell: CellResult, stopped: Mapping[Id, Stop]) -> dict[str, object]:
     values = "" if cell.harm is None else ", ".join(percent(value) for value in cell.harm.values)
-    return {"cell": cell, "values": values}
+    why = stopped.get(id_of(cell))
+    return {"cell": cell, "values": values, "seeds": f"{cell.planned} seeds" + (f": {why}" if why else "")}
 
 
 def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ def replay(cell: CellResult, plan: Record) -> str | None:
     document = {
         "version": 1,
         "name": f"replay of {cell.attack} against {cell.defence}",
-        "seeds": list(plan["seeds"]),
+        "seeds": list(plan["seeds"][: cell.planned]),
         "limits": {cell.goal: cell.limit},
         "scenarios": [group],
     }

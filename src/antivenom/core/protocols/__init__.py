@@ -61,7 +61,7 @@ from antivenom.core.protocols.models import (
     Schedule,
     ScikitLearn,
 )
-from antivenom.core.protocols.scenario import Known, Limits, Scenario, Tells
+from antivenom.core.protocols.scenario import Checks, Known, Limits, Scenario, Tells
 
 __all__ = [
     "Agent",
@@ -70,6 +70,7 @@ __all__ = [
     "Architecture",
     "AttackContext",
     "Augmentation",
+    "Checks",
     "Claims",
     "ClientDetector",
     "DataAttack",

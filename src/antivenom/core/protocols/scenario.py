@@ -59,6 +59,26 @@ class Tells(Protocol):
 
 
 @runtime_checkable
+class Checks(Protocol):
+    """A scenario that can be checked before anything is trained. Its errors say by `of` which field they are about."""
+
+    def check_rows(self, split: Any) -> None:
+        """Check that the fields suit the rows.
+
+        Raises:
+            AntivenomError: they do not, so that every trial would fail.
+        """
+
+    def check_plugins(self, attack: Any, defence: Any) -> None:
+        """Check that the attack (or None) and the defence (or None) can be used.
+
+        Raises:
+            NotApplicable: the combination makes no sense, which a record says.
+            AntivenomError: a plugin's fields do not suit the scenario, so that every trial would fail.
+        """
+
+
+@runtime_checkable
 class Limits(Protocol):
     """A scenario in which the attacker's budget is something other than a number of rows."""
 

@@ -145,6 +145,8 @@ _BUILTIN = (
     "antivenom.triggers",
 )
 _loaded = False
+_asked = False  # whether the entry points of third parties were imported
+_BROKEN: list[str] = []  # one line for each of them that was skipped
 
 
 def register(
@@ -212,7 +214,7 @@ def _address(cls: type) -> tuple[str, str]:
 
 
 def load_builtin() -> None:
-    """Import, once, every package of antivenom that holds plugins, and the entry points of installed third parties."""
+    """Import, once, every package of antivenom that holds plugins."""
     global _loaded
     if _loaded:
         return
@@ -220,20 +222,33 @@ def load_builtin() -> None:
     try:
         for module in _BUILTIN:
             importlib.import_module(module)
-        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            _load_entry_point(point)
     except BaseException:
         _loaded = False
         raise
 
 
-def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
-    try:
-        point.load()
-    except Exception as error:
-        raise PluginError(
-            f"the entry point {point.name} = {point.value} to import", repr(error), "repair or uninstall that package"
-        ) from error
+def load_installed() -> None:
+    """Import, once, the entry points of installed third parties. One that fails is skipped; `broken` names it."""
+    global _asked
+    load_builtin()
+    if _asked:
+        return
+    _asked = True  # before the imports, as above
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        before = dict(_ENTRIES)
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:  # a third party's module may raise anything
+            _ENTRIES.clear()
+            _ENTRIES.update(before)
+            expected = f"the entry point {point.name} = {point.value} to import"
+            remedy = "it was skipped; repair or uninstall that package"
+            _BROKEN.append(str(PluginError(expected, repr(error), remedy)))
+
+
+def broken() -> list[str]:
+    """One line for each entry point that could not be imported and was skipped."""
+    return list(_BROKEN)
 
 
 def load_file(path: str | Path) -> list[Entry]:
@@ -279,19 +294,26 @@ def load_file(path: str | Path) -> list[Entry]:
 
 
 def entries(*kinds: Kind) -> list[Entry]:
-    """The registered plugins of the given kinds, or of all kinds if none is given, sorted by kind and name."""
-    load_builtin()
+    """The registered plugins of the given kinds, or of all kinds if none is given, sorted by kind and name.
+
+    This imports the entry points of installed third parties.
+    """
+    load_installed()
     order = list(Kind)
     found = [entry for entry in _ENTRIES.values() if not kinds or entry.kind in kinds]
     return sorted(found, key=lambda entry: (order.index(entry.kind), entry.name))
 
 
 def find(name: str, *kinds: Kind) -> Entry:
-    """The entry of that name.
+    """The entry of that name. The entry points of third parties are imported only if antivenom has no such plugin.
 
     Raises:
         PluginError: no plugin of the given kinds has that name; the message holds the most similar one.
     """
+    load_builtin()
+    own = _ENTRIES.get(name)
+    if own is not None and (not kinds or own.kind in kinds):
+        return own
     known = {entry.name: entry for entry in entries(*kinds)}
     if name not in known:
         what = " or ".join(kinds) or "plugin"

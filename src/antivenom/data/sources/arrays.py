@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import zipfile
+import zlib
 from pathlib import Path
-
-import numpy as np
 
 from antivenom.core.errors import DataError
 from antivenom.core.registry import source
+from antivenom.core.regular import opened
 from antivenom.core.streams import Streams
+from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import of_files
 from antivenom.data.splitting import split_by_seed
+
+_BROKEN = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile)
 
 
 @source(cite="the user's own arrays, read by numpy without pickle")
@@ -57,14 +60,12 @@ class NpzFile:
 def _parts(archive: NpzFile, _: str) -> tuple[Dataset, Dataset | None]:
     wanted = [name for name in (archive.x, archive.y, archive.x_test, archive.y_test) if name]
     try:
-        with np.load(archive.path, allow_pickle=False) as file:
-            absent = next((name for name in wanted if name not in file.files), None)
-            if absent is not None:
-                raise DataError(
-                    f"an array {absent!r} in {archive.path}", ", ".join(file.files) or "none", "set its name"
-                )
-            arrays = [file[name] for name in wanted]
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        with opened(archive.path) as file:
+            arrays = limits.arrays(file, wanted)
+    except KeyError as error:
+        absent, names = error.args
+        raise DataError(f"an array {absent!r} in {archive.path}", ", ".join(names) or "none", "set its name") from error
+    except (*_BROKEN, zlib.error) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(
             f"an .npz archive of plain arrays at {archive.path}", reason, "write it with np.savez"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import lzma
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from antivenom.core.errors import DataError
 from antivenom.core.registry import source
 from antivenom.core.streams import Streams
+from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import read_bytes
 from antivenom.data.fingerprints import of_files
@@ -143,10 +143,10 @@ def _decoded(path: Path, encoding: str) -> str:
 def _lines(file: TextFile, path: Path) -> tuple[list[str], list[str]]:
     content = read_bytes(path)
     try:
-        content = lzma.decompress(content) if path.suffix == ".xz" else content
+        content = limits.unpacked(content, path.suffix if path.suffix == ".xz" else "")
         rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
         return [str(row[file.text]) for row in rows], [str(row[file.label]) for row in rows]
-    except (ValueError, KeyError, TypeError, lzma.LZMAError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise DataError(
             f"one JSON object with {file.text!r} and {file.label!r} on each line of {path}",
             f"{type(error).__name__}: {error}",
