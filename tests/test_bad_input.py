@@ -57,7 +57,7 @@ def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
             "num_malicious from 0 to num_agents = 5",
         ),
         (FEDERATED + "    wanted: {name: FromTo, source: 3, target: 3}\n", "FromTo.source and target that differ"),
-        (FEDERATED.replace("seeds: 1", "seeds: 0"), "seeds: a number >= 1"),
+        (FEDERATED.replace("seeds: 1", "seeds: 0"), "seeds: a number from 1 to 10000"),
         (FEDERATED.replace("seeds: 1", "fail_if: {backdor: 0.1}"), "did you mean 'backdoor'"),
         (
             CENTRAL + "    attacks: [{name: LabelFlipping, poisoned_rate: 2}]\n",

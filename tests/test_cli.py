@@ -58,7 +58,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     ("gate", "code"),
-    [("", 0), ("fail_if: {targeted: 0.01}", 1), ("fail_if: {backdoor: 0.5}", 3), ("limits: {targeted: 1.0}", 0)],
+    [("", 0), ("fail_if: {targeted: 0.01}", 1), ("fail_if: {targeted: 0.5}", 3), ("limits: {targeted: 1.0}", 0)],
 )
 def test_the_exit_code_is_the_same_in_every_format(audited: Path, gate: str, code: int, capsys) -> None:
     for options in ([], ["--quiet"], ["--json"], ["-v"]):

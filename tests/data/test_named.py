@@ -200,7 +200,7 @@ IMAGES = "train-images-idx3-ubyte.gz"
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(idx(np.zeros((3, 28, 28), np.uint8)))[:-9], "EOFError|end-of-stream|ended before"),
+        (gzip.compress(idx(np.zeros((3, 28, 28), np.uint8)))[:-9], "a compressed file that ends too early"),
         (gzip.compress(idx(np.zeros((3, 28, 28), np.uint8))[:-1]), "2351 values where the header says 2352"),
         (gzip.compress(b"\0\0\x08\x03\0\0"), "ValueError"),
         (gzip.compress(b""), "not an idx file"),

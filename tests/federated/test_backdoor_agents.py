@@ -233,7 +233,7 @@ def test_fields_are_checked(make: Callable[[], Any], message: str) -> None:
         (FromTo(7, 1), lambda y: 1 if y == 7 else -1),
         (AllToAll(2), lambda y: (y + 2) % 10),
     ],
-    ids=repr,
+    ids=["AllToOne", "FromTo", "AllToAll"],
 )
 def test_backdoor_rows_are_those_of_which_something_is_wanted(
     digits: Callable[..., AgentView], wanted: Any, label: Callable[[int], int]

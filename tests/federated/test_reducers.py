@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
+from antivenom.core.protocols import ServerView
+from antivenom.core.streams import Streams
 from antivenom.fast import kernels
 from antivenom.federated import (
     ARC,
@@ -109,18 +111,27 @@ RULES = [
 ]
 
 
+def seeded(x: Tensor) -> ServerView:
+    """A server whose random numbers repeat; without one, every call draws fresh ones."""
+    n, d = x.shape
+    weights = torch.full((n,), 1 / n)
+    return ServerView(1, torch.zeros(d), x, tuple(range(n)), weights, streams=Streams(0))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 @pytest.mark.parametrize("reducers", REDUCERS.values(), ids=REDUCERS)
 def test_a_chain_equals_its_links_one_after_another(reducers: tuple[Any, ...], rule: Any) -> None:
     x = rows(1, 11, 30) + 1
     x[:2] += 50
     weights = torch.arange(1.0, 12.0, dtype=torch.float64) / 66
+    seen = seeded(x)
     plain, shares = x, weights
     for link in reducers:
-        plain, shares = link(plain, shares)
+        plain, shares = link(plain, shares, seen)
     # Near an update, the geometric median's distances are square roots of rounding errors.
     tolerance = 1e-5 if isinstance(rule, GeometricMedian) else 1e-9
-    torch.testing.assert_close(Chain(reducers, rule)(x, weights), rule(plain, shares), rtol=tolerance, atol=tolerance)
+    chained = Chain(reducers, rule)(x, weights, seen)
+    torch.testing.assert_close(chained, rule(plain, shares, seen), rtol=tolerance, atol=tolerance)
 
 
 def test_a_linear_chain_reads_the_rows_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,13 +165,13 @@ def test_reducers_refuse_too_few_updates(link: Any) -> None:
 @pytest.mark.parametrize("rule", [Chain((Clip(1.0), Bucketing(2)), Median()), Chain((Clip(1.0),), Mean()), CGE(f=2)])
 def test_links_that_need_no_distances_work_none_out(rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x = rows(3, 9, 40)
-    expected = rule(x)
+    expected = rule(x, None, seeded(x))
 
     def refused(updates: Tensor) -> Tensor:
         raise AssertionError("n * n * d products for nothing")
 
     monkeypatch.setattr(kernels, "gram", refused)
-    assert torch.equal(rule(x), expected)
+    assert torch.equal(rule(x, None, seeded(x)), expected)
 
 
 @pytest.mark.parametrize("reducer", [Clip(1.0), Bucketing(2), ARC(), NNM()])

@@ -85,8 +85,8 @@ def test_a_seed_cannot_choose_and_confirm() -> None:
 
 
 def test_harm_by_hand() -> None:
-    twin = {"clean_accuracy": 0.9, "chance_accuracy": 0.1, "asr": 0.05, "target_confidence": 0.2}
-    own = {"clean_accuracy": 0.5, "asr": 0.75, "target_confidence": 0.9}
+    twin = {"clean_accuracy": 0.9, "chance_accuracy": 0.1, "asr": 0.05, "targets_hit": 0.2}
+    own = {"clean_accuracy": 0.5, "asr": 0.75, "targets_hit": 0.9}
 
     def harm_done(goal: str, own: dict[str, float], twin: dict[str, float]) -> float:
         return Goal(goal).metric.value(own, twin)
