@@ -134,7 +134,7 @@ def test_what_shows_only_in_a_trial_is_a_record_and_the_rest_goes_on(
     found = [record for record in records(tmp_path) if record["status"] == status]
     assert found
     assert all(said in record["error"] and "\n" not in record["error"] for record in found)
-    assert code == (2 if len(found) == len(records(tmp_path)) else 0)
+    assert code == 2  # half of the trials failed or all of them, and a tenth may
     assert said.split(",")[0].replace(">", "&gt;") in (tmp_path / "out" / "report.html").read_text()
 
 
