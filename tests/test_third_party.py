@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from antivenom.cli import run
+
 GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLUGIN, CONTRACT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 SCENARIO = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[0].replace("seeds: 3", "seeds: 2")
@@ -56,7 +58,7 @@ def test_the_file_is_short() -> None:
     assert len(lines) <= 15
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_by_plugin(folder: Path, jobs: str) -> None:
     done = antivenom(
         folder, "audit", "scenario.yaml", "--plugin", "label_swap.py", "--out", "out", "--jobs", jobs, "--json"
@@ -97,13 +99,16 @@ def test_without_it_the_scenario_is_refused_in_one_line(folder: Path) -> None:
         ("import sys; sys.exit(0)\n", "SystemExit"),
     ],
 )
-def test_files_that_are_no_plugin(folder: Path, text: str | None, said: str) -> None:
+def test_files_that_are_no_plugin(
+    tmp_path: Path, text: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"wrong_{tmp_path.name}.py"
     if text is not None:
-        (folder / "wrong.py").write_text(text)
-    done = antivenom(folder, "list", "--plugin", "wrong.py")
-    assert done.returncode == 4
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+        path.write_text(text)
+    assert run(["list", "--plugin", str(path)]) == 4
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error
 
 
 def test_a_broken_installed_plugin_is_named_and_skipped(folder: Path) -> None:
