@@ -1,9 +1,13 @@
-"""What every test may ask for. torch runs on one thread, so that two workers do not fight for two cores."""
+"""What every test may ask for. Libraries run on one thread each, so that two workers do not fight for two cores."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
+
+for _library in ("OMP", "OPENBLAS", "MKL"):  # before they are imported; commands that tests start inherit it
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

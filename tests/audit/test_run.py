@@ -94,7 +94,7 @@ def test_failures_are_records_and_the_audit_goes_on(tmp_path: Path, rogues: Path
     assert "boom" in records["Crashes"]["traceback"]
     assert records["SendsNaN"]["status"] == "ok"
     notes = records["SendsNaN"]["notes"]  # of the trial with Krum, whose f needs five updates
-    assert notes[0] == "round 1: agent 4 sent NaN or infinity and was left out"
+    assert "round 1: agent 4 sent NaN or infinity and was left out" in notes
     assert not any("stayed as it was" in note for note in notes)  # the agent left out counts against Krum's f
     assert records["ExplicitBoosting"]["status"] == records[None]["status"] == "ok"
 
