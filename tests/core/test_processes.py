@@ -87,7 +87,9 @@ def test_a_server_that_still_imports_does_not_outlive_its_parent(tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
     command = [sys.executable, "-c", EARLY]
     # The pipe ends when nobody holds it any more, the server included.
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40, check=False
+    )
     assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
