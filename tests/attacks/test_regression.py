@@ -83,6 +83,14 @@ def test_the_error_rises_with_every_step_inside_the_box(start: str, responses: b
         assert np.array_equal(made[0].data.y, made[-1].data.y)
 
 
+def test_no_step_loses() -> None:
+    """Each further step may only raise the error on the attacker's rows; on these rows full steps alone would lose."""
+    data, own = noisy()[:40], noisy()[40:]
+    made = [RegressionPoisoning(0.3, steps=n)(data, context(own)) for n in range(25)]
+    errors = np.array([error_of(own, poison.data) for poison in made])
+    assert (np.diff(errors) > -1e-9 * errors[-1]).all()
+
+
 def test_first_responses_by_hand() -> None:
     data = Dataset(np.arange(4.0)[:, None], np.array([0.0, 1.0, 2.0, 10.0]), ())
     mirrored, farthest = (
