@@ -41,13 +41,17 @@ def write_results(folder: Path, target: Path) -> None:
         plans = [read_plan(file) for file in sorted((folder / name).glob("*.yaml"))]
         opening, *claims = before.get(title, "").split("### ")
         kept = {claim.partition("\n")[0].strip(): "### " + claim.strip() for claim in claims}
-        parts.append(f"## {title}\n\n{opening.strip() if kept else ''}".strip())
-        parts += [
-            kept[plan.name] if plan.name in kept and _has_gaps(plan, records) else _claim(plan, records)
-            for plan in plans
-        ]
+        old = {plan.name for plan in plans if plan.name in kept and _has_gaps(plan, records)}
+        parts.append(f"## {title}\n\n{_opening(opening.strip()) if old else ''}".strip())
+        parts += [kept[plan.name] if plan.name in old else _claim(plan, records) for plan in plans]
     target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(target)
+
+
+def _opening(conditions: str) -> str:
+    """The conditions that a section states once for all of its tables, for those that were measured then."""
+    older = "Tables that name no conditions of their own are older: "
+    return conditions if not conditions or conditions.startswith(older) else older + conditions
 
 
 def _sections(target: Path) -> dict[str, str]:

@@ -3,6 +3,8 @@
     python benchmarks/claims/run.py census                     half an hour on two cores
     python benchmarks/claims/run.py fashion --scale small      half an hour on two cores
     python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: half an hour
+    python benchmarks/claims/run.py fashion controls           the controls of that boundary
+    python benchmarks/claims/run.py fashion hundred_agents     100 agents, of which 10 are chosen per round
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py availability               attacks on centralised models and their certificates
     python benchmarks/claims/run.py --tables-only              RESULTS.md again from the records at hand
@@ -27,12 +29,13 @@ FOLDERS = {
     "fashion small": "fashion-small",
     "fashion paper": "fashion-paper",
 }
+BY_NAME = ("boundary", "controls", "hundred_agents")  # long, and run only by their names
 
 
 def run(folder: str, names: list[str], device: str, jobs: int) -> None:
     """Every claim of a folder, the quick ones first."""
     for file in sorted((HERE / folder).glob("*.yaml"), key=lambda f: (f.stem != "benign", f.stem)):
-        if file.stem not in names and (names or file.stem == "boundary"):
+        if file.stem not in names and (names or file.stem in BY_NAME):
             continue
         command = ["-m", "antivenom", "audit", str(file), "--out", str(HERE / "out" / folder), "--device", device]
         print(f"== {folder}/{file.stem}", flush=True)

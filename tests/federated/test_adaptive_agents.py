@@ -30,6 +30,7 @@ from antivenom.federated import (
     ExplicitBoosting,
     FalseExamples,
     Federation,
+    FewerEpochs,
     FLDetector,
     FoolsGold,
     FreeRider,
@@ -53,7 +54,7 @@ from antivenom.federated.agents.objectives import honest
 from antivenom.federated.aggregation import has_memory
 from antivenom.models.architectures import MLP
 from antivenom.models.network import build
-from antivenom.models.training import Training
+from antivenom.models.training import Training, train
 
 View = Callable[..., AgentView]
 ROWS = [[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]
@@ -232,6 +233,18 @@ def test_free_riders_do_not_train(digits: View) -> None:
     past = Participation(1, seen.start - 4 * moved, torch.zeros(2, len(moved)))
     sent = FreeRider(std=0.0)(dataclasses.replace(seen, round=3, past=(past,)))
     torch.testing.assert_close(sent, 2 * moved.repeat(2, 1))  # four in two rounds
+
+
+def test_fewer_epochs_are_honest_training_cut_short(digits: View) -> None:
+    seen = digits(k=2)  # whose honest agents train for two epochs
+    one = dataclasses.replace(seen.training, epochs=1)
+    streams = [seen.streams.child("member", member, "honest") for member in range(2)]
+    by_hand = [
+        train(seen.network, seen.start, *shard, one, own)[0] for shard, own in zip(seen.shards, streams, strict=True)
+    ]
+    torch.testing.assert_close(FewerEpochs(1)(seen), torch.stack(by_hand) - seen.start, rtol=0, atol=1e-5)
+    assert torch.equal(FewerEpochs(7)(seen), seen.all_honest())  # never more than the federation's
+    assert not FewerEpochs(0)(seen).any()
 
 
 STREAMS = Streams(5)

@@ -143,6 +143,12 @@ class Network:
         moved.frozen = {name: p.to(device) for name, p in self.frozen.items()}
         return moved
 
+    def starting_at(self, weights: Tensor) -> Network:
+        """The same network with other initial weights (d,)."""
+        started = copy.copy(self)
+        started.initial = weights
+        return started
+
     @cached_property
     def architecture(self) -> Hashable:
         """A key that is equal for networks that differ in nothing but trained weights. Valid for torch's own layers only.

@@ -92,6 +92,8 @@ class Federated:
         test_rows: judge on only so many test rows; None is all.
         validation_rows: the server's own, taken from the training rows before they are shared.
         trigger: what is shown at test time (backdoor).
+        warm_start: rounds of training before round 1, in which every agent is honest and the server averages without a
+            defence. No curve and no metric shows them. The clean twin starts with them too. 0 starts from initial weights.
         edge_cases: training rows from the tail of the source class (furthest from its mean) that only the attacker holds;
             the targets are then the tail of the test rows (targeted, `wanted: FromTo`). 0: the attacker holds the
             targets themselves.
@@ -109,6 +111,7 @@ class Federated:
     test_rows: int | None = None
     validation_rows: int = 100
     trigger: Trigger = Patch()
+    warm_start: int = 0
     edge_cases: int = 0
 
     def __post_init__(self) -> None:
@@ -120,6 +123,8 @@ class Federated:
             raise ScenarioError(
                 "edge_cases >= 0, with goal: targeted and wanted: FromTo", f"{self.edge_cases}", "name the tail's class"
             )
+        if self.warm_start < 0:
+            raise ScenarioError("warm_start >= 0", f"{self.warm_start}")
         if self.num_targets < 1:
             raise ScenarioError("num_targets >= 1", f"{self.num_targets}", "ask for at least one target")
 
@@ -193,6 +198,7 @@ class Federated:
         shards = self.federation.shards(train, streams, device)
         targets, test = self._targets(split.test.encoded, train, network, shards, streams)
         del split  # of a large set, each trial in step would hold its own
+        network = network.starting_at(self._start(network, shards, train, streams, device))
         aim = Aim(self.threat, AllToOne() if self.wanted is None else self.wanted, self.trigger, targets)
         judge = RoundJudge(network, Judge(test, aim), device)
         notes = [
@@ -245,6 +251,22 @@ class Federated:
             targets, test = drawn_among(test, self.wanted, self.num_targets, streams, right, tail_of)
         return targets, _some(test, self.test_rows, streams, "test rows")
 
+    def _start(self, network: Network, shards: Shards, train: Dataset, streams: Streams, device: str) -> Tensor:
+        """(d,) the global parameters at the start of round 1: initial ones, or those after the rounds of the warm start."""
+
+        def play() -> Tensor:
+            before, own = dataclasses.replace(self.federation, rounds=self.warm_start), streams.child("warm start")
+            nobody = shards.x[:0], shards.y[:0], shards.y[:0]
+            vector = network.initial
+            for played in before.rounds_of(network, shards, protocols.Targets(*nobody), own):
+                vector = played.end
+            return vector
+
+        if self.warm_start == 0:
+            return network.initial
+        key = ("warm start", self.warm_start, self.federation, device, streams.key, of_rows(train))
+        return twin(self.model, key, play)
+
     def _counts(self, agent: object) -> dict[str, float]:
         """How many agents are malicious, beside their share of all."""
         number = 0 if agent is None else self.federation.num_malicious
@@ -273,7 +295,8 @@ class Federated:
             return vector
 
         rows = (of_rows(train), "" if self.stop_accuracy is None else of_rows(judge.judge.test))
-        return twin(self.model, (self.federation, self.stop_accuracy, judge.device, streams.key, *rows), play)
+        key = (self.federation, self.warm_start, self.stop_accuracy, judge.device, streams.key, *rows)
+        return twin(self.model, key, play)
 
     def _is_over(self, accuracy: float) -> bool:
         return self.stop_accuracy is not None and accuracy >= self.stop_accuracy

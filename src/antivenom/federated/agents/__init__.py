@@ -8,7 +8,7 @@ from antivenom.federated.agents.boosting import ExplicitBoosting, ImplicitBoosti
 from antivenom.federated.agents.byzantine import IPM, GaussianNoise, LabelFlip, Mimic, NonFinite, SignFlip
 from antivenom.federated.agents.combinators import BenignEstimation, Delayed, HoldOff, WithHonest
 from antivenom.federated.agents.dirty_label import DirtyLabel
-from antivenom.federated.agents.dishonest import FalseExamples, FreeRider, Sybils
+from antivenom.federated.agents.dishonest import FalseExamples, FewerEpochs, FreeRider, Sybils
 from antivenom.federated.agents.extremes import MinMaxDistance, MinSumDistance
 from antivenom.federated.agents.fang import FangKrum, FangMedian, FangTrimmedMean
 from antivenom.federated.agents.lasting import DBA, EdgeCase, Neurotoxin
@@ -35,6 +35,7 @@ __all__ = [
     "FangKrum",
     "FangMedian",
     "FangTrimmedMean",
+    "FewerEpochs",
     "FreeRider",
     "GaussianNoise",
     "HoldOff",

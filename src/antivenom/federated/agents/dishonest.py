@@ -1,4 +1,4 @@
-"""Clients that cheat the protocol: a false number of examples, no work at all, one client under many names."""
+"""Clients that cheat the protocol: a false number of examples, less work or none, one client under many names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antivenom.core.protocols import Agent, AgentView, Sent, Shard
 from antivenom.core.registry import Derived, agent, require_range
 from antivenom.core.threat import HARMS, Goal
 from antivenom.federated.agents.knowledge import alike
-from antivenom.federated.agents.objectives import each_member
+from antivenom.federated.agents.objectives import each_member, training_for
 from antivenom.federated.agents.teams import spoken_for
 from antivenom.federated.guarded import stepped
 
@@ -94,6 +94,29 @@ class FreeRider:
             return base + self.std * torch.randn(base.shape, generator=generator, device=base.device, dtype=base.dtype)
 
         return each_member(view, update)
+
+
+@agent(goal=HARMS, cite="Li et al. 2020, arXiv:1812.06127")
+class FewerEpochs:
+    """Trains honestly on its own rows, but for fewer epochs than the federation asks for.
+
+    A straggler does so without intent. It is the control for an attack whose update is small: a rule that selects this
+    agent in as many rounds selects small updates, not poisoned ones. Weakness: it means no harm, and averaging hardly
+    notices it.
+
+    Fields:
+        epochs: passes over its rows; those of the federation if that asks for fewer.
+
+    Reference: Li et al. 2020 (FedProx), MLSys, arXiv:1812.06127, section 5.2.
+    """
+
+    epochs: int = 1
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "epochs")
+
+    def __call__(self, view: AgentView) -> Tensor:
+        return training_for(view, min(self.epochs, view.training.epochs)).all_honest()
 
 
 @agent(goal=HARMS, cite="Fung et al. 2020, RAID, arXiv:1808.04866")

@@ -69,9 +69,12 @@ def train_honest(view: AgentView, members: Sequence[int], shards: Sequence[Shard
 
 def honest(view: AgentView, member: int, epochs: int | None = None) -> Tensor:
     """(d,) the update of an honest agent with that member's shard, after another number of epochs if one is given."""
-    if epochs is not None:
-        view = dataclasses.replace(view, training=dataclasses.replace(view.training, epochs=epochs))
-    return view.honest(member)
+    return (view if epochs is None else training_for(view, epochs)).honest(member)
+
+
+def training_for(view: AgentView, epochs: int) -> AgentView:
+    """The view with another number of epochs of honest training."""
+    return dataclasses.replace(view, training=dataclasses.replace(view.training, epochs=epochs))
 
 
 def client_of(view: AgentView, x: Tensor, y: Tensor, streams: Streams) -> Client:
