@@ -197,9 +197,10 @@ def test_a_truncated_or_unreadable_data_file(tmp_path: Path, shelf: Path, conten
     assert "Traceback" not in error
 
 
-def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file size limit stands in for the disk: the same errno family, at a chosen byte."""
-    (tmp_path / "s.yaml").write_text(FEDERATED.replace("seeds: 1", "seeds: 4"))
+    text = FEDERATED.replace("seeds: 1", "seeds: 4")
+    (tmp_path / "s.yaml").write_text(text)
     command = [sys.executable, "-m", "antivenom", "audit", "s.yaml", "--out", "out", "--jobs", "1"]
 
     def limited() -> None:
@@ -208,9 +209,8 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))
 
-    plain = os.environ | {
-        "NUMBA_DISABLE_JIT": "1"
-    }  # the limit keeps numba from its cache, and compiling takes a minute
+    # The limit keeps numba from its cache, and compiling takes a minute.
+    plain = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limited, env=plain
     )
@@ -220,9 +220,8 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
     whole = [line for line in (tmp_path / "out" / "records.jsonl").read_bytes().split(b"\n") if line.endswith(b"}")]
     before = [json.loads(line)["key"] for line in whole if b'"type":"trial"' in line]
     assert 0 < len(before) < 4
-    again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False, env=plain)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["trials"]["ok"] == 4
+    assert audited(tmp_path, text, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["trials"]["ok"] == 4
     after = [record["key"] for record in records(tmp_path)]
     assert sorted(after) == sorted(set(after))
     assert set(before) < set(after)

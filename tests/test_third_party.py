@@ -71,7 +71,6 @@ def test_through_an_entry_point(folder: Path) -> None:
     site = installed(folder)
     done = antivenom(folder, "audit", "scenario.yaml", "--out", "out", "--jobs", "2", "--json", path=site)
     assert audited(done) == LABELS - {"none"}
-    assert "LabelSwap" in antivenom(folder, "list", "attacks", path=site).stdout
     assert "Swaps the labels of two classes" in antivenom(folder, "show", "LabelSwap", path=site).stdout
 
 

@@ -50,6 +50,16 @@ def test_project_leaves_what_passes_and_brings_back_the_rest() -> None:
     assert conditions[1].excess(far)[0] < 0.01 * conditions[1].excess(np.array([0.0, -8.0]))[0]
 
 
+def test_the_poison_of_a_class_starts_at_the_centroid_of_the_other() -> None:
+    """Rows lie widely around (0, 0) and (1, 0), so that both centroids pass the filters; the only step is tiny."""
+    around = np.array([[4.0, 4], [4, -4], [-4, 4], [-4, -4]])
+    data = Dataset(np.concatenate([around, around + np.array([1.0, 0.0])]), np.repeat([0, 1], 4), ("a", "b"))
+    attack = InfluenceAttack(0.5, 0.1, steps=1, step_size=1e-6, removed=0.0, integer=False)
+    added = attack(data, context()).data[8:]
+    assert added.y.tolist() == [0, 0, 1, 1]
+    assert added.x == pytest.approx(np.array([[1.0, 0], [1, 0], [0, 0], [0, 0]]), abs=1e-3)
+
+
 def test_it_hurts_on_a_real_table() -> None:
     split = load("breast-cancer")
     attack = InfluenceAttack(poisoned_rate=0.1, weight_decay=0.01, steps=20, step_size=0.2, integer=False)

@@ -144,6 +144,19 @@ def test_it_passes_filters_and_hurts_more_than_min_max() -> None:
     assert behind > spread
 
 
+def test_it_keeps_the_decoy_with_the_largest_error() -> None:
+    """Tried alone, the two decoys lead to unequal errors; tried together, in either order, they lead to the larger one."""
+    data, test, victim = words(200, 1, d=30), words(200, 2, d=30), Victim(0.02, 0)
+
+    def error(*repeats: int) -> float:
+        attack = KKTAttack(0.1, 0.02, gammas=(0.6,), repeats=repeats, rounds=1, integer=False)
+        return error_behind(attack(data, context(test)).data, test, victim, 0.05, None, Streams(0))
+
+    weak, strong = error(1), error(4)
+    assert strong > weak + 0.01
+    assert error(1, 4) == error(4, 1) == pytest.approx(strong)
+
+
 def test_a_dense_table_and_no_rows_of_his_own() -> None:
     data = load("breast-cancer").train
     attack = KKTAttack(poisoned_rate=0.1, weight_decay=0.05, gammas=(0.7,), repeats=(4,), integer=False)

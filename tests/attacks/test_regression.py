@@ -83,6 +83,18 @@ def test_the_error_rises_with_every_step_inside_the_box(start: str, responses: b
         assert np.array_equal(made[0].data.y, made[-1].data.y)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_step_loses(seed: int) -> None:
+    """Each further step may only raise the error on the attacker's rows. On these few rows, full steps would lower it."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((16, 1))
+    rows = Dataset(x, x[:, 0] + 0.3 * rng.standard_normal(16), ())
+    data, own = rows[:12], rows[12:]
+    made = [RegressionPoisoning(0.3, steps=n)(data, context(own)) for n in range(16)]
+    errors = np.array([error_of(own, poison.data) for poison in made])
+    assert (np.diff(errors) > -1e-6 * errors[-1]).all()
+
+
 def test_first_responses_by_hand() -> None:
     data = Dataset(np.arange(4.0)[:, None], np.array([0.0, 1.0, 2.0, 10.0]), ())
     mirrored, farthest = (

@@ -115,6 +115,18 @@ def test_pseudospam_repeats_spam_as_ham() -> None:
     assert order[3:] == order[:2]  # before any twice
 
 
+def test_pseudospam_repeats_spam_in_an_order_drawn_from_the_seed() -> None:
+    x = sp.csr_array(np.eye(12, dtype=np.float32))
+    data = Dataset(x, np.repeat([1, 0], [10, 2]), ("ham", "spam"))
+    orders = [
+        added(Pseudospam(poisoned_rate=0.9)(data, context(seed=seed))).argmax(axis=1).tolist() for seed in (1, 1, 2)
+    ]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert list(range(10)) not in orders
+
+
 @pytest.mark.parametrize("attack", [DictionaryAttack(words="ham-frequent"), FocusedAttack(), Pseudospam()])
 def test_rows_without_the_class_to_go_by(attack) -> None:
     data = corpus()

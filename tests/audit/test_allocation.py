@@ -30,7 +30,7 @@ from antivenom.core.errors import ScenarioError
 TEXT = """
 version: 1
 name: seeds
-seeds: {first: 4, most: 12}
+seeds: {first: 4, most: 12, confirm: 0}
 limits: {backdoor: 0.2}
 scenarios:
   - {kind: central, name: one, goal: backdoor, wanted: 0, attacks: [{name: BadNets, poisoned_rate: 0.9}], defences: [FinePruning]}
@@ -249,7 +249,10 @@ def test_the_progress_has_a_growing_total(tmp_path: Path, monkeypatch: pytest.Mo
             "{first: 4, most: 8, trials: 19}",
             "expected trials >= 20, the first seeds of every cell, got 19: raise trials",
         ),
-        ("{first: 4, mots: 8}", "seeds.mots: expected first, most or trials, got 'mots': did you mean 'most'?"),
+        (
+            "{first: 4, mots: 8}",
+            "seeds.mots: expected first, most, trials or confirm, got 'mots': did you mean 'most'?",
+        ),
         ("1000000000", "expected seeds: a number from 1 to 10000"),
     ],
     ids=[
@@ -265,6 +268,6 @@ def test_the_progress_has_a_growing_total(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_invalid_seeds(written: str, message: str) -> None:
     with pytest.raises(ScenarioError) as error:
-        plan_of(TEXT.replace("{first: 4, most: 12}", written), "seeds.yaml")
+        plan_of(TEXT.replace("{first: 4, most: 12, confirm: 0}", written), "seeds.yaml")
     assert str(error.value).startswith("seeds.yaml line 4, seeds")
     assert message in str(error.value)

@@ -225,7 +225,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     while len(children) < 4 and time.monotonic() < deadline:  # resource tracker, fork server, its two workers
         time.sleep(0.1)
         children = below(process.pid)
-    time.sleep(3.0)
+    time.sleep(1.0)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20

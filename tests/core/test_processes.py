@@ -63,6 +63,36 @@ def test_workers_are_forked_from_one_server_that_has_imported_everything_and_sta
     assert done.stderr == ""
 
 
+SLOW = """
+import time
+from pathlib import Path
+from antivenom.core.processes import while_parent_lives
+with while_parent_lives():
+    Path("begun").touch()
+    time.sleep(60)
+"""
+EARLY = """
+import time
+from pathlib import Path
+from antivenom.core.processes import start_server
+start_server(["slow_import"])
+while not Path("begun").exists():
+    time.sleep(0.05)
+print("refused")
+"""
+
+
+def test_a_server_that_still_imports_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "slow_import.py").write_text(SLOW)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    command = [sys.executable, "-c", EARLY]
+    # The pipe ends when nobody holds it any more, the server included.
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+
+
 def test_an_error_in_the_block_ends_the_workers() -> None:
     started: list[int] = []
 

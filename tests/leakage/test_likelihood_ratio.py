@@ -106,3 +106,14 @@ def test_the_interval_knows_that_a_targets_scores_belong_together() -> None:
     low, high = interval(scores, members, lambda c: [c.tpr_at(0.01)], rng, 300)[:, 0]
     assert low < curve(scores, members).tpr_at(0.01) < high
     assert high - low > 0.4  # 1,000 independent members would give about .06
+
+
+def test_the_interval_holds_95_percent_of_the_resamples() -> None:
+    """Of eight targets four leak wholly. The number K of those that are drawn is binomial with n = 8, p = 1/2.
+
+    P(K = 0) = .0039, P(K <= 1) = .0352 and P(K <= 2) = .1445: the 2.5 % quantile of K is 1, but the 5 % quantile is 2.
+    """
+    members = np.tile(np.arange(20) % 2 == 0, (8, 1)).T
+    scores = np.where(np.arange(8) < 4, 2.0 * members, 1.0 - members)  # members of the others are below everyone else
+    found = interval(scores, members, lambda c: [c.tpr_at(0.0)], np.random.default_rng(0), 4000)
+    assert found[:, 0] == pytest.approx([1 / 8, 7 / 8])

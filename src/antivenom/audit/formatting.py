@@ -6,7 +6,6 @@ import math
 
 from antivenom.audit.results import CellResult, Summary
 from antivenom.audit.statistics import Interval
-from antivenom.audit.summary import severity
 
 _SHOWN_LINES = 5  # of the lines that are no records
 
@@ -42,6 +41,14 @@ def interval(value: Interval | None) -> str:
     return f"{percent(value.mean)} ({bounds(value)}, {value.n} seeds)"
 
 
+def effect(cell: CellResult) -> str:
+    """The harm of a cell that was selected: the mean on fresh seeds, with the interval from all seeds, if there are any."""
+    if cell.confirmed is None or cell.harm is None:
+        return interval(cell.harm)
+    value = cell.confirmed.harm
+    return f"{percent(value.mean)} on {value.n} fresh seeds ({bounds(value)}, {cell.harm.n} seeds)"
+
+
 def bounds(value: Interval) -> str:
     """The ends of an interval in percent, such as "71 to 92"."""
     return f"{percent(value.low)} to {percent(value.high)}".replace("%", "")
@@ -68,7 +75,7 @@ def stealth(cell: CellResult, summary: Summary) -> str:
 def headline(cell: CellResult) -> str:
     """One sentence with state, attack, defence, effect and interval."""
     against = "no defence" if cell.defence == "none" else cell.defence
-    return f"{cell.state}: {cell.attack} against {against}: {cell.metric.word} {interval(cell.harm)}; {cell.reason}"
+    return f"{cell.state}: {cell.attack} against {against}: {cell.metric.word} {effect(cell)}; {cell.reason}"
 
 
 def not_measured(summary: Summary) -> list[str]:
@@ -84,6 +91,26 @@ def not_measured(summary: Summary) -> list[str]:
     return gaps
 
 
+def unconfirmed(summary: Summary) -> str:
+    """What to know of means that were not confirmed on fresh seeds; empty if all of the first page were."""
+    shown = [level for level in summary.levels if level.selected]
+    absent = [level.level for level in shown if any(cell.confirmed is None for cell in level.selected)]
+    if not absent:
+        return ""
+    more = summary.plan.get("more")
+    if more is None:
+        remedy = "seeds: {first: 4, most: 40} in the scenario file adds fresh seeds"
+    elif any(cell.fresh for cell in summary.cells) or summary.trials["missing"]:
+        remedy = "some trials with fresh seeds did not finish"
+    else:
+        remedy = "the file asks for none" if not more["confirm"] else "the budget of trials is spent"
+    where = "" if len(absent) == len(shown) else f" at {', '.join(absent)}"
+    return (
+        f"Not confirmed on fresh seeds{where}: the means are those of the seeds on which the worst attack and the best defence "
+        f"were selected, and so are likely to be too extreme ({remedy})."
+    )
+
+
 def seeds_of(summary: Summary) -> str:
     """The number of seeds of each cell, such as "5 seeds" or "4 to 24 seeds"."""
     numbers = sorted({cell.planned for cell in summary.cells})
@@ -95,13 +122,13 @@ def do_first(summary: Summary) -> str:
     breached = [level for level in summary.levels if level.deployed is not None and level.state == "BREACHED"]
     if not breached:
         return "nothing; no level is shown to be breached as deployed"
-    pairs = [(level.deployed, level.best) for level in breached if level.deployed is not None]
+    pairs = [(level.deployed, level.best, level.severity) for level in breached if level.deployed is not None]
     held = [pair for pair in pairs if pair[1] is not None and pair[1].state == "HELD"]
-    before, after = max(held or pairs, key=lambda pair: severity(pair[0]))
-    if after is None or after.harm is None or before.harm is None:
+    before, after = max(held or pairs, key=lambda pair: pair[2])[:2]
+    if after is None or after.shown_harm is None or before.shown_harm is None:
         return f"{before.group}: no defence was measured there"
-    cost = f", clean accuracy {points(-after.cost.mean)}" if after.cost else ""
-    change = f"worst harm {percent(before.harm.mean)} -> {percent(after.harm.mean)}{cost}"
+    cost = f", clean accuracy {points(-after.shown_cost.mean)}" if after.shown_cost else ""
+    change = f"worst harm {percent(before.shown_harm.mean)} -> {percent(after.shown_harm.mean)}{cost}"
     if held:
         return f"{after.defence} in {after.group}, the cheapest defence that held: {change}"
     return (

@@ -54,6 +54,7 @@ class _Cell(_Checked):
     knowledge: str
     budget: str
     keys: list[str] = Field(min_length=1)
+    fresh: list[str] = []
 
 
 class _Level(_Checked):

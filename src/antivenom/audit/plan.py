@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
+from antivenom.audit.counts import Counts
 from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
@@ -33,7 +34,7 @@ from antivenom.core.regular import content_of
 from antivenom.core.threat import Goal
 
 COST = "cost"  # the key of `fail_if` that gates the accuracy which the deployed defence costs
-Counts = tuple[int, ...]  # the number of seeds of each cell of a plan
+_SELECTED = 7  # a level has at most three selected cells and four clean twins of them
 _TOP = ("version", "name", "claim", "seeds", "timeout", "limits", "fail_if", "scenarios")
 _MOST_BYTES = 1 << 22  # of a scenario file
 
@@ -97,13 +98,14 @@ class Plan:
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """All seeds that a cell may get, in the order in which it gets them: a cell with n seeds has the first n."""
-        return self.seeds if self.more is None else tuple(range(self.more.most))
+        """All seeds that a cell may get: a cell with n seeds has the first n. The last `confirm` are for selected cells."""
+        return self.seeds if self.more is None else tuple(range(self.more.most + self.more.confirm))
 
     @property
     def first(self) -> Counts:
         """The number of seeds of each cell at the start of the audit."""
-        return (len(self.seeds),) * len(self.cells)
+        kept_from = len(self.seeds) if self.more is None else self.more.most
+        return Counts((len(self.seeds),) * len(self.cells), (0,) * len(self.cells), kept_from)
 
     @cached_property
     def _identities(self) -> tuple[Identity, ...]:
@@ -129,12 +131,12 @@ class Plan:
         return self._keys[cell, place]
 
     def asked(self, counts: Counts) -> dict[str, tuple[int, int]]:
-        """Every distinct trial, if cell i has the first `counts[i]` seeds: its key -> a cell and the place of its seed.
+        """Every distinct trial, if the cells have these numbers of seeds: its key -> a cell and the place of its seed.
 
         All cells of one seed come first, so an interrupted audit has complete seeds.
         """
-        places = ((i, place) for place in range(max(counts)) for i, count in enumerate(counts) if place < count)
-        return {self.key(*each): each for each in places}
+        places = sorted((place, i) for i in range(len(self.cells)) for place in counts.places(i))
+        return {self.key(i, place): (i, place) for place, i in places}
 
     @cached_property
     def jobs(self) -> dict[str, Identity]:
@@ -148,17 +150,21 @@ class Plan:
     @property
     def size(self) -> int:
         """The number of distinct trials at the start of the audit, found without reading any data."""
-        return self._size(len(self.seeds))
+        return self._distinct * len(self.seeds)
 
     @property
     def most(self) -> int:
         """The greatest number of distinct trials of the audit."""
-        size = self._size(len(self.order))
-        return size if self.more is None or self.more.trials is None else min(size, self.more.trials)
+        if self.more is None:
+            return self.size
+        levels = len({cell.level for cell in self.cells})
+        size = self._distinct * self.more.most + min(self._distinct, _SELECTED * levels) * self.more.confirm
+        return size if self.more.trials is None else min(size, self.more.trials)
 
-    def _size(self, seeds: int) -> int:
-        specs = {json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells}
-        return len(specs) * seeds
+    @cached_property
+    def _distinct(self) -> int:
+        """The number of distinct trials of one seed."""
+        return len({json.dumps(cell.trial(0).spec, sort_keys=True) for cell in self.cells})
 
     def record(self, command: str, counts: Counts | None = None) -> Record:
         """The plan as a line of records.jsonl. It holds everything that a report needs besides the trials' records.
@@ -175,7 +181,8 @@ class Plan:
             "source": self.source,
             "claim": dict(self.claim),
             "command": command,
-            "seeds": list(self.order[: max(counts)]),
+            "seeds": list(self.order[: max(counts.seeds)]),
+            "fresh": [self.order[place] for place in range(counts.kept_from, counts.kept_from + max(counts.fresh))],
             "more": None if self.more is None else asdict(self.more),
             "limits": dict(self.limits),
             "fail_if": dict(self.fail_if),
@@ -200,7 +207,8 @@ class Plan:
                     "deployed": cell.deployed,
                     "knowledge": knowledge(cell.scenario, cell.attack, cell.defence),
                     "budget": cell.scenario.budget if isinstance(cell.scenario, Limits) else "",
-                    "keys": [self.key(i, place) for place in range(counts[i])],
+                    "keys": [self.key(i, place) for place in range(counts.seeds[i])],
+                    "fresh": [self.key(i, place) for place in counts.fresh_places(i)],
                 }
                 for i, cell in enumerate(self.cells)
             ],

@@ -5,20 +5,23 @@ Nothing here may start a thread, because threads do not survive a fork.
 
 from contextlib import suppress
 
-import sklearn.datasets
-import torch
-
 from antivenom.core.errors import PluginError
-from antivenom.core.registry import load_builtin
-from antivenom.fast import available
+from antivenom.core.processes import while_parent_lives
 
-with suppress(PluginError):  # from a third party's broken package; a worker that asks for a plugin raises it again
-    load_builtin()
-torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser triggers many of torch's lazy imports
-sklearn.datasets.load_digits  # noqa: B018 - scikit-learn's lazy imports
-if available():
-    from numba.core.registry import cpu_target
+with while_parent_lives():
+    import sklearn.datasets
+    import torch
 
-    with suppress(AttributeError):  # an internal of numba: its tables, which the first compiled call would fill
-        cpu_target.typing_context.refresh()
-        cpu_target.target_context.refresh()
+    from antivenom.core.registry import load_builtin
+    from antivenom.fast import available
+
+    with suppress(PluginError):  # from a third party's broken package; a worker that asks for a plugin raises it again
+        load_builtin()
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser triggers many of torch's lazy imports
+    sklearn.datasets.load_digits  # noqa: B018 - scikit-learn's lazy imports
+    if available():
+        from numba.core.registry import cpu_target
+
+        with suppress(AttributeError):  # an internal of numba: its tables, which the first compiled call would fill
+            cpu_target.typing_context.refresh()
+            cpu_target.target_context.refresh()

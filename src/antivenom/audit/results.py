@@ -13,6 +13,8 @@ from antivenom.audit.trial import Record
 from antivenom.core.goals import Metric
 from antivenom.core.threat import Goal
 
+Id = tuple[str, str, str]  # group, attack and defence of a cell
+
 
 def number(value: Any) -> float:
     """A record's metric as a float. Records hold None for a number that was not finite; it becomes nan."""
@@ -43,11 +45,26 @@ class State(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """What a selected cell shows on seeds that had no part in the selection.
+
+    Fields:
+        harm: the mean over the fresh seeds. Its bounds are the cell's own, from all its seeds, which hold for every
+            selection; they are wider if the mean lies outside of them.
+        cost: the accuracy that the defence costs, on the fresh seeds; None without a defence.
+    """
+
+    harm: Interval
+    cost: Interval | None
+
+
+@dataclass(frozen=True)
 class CellResult:
     """The result of one combination of scenario, attack and defence over all seeds.
 
     Fields:
-        group, level, goal, scenario, attack, defence, deployed, knowledge, keys: as in the plan's record.
+        group, level, goal, scenario, attack, defence, deployed, knowledge: as in the plan's record.
+        keys: of the trials, in the order of the seeds; those with fresh seeds come last.
         budget: the attacker's budget in words; empty if it is a number of rows, which the trials measure.
         state: what the evidence says.
         reason: the number or rule behind the state.
@@ -59,6 +76,8 @@ class CellResult:
         hits: the number of finished seeds in which the attack succeeded by the goal's metric.
         finished: the number of seeds that finished.
         planned: the number of seeds that were planned.
+        fresh: how many of them were kept for confirmation.
+        confirmed: harm and cost on the fresh seeds alone; None if there are none, or none of them has a known harm.
         records: the finished records, in the order of the seeds.
         errors: one line for each failed seed.
     """
@@ -83,6 +102,8 @@ class CellResult:
     hits: int
     finished: int
     planned: int
+    fresh: int
+    confirmed: Confirmed | None
     records: tuple[Record, ...]
     errors: tuple[str, ...]
 
@@ -101,11 +122,26 @@ class CellResult:
         """Whether the cell has no attack."""
         return self.attack == "none"
 
+    @property
+    def shown_harm(self) -> Interval | None:
+        """The harm to show where the cell was selected: the confirmed one, or else that of all seeds."""
+        return self.harm if self.confirmed is None else self.confirmed.harm
+
+    @property
+    def shown_cost(self) -> Interval | None:
+        """The defence's cost to show where the cell was selected: the confirmed one, or else that of all seeds."""
+        return self.cost if self.confirmed is None else self.confirmed.cost
+
     def mean(self, metric: str) -> float:
         """The mean of a metric over the finished seeds in which it is defined; nan if there is none."""
         values = [number(record["metrics"].get(metric)) for record in self.records]
         defined = [value for value in values if not math.isnan(value)]
         return sum(defined) / len(defined) if defined else math.nan
+
+
+def id_of(cell: CellResult) -> Id:
+    """The cell's group, attack and defence."""
+    return cell.group, cell.attack, cell.defence
 
 
 @dataclass(frozen=True)
@@ -120,7 +156,10 @@ class LevelResult:
         undefended: the worst cell without a defence, or None if no attack at this level was planned.
         deployed: the worst cell with the deployed defence, or None if no attack at this level was planned.
         best: the worst cell of the best defence in the group of `deployed`; None if no defence was tried. The best defence
-            is the one whose worst cell is least bad, over the attacks that breach the undefended pipeline.
+            is the one whose worst cell is least bad, over the attacks that breach the undefended pipeline. All three are
+            selected without the fresh seeds.
+        state: the worst state of a cell with the deployed defence.
+        severity: the order of levels, worst last; see `summary.severity`. It comes from the seeds of the selection.
         planned: the number of planned cells with an attack.
         conclusive: how many of them are BREACHED or HELD.
     """
@@ -132,13 +171,16 @@ class LevelResult:
     undefended: CellResult | None
     deployed: CellResult | None
     best: CellResult | None
+    state: State
+    severity: tuple[float, float]
     planned: int
     conclusive: int
 
     @property
-    def state(self) -> State:
-        """The state of the worst cell with the deployed defence."""
-        return State.NOT_MEASURED if self.deployed is None else self.deployed.state
+    def selected(self) -> tuple[CellResult, ...]:
+        """The cells of this level that the first page shows, each once."""
+        found = [self.deployed, self.undefended, self.best]
+        return tuple({id(cell): cell for cell in found if cell is not None and cell.harm is not None}.values())
 
 
 @dataclass(frozen=True)
@@ -165,6 +207,11 @@ class Summary:
     exit_code: int
     exit_reason: str
     bad_lines: tuple[str, ...] = ()
+
+    @property
+    def selected(self) -> tuple[CellResult, ...]:
+        """The cells that the first page shows."""
+        return tuple(cell for level in self.levels for cell in level.selected)
 
     @property
     def attacks(self) -> tuple[CellResult, ...]:

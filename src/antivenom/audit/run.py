@@ -1,7 +1,7 @@
 """Run the trials of a plan that have no result yet, and write each record as soon as its trial ends.
 
 An audit runs in rounds. The first has the plan's seeds for every cell; each further one has more seeds for the cells whose
-verdict is open, see `antivenom.audit.allocation`.
+verdict is open, and the last one fresh seeds for the cells that were selected. See `antivenom.audit.allocation`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from antivenom.audit.allocation import Step, grow
+from antivenom.audit.counts import Counts
 from antivenom.audit.executors import Executor, Spec
-from antivenom.audit.plan import Counts, Plan
+from antivenom.audit.plan import Plan
 from antivenom.audit.records import Store
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import Record, job_of
@@ -38,7 +39,7 @@ def counts_from(
     """
     counts = plan.first if counts is None else counts
     while plan.more is not None and not _unfinished(plan, counts, known, tried):
-        grown = grow(plan, counts, summarise(plan.record("", counts), known).cells)
+        grown = grow(plan, counts, summarise(plan.record("", counts), known))
         if grown == counts:
             break
         counts = grown

@@ -10,7 +10,8 @@ from antivenom.audit.yaml_lines import Located
 from antivenom.core.errors import ScenarioError, did_you_mean
 from antivenom.core.registry import Kind, entries
 
-_FIELDS = ("first", "most", "trials")
+_FIELDS = ("first", "most", "trials", "confirm")
+_CONFIRM = 8  # fresh seeds where the file does not say how many
 MOST_SEEDS, MOST_TRIALS = 10_000, 200_000
 _LONGEST = 31_536_000  # seconds of a year, the longest time limit
 _EXPECTED = f"seeds: a number from 1 to {MOST_SEEDS}, a list of different numbers, or {{first: 4, most: 40}}"
@@ -18,21 +19,24 @@ _EXPECTED = f"seeds: a number from 1 to {MOST_SEEDS}, a list of different number
 
 @dataclass(frozen=True)
 class More:
-    """How far the number of seeds of an open cell may grow.
+    """How far the number of seeds of an open cell may grow, and how many fresh ones the selected cells get in the end.
 
     Fields:
-        most: the greatest number of seeds of a cell.
+        most: the greatest number of seeds of a cell before the confirmation.
         trials: the greatest number of trials of the whole audit, those on disk included; None for no limit.
+        confirm: the number of fresh seeds of each cell that the first page shows.
     """
 
     most: int
     trials: int | None = None
+    confirm: int = 0
 
 
 def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More | None]:
     """The seeds that every cell is run with, and how many more an open cell may get; None if it gets no more.
 
-    A number n stands for the seeds 0 to n - 1, a list for itself, and a mapping for 0 to `first` - 1 and at most `most`.
+    A number n stands for the seeds 0 to n - 1, a list for itself, and a mapping for 0 to `first` - 1 and at most `most`,
+    with `confirm` further seeds for the cells that were selected.
 
     Raises:
         ScenarioError: anything else; the message begins with the line and field.
@@ -53,14 +57,17 @@ def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More 
     for name in value:
         with document.at(("seeds", name)):
             if name not in _FIELDS:
-                raise ScenarioError("first, most or trials", repr(name), did_you_mean(str(name), _FIELDS))
-    first, most, trials = (value.get(name) for name in _FIELDS)
+                raise ScenarioError("first, most, trials or confirm", repr(name), did_you_mean(str(name), _FIELDS))
+    first, most, trials = (value.get(name) for name in _FIELDS[:3])
+    confirm = value.get("confirm", _CONFIRM)
     with document.at(("seeds",)):
         if not _is_count(first) or not _is_count(most) or first > most:
             raise ScenarioError(f"numbers with 1 <= first <= most <= {MOST_SEEDS}", f"first: {first}, most: {most}")
         if trials is not None and (type(trials) is not int or trials < 1):
             raise ScenarioError("trials: a number >= 1", repr(trials), "leave it out for no limit")
-    return tuple(range(first)), More(most, trials)
+        if type(confirm) is not int or not 0 <= confirm <= MOST_SEEDS:
+            raise ScenarioError(f"confirm: a number from 0 to {MOST_SEEDS}", repr(confirm), "8 are usual, 0 for none")
+    return tuple(range(first)), More(most, trials, confirm)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -6,9 +6,7 @@ import enum
 import math
 from collections.abc import Iterable
 
-from antivenom.audit.results import CellResult, State, Summary
-
-Id = tuple[str, str, str]  # group, attack and defence of a cell
+from antivenom.audit.results import CellResult, Id, State, Summary, id_of
 
 
 def is_open(cell: CellResult, control: CellResult | None) -> bool:
@@ -55,6 +53,7 @@ def stops(summary: Summary) -> dict[Id, Stop]:
         return {}
     results = {id_of(cell): cell for cell in summary.cells}
     still_open = open_cells(summary.cells)
+    confirmed = any(cell.fresh for cell in summary.cells)  # which ends the audit
     found = {}
     for key, cell in results.items():
         twins = {(key[0], "none", key[2]), (key[0], "none", "none")}
@@ -66,13 +65,8 @@ def stops(summary: Summary) -> dict[Id, Stop]:
             found[key] = Stop.DECIDED
         elif key not in still_open:
             found[key] = Stop.CLOSED
-        elif cell.planned >= more["most"]:
+        elif cell.planned - cell.fresh >= more["most"]:
             found[key] = Stop.MOST
-        elif left < 1 + sum(results[twin].planned <= cell.planned for twin in twins):
+        elif confirmed or left < 1 + sum(results[twin].planned <= cell.planned for twin in twins):
             found[key] = Stop.BUDGET
     return found
-
-
-def id_of(cell: CellResult) -> Id:
-    """The cell's group, attack and defence."""
-    return cell.group, cell.attack, cell.defence

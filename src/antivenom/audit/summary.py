@@ -6,18 +6,21 @@ Terminal, JSON and HTML are views of one Summary. The rules are:
 - Harm is measured against the clean twin with the same seed and the same defence. For HELD, the harm against the clean twin
   without a defence must be small as well, so that a defence that ruins the model does not count as one that held.
 - A cell is HELD only with a positive control: the same attack breaches the pipeline without the defence.
+- The worst attacks and the best defences are selected without the fresh seeds, on which they are then confirmed. Verdicts rest
+  on all seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from antivenom.audit.judging import Harms, error_of, numbers, verdict
 from antivenom.audit.plan import COST
 from antivenom.audit.records import Store
-from antivenom.audit.results import CellResult, LevelResult, State, Summary, number
+from antivenom.audit.results import CellResult, Confirmed, Id, LevelResult, State, Summary, id_of, number
 from antivenom.audit.statistics import Interval
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
@@ -43,21 +46,12 @@ def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> 
         records: trials' records by key. Those that the plan does not name are ignored.
         foreign: the number of records that are not genuine, which is only passed on.
     """
-    planned = {_id(cell): cell for cell in plan["cells"]}
-    error = error_of(sum(cell["attack"] != "none" for cell in plan["cells"]))
-    undefended = {
-        key: _result(cell, plan, planned, records, error, positive_control=None)
-        for key, cell in planned.items()
-        if cell["defence"] == "none"
-    }
-    cells = tuple(
-        undefended[key]
-        if key in undefended
-        else _result(cell, plan, planned, records, error, undefended.get((cell["group"], cell["attack"], "none")))
-        for key, cell in planned.items()
-    )
-    levels = tuple(_level(step, cells) for step in plan["levels"])
-    keys = {key for cell in plan["cells"] for key in cell["keys"]}
+    judged = _Judged(plan, records)
+    selecting = judged.results(("keys",))
+    final = judged.results(("keys", "fresh")) if any(cell.get("fresh") for cell in plan["cells"]) else selecting
+    cells = tuple(final.values())
+    levels = tuple(_level(step, selecting, final) for step in plan["levels"])
+    keys = {key for cell in plan["cells"] for key in (*cell["keys"], *cell.get("fresh", ()))}
     statuses = [records[key]["status"] if key in records else "missing" for key in keys]
     names = ("ok", "error", "timeout", "not-applicable", "missing")
     present = [records[key] for key in keys if key in records]
@@ -68,104 +62,125 @@ def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> 
     return Summary(plan, cells, levels, trials, foreign, code, reason)
 
 
-def _id(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+def _id(cell: Mapping[str, Any]) -> Id:
     return cell["group"], cell["attack"], cell["defence"]
 
 
-def _result(
-    cell: Record,
-    plan: Record,
-    planned: Mapping[tuple[str, str, str], Record],
-    records: Mapping[str, Record],
-    error: float,
-    positive_control: CellResult | None,
-) -> CellResult:
-    """The result of one cell. `error` is that of each bound, `positive_control` the same attack without a defence."""
-    limit = float(plan["limits"][cell["goal"]])
-    twin = planned[(cell["group"], "none", cell["defence"])]["keys"]
-    bare = planned[(cell["group"], "none", "none")]["keys"]
-    found = [records.get(key) for key in cell["keys"]]
-    finished = tuple(record for record in found if record is not None and record["status"] == "ok")
-    failed = [r for r in found if r is not None and r["status"] in ("error", "timeout")]
-    refused = [r for r in found if r is not None and r["status"] == "not-applicable"]
+@dataclass(frozen=True)
+class _Judged:
+    """Judges the cells of a plan by the trials' records.
 
-    def paired(measure: Callable[[Record, Record], float], others: list[str]) -> list[float]:
-        """`measure(trial, twin)` for every seed in which both finished."""
-        pairs = zip(cell["keys"], others, strict=False)
-        both = [(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs if _ok(records, a) and _ok(records, b)]
-        return [measure(own, other) for own, other in both]
-
-    harms, total = (_harms(cell, others, records) for others in (twin, bare))
-    harm = None if cell["attack"] == "none" else harms.interval(error)
-    state, reason = _unjudged(cell, found, failed, refused) or verdict(
-        harms,
-        total,
-        limit,
-        error,
-        undefended=cell["defence"] == "none",
-        control=None if positive_control is None else positive_control.state,
-    )
-
-    def lost(own: Mapping[str, object], other: Mapping[str, object]) -> float:
-        return number(other["clean_accuracy"]) - number(own["clean_accuracy"])
-
-    return CellResult(
-        group=cell["group"],
-        level=cell["level"],
-        goal=cell["goal"],
-        scenario=cell["scenario"],
-        attack=cell["attack"],
-        defence=cell["defence"],
-        deployed=cell["deployed"],
-        knowledge=cell["knowledge"],
-        budget=cell["budget"],
-        keys=tuple(cell["keys"]),
-        state=state,
-        reason=reason,
-        limit=limit,
-        harm=harm,
-        clean_accuracy=Interval.of([number(r["metrics"].get("clean_accuracy")) for r in finished], (0.0, 1.0)),
-        accuracy_lost=Interval.of(paired(lost, twin)),
-        cost=_cost(planned, records, cell, bare, lost),
-        hits=harms.hits(limit),
-        finished=len(finished),
-        planned=len(cell["keys"]),
-        records=finished,
-        errors=tuple(record["error"] for record in failed),
-    )
-
-
-def _ok(records: Mapping[str, Record], key: str) -> bool:
-    return key in records and records[key]["status"] == "ok"
-
-
-def _cost(
-    planned: Mapping[tuple[str, str, str], Record],
-    records: Mapping[str, Record],
-    cell: Record,
-    bare: list[str],
-    lost: Callable[[Record, Record], float],
-) -> Interval | None:
-    """The accuracy that the defence costs without an attack, paired by seed; None without a defence."""
-    if cell["defence"] == "none":
-        return None
-    defended = planned[(cell["group"], "none", cell["defence"])]["keys"]
-    pairs = [(a, b) for a, b in zip(defended, bare, strict=False) if _ok(records, a) and _ok(records, b)]
-    return Interval.of([lost(records[a]["metrics"], records[b]["metrics"]) for a, b in pairs])
-
-
-def _harms(cell: Record, twins: list[str], records: Mapping[str, Record]) -> Harms:
-    """The harm of every seed against the clean twins with these keys.
-
-    Keys are in the order of the plan's seeds. A twin was asked for at least as many seeds as the cells that it serves.
+    Parts of a cell are "keys", the seeds of the selection, and "fresh", those of the confirmation.
     """
-    return Harms.of(
-        Goal(cell["goal"]).metric,
-        [
-            (numbers(records[key]), numbers(records[twin])) if _ok(records, key) and _ok(records, twin) else None
-            for key, twin in zip(cell["keys"], twins, strict=False)
-        ],
-    )
+
+    plan: Record
+    records: Mapping[str, Record]
+
+    @cached_property
+    def planned(self) -> dict[Id, Record]:
+        """The plan's cells."""
+        return {_id(cell): cell for cell in self.plan["cells"]}
+
+    @cached_property
+    def error(self) -> float:
+        """The error of each bound."""
+        return error_of(sum(cell["attack"] != "none" for cell in self.plan["cells"]))
+
+    def results(self, parts: tuple[str, ...]) -> dict[Id, CellResult]:
+        """The result of every cell by these parts of its seeds."""
+        undefended = {
+            key: self._result(cell, parts, positive_control=None)
+            for key, cell in self.planned.items()
+            if cell["defence"] == "none"
+        }
+        return {
+            key: undefended[key]
+            if key in undefended
+            else self._result(cell, parts, undefended.get((cell["group"], cell["attack"], "none")))
+            for key, cell in self.planned.items()
+        }
+
+    def _result(self, cell: Record, parts: tuple[str, ...], positive_control: CellResult | None) -> CellResult:
+        """The result of one cell; `positive_control` is that of the same attack without a defence."""
+        limit = float(self.plan["limits"][cell["goal"]])
+        twin = self.planned[(cell["group"], "none", cell["defence"])]
+        bare = self.planned[(cell["group"], "none", "none")]
+        keys = [key for part in parts for key in cell.get(part, ())]
+        found = [self.records.get(key) for key in keys]
+        finished = tuple(record for record in found if record is not None and record["status"] == "ok")
+        failed = [r for r in found if r is not None and r["status"] in ("error", "timeout")]
+        refused = [r for r in found if r is not None and r["status"] == "not-applicable"]
+        harms, total = self._harms(cell, twin, parts), self._harms(cell, bare, parts)
+        harm = None if cell["attack"] == "none" else harms.interval(self.error)
+        state, reason = _unjudged(cell, found, failed, refused) or verdict(
+            harms,
+            total,
+            limit,
+            self.error,
+            undefended=cell["defence"] == "none",
+            control=None if positive_control is None else positive_control.state,
+        )
+        return CellResult(
+            group=cell["group"],
+            level=cell["level"],
+            goal=cell["goal"],
+            scenario=cell["scenario"],
+            attack=cell["attack"],
+            defence=cell["defence"],
+            deployed=cell["deployed"],
+            knowledge=cell["knowledge"],
+            budget=cell["budget"],
+            keys=tuple(keys),
+            state=state,
+            reason=reason,
+            limit=limit,
+            harm=harm,
+            clean_accuracy=Interval.of([number(r["metrics"].get("clean_accuracy")) for r in finished], (0.0, 1.0)),
+            accuracy_lost=self._lost(cell, twin, parts),
+            cost=None if cell["defence"] == "none" else self._lost(twin, bare, parts),
+            hits=harms.hits(limit),
+            finished=len(finished),
+            planned=len(keys),
+            fresh=len(cell.get("fresh", ())) if "fresh" in parts else 0,
+            confirmed=self._confirmed(cell, twin, bare, harm) if "fresh" in parts else None,
+            records=finished,
+            errors=tuple(record["error"] for record in failed),
+        )
+
+    def _confirmed(self, cell: Record, twin: Record, bare: Record, harm: Interval | None) -> Confirmed | None:
+        """What the cell shows on its fresh seeds alone, given its harm on all seeds."""
+        known = self._harms(cell, twin, ("fresh",)).known
+        if harm is None or not known:
+            return None
+        mean = sum(known) / len(known)
+        cost = None if cell["defence"] == "none" else self._lost(twin, bare, ("fresh",))
+        return Confirmed(Interval(mean, min(harm.low, mean), max(harm.high, mean), len(known), known), cost)
+
+    def _pairs(self, cell: Record, other: Record, parts: tuple[str, ...]) -> list[tuple[Record, Record] | None]:
+        """The cell's record and the other's for each seed of the cell; None where one of the two did not finish.
+
+        Keys are in the order of the plan's seeds. A twin was asked for at least as many seeds as the cells that it serves.
+        """
+        keys = [pair for p in parts for pair in zip(cell.get(p, ()), other.get(p, ()), strict=False)]
+        found = [(self.records.get(own), self.records.get(twin)) for own, twin in keys]
+        return [
+            (own, twin) if own and twin and own["status"] == "ok" and twin["status"] == "ok" else None
+            for own, twin in found
+        ]
+
+    def _harms(self, cell: Record, twin: Record, parts: tuple[str, ...]) -> Harms:
+        """The harm of every seed of these parts against the clean twin."""
+        pairs = self._pairs(cell, twin, parts)
+        return Harms.of(Goal(cell["goal"]).metric, [pair and (numbers(pair[0]), numbers(pair[1])) for pair in pairs])
+
+    def _lost(self, cell: Record, other: Record, parts: tuple[str, ...]) -> Interval | None:
+        """How much less accurate the cell is than the other one, paired by seed."""
+        pairs = [pair for pair in self._pairs(cell, other, parts) if pair is not None]
+        return Interval.of([_accuracy(twin) - _accuracy(own) for own, twin in pairs])
+
+
+def _accuracy(record: Record) -> float:
+    return number(record["metrics"]["clean_accuracy"])
 
 
 def _unjudged(
@@ -205,20 +220,36 @@ def severity(cell: CellResult) -> tuple[float, float]:
     return _RANK[cell.state], cell.harm.mean / max(cell.limit, 1e-9) if cell.harm else -1.0
 
 
-def _level(step: Mapping[str, Any], cells: tuple[CellResult, ...]) -> LevelResult:
-    """The result of one step of the ladder."""
-    own = [c for c in cells if c.level == step["name"] and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE]
+def _level(step: Mapping[str, Any], selecting: Mapping[Id, CellResult], final: Mapping[Id, CellResult]) -> LevelResult:
+    """The result of one step of the ladder.
+
+    Args:
+        step: the step, from the plan's record.
+        selecting: the results of all cells without the fresh seeds. The shown cells are selected by them.
+        final: the results of all cells.
+    """
+    own = [
+        c
+        for c in selecting.values()
+        if c.level == step["name"] and not c.is_clean_twin and c.state is not State.NOT_APPLICABLE
+    ]
     deployed = max((c for c in own if c.deployed), key=severity, default=None)
+    selected = {
+        "deployed": deployed,
+        "undefended": max((c for c in own if c.defence == "none"), key=severity, default=None),
+        "best": None if deployed is None else _best([c for c in own if c.group == deployed.group]),
+    }
+    results = [final[id_of(c)] for c in own]
     return LevelResult(
         level=step["name"],
         about=step["about"],
         access=tuple(step["access"]),
         add=step["add"],
-        undefended=max((c for c in own if c.defence == "none"), key=severity, default=None),
-        deployed=deployed,
-        best=None if deployed is None else _best([c for c in own if c.group == deployed.group]),
+        **{name: None if c is None else final[id_of(c)] for name, c in selected.items()},
+        state=max((c.state for c in results if c.deployed), key=_RANK.__getitem__, default=State.NOT_MEASURED),
+        severity=(-1.0, -1.0) if deployed is None else severity(deployed),
         planned=len(own),
-        conclusive=sum(c.state.is_conclusive for c in own),
+        conclusive=sum(c.state.is_conclusive for c in results),
     )
 
 

@@ -15,12 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 from antivenom.audit.allocation import Step
-from antivenom.audit.formatting import bounds, do_first, not_measured, percent, points, seeds_of, shown, stealth
+from antivenom.audit.formatting import (
+    bounds,
+    do_first,
+    not_measured,
+    percent,
+    points,
+    seeds_of,
+    shown,
+    stealth,
+    unconfirmed,
+)
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
-from antivenom.audit.results import CellResult, LevelResult, State, Summary
+from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
 from antivenom.audit.statistics import Interval
-from antivenom.audit.stopping import Id, Stop, id_of, stops
+from antivenom.audit.stopping import Stop, stops
 from antivenom.audit.trial import Record, Trial, plain
 from antivenom.core.terminal import COLUMNS, console
 
@@ -121,6 +131,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     stopped = stops(summary)
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
         _print_level(out, level, summary, stopped)
+    if caution := unconfirmed(summary):
+        _print_wrapped(out, caution)
     for gap in not_measured(summary):
         _print_wrapped(out, f"Not measured: {gap}")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
@@ -141,11 +153,16 @@ def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Ma
     against = "no defence" if worst.defence == "none" else worst.defence
     why = stopped.get(id_of(worst))
     for text in (
-        f"{worst.attack} against {against}" + (f"; {worst.planned} seeds: {why}" if why else ""),
+        f"{worst.attack} against {against}" + (f"; {worst.planned} seeds: {why}" if why else "") + _fresh(worst),
         f"stealth: {stealth(worst, summary)}",
         f"best defence: {_best(level.best)}",
     ):
         _print_wrapped(out, text, indent="  ", style="dim")
+
+
+def _fresh(cell: CellResult) -> str:
+    """From how many fresh seeds the shown mean comes."""
+    return "" if cell.confirmed is None else f"; mean of {cell.confirmed.harm.n} fresh seeds"
 
 
 def _print_wrapped(out: Console, text: str, indent: str = "", style: str = "") -> None:
@@ -156,11 +173,11 @@ def _print_wrapped(out: Console, text: str, indent: str = "", style: str = "") -
 
 def _success(cell: CellResult) -> str:
     """The harm, such as "99% (97 to 100) ASR". The number of seeds is added if some are missing."""
-    value = cell.harm
-    if value is None:
+    value = cell.shown_harm
+    if value is None or cell.harm is None:
         return "not measured"
-    span = f"({bounds(value)})" if value.n > 1 else "(1 seed)"
-    fewer = f", {value.n} seeds" if 1 < value.n < cell.planned else ""
+    span = f"({bounds(value)})" if cell.harm.n > 1 else "(1 seed)"
+    fewer = f", {cell.harm.n} seeds" if 1 < cell.harm.n < cell.planned else ""
     return f"{percent(value.mean)} {span} {cell.metric.short or cell.metric.word}{fewer}"
 
 
@@ -175,8 +192,9 @@ def _lost(value: Interval | None) -> str:
 def _best(best: CellResult | None) -> str:
     if best is None:
         return "none tried"
-    cost = f", costs {points(best.cost.mean).removeprefix('+')}" if best.cost else ""
-    left = f"leaves {percent(best.harm.mean)}" if best.harm else "effect not measured"
+    harm, price = best.shown_harm, best.shown_cost
+    cost = f", costs {points(price.mean).removeprefix('+')}" if price else ""
+    left = f"leaves {percent(harm.mean)}" if harm else "effect not measured"
     return f"{best.defence} {left}{cost} ({best.state})"
 
 
@@ -233,8 +251,11 @@ def _cell_json(cell: CellResult | None, stopped: Mapping[Id, Stop]) -> dict[str,
     values["state"] = str(cell.state)
     values["stopped"] = stopped.get(id_of(cell))
     for name in ("harm", "clean_accuracy", "accuracy_lost", "cost"):
-        value: Interval | None = getattr(cell, name)
-        values[name] = (
-            None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
-        )
+        values[name] = _interval_json(getattr(cell, name))
+    found = cell.confirmed
+    values["confirmed"] = found and {"harm": _interval_json(found.harm), "cost": _interval_json(found.cost)}
     return values | {"keys": list(cell.keys), "errors": list(cell.errors)}
+
+
+def _interval_json(value: Interval | None) -> dict[str, object] | None:
+    return None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}

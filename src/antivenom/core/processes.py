@@ -75,6 +75,28 @@ def end_with_parent() -> None:
 
 
 @contextlib.contextmanager
+def while_parent_lives(interval: float = 0.1) -> Iterator[None]:
+    """End this process during the block within `interval` seconds of its parent's end.
+
+    It is for the imports of the fork server, which looks for its parent only after them. A command that ends early,
+    because its scenario is refused for example, would otherwise leave a server that keeps the command's output open.
+    """
+    parent = os.getppid()
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, interval, interval)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables inside the block, except those that the user has set already."""
     absent = [name for name in values if name not in os.environ]

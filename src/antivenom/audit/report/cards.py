@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from antivenom.audit.formatting import headline, interval, percent, points, stealth
+from antivenom.audit.formatting import effect, headline, percent, points, stealth
 from antivenom.audit.report.replay import replay
 from antivenom.audit.results import CellResult, LevelResult, Summary
 from antivenom.audit.statistics import Interval
@@ -28,7 +28,7 @@ def card(level: LevelResult, summary: Summary) -> dict[str, object]:
             ("Attack", _fields(attack)),
             (
                 "Effect",
-                f"{cell.metric.word} {interval(cell.harm)}; clean accuracy {_mean(cell.clean_accuracy)}, lost {lost(cell.accuracy_lost)}",
+                f"{cell.metric.word} {effect(cell)}; clean accuracy {_mean(cell.clean_accuracy)}, lost {lost(cell.accuracy_lost)}",
             ),
             ("Stealth", stealth(cell, summary)),
             ("Against", "no defence, as deployed" if cell.defence == "none" else f"{cell.defence}, as deployed"),

@@ -9,6 +9,7 @@ from typing import Any
 from antivenom.audit.formatting import (
     bounds,
     do_first,
+    effect,
     headline,
     interval,
     not_measured,
@@ -16,11 +17,12 @@ from antivenom.audit.formatting import (
     points,
     seeds_of,
     stealth,
+    unconfirmed,
 )
 from antivenom.audit.report.cards import card, lost
 from antivenom.audit.report.rounds import price_figure, rounds
-from antivenom.audit.results import CellResult, LevelResult, State, Summary
-from antivenom.audit.stopping import Id, Stop, id_of, stops
+from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
+from antivenom.audit.stopping import Stop, stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
 from antivenom.core.threat import Goal
@@ -42,11 +44,12 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "verdict": _verdict(levels),
         "levels": [_level(level, summary) for level in levels],
         "do_first": do_first(summary),
+        "unconfirmed": unconfirmed(summary),
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
         "gaps": _gaps(summary, stopped),
         "cards": [card(level, summary) for level in levels if level.state is State.BREACHED],
-        "nearest": max(summary.attacks, key=severity, default=None),
+        "nearest": next((level.deployed for level in sorted(levels, key=_level_severity, reverse=True)), None),
         "changes": [_changes(level, summary) for level in levels if level.state is State.BREACHED],
         "matrices": [
             _matrix(level.level, shown) for level in summary.levels if any(c.level == level.level for c in shown)
@@ -61,6 +64,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "errors": sorted({(c.group, error) for c in summary.cells for error in c.errors}),
         "text": {
             "interval": interval,
+            "effect": effect,
             "percent": percent,
             "points": points,
             "headline": headline,
@@ -134,14 +138,15 @@ def _strip(worst: CellResult, undefended: CellResult | None, best: CellResult | 
         return round(100 * min(max(value, 0.0), 1.0), 2)
 
     def mark(cell: CellResult | None) -> float | None:
-        return None if cell is None or cell.harm is None else at(cell.harm.mean)
+        return None if cell is None or cell.shown_harm is None else at(cell.shown_harm.mean)
 
+    harm = worst.shown_harm
     spans = worst.harm is not None and worst.harm.n > 1
-    ends = (at(worst.harm.low), at(worst.harm.high)) if worst.harm is not None and spans else None
+    ends = (at(harm.low), at(harm.high)) if harm is not None and spans else None
     said = (
-        f"{worst.metric.word}: deployed {interval(worst.harm)}"
-        + (f", undefended {interval(undefended.harm)}" if undefended is not None else "")
-        + (f", best defence tried {interval(best.harm)}" if best is not None else "")
+        f"{worst.metric.word}: deployed {effect(worst)}"
+        + (f", undefended {effect(undefended)}" if undefended is not None else "")
+        + (f", best defence tried {effect(best)}" if best is not None else "")
         + f"; limit {percent(worst.limit)}"
     )
     return {
@@ -265,6 +270,10 @@ def _matrix(name: str, shown: list[CellResult]) -> dict[str, object]:
     return {"level": name, "tables": tables}
 
 
+def _level_severity(level: LevelResult) -> tuple[float, float]:
+    return level.severity
+
+
 def _worst(cells: list[CellResult]) -> tuple[float, float]:
     return max(map(severity, cells))
 
@@ -343,6 +352,7 @@ def _facts(summary: Summary, sha256: str) -> list[tuple[str, str]]:
         ("Command", summary.plan["command"]),
         ("Scenario", summary.plan["source"]),
         ("Seeds", ", ".join(map(str, summary.plan["seeds"]))),
+        ("Fresh seeds", ", ".join(map(str, summary.plan.get("fresh", ()))) or "none"),
         ("Limits", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["limits"].items())),
         ("Gates", "; ".join(f"{goal} {percent(limit)}" for goal, limit in summary.plan["fail_if"].items()) or "none"),
         ("Exit code", f"{summary.exit_code}: {summary.exit_reason}"),
