@@ -165,7 +165,7 @@ def test_monna_by_hand() -> None:
 
 @pytest.mark.parametrize("rule", [FLTrust(), MoNNA()], ids=repr)
 def test_rules_that_need_root_rows_say_so(rule: FLTrust | MoNNA) -> None:
-    with pytest.raises(NotApplicable, match="root rows of the server"):
+    with pytest.raises(NotApplicable, match=r"root rows of the server.*got a bare matrix"):
         rule(rows(0, 5, 6))
 
 
