@@ -123,13 +123,14 @@ def drawn(families: Sequence[Family], number: int, rng: np.random.Generator) -> 
 class _Climb:
     """A local search: random directions in the unit cube, each also backwards, with steps that adapt.
 
-    A direction that succeeds is kept; after a failure both ways the step gets shorter and another direction is drawn.
+    A direction that succeeds is kept. After a failure the opposite is tried, unless the search just came from there; then
+    the step gets shorter and another direction is drawn.
     """
 
     def __init__(self, best: Candidate) -> None:
         self.best, self.step = best, FIRST_STEP
         self._direction: np.ndarray | None = None
-        self._backwards = False
+        self._turned = False  # whether the way back is known to be worse
 
     def proposed(self, rng: np.random.Generator) -> Candidate | None:
         """The next candidate; None if the agent refuses its values."""
@@ -141,15 +142,14 @@ class _Climb:
 
     def succeeded(self, proposal: Candidate) -> None:
         """Go on from the proposal in the same direction."""
-        self.best, self.step, self._backwards = proposal, min(self.step * LONGER, LARGEST_STEP), False
+        self.best, self.step, self._turned = proposal, min(self.step * LONGER, LARGEST_STEP), True
 
     def failed(self) -> None:
         """Turn round, or draw another direction with a shorter step."""
-        if self._backwards or self._direction is None:
-            self._direction, self.step = None, max(self.step * SHORTER, SMALLEST_STEP)
+        if self._turned or self._direction is None:
+            self._direction, self._turned, self.step = None, False, max(self.step * SHORTER, SMALLEST_STEP)
         else:
-            self._direction = -self._direction
-        self._backwards = not self._backwards and self._direction is not None
+            self._direction, self._turned = -self._direction, True
 
 
 def _is_better(trials: Trials, proposal: Candidate, best: Candidate, seeds: Sequence[int], reserve: int) -> bool:
