@@ -33,6 +33,7 @@ from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary,
 from antivenom.audit.statistics import Interval
 from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.trial import Record, Trial, plain
+from antivenom.audit.untried import untried
 from antivenom.core.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
@@ -136,6 +137,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
         _print_wrapped(out, caution)
     for gap in not_measured(summary):
         _print_wrapped(out, f"Not measured: {gap}")
+    if gap := untried(summary):
+        _print_wrapped(out, f"{gap}. `antivenom list attacks` names them.")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
     for file in files:
         out.print(file, soft_wrap=True)
@@ -226,6 +229,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
         ],
         "cells": [_cell_json(cell, stopped) for cell in summary.attacks],
         "not_measured": not_measured(summary),
+        "not_tried": untried(summary),
         "ignored_records": summary.foreign,
         "files": files,
         "exit_code": summary.exit_code,

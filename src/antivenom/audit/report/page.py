@@ -26,6 +26,7 @@ from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary,
 from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
+from antivenom.audit.untried import untried
 from antivenom.core.threat import Goal
 
 MOST_CELLS = 2000  # a page with more becomes slow in a browser; then only
@@ -46,6 +47,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "levels": [_level(level, summary) for level in levels],
         "do_first": do_first(summary),
         "unconfirmed": unconfirmed(summary),
+        "untried": untried(summary),
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
         "gaps": _gaps(summary, stopped),
