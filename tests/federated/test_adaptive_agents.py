@@ -31,6 +31,7 @@ from antivenom.federated import (
     FalseExamples,
     Federation,
     FewerEpochs,
+    FLDetector,
     FoolsGold,
     FreeRider,
     Krum,
@@ -38,8 +39,10 @@ from antivenom.federated import (
     Mean,
     Median,
     ModelReplacement,
+    NormBound,
     NormBounded,
     PoisonedFL,
+    RangeCheck,
     Scaled,
     SignFlip,
     Sybils,
@@ -99,6 +102,41 @@ def test_the_search_never_makes_less_damage_than_its_start(bare: View, cloud: Te
     assert loud.norm() > 1e5 * mean.norm()  # nothing stops it against the mean: it doubles to the end
 
 
+@pytest.mark.parametrize(
+    ("detector", "k"), [(NormBound(factor=2.5), 2), (NormBound(bound=9.0), 2), (RangeCheck(kappa=12.0), 1)], ids=str
+)
+def test_a_detectors_threshold_bounds_the_scale(bare: View, cloud: Tensor, detector: Any, k: int) -> None:
+    seen = bare(cloud, k=k)
+
+    def flagged(sent: Tensor) -> bool:
+        rows = torch.cat([cloud, sent])
+        view = ServerView(1, seen.start, rows, tuple(range(8 + k)), torch.full((8 + k,), 1 / (8 + k)))
+        return bool(detector(view, None)[0].flags[8:].any())
+
+    sent = LineSearch(IPM(tau=1.0), detector)(seen)
+    assert sent.any()
+    assert not flagged(sent)
+    assert flagged(1.3 * sent)  # it comes close to the threshold
+
+
+def test_the_memory_of_detectors_is_recalled() -> None:
+    assert LineSearch(IPM(), FLDetector()).recalls == RECALLED
+    assert LineSearch(IPM(), NormBound()).recalls == 0
+
+
+def test_against_a_detector_in_a_federation_nobody_is_flagged(rows: Dataset) -> None:
+    federation = dataclasses.replace(OPEN, rounds=3)
+    for detector in (NormBound(factor=2.0), FLDetector(window=2, start=1)):
+        network = build(MLP(hidden=(8,)), rows.shape, 10, STREAMS)
+        x, y = torch.tensor(rows.x), torch.tensor(rows.y)
+        agent, targets = LineSearch(SignFlip(), detector, evaluations=8), Targets(x[:1], y[:1], (y[:1] + 1) % 10)
+        shards = federation.shards(rows, STREAMS)
+        played = list(federation.rounds_of(network, shards, targets, STREAMS, agent, Mean(), detector))
+        assert len(played) == 3
+        flags = sum(int(r.verdict.flags[r.malicious.numpy()].sum()) for r in played if r.verdict is not None)
+        assert flags == 0 or isinstance(detector, FLDetector)  # which always flags somebody when it finds two groups
+
+
 def test_reversal_prefers_the_way_back(bare: View) -> None:
     rows = torch.tensor([[1.0, 0.2], [1.2, -0.1], [0.9, 0.1], [1.1, 0.0], [1.0, -0.2], [0.8, 0.0]], dtype=torch.float64)
     seen = bare(rows, k=2)
@@ -139,6 +177,12 @@ def test_without_a_bound_it_is_the_median_length_of_the_others(bare: View) -> No
     sent = NormBounded(IPM(tau=100.0))(bare(rows))
     assert float(sent.norm()) == pytest.approx(5.0, rel=1e-5)
     torch.testing.assert_close(sent / sent.norm(), IPM()(bare(rows)) / IPM()(bare(rows)).norm(), rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_bound_the_factor_counts(bare: View) -> None:
+    rows = [[3.0, 4.0], [0.0, 1.0], [0.0, 10.0]]
+    assert float(NormBounded(IPM(tau=100.0), factor=2.5)(bare(rows)).norm()) == pytest.approx(12.5, rel=1e-5)
+    assert float(NormBounded(IPM(tau=100.0), bound=1.0, factor=2.5)(bare(rows)).norm()) == pytest.approx(1.0, rel=1e-5)
 
 
 def test_scaled_about_zero_and_about_the_mean(bare: View) -> None:
@@ -404,6 +448,7 @@ def test_malicious_agents_know_their_numbers_and_how_many_take_part(rows: Datase
     ("make", "message"),
     [
         (lambda: NormBounded(SignFlip(), bound=-1.0), "expected bound >= 0"),
+        (lambda: NormBounded(SignFlip(), factor=-1.0), "factor"),
         (lambda: LineSearch(SignFlip(), ratio=0.5), "expected .*evaluations >= 1"),
         (lambda: Colluding(SignFlip(), k=0), "expected k >= 1"),
         (lambda: Every(SignFlip(), rounds=0), "expected .*rounds and first >= 1"),

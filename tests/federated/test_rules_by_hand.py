@@ -270,6 +270,22 @@ def test_deepsight_leaves_out_a_cluster_that_learnt_one_class() -> None:
     torch.testing.assert_close(DeepSight()(updates, None, seen), honest.mean(0))
 
 
+@pytest.mark.parametrize(("others", "left_out"), [(0.26, True), (0.36, False)])
+def test_deepsight_counts_the_classes_above_a_tenth_of_the_largest_energy(others: float, left_out: bool) -> None:
+    """With ten classes. Energies are squares: six clients have .26^2 = .068 of the largest, or .36^2 = .13, in the others."""
+    network = build(MLP(hidden=(8,)), (1, 8, 8), 10, Streams(0))
+    draw = torch.Generator().manual_seed(0)
+    common = 0.1 * torch.randn(network.dimension, generator=draw)
+    updates = common + 0.03 * torch.randn(30, network.dimension, generator=draw)
+    classes = torch.cat([torch.arange(10).repeat_interleave(8), torch.arange(10)])
+    updates[:, -90:] = 1.0
+    updates[24:, -90:] = torch.where(classes == 0, 1.0, -others)
+    updates[:, -90:] *= 1 + 0.01 * torch.randn(30, 90, generator=draw)
+    seen = ServerView(1, network.initial, updates, tuple(range(30)), torch.full((30,), 1 / 30), network)
+    clipped = updates * (updates.norm(dim=1).quantile(0.5) / updates.norm(dim=1)).clamp(max=1)[:, None]
+    torch.testing.assert_close(DeepSight()(updates, None, seen), clipped[: 24 if left_out else 30].mean(0))
+
+
 def test_deepsight_says_what_it_needs() -> None:
     with pytest.raises(NotApplicable, match="a ServerView for DeepSight"):
         DeepSight()(rows(0, 5, 6))

@@ -161,6 +161,6 @@ def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeou
     return processes(jobs, plugins, timeout) if jobs > 1 or device == "cpu" else concurrent(IN_STEP)
 
 
-def runner(device: str, timeout: float | None) -> Callable[[Spec], Record]:
+def runner(device: str, timeout: float | None, progress: str | None = None) -> Callable[[Spec], Record]:
     """`run_trial` with its options, as a function that can be pickled for another process."""
-    return functools.partial(run_trial, device=device, timeout=timeout)
+    return functools.partial(run_trial, device=device, timeout=timeout, progress=progress)

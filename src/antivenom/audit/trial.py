@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from antivenom.audit.identity import Identity, code_in, identity_of, version
@@ -24,6 +25,7 @@ from antivenom.core.errors import (
 )
 from antivenom.core.lockstep import Abandoned, limited, seconds
 from antivenom.core.outcome import Outcome
+from antivenom.core.progress import kept_in
 from antivenom.core.protocols import Scenario
 from antivenom.core.registry import (
     ATTACKS,
@@ -162,7 +164,7 @@ def blank(job: Job) -> Record:
     }
 
 
-def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Record:
+def run_trial(job: Job, device: str = "cpu", timeout: float | None = None, progress: str | None = None) -> Record:
     """Run the trial that `job` describes and return its record. Failures of plugins, data and models do not raise.
 
     The record's status is "ok", "not-applicable" (the combination makes no sense; `error` says why), "timeout", or "error"
@@ -174,6 +176,8 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
         timeout: the most seconds that a trial may take which is interleaved with others (see `lockstep.in_step`), where
             work that is done for several of them counts in equal shares. Nothing here limits the time of other trials,
             because code can only be stopped from outside its process, which `executors.processes` does.
+        progress: folder in which a long trial keeps its progress, in a file that is named by its key. A trial that finds such
+            a file goes on from it, and removes it when it succeeds.
     """
     started = datetime.datetime.now(datetime.UTC)
     begun = seconds()
@@ -183,7 +187,11 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None) -> Re
             limited(timeout, functools.partial(_expire, timeout))
         trial = Trial.from_spec(record["spec"])
         _as_planned(record["code"], code_in(trial.parts))
-        outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
+        file = None if progress is None else Path(progress) / f"{record['key']}.safetensors"
+        with kept_in(file):
+            outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
+        if file is not None:
+            file.unlink(missing_ok=True)
         notes = [_shortened(str(note), LINE) for note in outcome.notes]
         record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": notes}
     except NotApplicable as error:

@@ -75,7 +75,8 @@ def audit_command(
     with Store(out, write=True) as store, _ended_by_sigterm():
         execute = executor(jobs, [str(path) for path in plugin], device, plan.timeout)
         todo = len(missing(plan, store))
-        steps = audit(plan, store, execute, runner(device, plan.timeout), shlex.join(["antivenom", *sys.argv[1:]]))
+        run = runner(device, plan.timeout, str(out / "progress"))
+        steps = audit(plan, store, execute, run, shlex.join(["antivenom", *sys.argv[1:]]))
         try:
             for _ in terminal.watch(steps, todo, quiet or as_json, verbose):
                 pass

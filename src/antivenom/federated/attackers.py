@@ -55,6 +55,15 @@ class Attackers:
         self._remembers = max(2, self._recalls, asked(self.agent, Remembers, "remembers", 2))
 
     @property
+    def memory(self) -> tuple[tuple[Participation, ...], Any]:
+        """What they carry from one round to the next: the past rounds that they remember, and their strategy's state."""
+        return self._past, self._state
+
+    @memory.setter
+    def memory(self, memory: tuple[tuple[Participation, ...], Any]) -> None:
+        self._past, self._state = memory
+
+    @property
     def first(self) -> int:
         """The number of the first malicious agent."""
         return self.num_agents - self.num_malicious

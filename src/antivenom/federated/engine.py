@@ -1,19 +1,21 @@
 """The round engine: it chooses agents, trains them, and hands their updates to the server.
 
-`Federation(...).rounds_of(...)` is an iterator of `Round`s. The caller owns the loop and may stop after any round. The
-engine knows which agents are malicious; the server's side (detector, rule) is never told.
+`Federation(...).rounds_of(...)` is an iterator of `Round`s. The caller owns the loop and may stop after any round, and go on
+later from the round's `progress`. The engine knows which agents are malicious; the server's side (detector, rule) is never
+told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import ScenarioError
-from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Targets, Trigger
+from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Participation, Targets, Trigger
 from antivenom.core.registry import check_fields
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
@@ -22,10 +24,41 @@ from antivenom.data import IID, Dataset, Partition
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.attackers import Attackers, copy_of
 from antivenom.federated.clients import Shards, train_agents
-from antivenom.federated.server import Decision, Server, require_step
+from antivenom.federated.server import Decision, Server, ServerState, require_step
 from antivenom.federated.weighting import Weighting, shares_of
 from antivenom.models.network import Network
 from antivenom.models.training import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """All that a federation carries from one round to the next. Its random streams carry nothing: each round has its own.
+
+    Fields:
+        number: of the last round that was played.
+        vector: (d,) the global parameters after it.
+        server: what the server remembers.
+        past: the past rounds that the malicious agents remember.
+        agent: the state of their strategy.
+    """
+
+    number: int
+    vector: Tensor
+    server: ServerState
+    past: tuple[Participation, ...] = ()
+    agent: Any = None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The same in tensors and plain values, if the states of the plugins consist of these."""
+        past = [dict(vars(each)) for each in self.past]
+        return vars(self) | {"server": dict(vars(self.server)), "past": past}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Progress:
+        """The progress that has this `plain` form."""
+        past = tuple(Participation(**each) for each in plain["past"])
+        return cls(**plain | {"server": ServerState(**plain["server"]), "past": past})
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +76,7 @@ class Round:
         aggregate: (d,) the result of the rule.
         end: (d,) global parameters after.
         notes: problems in this round and how they were handled.
+        progress: from which the federation can go on.
         trigger: a trigger of the malicious agents' own, which they would show at test time, or None.
     """
 
@@ -55,6 +89,7 @@ class Round:
     verdict: Verdict | None
     aggregate: Tensor
     end: Tensor
+    progress: Progress
     notes: tuple[str, ...] = ()
     trigger: Trigger | None = None
 
@@ -124,8 +159,9 @@ class Federation:
         rule: Aggregator = Mean(),
         detector: ClientDetector | None = None,
         validation: Dataset | None = None,
+        since: Progress | None = None,
     ) -> Iterator[Round]:
-        """Run the federation from the network's initial parameters.
+        """Run the federation from the network's initial parameters, or go on with the same arguments since an earlier round.
 
         Without `agent` the malicious agents train honestly: this is the clean twin of an attack with the same seed.
         """
@@ -156,8 +192,12 @@ class Federation:
             streams=streams,
         )
         first_bad = self.num_agents - self.num_malicious
-        vector = network.initial.clone()
-        for number in range(1, self.rounds + 1):
+        vector, done = network.initial.clone(), 0
+        if since is not None:
+            vector, done, server.state = since.vector, since.number, since.server
+            if attackers is not None:
+                attackers.memory = since.past, since.agent
+        for number in range(done + 1, self.rounds + 1):
             own = streams.child("round", number)
             chosen = self._chosen(own)
             bad = [a for a in chosen if a >= first_bad] if attackers is not None else []
@@ -186,6 +226,7 @@ class Federation:
                 verdict=decision.verdicts[0] if decision.verdicts else None,
                 aggregate=decision.aggregate,
                 end=end,
+                progress=Progress(number, end, server.state, *(((), None) if attackers is None else attackers.memory)),
                 notes=_notes(number, decision),
                 trigger=trigger,
             )

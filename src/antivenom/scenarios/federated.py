@@ -13,6 +13,7 @@ from antivenom.attacks import NoAttack
 from antivenom.core import protocols
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
 from antivenom.core.outcome import Chart, Curve, Outcome
+from antivenom.core.progress import progress_file
 from antivenom.core.protocols import Architecture, Known, Source, Trigger, Wanted
 from antivenom.core.registry import Kind, entry_of, scenario
 from antivenom.core.registry.entry import registered
@@ -25,8 +26,9 @@ from antivenom.federated.aggregation import require_min_updates
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.answers import accuracies
 from antivenom.federated.chain import Chain
+from antivenom.federated.checkpoints import Checkpoint
 from antivenom.federated.clients import Client, Shards, loop_note, trained
-from antivenom.federated.engine import Federation
+from antivenom.federated.engine import Federation, Progress
 from antivenom.models.architectures import MLP
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner
@@ -208,20 +210,17 @@ class Federated:
         held = targets
         if targets is not None and self.edge_cases:
             held = Targets(edge, np.full(len(edge), targets.labels[0]))
-        rounds = self.federation.rounds_of(
-            network,
-            shards,
-            _sent(aim, held, test, device),
-            streams,
-            agent,
-            rule,
-            detector,
-            validation if len(validation) else None,
-        )
-        for played in rounds:
+        told, root = _sent(aim, held, test, device), validation if len(validation) else None
+        kept = Checkpoint(progress_file(), device)
+        since, done = kept.read(), None
+        if since is not None:
+            judge.memory, done = since["judge"], Progress.of(since["federation"])
+        for played in self.federation.rounds_of(network, shards, told, streams, agent, rule, detector, root, done):
             judge.look_at(played)
             if self._is_over(judge.curves["accuracy"][-1]):
                 break
+            if kept.is_due:
+                kept.write({"federation": played.progress.plain, "judge": judge.memory})
         is_twin = agent is None and detector is None and isinstance(rule, Mean)
         outcome = judge.outcome(
             lambda: self._twin(network, shards, train, judge, streams, judge.end if is_twin else None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,26 @@ class RoundJudge:
         self._verdicts: list[Verdict] = []
         self._malicious_then: list[np.ndarray] = []
         self._last_targets: dict[str, float] = {}
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """All that it has seen, in tensors and plain values (unless an attacker sent a trigger), from which it can go on."""
+        then = zip(self._verdicts, self._malicious_then, strict=True)
+        return {
+            "end": self.end,
+            "trigger": self.own_trigger,
+            "curves": {name: [*curve] for name, curve in self.curves.items()},
+            "notes": [*self.notes],
+            "targets": dict(self._last_targets),
+            "verdicts": [tuple(map(torch.tensor, (v.scores, v.flags, bad))) for v, bad in then],
+        }
+
+    @memory.setter
+    def memory(self, memory: dict[str, Any]) -> None:
+        self.end, self.own_trigger = memory["end"], memory["trigger"]
+        self.curves, self.notes, self._last_targets = memory["curves"], memory["notes"], memory["targets"]
+        self._verdicts = [Verdict(scores.numpy(), flags.numpy()) for scores, flags, _ in memory["verdicts"]]
+        self._malicious_then = [bad.numpy() for *_, bad in memory["verdicts"]]
 
     def look_at(self, played: Round) -> None:
         """Append one value to every curve."""

@@ -1,4 +1,4 @@
-"""Attackers who know the defence: stay within its bound, or tune the scale against the very rule that is in use."""
+"""Attackers who know the defence: stay within its bound, or tune the scale against the defence that is in use."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import dataclasses
 import enum
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import Agent, AgentView, Aggregator, Sent, ServerView
-from antivenom.core.registry import Derived, agent
+from antivenom.core.protocols import Agent, AgentView, Aggregator, ClientDetector, Need, Sent, ServerView
+from antivenom.core.registry import Derived, Kind, agent, require_range
+from antivenom.core.registry.entry import registered
 from antivenom.core.threat import HARMS, Knowledge
 from antivenom.data import Dataset
 from antivenom.federated.agents.knowledge import benign, crowd
 from antivenom.federated.aggregation import has_memory, step_of
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.guarded import stepped
+from antivenom.federated.needs import needs_of
 
 RECALLED = 50  # rounds that are gone through again, at most: each costs a call of the rule and a matrix of updates
 
@@ -47,7 +49,8 @@ class NormBounded:
 
     Fields:
         agent: the strategy.
-        bound: largest L2 length, in the unit of an update; None is the median length of the benign updates.
+        bound: largest L2 length, in the unit of an update; None takes the median length of the benign updates.
+        factor: the largest multiple of that median; ignored with a bound.
         knowledge: for a bound of None: own or omniscient; None is what the threat model grants.
 
     Reference: Sun et al. 2019, arXiv:1911.07963, section 4.
@@ -55,19 +58,21 @@ class NormBounded:
 
     agent: Agent
     bound: float | None = None
+    factor: float = 1.0
     knowledge: Knowledge | None = None
     __call__: ClassVar[Derived]
 
     def __post_init__(self) -> None:
         if self.bound is not None and not self.bound >= 0:
             raise PluginError("bound >= 0", f"{self.bound}", "give an L2 length")
+        require_range(self, 0, math.inf, "factor")
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""
         inner = stepped(self.agent, view, state)
         sent, bound = inner.updates, self.bound
         if bound is None:
-            bound = float(benign(view, self.knowledge).norm(dim=1).quantile(0.5))
+            bound = self.factor * float(benign(view, self.knowledge).norm(dim=1).quantile(0.5))
         lengths = sent.double().norm(dim=1, keepdim=True)
         shortened = sent * (bound / lengths.clamp_min(1e-30)).clamp(max=1.0).to(sent.dtype)
         # Rounding may leave it a hair too long, and a server's bound is exact.
@@ -105,9 +110,10 @@ class Scaled:
 
 @agent(goal=HARMS, cite="Allouah et al. 2023, arXiv:2302.01772; byzfl's Opt attacks")
 class LineSearch:
-    """Any agent, its scale tuned against the actual rule, so that the aggregate is damaged most.
+    """Any agent, its scale tuned against the actual defence, so that the aggregate is damaged most.
 
-    Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The step doubles while the
+    The defence is an aggregation rule, or a client detector, whose threshold bounds the scale: the flagged updates are left
+    out, and the mean of the others is the aggregate. Opt-IPM is `LineSearch(IPM(tau=1))`, Opt-ALIE `LineSearch(ALIE(z=-1), centre="benign")`. The step doubles while the
     damage grows and shrinks from then on. With own knowledge the search runs on estimates, filled up to the number of
     benign agents. A rule that looks at the server's rows is given the attacker's own in their place. A rule with memory is
     met in the state that it must be in: the attacker takes it through the rounds it took part in, up to the last 50, with
@@ -117,7 +123,7 @@ class LineSearch:
 
     Fields:
         agent: the strategy whose scale is tuned.
-        rule: the aggregation rule in use, with all its steps.
+        rule: the aggregation rule in use, with all its steps, or the client detector.
         centre: what is scaled about: zero, or benign for the mean of the benign updates.
         damage: distance of the aggregate from the benign mean, or reversal, its length against the benign mean.
         evaluations: of the rule, per round.
@@ -130,7 +136,7 @@ class LineSearch:
     """
 
     agent: Agent
-    rule: Aggregator = Mean()
+    rule: Aggregator | ClientDetector = Mean()
     centre: Centre = Centre.ZERO
     damage: Damage = Damage.DISTANCE
     evaluations: int = 20
@@ -150,7 +156,8 @@ class LineSearch:
     @property
     def recalls(self) -> int:
         """Past participations of which the benign updates are wanted."""
-        return RECALLED if has_memory(self.rule) else 0
+        remembers = Need.PAST in needs_of(self.rule) if _is_detector(self.rule) else has_memory(self.rule)
+        return RECALLED if remembers else 0
 
     def step(self, view: AgentView, state: Any) -> Sent:
         """The state is the inner agent's."""
@@ -180,10 +187,20 @@ class LineSearch:
         return state
 
     def _aggregated(self, view: AgentView, others: Tensor, sent: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What the rule makes of a round."""
+        """What the defence makes of a round, and its state after it."""
         rows = torch.cat([others, sent])
         weights = torch.full((len(rows),), view.weight, dtype=rows.dtype, device=rows.device)
-        return step_of(self.rule)(rows, weights, _server(view, rows, weights), state)
+        server = _server(view, rows, weights)
+        if _is_detector(self.rule):
+            verdict, state = self.rule(server, state)
+            kept = rows[torch.as_tensor(~verdict.flags, device=rows.device)]
+            return kept.mean(dim=0) if len(kept) else torch.zeros_like(view.start), state
+        return step_of(self.rule)(rows, weights, server, state)
+
+
+def _is_detector(defence: object) -> TypeGuard[ClientDetector]:
+    entry = registered(type(defence))
+    return entry is not None and entry.kind is Kind.CLIENT_DETECTOR
 
 
 def line_maximum(

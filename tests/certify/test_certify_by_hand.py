@@ -1,0 +1,66 @@
+"""Certificates where a bound is met exactly, and counts beside many coordinates that stay: numbers by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from antivenom.certify.feasible import FeasibleSet
+from antivenom.certify.smoothing import Proof, SmoothedRidge, flips
+
+
+def model(influence: list[float], y: list[int], proof: Proof) -> SmoothedRidge:
+    """A classifier of rows without features: the influences are those of the constant."""
+    given = np.array([influence])
+    return SmoothedRidge(given, given @ np.eye(2)[y], np.array(y), None, 0.1, proof)
+
+
+ROW = np.zeros((1, 0), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("influence", "radius"), [([1.0] * 4, 1), ([0.1] * 6, 2), ([1.0] * 5, 2), ([4.0, 1.0, 1.0], 0)]
+)
+def test_flips_that_lead_to_a_tie_are_too_many(influence: list[float], radius: int) -> None:
+    """All labels are 1. Of four equal ones, two flips lead to a tie, which goes to class 0. In [4, 1, 1], one flip is enough."""
+    found = model(influence, [1] * len(influence), Proof.EXACT)
+    assert found.predict(ROW).tolist() == [1]
+    assert found.certified(ROW).tolist() == [radius]
+
+
+@pytest.mark.parametrize("proof", list(Proof), ids=[proof.value for proof in Proof])
+def test_influences_of_zero_prove_nothing(proof: Proof) -> None:
+    assert model([0.0] * 4, [0, 1, 0, 1], proof).certified(ROW).tolist() == [0]
+
+
+@pytest.mark.parametrize("r", range(1, 12))
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.3])
+def test_a_budget_of_exactly_r_flips_is_too_little_for_r(noise: float, r: int) -> None:
+    """4 p (1 - p) = exp(-2 r k), where k is the divergence that one flip costs; the theorem asks for more than that."""
+    k = (1 - 2 * noise) * math.log((1 - noise) / noise)
+    for factor, expected in ((1.0, r - 1), (1 + 1e-6, r)):
+        budget = 2 * r * k * factor
+        log_p = -budget - math.log(2) - math.log1p(math.sqrt(-math.expm1(-budget)))  # of the smaller solution
+        assert flips(np.array([log_p]), noise).tolist() == [expected]
+
+
+def test_coordinates_that_stay_use_up_the_sphere() -> None:
+    """Only the first coordinate has a weight. The other 24 are .5 from the next integer each, 24 / 4 = 6 in all.
+
+    The first goes from 3.4 to 1, which costs 2.4^2 = 5.76. Going to 0 would cost 11.56.
+    """
+    centre = np.array([3.4] + [0.5] * 24)
+    inside = FeasibleSet(centre, np.zeros(25), math.sqrt(6 + 5.76 + 0.3))
+    best, bound = inside.lowest_counts(np.eye(25)[0])
+    assert best[0] == 1
+    assert 0 < bound <= 1
+
+
+def test_the_row_of_counts_is_no_worse_than_the_one_that_the_search_starts_from() -> None:
+    """The slab allows first coordinates 0 and 1. The search starts from (1, 1) and ends at (0, 0), which is worse."""
+    inside = FeasibleSet(np.array([0.8, 1.3]), np.array([1.0, 0.0]), 1.9, 0.8)
+    best, bound = inside.lowest_counts(np.array([-3.0, 1.0]))
+    assert -3 * best[0] + best[1] <= -2
+    assert bound <= -3  # of (1, 0), the lowest row
