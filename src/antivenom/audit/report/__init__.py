@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from antivenom.audit.formatting import shown
-from antivenom.audit.records import Store
+from antivenom.audit.records import Store, uncollected
 from antivenom.audit.report.page import contents
 from antivenom.audit.results import Summary
 from antivenom.audit.summary import summary_of
@@ -21,7 +21,8 @@ def write_report(folder: Path) -> Path:
         StoreError: the folder holds no records, or the report cannot be written.
     """
     store = Store(folder)
-    return write_page(store, summary_of(store))
+    with uncollected():
+        return write_page(store, summary_of(store))
 
 
 def write_page(store: Store, summary: Summary) -> Path:
