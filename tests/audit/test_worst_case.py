@@ -365,10 +365,11 @@ def test_attacks_stay_just_below_the_defences_own_limit(rule: Any, bound: float 
     assert [agent.bound for agent in agents if agent.bound is not None] == ([] if bound is None else [bound])
     assert [agent.factor for agent in agents if agent.bound is None] == ([] if factor is None else [factor])
     for family in near:
-        (name,) = family.fields
+        name, inner = family.fields
         limit = bound if name == "bound" else factor
-        assert getattr(family.at((1.0,)), name) == limit
-        assert getattr(family.at((0.0,)), name) == limit / 2  # type: ignore[operator]
+        assert getattr(family.at((1.0, 0.0)), name) == limit
+        assert getattr(family.at((0.0, 0.0)), name) == limit / 2  # type: ignore[operator]
+        assert {type(getattr(family.at((0.5, place)), inner)) for place in (0.0, 1.0)} == {Scaled, IPM}
     assert len(limits_of(rule)) == len(near)
 
 
