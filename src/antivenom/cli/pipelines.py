@@ -51,22 +51,21 @@ def audit_command(
     """
     if dry_run and not (out / "records.jsonl").exists():
         raise typer.Exit(_outline(scenario, seeds, plugin))
-    from antivenom.audit.workers import start_early
+    from antivenom.audit.workers import started_early
 
-    if not dry_run:
-        start_early(jobs, device)
-    from antivenom.audit import terminal
-    from antivenom.audit.checking import check
-    from antivenom.audit.executors import executor, runner
-    from antivenom.audit.plan import read_plan
-    from antivenom.audit.records import Store
-    from antivenom.audit.run import audit, counts_from, missing
+    with contextlib.nullcontext() if dry_run else started_early(jobs, device):
+        from antivenom.audit import terminal
+        from antivenom.audit.checking import check
+        from antivenom.audit.executors import executor, runner
+        from antivenom.audit.plan import read_plan
+        from antivenom.audit.records import Store
+        from antivenom.audit.run import audit, counts_from, missing
 
-    _load(plugin)
-    _check_device(device)
-    plan = read_plan(scenario)
-    plan = plan if seeds is None else plan.with_seeds(seeds)
-    check(plan)
+        _load(plugin)
+        _check_device(device)
+        plan = read_plan(scenario)
+        plan = plan if seeds is None else plan.with_seeds(seeds)
+        check(plan)
     if dry_run:
         store = Store(out)
         asked = plan.asked(counts_from(plan, store.trials()))
@@ -120,13 +119,14 @@ def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> in
 def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     """Write the report, print the results, and return the exit code."""
     from antivenom.audit import terminal
-    from antivenom.audit.records import Store
-    from antivenom.audit.report import write_report
+    from antivenom.audit.records import Store, uncollected
+    from antivenom.audit.report import write_page
     from antivenom.audit.summary import summary_of
 
     store = Store(folder)
-    summary = summary_of(store)
-    files = [str(store.path), str(write_report(folder))]
+    with uncollected():
+        summary = summary_of(store)
+        files = [str(store.path), str(write_page(store, summary))]
     if as_json:
         terminal.print_json(summary, files)
     elif quiet:
