@@ -103,6 +103,24 @@ def test_finalists_are_of_different_families_and_the_ranking_is_in_order() -> No
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Plateau(Hill):
+    """Every other attack does more harm than the foot of the hill."""
+
+    def harm(self, attack: Any) -> float:
+        return super().harm(attack) if isinstance(attack, Scaled) else 0.5
+
+
+def test_a_family_with_nothing_new_to_try_gives_way_to_the_next() -> None:
+    few = Family(Mimic(), {"client": Choices((0, 1, 2))})
+    found = search(Plateau(peak=(0.011, 90.0)), families=(few, TWO), finalists=1, seeds=(0, 1, 2))
+    assert found.harm > 0.75
+    assert {attack for attack, _, _ in found.ranking()} >= {Mimic(client=client) for client in (0, 1, 2)}
+    small = search(Plateau(), families=(few,), finalists=1)
+    assert len(small.attempts) == 4 + 3 * 2 + 2  # twins, all three on both seeds, and the winner on fresh ones
+    assert small.harm == pytest.approx(0.5)
+
+
 def test_equal_arguments_give_equal_results_and_other_draws_others() -> None:
     assert search() == search()
     assert search(draws=1).attempts != search().attempts
@@ -347,10 +365,11 @@ def test_attacks_stay_just_below_the_defences_own_limit(rule: Any, bound: float 
     assert [agent.bound for agent in agents if agent.bound is not None] == ([] if bound is None else [bound])
     assert [agent.factor for agent in agents if agent.bound is None] == ([] if factor is None else [factor])
     for family in near:
-        (name,) = family.fields
+        name, inner = family.fields
         limit = bound if name == "bound" else factor
-        assert getattr(family.at((1.0,)), name) == limit
-        assert getattr(family.at((0.0,)), name) == limit / 2  # type: ignore[operator]
+        assert getattr(family.at((1.0, 0.0)), name) == limit
+        assert getattr(family.at((0.0, 0.0)), name) == limit / 2  # type: ignore[operator]
+        assert {type(getattr(family.at((0.5, place)), inner)) for place in (0.0, 1.0)} == {Scaled, IPM}
     assert len(limits_of(rule)) == len(near)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from antivenom.audit.judging import MOST_FORESEEN
 from antivenom.audit.results import CellResult, Summary
 from antivenom.audit.statistics import Interval
+from antivenom.audit.stopping import is_open
 
 _SHOWN_LINES = 5  # of the lines that are no records
 
@@ -89,6 +91,15 @@ def not_measured(summary: Summary) -> list[str]:
     if len(summary.bad_lines) > _SHOWN_LINES:
         gaps.append(f"{len(summary.bad_lines) - _SHOWN_LINES} more lines that are no records; they were ignored")
     return gaps
+
+
+def outlook(cell: CellResult) -> str:
+    """About how many more seeds an open cell needs; empty if it has a verdict or more seeds cannot decide it."""
+    if not is_open(cell):
+        return ""
+    if cell.more is None:
+        return f"more than {MOST_FORESEEN} more seeds for a verdict, if they are like these"
+    return f"about {cell.more} more seed{'s' * (cell.more > 1)} for a verdict, if they are like these"
 
 
 def unconfirmed(summary: Summary) -> str:

@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from antivenom.audit.evidence import ERROR, HELD_SHARE, bounds
+import numpy as np
+
+from antivenom.audit.evidence import ERROR, HELD_SHARE, above, below, bounds
 from antivenom.audit.results import State
 from antivenom.audit.statistics import Interval
 from antivenom.core.goals import Metric, Metrics
+
+MOST_FORESEEN = 500  # seeds; an estimate of more would say nothing
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,11 @@ class Harms:
         mean = sum(known) / len(known)
         return Interval(mean, min(low, mean), max(high, mean), len(known), known)
 
-    def share_bound(self, limit: float, error: float) -> float:
-        """The upper bound on the share of runs in which the harm exceeds the limit; an unknown harm counts as such a run."""
-        hits = [float(math.isnan(value) or value > limit) for value in self.values]
-        return bounds([], hits, error)[1]
+    def share_bounds(self, limit: float, error: float) -> tuple[float, float]:
+        """The bounds on the share of runs in which the harm exceeds the limit; an unknown harm may be such a run."""
+        least = [float(value > limit) for value in self.values]
+        most = [float(math.isnan(value) or value > limit) for value in self.values]
+        return bounds(least, most, error)
 
 
 def error_of(cells: int) -> float:
@@ -102,7 +107,7 @@ def verdict(
             State.INCONCLUSIVE,
             f"{succeeded}; the mean harm, {found.low:.0%} to {found.high:.0%}, may be on either side",
         )
-    share = harms.share_bound(limit, error)
+    share = harms.share_bounds(limit, error)[1]
     if share > HELD_SHARE:
         return State.INCONCLUSIVE, f"{succeeded}; not excluded: that it works in up to {share:.0%} of the runs"
     both = total.interval(error)
@@ -114,6 +119,46 @@ def verdict(
     if control is not State.BREACHED:
         return State.INCONCLUSIVE, "no positive control: the attack is not shown to bite without the defence"
     return State.HELD, f"{succeeded}; mean harm below {found.high:.0%}, successful runs below {share:.0%}"
+
+
+def can_be_held(harms: Harms, total: Harms, limit: float, error: float, control: State | None) -> bool:
+    """Whether more seeds can still show that a cell is HELD; arguments as in `verdict`.
+
+    They cannot without a positive control, if the harm of a seed is not known, or if it is shown that attack and defence
+    together do more harm than the limit, or that the attack works in more runs than HELD allows.
+    """
+    if control is not State.BREACHED or len(harms.known) < len(harms.values):
+        return False
+    both = total.interval(error)
+    return both is not None and both.low <= limit and harms.share_bounds(limit, error)[0] <= HELD_SHARE
+
+
+def more_seeds(harms: Harms, total: Harms, limit: float, error: float, held: bool) -> int | None:
+    """About how many more seeds give a verdict: the number if the seeds so far are repeated, in their order.
+
+    Args:
+        harms, total, limit, error: as in `verdict`. All harms are known.
+        held: whether the cell can be HELD.
+
+    Returns:
+        The number, or None if it is above MOST_FORESEEN.
+    """
+
+    def repeated(values: np.ndarray) -> np.ndarray:
+        return np.resize(values, len(values) + MOST_FORESEEN)
+
+    values, rows = np.array(harms.values), np.array(harms.rows)
+    verdicts = [above(repeated(np.maximum(values - rows, 0.0)), limit, error)]
+    if held:
+        together = np.array(total.values) + np.array(total.rows)
+        conditions = (
+            below(repeated(np.minimum(values + rows, 1.0)), limit, error),
+            below(repeated(np.minimum(together, 1.0)), limit, error),
+            below(repeated((values > limit).astype(float)), HELD_SHARE, error),
+        )
+        verdicts.append(np.logical_and.reduce(conditions))
+    given = np.flatnonzero(np.logical_or.reduce(verdicts)[len(values) :])
+    return int(given[0]) + 1 if len(given) else None
 
 
 def numbers(record: Mapping[str, object]) -> dict[str, float]:

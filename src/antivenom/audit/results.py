@@ -77,6 +77,9 @@ class CellResult:
         finished: the number of seeds that finished.
         planned: the number of seeds that were planned.
         fresh: how many of them were kept for confirmation.
+        can_be_held: whether more seeds can still show that the cell is HELD; see `judging.can_be_held`.
+        more: about how many more seeds give a verdict, if they are like those so far; see `judging.more_seeds`. None if it has
+            a verdict, a trial failed, or the number is too large to be foreseen.
         confirmed: harm and cost on the fresh seeds alone; None if there are none, or none of them has a known harm.
         records: the finished records, in the order of the seeds.
         errors: one line for each failed seed.
@@ -103,6 +106,8 @@ class CellResult:
     finished: int
     planned: int
     fresh: int
+    can_be_held: bool
+    more: int | None
     confirmed: Confirmed | None
     records: tuple[Record, ...]
     errors: tuple[str, ...]

@@ -9,29 +9,20 @@ from collections.abc import Iterable
 from antivenom.audit.results import CellResult, Id, State, Summary, id_of
 
 
-def is_open(cell: CellResult, control: CellResult | None) -> bool:
+def is_open(cell: CellResult) -> bool:
     """Whether more seeds could decide a cell all of whose trials have ended.
 
-    Failed trials need their cause removed rather than more seeds. A cell that cannot be HELD is open until its harm is shown
-    to be below the limit, because until then it may turn out BREACHED. A cell cannot be HELD if it has no defence, if the
-    same attack is not shown to bite without the defence, or if the harm of a seed is not known.
-
-    Args:
-        cell: the result of the cell.
-        control: the result of the same attack without a defence; None if the cell itself has no defence.
+    Failed trials need their cause removed rather than more seeds. A cell that cannot be HELD (see `judging.can_be_held`) is
+    open until its harm is shown to be below the limit, because until then it may turn out BREACHED.
     """
     if cell.is_clean_twin or cell.state is not State.INCONCLUSIVE or cell.errors or cell.harm is None:
         return False
-    can_be_held = control is not None and control.state is State.BREACHED and cell.harm.n == cell.planned
-    return can_be_held or cell.harm.high >= cell.limit
+    return cell.can_be_held or cell.harm.high >= cell.limit
 
 
 def open_cells(results: Iterable[CellResult]) -> set[Id]:
     """Group, attack and defence of every cell that more seeds could decide."""
-    known = {id_of(result): result for result in results}
-    return {
-        key for key, cell in known.items() if is_open(cell, known.get((*key[:2], "none")) if key[2] != "none" else None)
-    }
+    return {id_of(cell) for cell in results if is_open(cell)}
 
 
 class Stop(enum.StrEnum):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from antivenom.audit.judging import Harms, error_of, numbers, verdict
+from antivenom.audit.judging import Harms, can_be_held, error_of, more_seeds, numbers, verdict
 from antivenom.audit.plan import COST
 from antivenom.audit.records import Store
 from antivenom.audit.results import CellResult, Confirmed, Id, LevelResult, State, Summary, id_of, number
@@ -112,14 +112,13 @@ class _Judged:
         refused = [r for r in found if r is not None and r["status"] == "not-applicable"]
         harms, total = self._harms(cell, twin, parts), self._harms(cell, bare, parts)
         harm = None if cell["attack"] == "none" else harms.interval(self.error)
+        control = None if positive_control is None else positive_control.state
+        undefended = cell["defence"] == "none"
         state, reason = _unjudged(cell, found, failed, refused) or verdict(
-            harms,
-            total,
-            limit,
-            self.error,
-            undefended=cell["defence"] == "none",
-            control=None if positive_control is None else positive_control.state,
+            harms, total, limit, self.error, undefended, control
         )
+        judged = state is State.INCONCLUSIVE and harm is not None and harm.n == len(keys)
+        held = judged and can_be_held(harms, total, limit, self.error, control)
         return CellResult(
             group=cell["group"],
             level=cell["level"],
@@ -142,6 +141,8 @@ class _Judged:
             finished=len(finished),
             planned=len(keys),
             fresh=len(cell.get("fresh", ())) if "fresh" in parts else 0,
+            can_be_held=held,
+            more=more_seeds(harms, total, limit, self.error, held) if judged else None,
             confirmed=self._confirmed(cell, twin, bare, harm) if "fresh" in parts else None,
             records=finished,
             errors=tuple(record["error"] for record in failed),

@@ -19,6 +19,7 @@ from antivenom.audit.formatting import (
     bounds,
     do_first,
     not_measured,
+    outlook,
     percent,
     points,
     seeds_of,
@@ -30,8 +31,9 @@ from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
 from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
 from antivenom.audit.statistics import Interval
-from antivenom.audit.stopping import Stop, stops
+from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.trial import Record, Trial, plain
+from antivenom.audit.untried import untried
 from antivenom.core.terminal import COLUMNS, console
 
 STYLE = {State.BREACHED: "bold magenta", State.HELD: "bold blue", State.INCONCLUSIVE: "yellow", State.ERROR: "red"}
@@ -135,6 +137,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
         _print_wrapped(out, caution)
     for gap in not_measured(summary):
         _print_wrapped(out, f"Not measured: {gap}")
+    if gap := untried(summary):
+        _print_wrapped(out, f"{gap}. `antivenom list attacks` names them.")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
     for file in files:
         out.print(file, soft_wrap=True)
@@ -154,10 +158,12 @@ def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Ma
     why = stopped.get(id_of(worst))
     for text in (
         f"{worst.attack} against {against}" + (f"; {worst.planned} seeds: {why}" if why else "") + _fresh(worst),
+        outlook(worst),
         f"stealth: {stealth(worst, summary)}",
         f"best defence: {_best(level.best)}",
     ):
-        _print_wrapped(out, text, indent="  ", style="dim")
+        if text:
+            _print_wrapped(out, text, indent="  ", style="dim")
 
 
 def _fresh(cell: CellResult) -> str:
@@ -223,6 +229,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
         ],
         "cells": [_cell_json(cell, stopped) for cell in summary.attacks],
         "not_measured": not_measured(summary),
+        "not_tried": untried(summary),
         "ignored_records": summary.foreign,
         "files": files,
         "exit_code": summary.exit_code,
@@ -252,6 +259,7 @@ def _cell_json(cell: CellResult | None, stopped: Mapping[Id, Stop]) -> dict[str,
     values["stopped"] = stopped.get(id_of(cell))
     for name in ("harm", "clean_accuracy", "accuracy_lost", "cost"):
         values[name] = _interval_json(getattr(cell, name))
+    values["more_seeds"] = cell.more if is_open(cell) else None
     found = cell.confirmed
     values["confirmed"] = found and {"harm": _interval_json(found.harm), "cost": _interval_json(found.cost)}
     return values | {"keys": list(cell.keys), "errors": list(cell.errors)}

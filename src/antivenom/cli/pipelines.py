@@ -120,13 +120,14 @@ def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> in
 def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     """Write the report, print the results, and return the exit code."""
     from antivenom.audit import terminal
-    from antivenom.audit.records import Store
-    from antivenom.audit.report import write_report
+    from antivenom.audit.records import Store, uncollected
+    from antivenom.audit.report import write_page
     from antivenom.audit.summary import summary_of
 
     store = Store(folder)
-    summary = summary_of(store)
-    files = [str(store.path), str(write_report(folder))]
+    with uncollected():
+        summary = summary_of(store)
+        files = [str(store.path), str(write_page(store, summary))]
     if as_json:
         terminal.print_json(summary, files)
     elif quiet:

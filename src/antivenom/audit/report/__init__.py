@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from antivenom.audit.formatting import shown
-from antivenom.audit.records import Store
+from antivenom.audit.records import Store, uncollected
 from antivenom.audit.report.page import contents
 from antivenom.audit.results import Summary
 from antivenom.audit.summary import summary_of
@@ -17,13 +17,23 @@ from antivenom.core.errors import StoreError
 def write_report(folder: Path) -> Path:
     """Write `folder/report.html` from the records in the folder and return its path.
 
-    An older report is replaced only when the new one is complete.
-
     Raises:
         StoreError: the folder holds no records, or the report cannot be written.
     """
     store = Store(folder)
-    summary = summary_of(store)
+    with uncollected():
+        return write_page(store, summary_of(store))
+
+
+def write_page(store: Store, summary: Summary) -> Path:
+    """Write `report.html` of this summary beside the records and return its path.
+
+    An older report is replaced only when the new one is complete.
+
+    Raises:
+        StoreError: the report cannot be written.
+    """
+    folder = store.path.parent
     text = render(summary, store.sha256())
     path, draft = folder / "report.html", folder / ".report.html.part"
     try:

@@ -13,6 +13,7 @@ from antivenom.audit.formatting import (
     headline,
     interval,
     not_measured,
+    outlook,
     percent,
     points,
     seeds_of,
@@ -22,9 +23,10 @@ from antivenom.audit.formatting import (
 from antivenom.audit.report.cards import card, lost
 from antivenom.audit.report.rounds import price_figure, rounds
 from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
-from antivenom.audit.stopping import Stop, stops
+from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
+from antivenom.audit.untried import untried
 from antivenom.core.threat import Goal
 
 MOST_CELLS = 2000  # a page with more becomes slow in a browser; then only
@@ -45,6 +47,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "levels": [_level(level, summary) for level in levels],
         "do_first": do_first(summary),
         "unconfirmed": unconfirmed(summary),
+        "untried": untried(summary),
         "funnel": _funnel(summary),
         "states": [(state, sum(c.state is state for c in summary.attacks)) for state in State],
         "gaps": _gaps(summary, stopped),
@@ -65,6 +68,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "text": {
             "interval": interval,
             "effect": effect,
+            "outlook": outlook,
             "percent": percent,
             "points": points,
             "headline": headline,
@@ -202,11 +206,9 @@ def _remedy(cell: CellResult, stopped: Mapping[Id, Stop]) -> str:
         return "remove the cause named in the appendix, then run again"
     if stopped.get(id_of(cell)) in (Stop.MOST, Stop.BUDGET):
         field = "most" if stopped[id_of(cell)] is Stop.MOST else "trials"
-        return f"more seeds: raise {field} under `seeds` in the scenario file"
-    if cell.harm is not None and cell.harm.n > 1 and cell.harm.low <= cell.limit <= cell.harm.high:
-        return "more seeds: --seeds"
-    if cell.planned == 1:
-        return "more seeds: --seeds 3 or more"
+        return f"{outlook(cell)}: raise {field} under `seeds` in the scenario file"
+    if is_open(cell):
+        return f"{outlook(cell)}: --seeds"
     return "a stronger attack: a higher rate, boost or number of agents"
 
 

@@ -76,7 +76,10 @@ def families_for(scenario: Federated, rule: Any) -> tuple[Family, ...]:
     if listed is None:
         raise ScenarioError("a goal with known families", f"{scenario.goal}", "pass `families`")
     families, strongest = listed(federation)
-    found = [*families, *_timed(strongest, federation), *_near_limits(strongest, rule)]
+    loud: list[Agent] = [Scaled(strongest, factor=1000.0)]
+    if scenario.goal is Goal.AVAILABILITY:
+        loud.append(IPM(tau=1000.0))
+    found = [*families, *_timed(strongest, federation), *_near_limits(tuple(loud), rule)]
     if federation.weighting == Weighting.EXAMPLES:
         found.append(_scaled(FalseExamples(strongest), {"factor": CLAIM}))
     if federation.num_malicious > 1:
@@ -174,16 +177,15 @@ def _timed(strongest: Agent, federation: Federation) -> list[Family]:
     ]
 
 
-def _near_limits(strongest: Agent, rule: Any) -> list[Family]:
-    """The strongest update that the defence's own limits let pass."""
+def _near_limits(loud: tuple[Agent, ...], rule: Any) -> list[Family]:
+    """Loud updates, shortened to just below the defence's own limits."""
     found = []
     for limit in limits_of(rule):
-        near = Range(NEAR_LIMIT * limit.length, limit.length)
-        loud = Scaled(strongest, factor=1000.0)
+        near, agents = Range(NEAR_LIMIT * limit.length, limit.length), Choices(loud)
         if limit.of_median:
-            found.append(Family(NormBounded(loud, factor=limit.length), {"factor": near}))
+            found.append(Family(NormBounded(loud[0], factor=limit.length), {"factor": near, "agent": agents}))
         else:
-            found.append(Family(NormBounded(loud, bound=limit.length), {"bound": near}))
+            found.append(Family(NormBounded(loud[0], bound=limit.length), {"bound": near, "agent": agents}))
     return found
 
 

@@ -81,7 +81,10 @@ class WorstCase:
 
     @property
     def at_least(self) -> float:
-        """The largest lower bound of a finalist: the attacker can do at least this mean harm, at 95 % confidence."""
+        """The largest lower bound of a finalist: with 95 % confidence the attacker can do at least this mean harm.
+
+        Negative harms count as 0.
+        """
         return max((each.interval.low for each in self.finalists if each.interval is not None), default=0.0)
 
     def ranking(self) -> list[tuple[object, float, int]]:

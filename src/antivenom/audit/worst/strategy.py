@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ EXPLORED = 0.6  # share of the search's trials that explore; the others refine
 # The local search moves in the unit cube of a family's fields:
 FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 0.2, 0.01, 0.4
 LONGER, SHORTER = 1.5, 0.6  # factors of the step after a success, and after a failure in both directions
-DRY = 50  # the local search ends after so many proposals in a row that repeat an earlier attack
+DRY = 12  # a local search ends after so many proposals in a row that repeat an earlier attack
 
 
 def rungs(seeds: int) -> list[int]:
@@ -70,27 +70,29 @@ def explore(
 def refine(
     trials: Trials, found: list[Candidate], seeds: Sequence[int], reserve: int, few: int, rng: np.random.Generator
 ) -> None:
-    """A local search around the best candidates of a few families, in turn; its candidates are added to `found`.
+    """Local searches around the best candidates of a few families, in turn; their candidates are added to `found`.
 
-    It ends when only `reserve` trials are left, when an attack does all possible harm, or when nothing new is proposed.
+    A local search that has nothing new to try gives way to one in the next best family. All end when only `reserve` trials
+    are left, or when an attack does all possible harm.
     """
-    climbs = [_Climb(each) for each in leaders(found, few) if each.family.fields and len(each.harms) == len(seeds)]
-    dry = run = 0
-    for climb in itertools.cycle(climbs):
-        if dry == DRY or trials.left <= reserve or max(each.best.mean for each in climbs) >= 1:
-            return
+    waiting = _climbs(trials, found, seeds, reserve)
+    climbs = list(itertools.islice(waiting, few))
+    proposed = 0
+    while climbs and trials.left > reserve and max(each.best.mean for each in climbs) < 1:
+        climb = climbs.pop(0)
         proposal = climb.proposed(rng)
         if proposal is None or any(proposal.agent == each.agent for each in found):
             climb.failed()
-            dry += 1
-            continue
-        found.append(proposal)
-        first = run % len(seeds)  # another seed comes first each time, so that no seed alone decides
-        dry, run = 0, run + 1
-        if _is_better(trials, proposal, climb.best, (*seeds[first:], *seeds[:first]), reserve):
-            climb.succeeded(proposal)
+            climb.dry += 1
         else:
-            climb.failed()
+            found.append(proposal)
+            first = proposed % len(seeds)  # another seed comes first each time, so that no seed alone decides
+            proposed, climb.dry = proposed + 1, 0
+            if _is_better(trials, proposal, climb.best, (*seeds[first:], *seeds[:first]), reserve):
+                climb.succeeded(proposal)
+            else:
+                climb.failed()
+        climbs += [climb] if climb.dry < DRY else itertools.islice(waiting, 1)
 
 
 def leaders(found: Sequence[Candidate], number: int, of_any_family: bool = False) -> list[Candidate]:
@@ -120,6 +122,27 @@ def drawn(families: Sequence[Family], number: int, rng: np.random.Generator) -> 
     return found
 
 
+def _climbs(trials: Trials, found: list[Candidate], seeds: Sequence[int], reserve: int) -> Iterator[_Climb]:
+    """Local searches from the best candidate of each family with fields, the best family first.
+
+    A candidate that was dropped on an earlier rung runs on its missing seeds first.
+    """
+    begun: list[Family] = []
+    while True:
+        rest = (each for each in leaders(found, len(found)) if all(each.family is not family for family in begun))
+        best = next((each for each in rest if each.family.fields), None)
+        if best is None:
+            return
+        for seed in seeds[len(best.harms) :]:
+            if trials.left <= reserve:
+                return
+            if not best.failed:
+                best.harms[seed] = trials.run(best.agent, seed, "refine").harm
+        if not best.failed:
+            begun.append(best.family)
+            yield _Climb(best)
+
+
 class _Climb:
     """A local search: random directions in the unit cube, each also backwards, with steps that adapt.
 
@@ -129,6 +152,7 @@ class _Climb:
 
     def __init__(self, best: Candidate) -> None:
         self.best, self.step = best, FIRST_STEP
+        self.dry = 0  # proposals in a row that were not new
         self._direction: np.ndarray | None = None
         self._turned = False  # whether the way back is known to be worse
 
