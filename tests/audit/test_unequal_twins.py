@@ -138,3 +138,8 @@ def test_a_confirmed_harm_and_cost_are_relative_to_their_own_twins() -> None:
     assert confirmed.harm.values == pytest.approx((0.40, 0.30, 0.50))
     assert confirmed.cost is not None
     assert confirmed.cost.values == pytest.approx((0.05, 0.05, 0.05))
+
+
+def test_an_audit_of_which_no_trial_finished_says_so() -> None:
+    summary = audit({("none", "none"): ["error"] * 3, ("A", "none"): ["timeout"] * 3})
+    assert (summary.exit_code, summary.exit_reason) == (2, "the audit failed: none of 6 trials finished")
