@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA := $(if $(ANTIVENOM_DATA),$(ANTIVENOM_DATA),$(wildcard ../shared/data))
 export ANTIVENOM_DATA := $(if $(DATA),$(abspath $(DATA)))
 
-.PHONY: audit test lint docs catalogue claims clean
+.PHONY: audit test lint docs catalogue claims mutants clean
 
 audit: .venv/installed
 	$(BIN)/antivenom audit --out audit-out
@@ -28,6 +28,9 @@ catalogue: .venv/installed
 claims: .venv/installed
 	$(BIN)/python benchmarks/claims/run.py
 
+mutants: .venv/installed-mutants
+	$(BIN)/python benchmarks/mutants/run.py
+
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "expected Python >= 3.11, got %s: set PYTHON=python3.11" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
@@ -37,6 +40,10 @@ claims: .venv/installed
 
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+.venv/installed-mutants: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	touch $@
 
 clean:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import test_confirmation as confirmation
 from test_summary import BAD, Values, audit, cell, many
 
 from antivenom.audit.results import CellResult, State, Summary
+from antivenom.audit.summary import summarise
 
 
 def test_harm_is_relative_to_the_twin_with_the_same_defence() -> None:
@@ -105,3 +107,24 @@ def test_the_control_is_the_same_attack_without_the_defence() -> None:
     values: Values = {("none", "none"): low, ("none", "D"): low, ("A", "none"): BAD, ("B", "none"): low}
     summary = audit(values | {("A", "D"): low, ("B", "D"): low})
     assert [cell(summary, attack, "D").state for attack in "AB"] == [State.HELD, State.INCONCLUSIVE]
+
+
+def test_a_confirmed_harm_and_cost_are_relative_to_their_own_twins() -> None:
+    """On fresh seeds: harm against the defended twin, and the cost of the defence without the attack."""
+    found = confirmation.summary(
+        {
+            ("none", "none"): ([0.0] * 4, [0.0] * 3),
+            ("none", "D"): ([0.0] * 4, [0.30, 0.20, 0.10]),
+            ("A", "none"): ([0.9] * 4, [0.9] * 3),
+            ("A", "D"): ([0.6] * 4, [0.70, 0.50, 0.60]),
+        },
+        accuracy={"D": 0.90},
+    )
+    for record in cell(found, "A", "D").records:
+        record["metrics"]["clean_accuracy"] = 0.60
+    records = {key: record for c in found.cells for key, record in zip(c.keys, c.records, strict=True)}
+    confirmed = cell(summarise(found.plan, records), "A", "D").confirmed
+    assert confirmed is not None
+    assert confirmed.harm.values == pytest.approx((0.40, 0.30, 0.50))
+    assert confirmed.cost is not None
+    assert confirmed.cost.values == pytest.approx((0.05, 0.05, 0.05))

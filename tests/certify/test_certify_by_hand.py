@@ -7,8 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from antivenom.certify.aggregation import DPA, FiniteAggregation
+from antivenom.certify.bounds import certified_bound
 from antivenom.certify.feasible import FeasibleSet
 from antivenom.certify.smoothing import Proof, SmoothedRidge, flips
+from antivenom.core.errors import DataError, PluginError
+from antivenom.data import Dataset
 
 
 def model(influence: list[float], y: list[int], proof: Proof) -> SmoothedRidge:
@@ -64,3 +68,27 @@ def test_the_row_of_counts_is_no_worse_than_the_one_that_the_search_starts_from(
     best, bound = inside.lowest_counts(np.array([-3.0, 1.0]))
     assert -3 * best[0] + best[1] <= -2
     assert bound <= -3  # of (1, 0), the lowest row
+
+
+@pytest.mark.parametrize(
+    ("plugin", "field", "least", "refused"),
+    [
+        (DPA, "partitions", 1, 0),
+        (DPA, "penalty", 1e-9, 0.0),
+        (FiniteAggregation, "partitions", 1, 0),
+        (FiniteAggregation, "penalty", 1e-9, 0.0),
+        (FiniteAggregation, "spread", 1, 0),
+    ],
+)
+def test_a_field_is_allowed_down_to_its_least_value(plugin: type, field: str, least: float, refused: float) -> None:
+    assert getattr(plugin(**{field: least}), field) == least
+    with pytest.raises(PluginError):
+        plugin(**{field: refused})
+
+
+def test_a_budget_of_exactly_one_row_is_enough() -> None:
+    x = np.array([[0.0], [1.0]] * 5 + [[5.0], [6.0]] * 5)
+    data = Dataset(x, np.repeat([0, 1], 10), ("a", "b"))
+    assert certified_bound(data, 0.05, steps=20).upper > 0  # 0.05 of 20
+    with pytest.raises(DataError, match="at least one row"):
+        certified_bound(data, 0.0499, steps=20)

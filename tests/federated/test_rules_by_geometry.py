@@ -48,6 +48,15 @@ def test_krum_and_multi_krum_by_hand() -> None:
         MultiKrum(f=1, m=6)(points)
 
 
+def test_multi_krum_scores_as_krum_does() -> None:
+    # 0, 1, 2, 4, 5 with f = 1 and two neighbours. Scores: 0: 1 + 4; 1: 1 + 1; 2: 1 + 4; 4: 1 + 4; 5: 1 + 9.
+    line = [[0.0], [1.0], [2.0], [4.0], [5.0]]
+    assert [MultiKrum(f=1, m=m)(line).item() for m in (1, 2, 3, 4)] == pytest.approx([1.0, 1 / 2, 1.0, 7 / 4])
+    for seed in range(20):
+        x = rows(seed, 9, 2)
+        assert torch.equal(MultiKrum(f=2, m=1)(x), Krum(f=2)(x))
+
+
 def test_krum_counts_the_papers_neighbours() -> None:
     # 0, 1, 2, 4, 5 with f = 1: n - f - 2 = 2 neighbours choose 1; n - f - 1 = 3, as in other libraries, would choose 2.
     assert Krum(f=1)([[0.0], [1.0], [2.0], [4.0], [5.0]]).tolist() == [1.0]

@@ -32,6 +32,7 @@ from antivenom.federated import (
 )
 from antivenom.federated.aggregators.clustering import _two_means
 from antivenom.federated.aggregators.layers import _energies, output_layer
+from antivenom.federated.aggregators.signs import mean_shift
 from antivenom.models.architectures import MLP, Logistic, SmallCNN
 from antivenom.models.network import build
 from antivenom.models.training import Training
@@ -112,6 +113,19 @@ def test_sign_guard_leaves_out_odd_norms_and_odd_signs() -> None:
     torch.testing.assert_close(SignGuard()(attacked), expected)
 
 
+def test_sign_guard_compares_shares_of_plus_zero_and_minus() -> None:
+    """Against the definition on all coordinates: the largest cluster of the three shares."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        chances = rng.dirichlet((3, 3, 3), size=9)
+        updates = np.stack([rng.choice([1.0, 0.0, -1.0], size=40, p=p) for p in chances])
+        shares = np.stack([(updates == sign).mean(axis=1) for sign in (1, 0, -1)], axis=1)
+        apart = np.linalg.norm(shares[:, None] - shares, axis=2)
+        labels = mean_shift(shares, np.sort(apart)[:, 3].mean())  # the nearest half of nine: itself and three others
+        expected = labels == np.bincount(labels).argmax()
+        assert np.array_equal(SignGuard(share=1.0)._majority(torch.from_numpy(updates), None), expected)
+
+
 # --- trust -----------------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +165,7 @@ def test_monna_by_hand() -> None:
 
 @pytest.mark.parametrize("rule", [FLTrust(), MoNNA()], ids=repr)
 def test_rules_that_need_root_rows_say_so(rule: FLTrust | MoNNA) -> None:
-    with pytest.raises(NotApplicable, match="root rows of the server"):
+    with pytest.raises(NotApplicable, match=r"root rows of the server.*got a bare matrix"):
         rule(rows(0, 5, 6))
 
 
@@ -270,17 +284,35 @@ def test_deepsight_leaves_out_a_cluster_that_learnt_one_class() -> None:
     torch.testing.assert_close(DeepSight()(updates, None, seen), honest.mean(0))
 
 
-@pytest.mark.parametrize(("others", "left_out"), [(0.26, True), (0.36, False)])
-def test_deepsight_counts_the_classes_above_a_tenth_of_the_largest_energy(others: float, left_out: bool) -> None:
-    """With ten classes. Energies are squares: six clients have .26^2 = .068 of the largest, or .36^2 = .13, in the others."""
-    network = build(MLP(hidden=(8,)), (1, 8, 8), 10, Streams(0))
+@pytest.mark.parametrize(
+    ("classes", "mains", "others", "left_out"),
+    [
+        (
+            10,
+            1,
+            0.26,
+            True,
+        ),  # energies are squares: .068 of the largest in nine classes, below a tenth; one class counts
+        (10, 1, 0.36, False),  # .13: all ten count
+        (10, 5, 0.26, True),  # five count, which is half of the others' ten
+        (10, 6, 0.26, False),  # six are more than half
+        (128, 1, 0.095, True),  # .0090 is above 1/128, but below .01
+        (128, 1, 0.105, False),  # .011
+    ],
+)
+def test_deepsight_counts_the_classes_with_much_of_the_energy(
+    classes: int, mains: int, others: float, left_out: bool
+) -> None:
+    """The output layers of six clients have large updates in `mains` classes, and `others` times as large ones in the rest."""
+    network = build(MLP(hidden=(8,)), (1, 8, 8), classes, Streams(0))
     draw = torch.Generator().manual_seed(0)
     common = 0.1 * torch.randn(network.dimension, generator=draw)
     updates = common + 0.03 * torch.randn(30, network.dimension, generator=draw)
-    classes = torch.cat([torch.arange(10).repeat_interleave(8), torch.arange(10)])
-    updates[:, -90:] = 1.0
-    updates[24:, -90:] = torch.where(classes == 0, 1.0, -others)
-    updates[:, -90:] *= 1 + 0.01 * torch.randn(30, 90, generator=draw)
+    of_class = torch.cat([torch.arange(classes).repeat_interleave(8), torch.arange(classes)])
+    last = updates[:, -len(of_class) :]
+    last[:24] = 1.0
+    last[24:] = torch.where(of_class < mains, 1.0, -others)
+    last *= 1 + 0.01 * torch.randn(last.shape, generator=draw)
     seen = ServerView(1, network.initial, updates, tuple(range(30)), torch.full((30,), 1 / 30), network)
     clipped = updates * (updates.norm(dim=1).quantile(0.5) / updates.norm(dim=1)).clamp(max=1)[:, None]
     torch.testing.assert_close(DeepSight()(updates, None, seen), clipped[: 24 if left_out else 30].mean(0))

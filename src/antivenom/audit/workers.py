@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from antivenom.core.processes import start_server, stop_server
+from antivenom.core.processes import start_server
 
 PRELOAD = ("antivenom.audit.preload",)  # imported once, in the server from which the workers are forked
 
@@ -25,20 +24,11 @@ def threads_each(jobs: int) -> int:
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
-@contextlib.contextmanager
-def started_early(jobs: int, device: str) -> Iterator[None]:
-    """Start the server's imports in parallel with this process's own, if an audit with these options uses workers.
-
-    An error inside the block ends the server, because there will be no audit.
-    """
+def start_early(jobs: int, device: str) -> None:
+    """Start the server's imports in parallel with this process's own, if an audit with these options uses workers."""
     jobs = processes_for(jobs, device)
     if jobs > 1 or device == "cpu":
         start_server(PRELOAD, threads_each(jobs))
-    try:
-        yield
-    except BaseException:
-        stop_server()
-        raise
 
 
 def memory_each(jobs: int) -> int | None:

@@ -51,21 +51,22 @@ def audit_command(
     """
     if dry_run and not (out / "records.jsonl").exists():
         raise typer.Exit(_outline(scenario, seeds, plugin))
-    from antivenom.audit.workers import started_early
+    from antivenom.audit.workers import start_early
 
-    with contextlib.nullcontext() if dry_run else started_early(jobs, device):
-        from antivenom.audit import terminal
-        from antivenom.audit.checking import check
-        from antivenom.audit.executors import executor, runner
-        from antivenom.audit.plan import read_plan
-        from antivenom.audit.records import Store
-        from antivenom.audit.run import audit, counts_from, missing
+    if not dry_run:
+        start_early(jobs, device)
+    from antivenom.audit import terminal
+    from antivenom.audit.checking import check
+    from antivenom.audit.executors import executor, runner
+    from antivenom.audit.plan import read_plan
+    from antivenom.audit.records import Store
+    from antivenom.audit.run import audit, counts_from, missing
 
-        _load(plugin)
-        _check_device(device)
-        plan = read_plan(scenario)
-        plan = plan if seeds is None else plan.with_seeds(seeds)
-        check(plan)
+    _load(plugin)
+    _check_device(device)
+    plan = read_plan(scenario)
+    plan = plan if seeds is None else plan.with_seeds(seeds)
+    check(plan)
     if dry_run:
         store = Store(out)
         asked = plan.asked(counts_from(plan, store.trials()))

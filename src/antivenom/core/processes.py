@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.synchronize import Semaphore
-from typing import Any
 
 from pebble import ProcessPool
 
@@ -34,19 +33,6 @@ def start_server(preload: Sequence[str], threads: int = 1) -> None:
     environment = {**dict.fromkeys(_THREADS, str(threads)), "PYTHONSAFEPATH": "1"}
     with _environment(environment), _interrupts_blocked():
         forkserver.ensure_running()
-
-
-def stop_server() -> None:
-    """End the fork server at once, even while it imports, if it runs.
-
-    Left alone, it would end by itself after its imports, and until then keep the pipes open that it has inherited, so that
-    a caller who reads this command's stderr would wait for it.
-    """
-    server: Any = forkserver._forkserver  # its state has no public name
-    if server._forkserver_pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(server._forkserver_pid, signal.SIGKILL)
-        server._stop()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,26 @@
+"""The rooms whose code is mutated, and the tests that are asked."""
+
+
+def tests(start: str, names: str) -> list[str]:
+    """The test files of these names, which begin with `start`."""
+    return [f"tests/{start}{name}.py" for name in names.split()]
+
+
+AUDIT = """summary unequal_twins confirmation evidence allocation plan records record_edges recommend report rounds identity
+    openness catalogue sending scenario_edges matrix_grids run worst_case"""
+RULES = "rules rules_at_the_edge rules_by_geometry rules_by_hand rules_contract rules_hostile"
+SERVERS = "missing_clients fields_at_the_edge server_checkpoint server_randomness weighting engine"
+
+ROOMS = {  # room -> folder and tests
+    # without tests of whole commands, of processes that are killed, and of the browser
+    "audit": ("audit", tests("audit/test_", AUDIT)),
+    "defences": (
+        "defences",
+        ["tests/defences", *tests("scenarios/test_", "acceptance central"), "tests/test_contracts.py"],
+    ),
+    "aggregators": ("federated/aggregators", tests("federated/test_", f"{RULES} {SERVERS}")),
+    "certify": ("certify", ["tests/certify", *tests("attacks/test_", "kkt influence")]),
+}
+
+# A default, or another value that is computed on import: the catalogue holds the fields of all plugins.
+ON_IMPORT = "tests/audit/test_catalogue.py::test_the_file_is_what_the_registry_says"
