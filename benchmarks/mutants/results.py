@@ -17,14 +17,14 @@ UNDECIDED = ("timeout", "uncovered", "no program")
 
 HEAD = """# Mutants: which small faults the tests notice
 
-Written by `benchmarks/mutants/run.py` (`make mutants`){when}. Each mutant is the package with one small fault, such as `<` for
-`<=`, another number, or a loop that does not run; cosmic-ray makes it. A mutant dies if a test fails.
+Written by `python benchmarks/mutants/run.py --sample {sample}`{when}.
+Each mutant is the package with one small fault, such as `<` for `<=`, another number, or a loop that does not run; cosmic-ray makes it. A mutant dies if a test fails.
 
-- Drawn: up to {sample} mutants of each room with seed {seed}, at most one for each place in the code. Type hints, decorators, messages of
+- Drawn: up to {sample} mutants of each room with seed {seed}, at most one for each place in the code; fewer where the run was ended. Type hints, decorators, messages of
   errors and strings are left alone.
 - Asked: the tests that run the mutated statement in the test's own process, at most 40 and at most 60 seconds of them, the quickest of
   each file first. So a mutant that is said to survive may still be found by a slower test. Tests that were written because a mutant
-  survived were asked about all survivors of the room (`--survivors --also`).
+  survived, and for audit two slower ones, were asked about all survivors of the room (`--survivors --also`).
 - Decided: killed or survived. Not decided: no test runs the statement in its own process ("uncovered"), the tests did not end in
   time ("timeout"), or the mutant is the same program or no program.
 - Survivors: "equivalent" mutants have the same results in every case, so that no test can notice them; a "setting" is a number without

@@ -6,6 +6,7 @@ import pytest
 import test_confirmation as confirmation
 from test_summary import BAD, Values, audit, cell, many
 
+from antivenom.audit.evidence import bounds
 from antivenom.audit.results import CellResult, State, Summary
 from antivenom.audit.summary import summarise
 
@@ -20,6 +21,15 @@ def test_harm_is_relative_to_the_twin_with_the_same_defence() -> None:
     bare = cell(audit(values), "A", "none")
     assert bare.harm is not None
     assert bare.harm.values == pytest.approx((0.90, 0.80, 0.70))
+
+
+def test_the_error_is_shared_by_the_cells_with_an_attack() -> None:
+    """Three attacks, and one clean twin, which is not judged."""
+    values: Values = {("none", "none"): [0.0] * 9, **{(name, "none"): [0.5] * 9 for name in "ABC"}}
+    harm = cell(audit(values), "A", "none").harm
+    assert harm is not None
+    low, high = bounds([0.5 - 1 / 450] * 9, [0.5 + 1 / 450] * 9, 0.05 / 3)
+    assert (harm.low, harm.high) == pytest.approx((low, high))
 
 
 def test_accuracy_lost_is_relative_to_the_defended_twin_and_cost_to_the_bare_one() -> None:
@@ -128,3 +138,8 @@ def test_a_confirmed_harm_and_cost_are_relative_to_their_own_twins() -> None:
     assert confirmed.harm.values == pytest.approx((0.40, 0.30, 0.50))
     assert confirmed.cost is not None
     assert confirmed.cost.values == pytest.approx((0.05, 0.05, 0.05))
+
+
+def test_an_audit_of_which_no_trial_finished_says_so() -> None:
+    summary = audit({("none", "none"): ["error"] * 3, ("A", "none"): ["timeout"] * 3})
+    assert (summary.exit_code, summary.exit_reason) == (2, "the audit failed: none of 6 trials finished")

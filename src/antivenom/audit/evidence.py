@@ -22,20 +22,20 @@ BETS = ((1.0, 0.6), (0.5, 0.25), (0.2, 0.15))  # (share of the largest bet witho
 _TINY = 1e-12
 
 
-def below(values: np.ndarray, limit: float | np.ndarray, error: float) -> np.ndarray:
+def below(values: np.ndarray, limit: float, error: float) -> np.ndarray:
     """(..., n) bool: whether the first 1 to n values (..., n) show that the mean is below the limit.
 
     Args:
         values: from 0 to 1, in the order in which they were observed.
-        limit: from 0 to 1; an array of limits is broadcast against the values.
+        limit: from 0 to 1.
         error: the probability with which any entry is True although the mean is `limit` or more.
     """
-    return _reached((1.0 - values) / np.maximum(1.0 - limit, _TINY), error)
+    return _reached((1.0 - values) / max(1.0 - limit, _TINY), error)
 
 
-def above(values: np.ndarray, limit: float | np.ndarray, error: float) -> np.ndarray:
+def above(values: np.ndarray, limit: float, error: float) -> np.ndarray:
     """(..., n) bool: whether the first 1 to n values show that the mean is above the limit; arguments as in `below`."""
-    return _reached(values / np.maximum(limit, _TINY), error)
+    return _reached(values / max(limit, _TINY), error)
 
 
 def _reached(odds: np.ndarray, error: float) -> np.ndarray:
@@ -63,20 +63,20 @@ def bounds(low_values: Sequence[float], high_values: Sequence[float], error: flo
     return _bounds(tuple(low_values), tuple(high_values), error)
 
 
-@functools.lru_cache(maxsize=20_000)  # an audit judges the same cells again in every round
+@functools.lru_cache(maxsize=4000)  # an audit judges the same cells again in every round
 def _bounds(low_values: tuple[float, ...], high_values: tuple[float, ...], error: float) -> tuple[float, float]:
     lows, highs = np.array(low_values), np.array(high_values)
-    low = _edge(lambda limits: ~np.any(above(lows, limits[:, None], error), axis=-1)) if len(lows) else 0.0
-    high = _edge(lambda limits: np.any(below(highs, limits[:, None], error), axis=-1)) if len(highs) else 1.0
+    low = _edge(lambda limit: not above(lows, limit, error).any()) if len(lows) else 0.0
+    high = _edge(lambda limit: bool(below(highs, limit, error).any())) if len(highs) else 1.0
     return low, high
 
 
-def _edge(holds: Callable[[np.ndarray], np.ndarray]) -> float:
-    """The point of [0, 1] from which on `holds`, of an array of points, is True; 0 if it always is, 1 if it never is."""
-    if holds(np.zeros(1))[0]:
+def _edge(holds: Callable[[float], bool]) -> float:
+    """The point of [0, 1] from which on `holds` is True; 0 if it always is, 1 if it never is."""
+    if holds(0.0):
         return 0.0
-    low, width = 0.0, 1.0
-    for _ in range(6):  # to 32^-6, which is about 1e-9
-        width /= 32
-        low += width * int(np.append(holds(low + width * np.arange(1, 32)), True).argmax())
-    return low + width
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

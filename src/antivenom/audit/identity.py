@@ -22,6 +22,9 @@ from antivenom.core.registry import Kind, registered
 _WITHOUT_NUMBERS = ("artifacts", "audit", "cli", "scan")
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 @dataclass(frozen=True)
 class Identity:
     """Everything that a trial's result depends on.
@@ -48,7 +51,7 @@ class Identity:
     @property
     def key(self) -> str:
         """The record's key: the first 16 hexadecimal digits of the SHA-256 of all fields."""
-        text = json.dumps([dict(self.spec), self.parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = _CANONICAL.encode([dict(self.spec), self.parts])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

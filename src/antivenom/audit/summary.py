@@ -82,6 +82,11 @@ class _Judged:
         return {_id(cell): cell for cell in self.plan["cells"]}
 
     @cached_property
+    def _numbers(self) -> dict[str, dict[str, float]]:
+        """The metrics of the finished trials that were used so far, by key: a clean twin serves many cells."""
+        return {}
+
+    @cached_property
     def error(self) -> float:
         """The error of each bound."""
         return error_of(sum(cell["attack"] != "none" for cell in self.plan["cells"]))
@@ -110,7 +115,8 @@ class _Judged:
         finished = tuple(record for record in found if record is not None and record["status"] == "ok")
         failed = [r for r in found if r is not None and r["status"] in ("error", "timeout")]
         refused = [r for r in found if r is not None and r["status"] == "not-applicable"]
-        harms, total = self._harms(cell, twin, parts), self._harms(cell, bare, parts)
+        harms = self._harms(cell, twin, parts)
+        total = harms if twin is bare else self._harms(cell, bare, parts)
         harm = None if cell["attack"] == "none" else harms.interval(self.error)
         control = None if positive_control is None else positive_control.state
         undefended = cell["defence"] == "none"
@@ -172,7 +178,14 @@ class _Judged:
     def _harms(self, cell: Record, twin: Record, parts: tuple[str, ...]) -> Harms:
         """The harm of every seed of these parts against the clean twin."""
         pairs = self._pairs(cell, twin, parts)
-        return Harms.of(Goal(cell["goal"]).metric, [pair and (numbers(pair[0]), numbers(pair[1])) for pair in pairs])
+        return Harms.of(Goal(cell["goal"]).metric, [pair and (self._of(pair[0]), self._of(pair[1])) for pair in pairs])
+
+    def _of(self, record: Record) -> dict[str, float]:
+        """The metrics of a finished trial."""
+        key = record["key"]
+        if key not in self._numbers:
+            self._numbers[key] = numbers(record)
+        return self._numbers[key]
 
     def _lost(self, cell: Record, other: Record, parts: tuple[str, ...]) -> Interval | None:
         """How much less accurate the cell is than the other one, paired by seed."""

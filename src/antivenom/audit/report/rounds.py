@@ -91,7 +91,7 @@ def _drawn(cell: CellResult, curve: Curve, series: int) -> Line:
 def _over_seeds(cell: CellResult, curve: str, fold: Callable[[list[float]], float]) -> Values:
     """One value per round, folded over the seeds in which it is defined; None if there is none."""
     found = [record["curves"].get(curve, []) for record in cell.records]
-    longest = max((len(curve) for record in cell.records for curve in record["curves"].values()), default=0)
+    longest = max((max(map(len, record["curves"].values()), default=0) for record in cell.records), default=0)
     per_round = [[c[i] for c in found if i < len(c) and c[i] is not None] for i in range(longest)]
     return [fold(values) if values else None for values in per_round]
 
