@@ -1,11 +1,12 @@
 """RESULTS.md from the records of the claims: a table per claim, over seeds, next to the published numbers.
 
-A claim of which some records are not on this machine keeps the table that RESULTS.md has.
+A claim keeps the table that RESULTS.md has if that was made of more records than are on this machine.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_results(folder: Path, target: Path) -> None:
         plans = [read_plan(file) for file in sorted((folder / name).glob("*.yaml"))]
         opening, *claims = before.get(title, "").split("### ")
         kept = {claim.partition("\n")[0].strip(): "### " + claim.strip() for claim in claims}
-        old = {plan.name for plan in plans if plan.name in kept and _has_gaps(plan, records)}
+        old = {plan.name for plan in plans if _is_fuller(kept.get(plan.name), plan, records)}
         parts.append(f"## {title}\n\n{_opening(opening.strip()) if old else ''}".strip())
         parts += [kept[plan.name] if plan.name in old else _claim(plan, records) for plan in plans]
     target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -61,8 +62,12 @@ def _sections(target: Path) -> dict[str, str]:
     return {title.strip(): body.strip() for title, _, body in parts}
 
 
-def _has_gaps(plan: Plan, records: dict[str, Record]) -> bool:
-    return any(trial.key not in records for trial in plan.trials())
+def _is_fuller(table: str | None, plan: Plan, records: dict[str, Record]) -> bool:
+    """Whether the table that RESULTS.md has was made of more trials than there are here; all, if it does not say of how many."""
+    if table is None:
+        return False
+    stated = re.search(r"(\d+) trials", table)
+    return sum(trial.key in records for trial in plan.trials()) < (int(stated[1]) if stated else plan.size)
 
 
 def _conditions(plan: Plan, records: dict[str, Record]) -> str:
