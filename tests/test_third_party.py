@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from antivenom.cli import run
+from antivenom.core.registry import entry
 
 GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLUGIN, CONTRACT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
@@ -59,11 +60,15 @@ def test_the_file_is_short() -> None:
 
 
 @pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
-def test_by_plugin(folder: Path, jobs: str) -> None:
-    done = antivenom(
-        folder, "audit", "scenario.yaml", "--plugin", "label_swap.py", "--out", "out", "--jobs", jobs, "--json"
-    )
-    assert audited(done) == LABELS - {"none"}
+def test_by_plugin(
+    folder: Path, jobs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(entry, "_ENTRIES", dict(entry._ENTRIES))  # where the plugin's class is registered
+    arguments = ["--plugin", "label_swap.py", "--out", "out", "--jobs", jobs, "--json"]
+    code = run(["audit", "scenario.yaml", *arguments])
+    said = capsys.readouterr()
+    assert audited(subprocess.CompletedProcess(arguments, code, said.out, said.err)) == LABELS - {"none"}
     assert "LabelSwap" in (folder / "out" / "report.html").read_text()
 
 
@@ -80,11 +85,14 @@ def test_the_contract_as_the_guide_runs_it(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_without_it_the_scenario_is_refused_in_one_line(folder: Path) -> None:
-    done = antivenom(folder, "audit", "scenario.yaml", "--out", "out")
-    assert done.returncode == 4
-    assert done.stderr.count("\n") == 1
-    assert "scenarios[0].attacks[0]: expected the name of a data attack" in done.stderr
+def test_without_it_the_scenario_is_refused_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run(["audit", "scenario.yaml", "--out", "out"]) == 4
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "scenarios[0].attacks[0]: expected the name of a data attack" in error
     assert not (folder / "out").exists()
 
 
