@@ -64,8 +64,10 @@ def test_by_plugin(
     folder: Path, jobs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
+    entry.load_builtin()
     monkeypatch.setattr(entry, "_ENTRIES", dict(entry._ENTRIES))  # where the plugin's class is registered
-    arguments = ["--plugin", "label_swap.py", "--out", "out", "--jobs", jobs, "--json"]
+    file = (folder / "label_swap.py").rename(f"label_swap_{jobs}.py")  # no two plugin files of a process have one name
+    arguments = ["--plugin", str(file), "--out", "out", "--jobs", jobs, "--json"]
     code = run(["audit", "scenario.yaml", *arguments])
     said = capsys.readouterr()
     assert audited(subprocess.CompletedProcess(arguments, code, said.out, said.err)) == LABELS - {"none"}
