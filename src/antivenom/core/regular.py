@@ -1,7 +1,11 @@
-"""Reading of regular files only: a pipe or a device may never end, and opening one may wait for ever."""
+"""Reading of regular files only, and writing of whole ones.
+
+A pipe or a device may never end, and opening one may wait for ever.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -38,3 +42,24 @@ def content_of(path: str | Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most >> 20} MiB")
     return content
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file, or replace it, at once: whoever reads it finds the old content or the new one, never a part.
+
+    The content is first written into a draft beside it, `.NAME.part`. What an interrupted run left there is removed, and so is
+    a link, through which another file would be written. The draft is removed if it cannot be finished.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise

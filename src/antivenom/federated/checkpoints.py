@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
+from antivenom.core.regular import write_whole
 from antivenom.federated.guarded import plain_state
 
 EVERY = 60.0  # seconds of work that a killed trial may lose, besides the round that it was playing
@@ -71,11 +71,7 @@ class Checkpoint:
             text = json.dumps(_packed(progress, tensors))
             content = save(tensors, {"tree": text})
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            part = self.file.with_suffix(".part")
-            part.unlink(missing_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as out:
-                out.write(content)
-            part.replace(self.file)
+            write_whole(self.file, content, 0o600)
             return True
         return False
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 from antivenom.audit.formatting import shown
@@ -12,6 +10,7 @@ from antivenom.audit.report.page import contents
 from antivenom.audit.results import Summary
 from antivenom.audit.summary import summary_of
 from antivenom.core.errors import StoreError
+from antivenom.core.regular import write_whole
 
 
 def write_report(folder: Path) -> Path:
@@ -35,15 +34,10 @@ def write_page(store: Store, summary: Summary) -> Path:
     """
     folder = store.path.parent
     text = render(summary, store.sha256())
-    path, draft = folder / "report.html", folder / ".report.html.part"
+    path = folder / "report.html"
     try:
-        draft.unlink(missing_ok=True)  # of an interrupted run, or a link, through which another file would be written
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as file:
-            file.write(text.encode("utf-8"))
-        os.replace(draft, path)
+        write_whole(path, text.encode("utf-8"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise StoreError(
             f"a place to write {path}", f"{error.strerror}", f"when it can be written: antivenom report {folder}"
         ) from error
