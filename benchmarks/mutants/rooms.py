@@ -7,7 +7,8 @@ def tests(start: str, names: str) -> list[str]:
 
 
 AUDIT = """summary unequal_twins confirmation evidence allocation plan records record_edges recommend report rounds identity
-    openness catalogue sending scenario_edges matrix_grids run worst_case"""
+    openness catalogue sending scenario_edges matrix_grids run worst_case outlook untried embedded
+    rounds_by_hand search_space_by_hand settings_at_the_edge"""
 RULES = "rules rules_at_the_edge rules_by_geometry rules_by_hand rules_contract rules_hostile"
 SERVERS = "missing_clients fields_at_the_edge server_checkpoint server_randomness weighting engine"
 
