@@ -22,6 +22,7 @@ import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,7 @@ PRELOADED = (
 )
 PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 BROKEN = 3  # pytest's exit code for an error of its own
+WAIT = 10  # a machine may be so much slower than it was when the tests were timed
 TESTS, SECONDS = 40, 60.0  # at most so many tests are asked about a mutant, and tests that take so long together
 
 
@@ -204,20 +206,23 @@ def selected(
 
 
 def tried(tree: Path, file: str, text: str, tests: list[str], limit: float) -> dict[str, object]:
-    """Runs the tests in a forked process on the tree with the mutated file, which is restored afterwards."""
+    """Runs the tests in a forked process on the tree with the mutated file, which is restored afterwards.
+
+    The limit is on seconds of computing, which do not depend on what else the machine does, and `WAIT` times it on the clock.
+    """
     target, log, began = tree / file, tree / "log", time.monotonic()
     put(target, text)
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        run_tests(tree, log, tests)
+        run_tests(tree, log, tests, limit)
     try:
-        code = waited(child, limit)
+        code = waited(child, WAIT * limit)
     finally:
         put(target, (REPO / file).read_text())
     took = {"seconds": round(time.monotonic() - began, 1)}
-    if code in (None, 0):
-        return took | {"status": "timeout" if code is None else "survived"}
+    if code in (None, 0, -signal.SIGXCPU):
+        return took | {"status": "survived" if code == 0 else "timeout"}
     said = log.read_text(errors="replace")
     functions = list(dict.fromkeys(name.split("[")[0] for name in tests))
     if "ERROR: not found" in said and functions != tests:  # the mutant is in the name of a test, such as "[Krum(f=2)]"
@@ -252,11 +257,12 @@ def waited(child: int, limit: float) -> int | None:
     return code
 
 
-def run_tests(tree: Path, log: Path, tests: list[str]) -> None:
+def run_tests(tree: Path, log: Path, tests: list[str], limit: float) -> None:
     """In the child: never returns."""
     code = BROKEN
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 5))
         with log.open("w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
