@@ -16,8 +16,9 @@ from rooms import ROOMS
 
 Record = dict[str, Any]
 Reasons = dict[tuple[str, str, str], Record]
+SURVIVORS = ("setting", "hole", "uncovered", "unexplained")
 COLUMNS = (
-    "room, seed, places, drawn, timeout, uncovered, no program, equivalent, removed, decided, killed at first, killed now, "
+    "room, seed, places, drawn, timeout, no program, equivalent, removed, decided, killed at first, killed now, "
     "equivalent ones counted, survivors"
 )
 
@@ -31,16 +32,16 @@ Each mutant is the package with one small fault, such as `<` for `<=`, another n
 - Asked: the tests that run the mutated statement in the test's own process, at most 40 and at most 60 seconds of them, the quickest of
   each file first; then, about those that survived, all of them (`--survivors`). Tests that were written since are asked about what is
   left (`--survivors --also`).
-- Decided: a test failed, or no test failed although some input tells the mutant from the program.
-- Not decided: "timeout", the tests did not end in time; "uncovered", no test runs the statement in its own process; "no program", the
-  mutant is no Python, or compiles to the same program; "equivalent", it has the same results for every input, so that no test can
-  notice it. A mutant counts as equivalent only if `reasons.toml` says why, so that a reader can check it; the reasons are below. The
-  column "equivalent ones counted" has the share with these among the survivors, as if one did not believe any of the reasons.
+- Decided: a test failed, or none did although some input tells the mutant from the program.
+- Not decided: "timeout", the tests did not end in time; "no program", the mutant is no Python, or compiles to the same program;
+  "equivalent", it has the same results for every input, so that no test can notice it. A mutant counts as equivalent only if
+  `reasons.toml` says why, so that a reader can check it; the reasons are below. The column "equivalent ones counted" has the share
+  with these among the survivors, as if one did not believe any of the reasons.
 - "Killed at first" is the share that the tests noticed which were there when the seed was drawn: the fair estimate of what the tests
   notice elsewhere. "Killed now" includes tests that were written because a mutant of this very sample survived. "Removed" mutants had
   survived, and their code has since been made simpler, so that they no longer exist; they count at first, and not now.
-- Survivors: a "setting" is a number without a right value, such as the steps of a search; for a "hole", a test is missing. Both count
-  as decided.
+- Survivors: a "setting" is a number without a right value, such as the steps of a search; for a "hole", a test is missing;
+  "uncovered" says that no test runs the statement in its own process. All three count as decided.
 
 """
 
@@ -77,13 +78,13 @@ def total(seed: int, files: Iterable[Path], known: Reasons) -> str:
 def row(room: str, seed: int, firsts: list[Record], nows: list[Record], known: Reasons, places: int = 0) -> str:
     """The row of a sample: its records when it was drawn, and now."""
     first, now = counted(firsts, known), counted(nows, known)
-    killed, survived = now["killed"], now["setting"] + now["hole"] + now["unexplained"]
-    kinds = [f"{now[kind]} {kind}" for kind in ("setting", "hole", "unexplained") if now[kind]]
+    killed, survived = now["killed"], sum(now[kind] for kind in SURVIVORS)
+    kinds = [f"{now[kind]} {kind}" for kind in SURVIVORS if now[kind]]
     cells = (
         *(room, seed, places or nows[0]["places"], len(nows)),
-        *(now[kind] for kind in ("timeout", "uncovered", "no program", "equivalent", "gone")),
+        *(now[kind] for kind in ("timeout", "no program", "equivalent", "gone")),
         killed + survived,
-        share(first["killed"], first["killed"] + first["setting"] + first["hole"] + first["unexplained"]),
+        share(first["killed"], first["killed"] + sum(first[kind] for kind in SURVIVORS)),
         share(killed, killed + survived),
         share(killed, killed + survived + now["equivalent"]),
         ", ".join(kinds) or "0",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from antivenom.audit.grid import variants
+from antivenom.audit.judging import error_of
+from antivenom.audit.recommend import Choice, _compared
 from antivenom.audit.trial import failure
 from antivenom.audit.yaml_lines import Located
 from antivenom.core.errors import AntivenomError, PluginError
@@ -52,3 +54,13 @@ def test_a_traceback_keeps_its_beginning_and_its_end() -> None:
     assert kept.endswith("mz\n")
     assert len(kept) == len(" [...] ") + 20_000
     assert "traceback" not in failure(AntivenomError("a", "b"))
+
+
+def test_the_error_of_a_report_is_shared_equally() -> None:
+    assert [error_of(cells) for cells in (0, 1, 2, 4)] == [0.05, 0.05, 0.025, 0.0125]
+
+
+def test_a_rule_is_marked_whose_best_seed_reaches_the_worst_seed_of_the_first() -> None:
+    rows = [(0.1, 0.3), (0.3, 0.9), (0.31, 0.4), ()]
+    ranked = [Choice(None, "rule", 0.2, "none", seeds, 0.0, "digits", None, "why") for seeds in rows]
+    assert [choice.why for choice in _compared(ranked)] == ["why", "why; seeds overlap the first's", "why", "why"]
