@@ -31,7 +31,7 @@ Each mutant is the package with one small fault, such as `<` for `<=`, another n
   strings are left alone.
 - Asked: the tests that run the mutated statement in the test's own process, at most 40 and at most 60 seconds of them, the quickest of
   each file first; then, about those that survived, all of them (`--survivors`). Tests that were written since are asked about what is
-  left (`--survivors --also`).
+  left (`--survivors --also`). With seed 1, audit and aggregators were asked for 25 seconds, and audit without its slowest 16 tests.
 - Decided: a test failed, or none did although some input tells the mutant from the program.
 - Not decided: "timeout", the tests did not end in time; "no program", the mutant is no Python, or compiles to the same program;
   "equivalent", it has the same results for every input, so that no test can notice it. A mutant counts as equivalent only if
@@ -39,7 +39,8 @@ Each mutant is the package with one small fault, such as `<` for `<=`, another n
   with these among the survivors, as if one did not believe any of the reasons.
 - "Killed at first" is the share that the tests noticed which were there when the seed was drawn: the fair estimate of what the tests
   notice elsewhere. "Killed now" includes tests that were written because a mutant of this very sample survived. "Removed" mutants had
-  survived, and their code has since been made simpler, so that they no longer exist; they count at first, and not now.
+  survived, and their code has since been made simpler, so that they no longer exist; they do not count now, and at first only if
+  they were not equivalent.
 - Survivors: a "setting" is a number without a right value, such as the steps of a search; for a "hole", a test is missing;
   "uncovered" says that no test runs the statement in its own process. All three count as decided.
 
