@@ -109,7 +109,9 @@ class Warp:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         _check_images(x.shape, self)
         places, weights = _corners(self.displacement(*x.shape[2:]))
-        found = sum(np.float32(w) * x[:, :, down, right] for (down, right), w in zip(places, weights, strict=True))
+        found = sum(
+            w.astype(np.float32) * x[:, :, down, right] for (down, right), w in zip(places, weights, strict=True)
+        )
         return np.asarray(found, dtype=x.dtype)
 
     def on_tensor(self, x: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ class Warp:
         places, weights = _corners(self.displacement(height, width) + jitter)
         row, channel = np.arange(m)[:, None, None, None], np.arange(channels)[:, None, None]
         found = sum(
-            np.float32(w)[:, None] * x[row, channel, down[:, None], right[:, None]]
+            w.astype(np.float32)[:, None] * x[row, channel, down[:, None], right[:, None]]
             for (down, right), w in zip(places, weights, strict=True)
         )
         return np.asarray(found, dtype=x.dtype)
