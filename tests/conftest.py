@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before they are imported; commands that tests start inherit it
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
@@ -56,6 +57,33 @@ def bare_machine(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(OFFLINE, "1")
+
+
+def _same(one: Any, other: Any, where: str = "") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            _same(one[key], other[key], f"{where}[{key!r}]")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for place, part in enumerate(one):
+            _same(part, other[place], f"{where}[{place}]")
+    elif isinstance(one, float):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-6, nan_ok=True), where
+    else:
+        assert one == other, where
+
+
+@pytest.fixture(scope="session")
+def same_to_rounding() -> Callable[[Any, Any], None]:
+    """Compares what two processes computed: lists and dictionaries of numbers, the numbers to rounding, all else exactly.
+
+    The last bits of a product of matrices depend on the processor and on where the library's memory happens to lie, so two
+    processes on one machine may differ in them. Another set of processor instructions moves the numbers of a short
+    training by 3e-6 of their size.
+    """
+    return _same
 
 
 @pytest.fixture
