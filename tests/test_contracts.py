@@ -11,13 +11,17 @@ import pytest
 import torch
 
 from antivenom.attacks import (
+    BullseyePolytope,
+    ConvexPolytope,
     DeepConfuse,
     FeatureCollision,
+    GradientMatching,
     InfluenceAttack,
     KKTAttack,
     LabelConsistent,
     MinMax,
     Narcissus,
+    SleeperAgent,
 )
 from antivenom.core import registry
 from antivenom.core.errors import PluginError
@@ -71,7 +75,11 @@ QUICK = {
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
+    "BullseyePolytope": BullseyePolytope(steps=3, training=ONCE),
+    "ConvexPolytope": ConvexPolytope(steps=3, training=ONCE),
     "DeepConfuse": DeepConfuse(trials=3),
+    "GradientMatching": GradientMatching(0.1, steps=3, training=ONCE),
+    "SleeperAgent": SleeperAgent(0.1, steps=3, training=ONCE),
     "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
     "LabelConsistent": LabelConsistent(0.1, steps=3, training=ONCE),
     "Narcissus": Narcissus(0.1, steps=5, training=ONCE),
