@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
+from antivenom.attacks import (
+    DeepConfuse,
+    FeatureCollision,
+    InfluenceAttack,
+    KKTAttack,
+    LabelConsistent,
+    MinMax,
+    Narcissus,
+)
 from antivenom.core import registry
 from antivenom.core.errors import PluginError
 from antivenom.core.registry import (
@@ -64,6 +72,9 @@ QUICK = {
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
     "DeepConfuse": DeepConfuse(trials=3),
+    "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
+    "LabelConsistent": LabelConsistent(0.1, steps=3, training=ONCE),
+    "Narcissus": Narcissus(0.1, steps=5, training=ONCE),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),

@@ -16,7 +16,10 @@ from antivenom.attacks.availability.regression import RegressionPoisoning, StatP
 from antivenom.attacks.availability.spam import DictionaryAttack, FocusedAttack, Pseudospam
 from antivenom.attacks.availability.subpopulation import SubpopulationAttack
 from antivenom.attacks.availability.svm import SVMPoisoning
+from antivenom.attacks.backdoor.adaptive import AdaptiveBlend, AdaptivePatch
 from antivenom.attacks.backdoor.badnets import BadNets
+from antivenom.attacks.backdoor.clean_label import SIG, LabelConsistent, Narcissus
+from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
@@ -25,6 +28,9 @@ from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
+    "SIG",
+    "AdaptiveBlend",
+    "AdaptivePatch",
     "AdversarialPoison",
     "BackGradient",
     "BadNets",
@@ -41,8 +47,10 @@ __all__ = [
     "InfluenceAttack",
     "InputInstanceKey",
     "KKTAttack",
+    "LabelConsistent",
     "LabelFlipping",
     "MinMax",
+    "Narcissus",
     "NoAttack",
     "Pseudospam",
     "RIPPLe",
@@ -51,4 +59,5 @@ __all__ = [
     "SeparableShortcuts",
     "StatP",
     "SubpopulationAttack",
+    "WaNet",
 ]
