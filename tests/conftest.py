@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before they are imported; commands that tests start inherit it
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.audit.workers import PRELOAD
 from antivenom.core import threat
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams
@@ -21,6 +23,18 @@ from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.files import OFFLINE, candidates
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded_server() -> Iterator[None]:
+    """All workers of a test process are forked from one server. Whichever test starts it, it imports what audits need.
+
+    Otherwise every trial would import all of it again after a test that has started the server for a scan.
+    """
+    of_test = forkserver.set_forkserver_preload
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "set_forkserver_preload", lambda modules: of_test([*PRELOAD, *modules]))
+        yield
 
 
 @functools.lru_cache(maxsize=2)  # the image sets are large
