@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
 
+from antivenom.audit import catalogue
 from antivenom.audit.grid import variants
+from antivenom.audit.identity import Identity
 from antivenom.audit.judging import error_of
 from antivenom.audit.recommend import Choice, _compared
 from antivenom.audit.trial import failure
@@ -64,3 +67,14 @@ def test_a_rule_is_marked_whose_best_seed_reaches_the_worst_seed_of_the_first() 
     rows = [(0.1, 0.3), (0.3, 0.9), (0.31, 0.4), ()]
     ranked = [Choice(None, "rule", 0.2, "none", seeds, 0.0, "digits", None, "why") for seeds in rows]
     assert [choice.why for choice in _compared(ranked)] == ["why", "why; seeds overlap the first's", "why", "why"]
+
+
+def test_a_key_has_sixteen_hexadecimal_digits() -> None:
+    assert re.fullmatch("[0-9a-f]{16}", Identity({"seed": 1}, {}, {}, "1").key)
+
+
+def test_data_sets_have_no_access_level_goal_or_kind_of_plugin() -> None:
+    assert {row["kind"] for row in catalogue.rows("data")} == {"data"}
+    assert "data" in {row["kind"] for row in catalogue.rows("all")}
+    for asked in ({"access": "data-injection"}, {"goal": "backdoor"}, {"kind": "sanitizer"}):
+        assert "data" not in {row["kind"] for row in catalogue.rows("all", **asked)}

@@ -194,6 +194,7 @@ def test_the_shown_cells_and_their_twins_get_seeds_that_no_cell_had(tmp_path: Pa
     [
         (20, 20, 0),  # the first four seeds take the whole budget
         (27, 20, 1),  # 12 trials are kept for the confirmation: 4 for each fresh seed
+        (28, 20, 2),
         (34, 22, 3),
         (64, 52, 3),
         (63, 50, 3),  # a seed of the weak attack takes two trials

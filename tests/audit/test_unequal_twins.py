@@ -7,6 +7,7 @@ import test_confirmation as confirmation
 from test_summary import BAD, Values, audit, cell, many
 
 from antivenom.audit.evidence import bounds
+from antivenom.audit.report.page import _price
 from antivenom.audit.results import CellResult, State, Summary
 from antivenom.audit.summary import summarise
 
@@ -117,6 +118,21 @@ def test_the_control_is_the_same_attack_without_the_defence() -> None:
     values: Values = {("none", "none"): low, ("none", "D"): low, ("A", "none"): BAD, ("B", "none"): low}
     summary = audit(values | {("A", "D"): low, ("B", "D"): low})
     assert [cell(summary, attack, "D").state for attack in "AB"] == [State.HELD, State.INCONCLUSIVE]
+
+
+def test_only_attacks_that_breach_the_bare_pipeline_count_in_the_choice_and_the_price_of_a_defence() -> None:
+    """Attack A breaches the bare pipeline, and B only the one with defence D, whose harm under A is smaller than that of E."""
+    low, some = many(0.03, 0.04, 0.03), many(0.5, 0.5, 0.5)
+    values: Values = {("none", name): low for name in ("none", "D", "E")}
+    values |= {("A", "none"): BAD, ("A", "D"): low, ("A", "E"): some}
+    values |= {("B", "none"): low, ("B", "D"): BAD, ("B", "E"): low}
+    summary = audit(values)
+    assert next(level for level in summary.levels if level.planned).best == cell(summary, "A", "D")
+    rows = _price(summary)["rows"]
+    assert [(row["defence"], row["worst"].attack, row["worst"].defence) for row in rows] == [
+        ("D", "A", "D"),
+        ("E", "A", "E"),
+    ]
 
 
 def test_a_confirmed_harm_and_cost_are_relative_to_their_own_twins() -> None:

@@ -94,6 +94,23 @@ def test_an_optimum_in_two_fields_that_a_grid_of_equal_cost_misses(draws: int) -
     assert found.at_least == max(each.interval.low for each in found.finalists)
 
 
+@dataclasses.dataclass(frozen=True)
+class Helpless:
+    """A scenario in which every attack brings the accuracy down to chance."""
+
+    goal: Goal = Goal.AVAILABILITY
+
+    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+        accuracy = 0.9 if attack is None else 0.1
+        return Outcome({"clean_accuracy": accuracy, "chance_accuracy": 0.1, "test_rows": 1e9})
+
+
+def test_no_local_search_follows_an_attack_that_does_all_possible_harm() -> None:
+    found = search(Helpless(), families=(TWO, Family(SignFlip())))
+    assert found.harm == 1
+    assert {a.stage for a in found.attempts} & {"explore", "refine"} == {"explore"}
+
+
 def test_finalists_are_of_different_families_and_the_ranking_is_in_order() -> None:
     found = search()
     assert [type(each.attack) for each in found.finalists] == [Scaled, SignFlip]

@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from antivenom.core.errors import DataError
 from antivenom.core.protocols import DefenceContext
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.defences import SEVER, STRIP, ActivationClustering, LinearProbe
+from antivenom.defences import SEVER, STRIP, ActivationClustering, LinearProbe, Micromodels, NeuralCleanse
+from antivenom.defences.inputs import stratified
+from antivenom.defences.learners.trim import TrimmedRegressor
 from antivenom.defences.sanitize import context_of, default_model
 from antivenom.defences.sanitizers.distances import to_points
 from antivenom.defences.sanitizers.subspace import singular_vectors
 from antivenom.defences.tables import _dataset
-from antivenom.models.architectures import MLP
+from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import build
 from antivenom.models.wrappers import SklearnModel, TorchModel
 
@@ -108,3 +111,62 @@ def test_the_model_of_last_resort_learns_sparse_rows() -> None:
     x = sp.csr_array(np.array([[0.0, 2.0], [3.0, 0.0]] * 10))
     y = np.arange(20) % 2
     assert (default_model().fit(x, y).predict(x) == y).all()
+
+
+class Known(NeuralCleanse):
+    """Finds triggers of given sizes."""
+
+    def recovered(self, model: Any, clean: Any) -> tuple[list[Any], np.ndarray]:
+        sizes = [4.0, 4.0, 4.0, 1.0, 0.5]
+        return [SimpleNamespace(mask=np.array([size])) for size in sizes], np.array([True] * 4 + [False])
+
+
+def test_the_index_of_classes_with_equal_triggers_is_zero() -> None:
+    """The median of the logarithms is log 4 and their deviation 0, which counts as 1e-6. The last class is not reached."""
+    found = Known()(None, None, None).classes  # type: ignore[arg-type]
+    assert found is not None
+    assert found.scores[[0, 1, 2, 4]].tolist() == [0.0] * 4
+    assert found.scores[3] == pytest.approx(np.log(4) / 1e-6, rel=1e-5)
+    assert found.flags.tolist() == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (9,)], ids=["image", "row"])
+def test_the_mask_of_an_image_is_the_same_in_all_channels(shape: tuple[int, ...]) -> None:
+    network = build(Logistic(), shape, 3, Streams(0))
+    x = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
+    data = Dataset(x, np.arange(6) % 3, ("a", "b", "c"))
+    vector = torch.randn(network.dimension, generator=torch.Generator().manual_seed(0))
+    triggers, _ = NeuralCleanse(steps=3).recovered(TorchModel(network, vector), data)
+    for trigger in triggers:
+        assert trigger.mask.shape == shape
+        assert np.ptp(trigger.mask) > 0
+        assert len(shape) == 1 or np.array_equal(trigger.mask[0], trigger.mask[1])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_stratified_order_begins_with_one_row_of_each_class(seed: int) -> None:
+    classes = np.array([0] * 6 + [1] + [2] * 3)
+    order = stratified(classes, np.random.default_rng(seed))
+    assert sorted(classes[order[:3]]) == [0, 1, 2]
+    assert sorted(order) == list(range(10))
+
+
+@pytest.mark.parametrize(("threshold", "flagged"), [(1 / 3, [3, 5, 7]), (0.34, [])])
+def test_a_row_is_flagged_whose_share_of_votes_reaches_the_threshold(threshold: float, flagged: list[int]) -> None:
+    """Four slices of a row 0 and a row 1 each. The model of the first slice says 0, and the others say each row's label."""
+    data = Dataset(np.arange(8.0)[:, None], np.arange(8) % 2, ("a", "b"))
+
+    def fit(part: Dataset) -> Any:
+        first = part.x[0, 0] == 0
+        return SimpleNamespace(predict=lambda x: np.zeros(8) if first else data.y)
+
+    found = Micromodels(slices=4, threshold=threshold)(data, DefenceContext(Streams(0), fit, None))  # type: ignore[arg-type]
+    assert found.scores.tolist() == pytest.approx([0, 0, 0, 1 / 3, 0, 1 / 3, 0, 1 / 3])
+    assert np.flatnonzero(found.flags).tolist() == flagged
+
+
+def test_trim_reads_targets_that_are_written_as_text() -> None:
+    x, y = np.arange(6.0)[:, None], [0.0, 1.0, 2.0, 3.0, 4.0, 50.0]
+    plain = TrimmedRegressor(poisoned_rate=0.2).fit(x, y)
+    written = TrimmedRegressor(poisoned_rate=0.2).fit(x, np.array([str(value) for value in y], dtype=object))
+    assert written.predict([[9.0]]).tolist() == plain.predict([[9.0]]).tolist() == pytest.approx([9.0])

@@ -107,6 +107,7 @@ def test_dnc_projects_onto_the_first_singular_vector() -> None:
     kept = scores.argsort()[:6]
     torch.testing.assert_close(DnC(f=2)(x), x[kept].mean(0))
     torch.testing.assert_close(DnC(f=2, c=1.5)(x), x[scores.argsort()[:5]].mean(0))
+    torch.testing.assert_close(DnC(f=2, c=9.0)(x), x[scores.argmin()])  # one is always left
     torch.testing.assert_close(DnC(f=2, repeats=5)(x), x[kept].mean(0))  # all coordinates are drawn each time
 
 

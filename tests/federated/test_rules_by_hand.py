@@ -178,6 +178,8 @@ def test_foolsgold_by_hand() -> None:
     share = 0.2 / 0.55
     expected = [np.log(share / (1 - share)) + 0.5] * 2 + [1.0]
     assert FoolsGold().shares(cosines).tolist() == pytest.approx(np.clip(expected, 0, 1).tolist())
+    confident = [np.log(share / (1 - share)) + 1.0] * 2 + [1.0]  # .44 for the two
+    assert FoolsGold(confidence=1.0).shares(cosines).tolist() == pytest.approx(confident)
 
 
 def test_foolsgold_remembers() -> None:
@@ -199,6 +201,7 @@ def test_clipped_clustering_by_hand() -> None:
     expected = (np.array([1.0, 2.0, 3.0]) + np.array([2.0, 2.0, 3.0]) + last) / 3
     np.testing.assert_allclose(ClippedClustering()(FOUR), expected)
     np.testing.assert_allclose(ClippedClustering()(FOUR), [1.9596, 1.6532, 2.9596], atol=1e-4)
+    np.testing.assert_allclose(ClippedClustering()([[1.0, 0.0], [0.0, 1.0]]), [0.5, 0.5])  # two have no larger half
 
 
 def test_clipped_clustering_remembers_norms() -> None:

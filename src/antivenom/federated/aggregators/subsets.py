@@ -149,9 +149,9 @@ class SMEA:
 
 
 def _spread(products: Tensor, subsets: Tensor) -> Tensor:
-    """(s,) the top eigenvalue of the covariance of each of the subsets (s, m) of rows with these inner products."""
+    """(s,) m times the top eigenvalue of the covariance of each subset (s, m) of the rows with these inner products."""
     m = subsets.shape[1]
     inside = products[subsets[:, :, None], subsets[:, None, :]]
     centring = torch.eye(m, dtype=torch.float64) - 1 / m
-    spreads: Tensor = torch.linalg.eigvalsh(centring @ inside @ centring)[:, -1] / m
+    spreads: Tensor = torch.linalg.eigvalsh(centring @ inside @ centring)[:, -1]
     return spreads
