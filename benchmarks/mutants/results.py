@@ -31,7 +31,8 @@ Each mutant is the package with one small fault, such as `<` for `<=`, another n
   strings are left alone.
 - Asked: the tests that run the mutated statement in the test's own process, at most 40 and at most 60 seconds of them, the quickest of
   each file first; then, about those that survived, all of them (`--survivors`). Tests that were written since are asked about what is
-  left (`--survivors --also`). With seed 1, audit and aggregators were asked for 25 seconds, and audit without its slowest 16 tests.
+  left (`--survivors --also`). With seed 1, audit and aggregators were asked for 25 seconds, audit without its 16 slowest tests, and only the survivors of
+  certify and three of aggregators were asked all.
 - Decided: a test failed, or none did although some input tells the mutant from the program.
 - Not decided: "timeout", the tests did not end in time; "no program", the mutant is no Python, or compiles to the same program;
   "equivalent", it has the same results for every input, so that no test can notice it. A mutant counts as equivalent only if

@@ -11,6 +11,7 @@ from antivenom.audit import catalogue
 from antivenom.audit.grid import variants
 from antivenom.audit.identity import Identity
 from antivenom.audit.judging import error_of
+from antivenom.audit.lines import _numbers_of
 from antivenom.audit.recommend import Choice, _compared
 from antivenom.audit.trial import failure
 from antivenom.audit.yaml_lines import Located
@@ -78,3 +79,8 @@ def test_data_sets_have_no_access_level_goal_or_kind_of_plugin() -> None:
     assert "data" in {row["kind"] for row in catalogue.rows("all")}
     for asked in ({"access": "data-injection"}, {"goal": "backdoor"}, {"kind": "sanitizer"}):
         assert "data" not in {row["kind"] for row in catalogue.rows("all", **asked)}
+
+
+def test_a_finished_trial_of_a_known_goal_has_an_accuracy() -> None:
+    assert _numbers_of({"scenario": {"goal": "backdoor"}}) == ("clean_accuracy",)
+    assert _numbers_of({"scenario": {"goal": "unknown"}}) == _numbers_of({"scenario": "backdoor"}) == ()
