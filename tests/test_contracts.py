@@ -13,15 +13,19 @@ import torch
 from antivenom.attacks import (
     AdversarialPoison,
     BackGradient,
+    BullseyePolytope,
+    ConvexPolytope,
     DeepConfuse,
     ErrorMinimizingNoise,
     FeatureCollision,
+    GradientMatching,
     InfluenceAttack,
     KKTAttack,
     LabelConsistent,
     MinMax,
     Narcissus,
     RIPPLe,
+    SleeperAgent,
 )
 from antivenom.core import registry
 from antivenom.core.errors import PluginError
@@ -79,6 +83,10 @@ QUICK = {
     "BackGradient": BackGradient(steps=10),
     "DeepConfuse": DeepConfuse(trials=3),
     "ErrorMinimizingNoise": ErrorMinimizingNoise(rounds=2),
+    "BullseyePolytope": BullseyePolytope(steps=3, training=ONCE),
+    "ConvexPolytope": ConvexPolytope(steps=3, training=ONCE),
+    "GradientMatching": GradientMatching(0.1, steps=3, training=ONCE),
+    "SleeperAgent": SleeperAgent(0.1, steps=3, training=ONCE),
     "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
     "LabelConsistent": LabelConsistent(0.1, steps=3, training=ONCE),
     "Narcissus": Narcissus(0.1, steps=5, training=ONCE),

@@ -19,12 +19,16 @@ from antivenom.attacks.availability.svm import SVMPoisoning
 from antivenom.attacks.backdoor.adaptive import AdaptiveBlend, AdaptivePatch
 from antivenom.attacks.backdoor.badnets import BadNets
 from antivenom.attacks.backdoor.clean_label import SIG, LabelConsistent, Narcissus
+from antivenom.attacks.backdoor.sleeper import SleeperAgent
+from antivenom.attacks.backdoor.tokens import TokenPoison
 from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
+from antivenom.attacks.targeted.matching import GradientMatching
+from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
@@ -35,7 +39,9 @@ __all__ = [
     "BackGradient",
     "BadNets",
     "BlindBackdoor",
+    "BullseyePolytope",
     "ClassMeanShift",
+    "ConvexPolytope",
     "CostSensitiveAdversary",
     "DeepConfuse",
     "DictionaryAttack",
@@ -44,6 +50,7 @@ __all__ = [
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
+    "GradientMatching",
     "InfluenceAttack",
     "InputInstanceKey",
     "KKTAttack",
@@ -57,7 +64,9 @@ __all__ = [
     "RegressionPoisoning",
     "SVMPoisoning",
     "SeparableShortcuts",
+    "SleeperAgent",
     "StatP",
     "SubpopulationAttack",
+    "TokenPoison",
     "WaNet",
 ]

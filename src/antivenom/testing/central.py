@@ -52,7 +52,7 @@ def data_attack_calls(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
     for data in any_rows():
         for own in (False, True):
             yield from (partial(attacked, data, threat, own, first) for threat in threats(entry))
-        if data.is_image:
+        if data.is_image or data.is_sparse:
             yield from (partial(attacked, data, threat, False, other) for threat in threats(entry) for other in others)
 
 

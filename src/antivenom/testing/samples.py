@@ -29,7 +29,7 @@ from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.triggers import Patch, Together, Warp
+from antivenom.triggers import Patch, Together, Token, Warp
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
@@ -76,7 +76,7 @@ def small_model(data: Dataset) -> TorchModel:
 
 def some_triggers(entry: Entry) -> tuple[Trigger, ...]:
     """Triggers with which an attack is called: a backdoor may need one of a certain form and refuse others."""
-    return (Patch(), Warp(), Together()) if Goal.BACKDOOR in entry.goals else (Patch(),)
+    return (Patch(), Warp(), Together(), Token(1, presence=True)) if Goal.BACKDOOR in entry.goals else (Patch(),)
 
 
 def attack_context(
