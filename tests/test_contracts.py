@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom.attacks import DeepConfuse, InfluenceAttack, KKTAttack, MinMax
+from antivenom.attacks import (
+    BullseyePolytope,
+    ConvexPolytope,
+    DeepConfuse,
+    FeatureCollision,
+    GradientMatching,
+    InfluenceAttack,
+    KKTAttack,
+    LabelConsistent,
+    MinMax,
+    Narcissus,
+    SleeperAgent,
+)
 from antivenom.core import registry
 from antivenom.core.errors import PluginError
 from antivenom.core.registry import (
@@ -63,7 +75,14 @@ QUICK = {
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
+    "BullseyePolytope": BullseyePolytope(steps=3, training=ONCE),
+    "ConvexPolytope": ConvexPolytope(steps=3, training=ONCE),
     "DeepConfuse": DeepConfuse(trials=3),
+    "GradientMatching": GradientMatching(0.1, steps=3, training=ONCE),
+    "SleeperAgent": SleeperAgent(0.1, steps=3, training=ONCE),
+    "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
+    "LabelConsistent": LabelConsistent(0.1, steps=3, training=ONCE),
+    "Narcissus": Narcissus(0.1, steps=5, training=ONCE),
     "ImplicitBoosting": ImplicitBoosting(steps=20),
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
