@@ -280,6 +280,15 @@ def test_a_model_without_activations_is_refused(make, blobs: Dataset) -> None:
         make()(data, made)
 
 
+@pytest.mark.parametrize(
+    "make", [made for made in ALL if made is not CognitiveDistillation], ids=lambda made: made.__name__
+)
+def test_a_regression_is_refused(make, blobs: Dataset) -> None:
+    data = Dataset(blobs.x, np.linspace(0, 1, 90), ())
+    with pytest.raises(NotApplicable, match=f"rows with classes for {make.__name__}, got a regression"):
+        make()(data, Pipeline(MLP(hidden=(4,)), Training(epochs=1), "cpu", Streams(0)).context(data))
+
+
 @pytest.mark.parametrize("make", [SCAn, Beatrix, ReferenceDistance, ConfusionTraining, CognitiveDistillation])
 def test_without_trusted_rows_it_says_so(make, blobs: Dataset) -> None:
     made = Pipeline(MLP(hidden=(4,)), Training(epochs=1), "cpu", Streams(0)).context()

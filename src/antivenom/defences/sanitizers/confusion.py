@@ -54,7 +54,7 @@ class ConfusionTraining:
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        trusted = trusted_rows(context, self)
+        trusted, model = trusted_rows(context, self), fitted(self, data, context)
         order = stratified(trusted.y, context.streams.numpy("held out"))
         held = order[: max(data.num_classes, int(HELD_OUT * len(trusted)))]
         used = np.setdiff1d(order, held)
@@ -64,8 +64,7 @@ class ConfusionTraining:
                 f"{len(trusted)}",
                 "hold out more rows",
             )
-        model, rng = fitted(self, data, context), context.streams.numpy("labels")
-        rows = np.arange(len(data))
+        rng, rows = context.streams.numpy("labels"), np.arange(len(data))
         for round in range(1, self.rounds + 1):
             for _ in range(self.epochs):  # new labels in each epoch, so that none of them is learnt
                 asked = rng.choice(used, max(1, int(self.weight * len(rows))))

@@ -25,7 +25,13 @@ def torch_model(model: Model, defence: object, instead: str) -> TorchModel:
 
 
 def fitted(defence: object, data: Dataset, context: DefenceContext) -> TorchModel:
-    """The pipeline's model, trained on the suspicious rows."""
+    """The pipeline's model, trained on the suspicious rows.
+
+    Raises:
+        NotApplicable: rows of a regression, or a model without activations.
+    """
+    if data.is_regression:
+        raise NotApplicable(f"rows with classes for {type(defence).__name__}", "a regression", "use TRIM")
     return torch_model(context.fit(data), defence, "KNNSanitizer")
 
 

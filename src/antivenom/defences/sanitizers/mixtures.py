@@ -44,11 +44,10 @@ class SCAn:
             raise PluginError("SCAn.threshold > 0 and components >= 1", f"{self.threshold} and {self.components}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        trusted = trusted_rows(context, self)
+        trusted, model = trusted_rows(context, self), fitted(self, data, context)
         missing = [data.classes[c] for c in np.unique(data.y) if (trusted.y == c).sum() < 2]
         if missing:
             raise DataError("two trusted rows of each class", f"fewer of {', '.join(missing)}", "hold out more rows")
-        model = fitted(self, data, context)
         asked, known = activations(model, data), activations(model, trusted)
         asked, known = self._reduced(asked, known)
         standard = whitening(known, trusted.y)
