@@ -54,7 +54,7 @@ class NeuralCleanse:
         triggers, reached = self.recovered(model, clean)
         sizes = np.array([np.abs(trigger.mask).sum() for trigger in triggers])
         index = np.zeros(len(sizes))
-        if reached.sum() > 1:
+        if reached.any():
             logs = np.log(sizes[reached] + 1e-6)
             middle = np.median(logs)
             spread = 1.4826 * np.median(np.abs(logs - middle))  # MAD, scaled to the deviation of a normal distribution
