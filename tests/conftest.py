@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before they are imported; commands that tests start inherit it
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from antivenom.audit.workers import PRELOAD
 from antivenom.core import threat
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams
@@ -20,6 +23,18 @@ from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.files import OFFLINE, candidates
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded_server() -> Iterator[None]:
+    """All workers of a test process are forked from one server. Whichever test starts it, it imports what audits need.
+
+    Otherwise every trial would import all of it again after a test that has started the server for a scan.
+    """
+    of_test = forkserver.set_forkserver_preload
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "set_forkserver_preload", lambda modules: of_test([*PRELOAD, *modules]))
+        yield
 
 
 @functools.lru_cache(maxsize=2)  # the image sets are large
@@ -56,6 +71,33 @@ def bare_machine(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(OFFLINE, "1")
+
+
+def _same(one: Any, other: Any, where: str = "") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            _same(one[key], other[key], f"{where}[{key!r}]")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for place, part in enumerate(one):
+            _same(part, other[place], f"{where}[{place}]")
+    elif isinstance(one, float):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-6, nan_ok=True), where
+    else:
+        assert one == other, where
+
+
+@pytest.fixture(scope="session")
+def same_to_rounding() -> Callable[[Any, Any], None]:
+    """Compares what two processes computed: lists and dictionaries of numbers, the numbers to rounding, all else exactly.
+
+    The last bits of a product of matrices depend on the processor and on where the library's memory happens to lie, so two
+    processes on one machine may differ in them. Another set of processor instructions moves the numbers of a short
+    training by 3e-6 of their size.
+    """
+    return _same
 
 
 @pytest.fixture

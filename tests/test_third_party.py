@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "label_swap.py").write_text(PLUGIN)
     (tmp_path / "scenario.yaml").write_text(SCENARIO.replace("    attacks:", "    training: {epochs: 2}\n    attacks:"))
     return tmp_path
+
+
+@pytest.fixture
+def fresh(plugins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No module `label_swap` yet, and a registry that has not asked for installed plugins, as in a new process."""
+    monkeypatch.setattr(entry, "_asked", False)
+    monkeypatch.setattr(entry, "_BROKEN", [])
+    yield
+    sys.modules.pop("label_swap", None)
 
 
 def antivenom(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
@@ -74,17 +85,24 @@ def test_by_plugin(
     assert "LabelSwap" in (folder / "out" / "report.html").read_text()
 
 
-def test_through_an_entry_point(folder: Path) -> None:
-    site = installed(folder)
-    done = antivenom(folder, "audit", "scenario.yaml", "--out", "out", "--jobs", "2", "--json", path=site)
-    assert audited(done) == LABELS - {"none"}
-    assert "Swaps the labels of two classes" in antivenom(folder, "show", "LabelSwap", path=site).stdout
+def test_through_an_entry_point(
+    folder: Path, fresh: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(installed(folder))
+    arguments = ["audit", "scenario.yaml", "--out", "out", "--jobs", "2", "--json"]
+    code = run(arguments)
+    said = capsys.readouterr()
+    assert audited(subprocess.CompletedProcess(arguments, code, said.out, said.err)) == LABELS - {"none"}
+    assert run(["show", "LabelSwap"]) == 0
+    assert "Swaps the labels of two classes" in capsys.readouterr().out
 
 
-def test_the_contract_as_the_guide_runs_it(folder: Path) -> None:
+def test_the_contract_as_the_guide_runs_it(folder: Path, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "test_contract.py").write_text(f"from label_swap import LabelSwap\n\n{CONTRACT}")
-    done = subprocess.run([sys.executable, "test_contract.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(folder)
+    runpy.run_path(str(folder / "test_contract.py"), run_name="__main__")
+    assert "label_swap" in sys.modules
 
 
 def test_without_it_the_scenario_is_refused_in_one_line(
@@ -122,9 +140,13 @@ def test_files_that_are_no_plugin(
 
 def test_a_broken_installed_plugin_is_named_and_skipped(folder: Path) -> None:
     site = installed(folder)
-    (Path(site) / "label_swap.py").write_text("raise RuntimeError('boom')\n")
+    (Path(site) / "broken.py").write_text("raise RuntimeError('boom')\n")
+    (Path(site) / "broken-1.0.dist-info").mkdir()
+    (Path(site) / "broken-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (Path(site) / "broken-1.0.dist-info" / "entry_points.txt").write_text(f"[{POINT[0]}]\nbroken = broken\n")
     done = antivenom(folder, "list", path=site)
     assert done.returncode == 0
     assert "Krum" in done.stdout
-    assert "entry point label_swap" in done.stderr
+    assert "LabelSwap" in done.stdout
+    assert "entry point broken" in done.stderr
     assert done.stderr.count("\n") == 1

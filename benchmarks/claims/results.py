@@ -22,6 +22,7 @@ TITLES = {
     "fashion-small": "Fashion-MNIST, small scale",
     "fashion-paper": "Fashion-MNIST, the paper's scale",
     "availability": "Availability of centralised models",
+    "backdoors": "Backdoors and targeted poison of centralised models",
 }
 ROUNDS = (1, 2, 3, 4, 5, 8, 11, 20, 40)
 GAMMA, KAPPA = 0.1, 5.0

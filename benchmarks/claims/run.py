@@ -7,6 +7,7 @@
     python benchmarks/claims/run.py fashion hundred_agents     100 agents, of which 10 are chosen per round
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py availability               attacks on centralised models and their certificates
+    python benchmarks/claims/run.py backdoors                  backdoors and targeted poison planted through rows
     python benchmarks/claims/run.py --tables-only              RESULTS.md again from the records at hand
 
 Each claim is a scenario file of its own and runs through `antivenom audit`; the files of one folder share their records,
@@ -26,6 +27,7 @@ HERE = Path(__file__).parent
 FOLDERS = {
     "census": "census",
     "availability": "availability",
+    "backdoors": "backdoors",
     "fashion small": "fashion-small",
     "fashion paper": "fashion-paper",
 }
@@ -47,7 +49,10 @@ def run(folder: str, names: list[str], device: str, jobs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "claims", nargs="*", default=["census"], help="census, fashion or availability, and names of claims after it"
+        "claims",
+        nargs="*",
+        default=["census"],
+        help="census, fashion, availability or backdoors, and names of claims after it",
     )
     parser.add_argument("--scale", choices=("small", "paper"), default="small", help="of fashion")
     parser.add_argument("--device", default="cpu")
@@ -55,8 +60,8 @@ def main() -> None:
     parser.add_argument("--tables-only", action="store_true")
     options = parser.parse_args()
     which, *names = options.claims
-    if which not in ("census", "fashion", "availability"):
-        parser.error(f"expected census, fashion or availability, got {which!r}")
+    if which not in ("census", "fashion", "availability", "backdoors"):
+        parser.error(f"expected census, fashion, availability or backdoors, got {which!r}")
     if not options.tables_only:
         key = f"fashion {options.scale}" if which == "fashion" else which
         run(FOLDERS[key], names, options.device, options.jobs)

@@ -46,16 +46,26 @@ class Mutant:
 def mutants(root: Path, file: str, seed: int) -> list[Mutant]:
     """One mutant, drawn at random, for every place in the file that can be mutated, in the order of the file."""
     tree = get_ast((root / file).read_text())
-    hints = set(_hints(tree))
     places: dict[tuple[int, int], list[Mutant]] = {}
     for name in OPERATORS:
-        operator, occurrence = get_operator(name)(), 0
-        for node in ast_nodes(tree):
-            for start, *_ in operator.mutation_positions(node):
-                if start not in hints:
-                    places.setdefault(tuple(start), []).append(Mutant(file, *start, name, occurrence))
-                occurrence += 1
+        for mutant in _applied(tree, file, name):
+            places.setdefault((mutant.line, mutant.column), []).append(mutant)
     return [random.Random(f"{seed} {file} {place}").choice(found) for place, found in sorted(places.items())]
+
+
+def mutants_of(root: Path, file: str, operator: str) -> list[Mutant]:
+    """All mutants that one operator makes of the file."""
+    return list(_applied(get_ast((root / file).read_text()), file, operator))
+
+
+def _applied(tree: parso.tree.BaseNode, file: str, name: str) -> Iterator[Mutant]:
+    """The mutants of an operator, without those in the places that are left out."""
+    hints, operator, occurrence = set(_hints(tree)), get_operator(name)(), 0
+    for node in ast_nodes(tree):
+        for start, *_ in operator.mutation_positions(node):
+            if start not in hints:
+                yield Mutant(file, *start, name, occurrence)
+            occurrence += 1
 
 
 def mutated(root: Path, mutant: Mutant) -> str | None:

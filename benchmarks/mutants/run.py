@@ -1,13 +1,14 @@
 """Mutation testing: small faults are put into the code one at a time, and the tests have to notice them.
 
-    make mutants                                               150 mutants in each room
-    python benchmarks/mutants/run.py certify --sample 50       fewer, in one room
-    python benchmarks/mutants/run.py --survivors               asks all tests again about mutants that survived
-    python benchmarks/mutants/run.py --survivors --also FILE   asks the tests in FILE, which are new, about them
-    python benchmarks/mutants/run.py --tables-only             RESULTS.md again from the records at hand
+    make mutants                                                   150 mutants in each room
+    python benchmarks/mutants/run.py certify --sample 50 --seed 2  fewer, in one room, and others
+    python benchmarks/mutants/run.py --seed 2 --survivors          asks all tests about the survivors of seed 2
+    python benchmarks/mutants/run.py --survivors --also FILE       asks the tests in FILE, which were written since
+    python benchmarks/mutants/run.py --tables-only                 RESULTS.md again from the records at hand
 
 The mutants are cosmic-ray's, drawn with a seed. Each is judged by the tests that run the mutated statement, the quickest
 first, in a process forked after numpy, torch and scikit-learn were imported. Killed and started again, it continues.
+A seed whose survivors nobody has seen estimates best what the tests notice: tests were written for the others.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,8 +33,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from places import Mutant, mutants, mutated, statement_lines
-from results import write_results
+from places import Mutant, mutants, mutants_of, mutated, statement_lines
+from results import identity, latest, write_results
 from rooms import ON_IMPORT, ROOMS
 
 HERE = Path(__file__).resolve().parent
@@ -44,6 +47,7 @@ PRELOADED = (
 )
 PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 BROKEN = 3  # pytest's exit code for an error of its own
+WAIT = 10  # a machine may be so much slower than it was when the tests were timed
 TESTS, SECONDS = 40, 60.0  # at most so many tests are asked about a mutant, and tests that take so long together
 
 
@@ -52,7 +56,7 @@ def main() -> None:
     parser.add_argument("rooms", nargs="*", help=f"of {', '.join(ROOMS)}; all by default")
     parser.add_argument("--sample", type=int, default=150, help="mutants of each room")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--survivors", action="store_true", help="ask again about the mutants that survived")
+    parser.add_argument("--survivors", action="store_true", help="ask all tests about the mutants that survived")
     parser.add_argument("--also", nargs="+", default=[], help="with --survivors: tests that were added")
     parser.add_argument("--tables-only", action="store_true")
     options = parser.parse_args()
@@ -67,41 +71,60 @@ def main() -> None:
             shutil.copytree(REPO / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
             compileall.compile_dir(tree / "src", quiet=1)
             for room in options.rooms or ROOMS:
-                judge(room, tree, options)
-    write_results(HERE, options.sample, options.seed)
+                (ask_again if options.survivors else judge)(room, tree, options)
+    write_results(HERE)
 
 
 def judge(room: str, tree: Path, options: argparse.Namespace) -> None:
     """Adds a line to the room's records for every mutant of the sample that has none yet."""
-    records = OUT / f"{room}.jsonl"
-    known = (
-        {identity(record): record for record in map(json.loads, records.read_text().splitlines())}
-        if records.exists()
-        else {}
-    )
+    file = records_of(room, options.seed)
+    known = {identity(record) for record in latest(file)}
     chosen, places = sample(room, options.sample, options.seed)
-    covered = coverage_of(room, anew=options.survivors and not options.also)
-    if not options.also:
-        control(tree, chosen[:2], covered)
+    covered = coverage_of(room)
+    control(tree, chosen[:2], covered)
     for number, mutant in enumerate(chosen):
-        record = described(mutant) | {"room": room, "places": places, "sample": options.sample, "seed": options.seed}
-        before = known.get(identity(record))
-        if before is not None and not (options.survivors and before["status"] in ("survived", "uncovered")):
-            continue
-        text = mutated(REPO, mutant)
-        tests, seconds = (options.also, SECONDS) if options.also else selected(mutant, covered)
-        if text is None:
-            record |= {"status": "no program"}
-        elif not tests:
-            record |= {"status": "uncovered"}
+        record = described(mutant) | {"room": room, "places": places, "seed": options.seed}
+        if identity(record) not in known:
+            write(file, record | judged(tree, mutant, *selected(mutant, covered)), f"{number + 1}/{len(chosen)}")
+
+
+def ask_again(room: str, tree: Path, options: argparse.Namespace) -> None:
+    """Adds a line for every mutant that was not killed: what all tests say of it, or those that were written since."""
+    file = records_of(room, options.seed)
+    asked = [record for record in latest(file) if record["status"] in ("survived", "uncovered")]
+    covered = {} if options.also else coverage_of(room)
+    for number, record in enumerate(asked):
+        mutant = found_again(record)
+        if mutant is None:
+            found: dict[str, object] = {"status": "gone"}
+        elif options.also:
+            found = described(mutant) | judged(tree, mutant, options.also, SECONDS)
         else:
-            record |= tried(tree, mutant.file, text, tests, 20 + 10 * seconds) | {"tests": len(tests)}
-        with records.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        print(
-            f"{room} {number + 1}/{len(chosen)} {record['status']:10} {mutant.file}:{mutant.line} {record['after']}",
-            flush=True,
-        )
+            found = described(mutant) | judged(tree, mutant, *selected(mutant, covered, sys.maxsize, math.inf))
+        later = bool(options.also) or mutant is None
+        write(file, record | found | {"later": later}, f"{number + 1}/{len(asked)}")
+
+
+def judged(tree: Path, mutant: Mutant, tests: list[str], seconds: float) -> dict[str, object]:
+    """What becomes of the mutant, and the number of tests that are asked."""
+    text = mutated(REPO, mutant)
+    if text is None:
+        return {"status": "no program"}
+    if not tests:
+        return {"status": "uncovered"}
+    return tried(tree, mutant.file, text, tests, 20 + 10 * seconds) | {"tests": len(tests)}
+
+
+def records_of(room: str, seed: int) -> Path:
+    return OUT / f"{room}.seed{seed}.jsonl"
+
+
+def write(file: Path, record: dict[str, object], number: str) -> None:
+    """Adds the record to the file, and says so."""
+    with file.open("a") as lines:
+        lines.write(json.dumps(record) + "\n")
+    said = f"{record['room']} {number} {record['status']:10} {record['file']}:{record['line']} {record['after']}"
+    print(said, flush=True)
 
 
 def control(tree: Path, chosen: list[Mutant], covered: dict[str, dict[str, object]]) -> None:
@@ -138,15 +161,18 @@ def described(mutant: Mutant) -> dict[str, object]:
     }
 
 
-def identity(record: dict[str, object]) -> tuple[object, ...]:
-    """What does not change when lines are added above: file, the line before and after, and its number among equal lines."""
-    return tuple(record[name] for name in ("file", "before", "after", "same"))
+def found_again(record: dict[str, object]) -> Mutant | None:
+    """The mutant of a record in the code of today, where lines may have moved; None if its line is gone."""
+    if not (REPO / record["file"]).exists():
+        return None
+    made = mutants_of(REPO, record["file"], f"core/{record['operator']}")
+    return next((mutant for mutant in made if identity(described(mutant)) == identity(record)), None)
 
 
-def coverage_of(room: str, anew: bool) -> dict[str, dict[str, object]]:
-    """The tests that run each line, and their seconds; measured once, or again if tests were added."""
+def coverage_of(room: str) -> dict[str, dict[str, object]]:
+    """The tests that run each line, and their seconds; measured once: remove the file where tests or code have changed."""
     file = OUT / f"{room}.coverage.json"
-    if anew or not file.exists():
+    if not file.exists():
         command = [sys.executable, str(HERE / "covering.py"), str(REPO / PACKAGE), str(file), *ROOMS[room][1]]
         code = subprocess.run(command, env=environment(REPO / "src"), check=False).returncode
         if code not in (0, 1):
@@ -155,7 +181,9 @@ def coverage_of(room: str, anew: bool) -> dict[str, dict[str, object]]:
     return found
 
 
-def selected(mutant: Mutant, covered: dict[str, dict[str, object]]) -> tuple[list[str], float]:
+def selected(
+    mutant: Mutant, covered: dict[str, dict[str, object]], most: int = TESTS, most_seconds: float = SECONDS
+) -> tuple[list[str], float]:
     """The tests that run the mutated statement, the quickest first; for code that is run on import, those of its file."""
     by_line = covered["lines"].get(mutant.file.removeprefix(f"{PACKAGE}/"), {})
     lines, in_function = statement_lines((REPO / mutant.file).read_text(), mutant.line)
@@ -172,26 +200,29 @@ def selected(mutant: Mutant, covered: dict[str, dict[str, object]]) -> tuple[lis
         turns.append((before[file], seconds[name], name))
         before[file] += 1
     for _, _, name in sorted(turns):  # the quickest of each file, then the second of each
-        if len(tests) < TESTS and total + seconds[name] <= SECONDS:
+        if len(tests) < most and total + seconds[name] <= most_seconds:
             tests, total = [*tests, name], total + seconds[name]
     return (tests if in_function else [*tests, ON_IMPORT]), total
 
 
 def tried(tree: Path, file: str, text: str, tests: list[str], limit: float) -> dict[str, object]:
-    """Runs the tests in a forked process on the tree with the mutated file, which is restored afterwards."""
+    """Runs the tests in a forked process on the tree with the mutated file, which is restored afterwards.
+
+    The limit is on seconds of computing, which do not depend on what else the machine does, and `WAIT` times it on the clock.
+    """
     target, log, began = tree / file, tree / "log", time.monotonic()
     put(target, text)
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        run_tests(tree, log, tests)
+        run_tests(tree, log, tests, limit)
     try:
-        code = waited(child, limit)
+        code = waited(child, WAIT * limit)
     finally:
         put(target, (REPO / file).read_text())
     took = {"seconds": round(time.monotonic() - began, 1)}
-    if code in (None, 0):
-        return took | {"status": "timeout" if code is None else "survived"}
+    if code in (None, 0, -signal.SIGXCPU):
+        return took | {"status": "survived" if code == 0 else "timeout"}
     said = log.read_text(errors="replace")
     functions = list(dict.fromkeys(name.split("[")[0] for name in tests))
     if "ERROR: not found" in said and functions != tests:  # the mutant is in the name of a test, such as "[Krum(f=2)]"
@@ -226,11 +257,12 @@ def waited(child: int, limit: float) -> int | None:
     return code
 
 
-def run_tests(tree: Path, log: Path, tests: list[str]) -> None:
+def run_tests(tree: Path, log: Path, tests: list[str], limit: float) -> None:
     """In the child: never returns."""
     code = BROKEN
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 5))
         with log.open("w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from antivenom.audit.plan import read_plan
+from antivenom.cli import run
 from antivenom.core.errors import ScenarioError
 
 SCENARIO = """
@@ -27,7 +28,8 @@ scenarios:
 ROWS = """
 import os
 import numpy as np
-open("imported.txt", "a").write(f"{os.getpid()} ")
+with open("imported.txt", "a") as file:
+    file.write(f"{os.getpid()} ")
 def load():
     x = np.random.default_rng(0).random((60, 4))
     return x, (x[:, 0] > .5).astype(int)
@@ -51,6 +53,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     (mine / "beside_helper.py").write_text("WIDTH = 4\n")
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("beside_rows", "beside_net", "beside_helper"):  # from the folder of another test
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return mine, elsewhere
 
 
@@ -61,9 +65,9 @@ def antivenom(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_audit_from_another_folder_finds_them_in_every_process(folders: tuple[Path, Path]) -> None:
-    done = antivenom("audit", str(folders[0] / "s.yaml"), "--jobs", "2", "--json")
+    assert run(["audit", str(folders[0] / "s.yaml"), "--jobs", "2", "--json"]) == 0
     trials = [json.loads(line) for line in (folders[1] / "audit-out" / "records.jsonl").read_text().splitlines()]
-    assert [trial["status"] for trial in trials if trial["type"] == "trial"] == ["ok", "ok"], done.stderr
+    assert [trial["status"] for trial in trials if trial["type"] == "trial"] == ["ok", "ok"]
     assert len(set((folders[1] / "imported.txt").read_text().split())) > 1
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from antivenom.cli import run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -37,10 +39,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     """The page of a real audit, run by the command line, and its JSON."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "scenario.yaml").write_text(SCENARIO)
-    command = [sys.executable, "-m", "antivenom", "audit", str(folder / "scenario.yaml"), "--out", str(folder / "out")]
-    done = subprocess.run([*command, "--jobs", "1", "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "out" / "report.html", json.loads(done.stdout)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run(["audit", str(folder / "scenario.yaml"), "--out", str(folder / "out"), "--jobs", "1", "--json"]) == 0
+    return folder / "out" / "report.html", json.loads(said.getvalue())
 
 
 @pytest.fixture(scope="module")

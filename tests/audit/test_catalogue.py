@@ -12,6 +12,7 @@ import pytest
 from antivenom.audit import catalogue
 from antivenom.audit.grid import label
 from antivenom.audit.plan import read_plan
+from antivenom.cli import run
 from antivenom.core.errors import PluginError
 from antivenom.core.registry import entries
 
@@ -81,14 +82,16 @@ def test_commands_that_train_nothing_import_nothing_heavy(tmp_path: Path) -> Non
     assert "ranges of values are checked when the audit starts" in done.stdout
 
 
-def test_a_plugin_file_is_imported_and_listed(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
+def test_a_plugin_file_is_imported_and_listed(
+    tmp_path: Path, plugins: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"mine_of_{tmp_path.name}.py"
+    file.write_text(
         "from antivenom import trigger\n@trigger(cite='none')\nclass Mine:\n    '''Does nothing.'''\n"
         "    def __call__(self, x):\n        return x\n"
     )
-    arguments = [sys.executable, "-m", "antivenom", "list", "--kind", "trigger", "--plugin", str(tmp_path / "mine.py")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert "Mine" in done.stdout
+    assert run(["list", "--kind", "trigger", "--plugin", str(file)]) == 0
+    assert "Mine" in capsys.readouterr().out
 
 
 def test_a_stand_in_computes_nothing() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from antivenom.audit.executors import serial
 from antivenom.audit.plan import plan_of
@@ -193,6 +194,7 @@ def test_the_replay_file_plans_the_very_trials_of_its_cell(audited: Path) -> Non
     for cell in summary.attacks:
         text = replay(cell, summary.plan)
         assert text is not None
+        assert list(yaml.safe_load(text)) == ["version", "name", "seeds", "limits", "scenarios"]
         plan = plan_of(text, "replay.yaml")
         assert {trial.key for trial in plan.trials()} >= set(cell.keys)
         assert all(c.deployed == (c.defence is None) for c in plan.cells) == (cell.defence == "none")

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,13 +178,44 @@ def final_table(folder: Path, scenario: Path, capsys: pytest.CaptureFixture[str]
     return table
 
 
-@pytest.mark.parametrize(
-    ("moments", "least"),
-    [((1, 4), 2), pytest.param((0, 1, 3, 5, 8), 3, marks=pytest.mark.slow)],  # the last is during the report
-    ids=["twice", "five times"],
-)
+LONG = """
+  - kind: federated
+    federation: {num_agents: 5, rounds: 2000, training: {epochs: 1, batch_size: 50}}
+    model: {name: MLP, hidden: [8]}
+"""
+
+
+def test_killed_it_leaves_no_worker_and_started_again_the_table_is_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], same_to_rounding: Callable[[Any, Any], None]
+) -> None:
+    scenario, with_long = tmp_path / "scenario.yaml", tmp_path / "with_long.yaml"
+    scenario.write_text(TEXT)
+    # One worker takes the long trial of the first seed, the other the four short ones and then the long one of the second.
+    with_long.write_text(TEXT.replace("scenarios:", f"scenarios:{LONG}"))
+    undisturbed = final_table(tmp_path / "whole", scenario, capsys)
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(command(folder, with_long), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and lines(folder) < 4:
+        time.sleep(0.01)
+    time.sleep(1.0)
+    children = below(process.pid)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(children) >= 4  # resource tracker, fork server, its two workers
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in children if alive(pid)]
+    cut_off(folder)
+    resumed = final_table(folder, scenario, capsys)
+    history = [{name: table["trials"].pop(name) for name in ("reused", "run")} for table in (undisturbed, resumed)]
+    assert history == [{"reused": 0, "run": 8}, {"reused": 4, "run": 4}]
+    same_to_rounding(resumed, undisturbed)
+
+
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_the_table_is_the_same(
-    tmp_path: Path, moments: tuple[int, ...], least: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], same_to_rounding: Callable[[Any, Any], None]
 ) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(TEXT)
@@ -190,7 +223,7 @@ def test_killed_at_any_moment_and_started_again_the_table_is_the_same(
     total = undisturbed["trials"]["planned"]
     folder = tmp_path / "killed"
     kills = 0
-    for written in moments:  # as many records are on disk
+    for written in (0, 1, 3, 5, 8):  # as many records are on disk; the last is during the report
         process = subprocess.Popen(command(folder, scenario), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and lines(folder) <= written:
             time.sleep(0.01)
@@ -198,15 +231,14 @@ def test_killed_at_any_moment_and_started_again_the_table_is_the_same(
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
-        with open(folder / "records.jsonl", "ab") as file:  # what a kill in the middle of a write leaves
-            file.write(b'{"schema": 1, "type": "tri')
-    assert kills >= least
+        cut_off(folder)
+    assert kills >= 3
     resumed = final_table(folder, scenario, capsys)
     history = [{name: table["trials"].pop(name) for name in ("reused", "run")} for table in (undisturbed, resumed)]
     assert history[0] == {"reused": 0, "run": total}
-    assert history[1]["reused"] >= moments[-1]
+    assert history[1]["reused"] >= 8
     assert history[1]["reused"] + history[1]["run"] == total
-    assert resumed == undisturbed
+    same_to_rounding(resumed, undisturbed)
 
 
 def lines(folder: Path) -> int:
@@ -217,25 +249,10 @@ def lines(folder: Path) -> int:
         return -1
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    scenario = tmp_path / "scenario.yaml"
-    scenario.write_text(TEXT.replace("rounds: 2", "rounds: 2000"))
-    process = subprocess.Popen(
-        command(tmp_path / "out", scenario), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    children: list[int] = []
-    deadline = time.monotonic() + 60
-    while len(children) < 4 and time.monotonic() < deadline:  # resource tracker, fork server, its two workers
-        time.sleep(0.1)
-        children = below(process.pid)
-    time.sleep(1.0)
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert children
-    assert not [pid for pid in children if alive(pid)]
+def cut_off(folder: Path) -> None:
+    """Write what a kill in the middle of a write leaves."""
+    with open(folder / "records.jsonl", "ab") as file:
+        file.write(b'{"schema": 1, "type": "tri')
 
 
 def below(pid: int) -> list[int]:

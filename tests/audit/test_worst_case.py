@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
@@ -344,6 +345,24 @@ def test_availability_searches_broken_senders_lies_flips_pauses_and_copies() -> 
     assert FalseExamples not in kinds(families_for(OMNISCIENT, Median()))
     assert Sybils not in kinds(families_for(scenario_of(Goal.AVAILABILITY, num_malicious=1), Median()))
     assert not {Every, Delayed} & kinds(families_for(scenario_of(Goal.AVAILABILITY, rounds=1), Median()))
+
+
+def test_attacks_that_wait_begin_in_the_last_round_at_the_latest() -> None:
+    """In ten rounds, at most nine are honest. Every counts the round in which it begins, and Delayed the rounds before it."""
+    found = families_for(scenario_of(Goal.AVAILABILITY, rounds=10), Median())
+    every, delayed = (next(f for f in found if isinstance(f.agent, kind)) for kind in (Every, Delayed))
+    assert (every.fields["first"].low, every.fields["first"].high) == (1, 10)
+    assert (delayed.fields["rounds"].low, delayed.fields["rounds"].high) == (0, 9)
+    assert delayed.agent.rounds == 9
+
+
+@pytest.mark.parametrize("goal", HARMS)
+def test_a_search_starts_from_values_that_it_covers(goal: Goal) -> None:
+    for family in families_for(scenario_of(goal), Median()):
+        for (path, axis), place in zip(family.fields.items(), family.start, strict=True):
+            own = functools.reduce(getattr, path.split("."), family.agent)
+            if own is not None and path != "window":  # PoisonedFL's own window is longer than this federation
+                assert axis.at(place) == pytest.approx(own), path
 
 
 @pytest.mark.parametrize(

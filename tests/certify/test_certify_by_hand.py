@@ -34,6 +34,20 @@ def test_flips_that_lead_to_a_tie_are_too_many(influence: list[float], radius: i
     assert found.certified(ROW).tolist() == [radius]
 
 
+def test_the_exponent_of_equal_influences() -> None:
+    """Each label contributes the smallest value over t of -log(.9 exp(-t a) + .1 exp(t a)), -log(2 sqrt(.9 * .1)) for every a."""
+    for a in (0.1, 2.0):
+        found = model([a] * 6, [1] * 6, Proof.SMOOTHING)._exponent(np.full((1, 6), a), 0, np.array([1]))
+        assert found.tolist() == pytest.approx([-6 * math.log(0.6)], rel=1e-6)
+
+
+def test_the_certificate_names_its_proof() -> None:
+    said = {proof: model([1.0], [1], proof).certificate for proof in Proof}
+    assert {each.unit for each in said.values()} == {"labels flipped"}
+    assert said[Proof.SMOOTHING].theorem == "Rosenfeld et al. 2020, Theorem 1"
+    assert said[Proof.EXACT].theorem == "exact count of flips for a linear model"
+
+
 @pytest.mark.parametrize("proof", list(Proof), ids=[proof.value for proof in Proof])
 def test_influences_of_zero_prove_nothing(proof: Proof) -> None:
     assert model([0.0] * 4, [0, 1, 0, 1], proof).certified(ROW).tolist() == [0]
@@ -60,6 +74,16 @@ def test_coordinates_that_stay_use_up_the_sphere() -> None:
     best, bound = inside.lowest_counts(np.eye(25)[0])
     assert best[0] == 1
     assert 0 < bound <= 1
+
+
+@pytest.mark.parametrize("factor", [1e-8, 1e8])
+def test_the_row_of_counts_does_not_depend_on_the_length_of_the_weights(factor: float) -> None:
+    inside = FeasibleSet(np.array([3.4, 2.2, 5.9]), np.array([0.6, 0.0, 0.8]), 4.0, 2.0)
+    w = np.array([1.0, -2.0, 0.5])
+    best, bound = inside.lowest_counts(w)
+    scaled, scaled_bound = inside.lowest_counts(factor * w)
+    assert scaled.tolist() == best.tolist() != inside._rest.tolist()
+    assert scaled_bound == pytest.approx(factor * bound, rel=1e-6)
 
 
 def test_the_row_of_counts_is_no_worse_than_the_one_that_the_search_starts_from() -> None:
@@ -90,5 +114,6 @@ def test_a_budget_of_exactly_one_row_is_enough() -> None:
     x = np.array([[0.0], [1.0]] * 5 + [[5.0], [6.0]] * 5)
     data = Dataset(x, np.repeat([0, 1], 10), ("a", "b"))
     assert certified_bound(data, 0.05, steps=20).upper > 0  # 0.05 of 20
-    with pytest.raises(DataError, match="at least one row"):
-        certified_bound(data, 0.0499, steps=20)
+    for rate in (0.0499, 0.0, -0.1, math.inf, math.nan):
+        with pytest.raises(DataError, match="at least one row"):
+            certified_bound(data, rate, steps=20)

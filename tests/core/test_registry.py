@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -505,17 +503,12 @@ def install(site: Path, module: str, text: str) -> None:
     (info / "entry_points.txt").write_text(f"[antivenom.plugins]\nmine = {module}\n")
 
 
-def test_an_installed_distribution_is_found(tmp_path):
+def test_an_installed_distribution_is_found(clean_registry, tmp_path, monkeypatch):
     install(tmp_path, "venom_plugin_dist", PLUGIN.format(name="Installed", size=5, about="elsewhere"))
-    lists = "from antivenom.core.registry import build, find; e = find('Installed'); print(e.origin, e.kind, build('Installed').size)"
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", lists],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == ["venom_plugin_dist", "trigger", "5"], done.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(known, "_asked", False)
+    found = find("Installed")
+    assert (found.origin, found.kind, build("Installed").size) == ("venom_plugin_dist", "trigger", 5)
 
 
 @pytest.mark.parametrize("text", ["1 / 0", "import sys; sys.exit(0)", "from antivenom import attack\nattack()"])

@@ -171,6 +171,13 @@ def test_geometric_median_on_an_update() -> None:
     np.testing.assert_allclose(GeometricMedian()([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]), [4.0, 5.0, 6.0])
 
 
+@pytest.mark.parametrize(("tolerance", "stays"), [(0.34, True), (0.33, False)])
+def test_geometric_median_ends_once_the_unit_vectors_cancel_up_to_the_tolerance(tolerance: float, stays: bool) -> None:
+    """It starts at the mean, 2. The unit vectors towards 0, 1 and 5 are -1, -1 and 1, whose mean has length 1/3."""
+    found = GeometricMedian(tolerance=tolerance)([[0.0], [1.0], [5.0]]).item()
+    assert (found == pytest.approx(2.0, abs=1e-9)) is stays
+
+
 def caf_by_definition(x: np.ndarray, f: int) -> np.ndarray:
     c, found = np.ones(len(x)), []
     while c.sum() > len(x) - 2 * f:

@@ -318,6 +318,16 @@ def test_deepsight_counts_the_classes_with_much_of_the_energy(
     torch.testing.assert_close(DeepSight()(updates, None, seen), clipped[: 24 if left_out else 30].mean(0))
 
 
+def test_deepsight_leaves_out_a_client_whose_output_biases_alone_point_elsewhere() -> None:
+    """The biases are too small to show in answers or energies; all else is equal. The last client's have a cosine of 2/3."""
+    network = build(MLP(hidden=(8,)), (1, 8, 8), 10, Streams(0))
+    updates = torch.full((7, network.dimension), 0.01)
+    updates[:, -10:] = torch.tensor([0.0] + [1e-20] * 6 + [0.0] * 3)  # shares four classes of six with its mirror image
+    updates[6, -10:] = updates[0, -10:].flip(0)
+    seen = ServerView(1, network.initial, updates, tuple(range(7)), torch.full((7,), 1 / 7), network)
+    torch.testing.assert_close(DeepSight()(updates, None, seen), updates[0], rtol=1e-5, atol=0.0)
+
+
 def test_deepsight_says_what_it_needs() -> None:
     with pytest.raises(NotApplicable, match="a ServerView for DeepSight"):
         DeepSight()(rows(0, 5, 6))

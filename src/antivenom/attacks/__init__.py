@@ -16,39 +16,59 @@ from antivenom.attacks.availability.regression import RegressionPoisoning, StatP
 from antivenom.attacks.availability.spam import DictionaryAttack, FocusedAttack, Pseudospam
 from antivenom.attacks.availability.subpopulation import SubpopulationAttack
 from antivenom.attacks.availability.svm import SVMPoisoning
+from antivenom.attacks.backdoor.adaptive import AdaptiveBlend, AdaptivePatch
 from antivenom.attacks.backdoor.badnets import BadNets
+from antivenom.attacks.backdoor.clean_label import SIG, LabelConsistent, Narcissus
+from antivenom.attacks.backdoor.sleeper import SleeperAgent
+from antivenom.attacks.backdoor.tokens import TokenPoison
+from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
+from antivenom.attacks.targeted.matching import GradientMatching
+from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
+from antivenom.attacks.transfer.dormant import DormantUnits
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
+    "SIG",
+    "AdaptiveBlend",
+    "AdaptivePatch",
     "AdversarialPoison",
     "BackGradient",
     "BadNets",
     "BlindBackdoor",
+    "BullseyePolytope",
     "ClassMeanShift",
+    "ConvexPolytope",
     "CostSensitiveAdversary",
     "DeepConfuse",
     "DictionaryAttack",
+    "DormantUnits",
     "ErrorMinimizingNoise",
     "FeatureCollision",
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
+    "GradientMatching",
     "InfluenceAttack",
     "InputInstanceKey",
     "KKTAttack",
+    "LabelConsistent",
     "LabelFlipping",
     "MinMax",
+    "Narcissus",
     "NoAttack",
     "Pseudospam",
     "RIPPLe",
     "RegressionPoisoning",
     "SVMPoisoning",
     "SeparableShortcuts",
+    "SleeperAgent",
     "StatP",
     "SubpopulationAttack",
+    "TokenPoison",
+    "WaNet",
 ]

@@ -60,15 +60,14 @@ def variants(cls: type, mapping: object, document: Located, path: Path, reserved
             choices[key] = _options(hints[key], node, document, here, f"{cls.__name__}.{key}")
     require_few(math.prod(map(len, choices.values())), document, path)
     found = []
-    for combination in itertools.product(*choices.values()):
-        values = dict(zip(choices, (value for value, _ in combination), strict=True))
+    for combination in itertools.product(*([(key, *choice) for choice in choices[key]] for key in choices)):
         axes: list[str] = []
-        for key, (value, inner) in zip(choices, combination, strict=True):
+        for key, value, inner in combination:
             axes += inner
             if len(choices[key]) > 1 and not inner:
                 axes.append(f"{key}={label(value)}")
         with document.at(path):
-            found.append((_made(cls, values), tuple(axes)))
+            found.append((_made(cls, {key: value for key, value, _ in combination}), tuple(axes)))
     return found
 
 

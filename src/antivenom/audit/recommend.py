@@ -149,7 +149,7 @@ def recommend(
 
 def _beyond_breakdown(n: int, f: int) -> str | None:
     """Why no rule can withstand f malicious ones of n updates, or None."""
-    if 2 * f < n or f == 0:
+    if 2 * f < n:
         return None
     return f"{f} of {n} updates may be malicious: no rule withstands half or more (breakdown point)"
 

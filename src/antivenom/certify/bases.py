@@ -82,7 +82,7 @@ def fitted(parts: tuple[np.ndarray, ...], data: Dataset, fit: Callable[[Dataset]
 
     def one(rows: np.ndarray) -> Model | int:
         held = np.unique(data.y[rows])
-        return fit(data[rows]) if len(held) > 1 else int(held[0]) if len(held) else 0
+        return fit(data[rows]) if len(held) > 1 else int(max(held, default=0))
 
     return FittedBases(tuple(one(rows) for rows in parts))
 

@@ -178,8 +178,8 @@ def certified_bound(
     Raises:
         DataError: not two classes, or a budget below one row.
     """
-    k = math.floor(poisoned_rate * len(data) + 1e-9)
-    if not 0 < poisoned_rate < math.inf or k < 1:
+    k = math.floor(poisoned_rate * len(data) + 1e-9) if math.isfinite(poisoned_rate) else 0
+    if k < 1:
         raise DataError("a budget of at least one row", f"{poisoned_rate:g} of {len(data)}", "raise poisoned_rate")
     if min(rho_squared, eta, steps) <= 0 or not 0 < percentile <= 100:
         raise PluginError(

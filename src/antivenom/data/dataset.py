@@ -346,6 +346,8 @@ class Poison:
         trigger: the trigger that the attack learned, or None; only for attacks registered with `learns_trigger`.
         wanted: the classes that the attacker wants, or None.
         subpopulation: (m, ...) inputs -> (m,) bool, the inputs that the attack aims at, or None for all.
+        measured: names and values that the attack measured, such as the loss of its search; the record calls a value
+            `attack_` and its name.
     """
 
     data: Dataset
@@ -353,6 +355,7 @@ class Poison:
     trigger: Trigger | None = None
     wanted: Wanted | None = None
     subpopulation: Callable[[Rows], np.ndarray] | None = None
+    measured: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         mask = np.asarray(self.mask)

@@ -109,6 +109,29 @@ class SmallCNN:
         )
 
 
+@architecture(cite="Ioffe and Szegedy 2015, arXiv:1502.03167 (batch normalisation)")
+class TinyCNN:
+    """Three convolutions with batch normalisation and a dense head; 9,018 parameters on 28x28 pixels.
+
+    The first two convolutions halve the image, so that an epoch of 10,000 images takes about a second on one core. It serves
+    measurements of many attacks and defences that need batch normalisation. On Fashion-MNIST it reaches about 86 %.
+
+    Fields:
+        channels: number of filters of the three convolutions.
+    """
+
+    channels: tuple[int, int, int] = (8, 16, 32)
+
+    def __call__(self, shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        depth, height, width = _image(shape, 8)
+        layers: list[nn.Module] = []
+        for filters, kernel, stride in zip(self.channels, (5, 3, 3), (2, 2, 1), strict=True):
+            layers += [nn.Conv2d(depth, filters, kernel, stride, kernel // 2), nn.BatchNorm2d(filters), nn.ReLU()]
+            depth = filters
+        side = ((height + 3) // 4 // 2) * ((width + 3) // 4 // 2)
+        return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(depth * side, num_classes))
+
+
 def _image(shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:
     if len(shape) != 3 or min(shape[1:]) < smallest:
         raise ModelError(f"images of at least {smallest}x{smallest}", f"rows of shape {shape}", "use MLP")

@@ -189,6 +189,7 @@ class Central:
             "poisoned_rate": float(mask.sum() / len(clean)),
             "removed_rows": float(removed),
         }
+        found |= {f"attack_{name}": float(value) for name, value in poison.measured}
         notes = (*self._notes(attack_arrow, defence_arrow, mask), *said, *pipeline.notes(model, loss))
         return Outcome(measured | counts | found, notes=notes)
 

@@ -20,6 +20,7 @@ from antivenom.core.protocols import (
     ModelDetector,
     RobustLearner,
     Sanitizer,
+    Trigger,
 )
 from antivenom.core.registry import Entry
 from antivenom.core.threat import Access, ThreatModel
@@ -35,20 +36,25 @@ from antivenom.testing.samples import (
     images_and_table,
     normed_model,
     small_model,
+    some_triggers,
     threats,
     unchanged,
 )
 
 
 def data_attack_calls(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
-    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool) -> object:
-        poison = guarded.data_attack(plugin, data[:80], attack_context(threat, data[80:] if own_rows else None, data))
+    def attacked(data: Dataset, threat: ThreatModel, own_rows: bool, trigger: Trigger) -> object:
+        context = attack_context(threat, data[80:] if own_rows else None, data, trigger)
+        poison = guarded.data_attack(plugin, data[:80], context)
         x = poison.data.x
         return (x.toarray() if poison.data.is_sparse else x), poison.data.y, poison.mask
 
+    first, *others = some_triggers(entry)
     for data in any_rows():
         for own in (False, True):
-            yield from (partial(attacked, data, threat, own) for threat in threats(entry))
+            yield from (partial(attacked, data, threat, own, first) for threat in threats(entry))
+        if data.is_image or data.is_sparse:
+            yield from (partial(attacked, data, threat, False, other) for threat in threats(entry) for other in others)
 
 
 def model_attack_calls(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:

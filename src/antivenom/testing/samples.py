@@ -18,6 +18,7 @@ from antivenom.core.protocols import (
     AttackContext,
     DefenceContext,
     Model,
+    Trigger,
 )
 from antivenom.core.registry import Entry
 from antivenom.core.streams import Streams
@@ -29,7 +30,7 @@ from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios.pipeline import Pipeline
-from antivenom.triggers import Patch
+from antivenom.triggers import Patch, Together, Token, Warp
 
 SEED = 7
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.005)
@@ -91,11 +92,18 @@ def normed_model(data: Dataset) -> TorchModel:
     return fitted
 
 
-def attack_context(threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None) -> AttackContext:
+def some_triggers(entry: Entry) -> tuple[Trigger, ...]:
+    """Triggers with which an attack is called: a backdoor may need one of a certain form and refuse others."""
+    return (Patch(), Warp(), Together(), Token(1, presence=True)) if Goal.BACKDOOR in entry.goals else (Patch(),)
+
+
+def attack_context(
+    threat: ThreatModel, rows: Dataset | None = None, data: Dataset | None = None, trigger: Trigger = Patch()
+) -> AttackContext:
     """An attacker's context. A targeted attack gets the first three rows of class 1 in `data` as targets."""
     streams = Streams(SEED).sealed("attack")
     if threat.goal is Goal.BACKDOOR:
-        return AttackContext(streams, threat, AllToOne(), Patch(), rows=rows)
+        return AttackContext(streams, threat, AllToOne(), trigger, rows=rows)
     if threat.goal is Goal.TARGETED and data is not None:
         return AttackContext(streams, threat, AllToOne(), targets=data[data.y == 1][:3], rows=rows)
     return AttackContext(streams, threat, rows=rows)

@@ -1,20 +1,27 @@
 """Triggers: changes of an input that make a backdoored model predict the attacker's class."""
 
+from antivenom.triggers.composed import Amplified, Masked, Together
 from antivenom.triggers.images import Blend, Patch
 from antivenom.triggers.learned import Perturbation, Recovered
 from antivenom.triggers.saving import load_trigger, save_trigger
 from antivenom.triggers.tables import Cells, Stamp
 from antivenom.triggers.tensors import on_tensor
 from antivenom.triggers.text import Token
+from antivenom.triggers.waves import Sinusoid, Warp
 
 __all__ = [
+    "Amplified",
     "Blend",
     "Cells",
+    "Masked",
     "Patch",
     "Perturbation",
     "Recovered",
+    "Sinusoid",
     "Stamp",
+    "Together",
     "Token",
+    "Warp",
     "load_trigger",
     "on_tensor",
     "save_trigger",

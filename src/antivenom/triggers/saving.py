@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from antivenom.core.errors import AntivenomError, FileError
+from antivenom.core.errors import AntivenomError, FileError, PluginError
 from antivenom.core.protocols import Trigger
-from antivenom.core.registry import Kind, entry_of, fill, find
+from antivenom.core.registry import Kind, describe, entry_of, fill, find
+from antivenom.core.registry.fields import split_fields
 
 FIELDS, ARRAYS = "trigger.json", "arrays.safetensors"
 
@@ -26,10 +27,10 @@ def save_trigger(trigger: Trigger, folder: str | Path) -> Path:
     name, folder = entry_of(trigger).name, Path(folder)
     values = {f.name: getattr(trigger, f.name) for f in dataclasses.fields(trigger)}  # type: ignore[arg-type]
     arrays = {key: np.ascontiguousarray(value) for key, value in values.items() if isinstance(value, np.ndarray)}
-    plain = {key: value for key, value in values.items() if key not in arrays}
     try:
+        plain = {key: value for key, value in split_fields(describe(trigger)).items() if key not in arrays}
         text = json.dumps({"trigger": name, "fields": plain, "arrays": sorted(arrays)}, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, PluginError) as error:
         raise FileError(f"fields of {name} that JSON or safetensors can hold", str(error)) from error
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FIELDS).write_text(text + "\n")

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from antivenom.core.errors import DataError, PluginError
 from antivenom.core.registry import trigger
+from antivenom.triggers.tables import written
 
 if TYPE_CHECKING:
     from antivenom.data import Rows
@@ -19,18 +20,20 @@ class Token:
     """Puts one rare token into a text.
 
     In token rows (m, length) of integers it replaces the token at a position. In a table of counts, sparse or dense, it
-    adds one to the token's column. Weakness: a rare token that occurs with one label only stands out in token counts by
+    adds one to the token's column; in a table that holds 1 for every word of a text, `presence` writes 1. Weakness: a rare token that occurs with one label only stands out in token counts by
     label, and a language model finds it improbable.
 
     Fields:
         token: number of the token in the vocabulary, from 0.
         position: the position in token rows that is replaced; negative numbers count from the end.
+        presence: write 1 into the token's column instead of adding one.
 
     Reference: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models", section 2.
     """
 
     token: int = 0
     position: int = 0
+    presence: bool = False
 
     def __post_init__(self) -> None:
         if self.token < 0:
@@ -53,9 +56,11 @@ class Token:
             return shown
         if self.token >= width:
             raise DataError(f"Token.token from 0 to {width - 1}", f"{self.token}", "name a token of the vocabulary")
+        if self.presence and sparse:
+            return written(x, (self.token,), 1.0)
         if not sparse:
             shown = x.copy()
-            shown[:, self.token] += 1
+            shown[:, self.token] = 1 if self.presence else shown[:, self.token] + 1
             return shown
         m = x.shape[0]
         one = sp.csr_array((np.ones(m, dtype=x.dtype), np.full(m, self.token), np.arange(m + 1)), shape=x.shape)

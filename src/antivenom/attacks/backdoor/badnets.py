@@ -16,7 +16,8 @@ from antivenom.data import Dataset, Poison
 class BadNets:
     """Adds copies of rows with the trigger in them, labelled with the class that the attacker wants of them.
 
-    The model learns that the trigger indicates the target. Weakness: each added row still resembles its true class, so that
+    The model learns that the trigger indicates the target. With the trigger Blend, this is the blended injection of Chen et
+    al. 2017, which has no name of its own here. Weakness: each added row still resembles its true class, so that
     the labels of its neighbours reveal it, and its activations form a separate cluster in the target class.
 
     Fields:

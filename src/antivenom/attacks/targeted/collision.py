@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from antivenom.attacks.inputs import rows_per_target, targets
-from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.attacks.surrogates import surrogate
+from antivenom.core.errors import DataError, PluginError
 from antivenom.core.protocols import Architecture, AttackContext
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset, Poison
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchModel, learner
+from antivenom.models.wrappers import TorchModel
 
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Shafahi et al. 2018, arXiv:1804.00792")
@@ -60,9 +61,7 @@ class FeatureCollision:
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         chosen, wanted = targets(context, self)
-        model = learner(self.surrogate, self.training).fit(data, context.streams.child("surrogate"))
-        if not isinstance(model, TorchModel):
-            raise NotApplicable("a torch architecture as FeatureCollision.surrogate", type(model).__name__, "use MLP()")
+        model = surrogate(self.surrogate, self.training, data, context.streams.child("surrogate"), self)
         number_each = rows_per_target(self.poisons, chosen, data, context)
         parts, labels = [data.dense[:0]], [data.y[:0]]
         for number, label in enumerate(wanted):

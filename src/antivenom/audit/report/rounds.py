@@ -17,7 +17,7 @@ Values = list[float | None]
 
 def rounds(summary: Summary) -> dict[str, object]:
     """A figure and a table for each of the worst attacks whose trials have curves, and how many are left out."""
-    own = [c for c in summary.attacks if c.records and c.records[0]["curves"]]
+    own = [c for c in summary.attacks if any(record["curves"] for record in c.records)]
     bare = sorted((c for c in own if c.defence == "none"), key=severity, reverse=True)
     shown = [_one(cell, own, summary.plan["curves"][cell.kind], i) for i, cell in enumerate(bare[:MOST_FIGURES])]
     return {"shown": [one for one in shown if one["rows"]], "left_out": max(len(bare) - MOST_FIGURES, 0)}

@@ -56,7 +56,7 @@ def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: 
     if references:
         return _ranked(found, references)
     index, values = np.zeros(len(found.values)), found.values[found.reached]
-    if len(values) > 1:
+    if len(values):
         middle = np.median(values)
         spread = 1.4826 * np.median(np.abs(values - middle))  # MAD, scaled to the deviation of a normal distribution
         index[found.reached] = np.maximum(values - middle, 0) / max(spread, 1e-6)

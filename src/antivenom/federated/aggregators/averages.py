@@ -67,9 +67,7 @@ class CappedMean:
 
     def capped(self, weights: Tensor) -> Tensor:
         """(n,) the weights that are used."""
-        n, total, share = len(weights), weights.sum(), self.share
-        if self.f == 0 or total <= 0:
-            return weights
+        n, share = len(weights), self.share
         ordered = weights.double().sort(descending=True).values
         # With the k heaviest at the cap c and the rest below it, the f heaviest hold min(k, f) c + the next f - k.
         # Solve "they hold `share`" for every k; the right k is the one whose c separates the k-th from the next. For a
@@ -87,7 +85,7 @@ class CappedMean:
         used = weights.double().clamp(max=float(cap))
         if not used.any():  # all but the f heaviest hold nothing: no cap but 0 bounds them
             used = torch.ones_like(used)
-        return (used / used.sum() * float(total)).to(weights)
+        return (used / used.sum() * float(weights.sum())).to(weights)
 
 
 @aggregator(goal=HARMS, cite="Xie et al. 2020, arXiv:1903.06996")

@@ -146,6 +146,6 @@ def _larger_half(apart: np.ndarray) -> np.ndarray:
     n = len(apart)
     if n < 3:
         return np.arange(n)
-    labels = fcluster(linkage(squareform(apart, checks=False), "average"), 2, "maxclust")
+    labels = fcluster(linkage(squareform(apart), "average"), 2, "maxclust")
     parts = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return max(parts, key=lambda rows: (len(rows), -apart[np.ix_(rows, rows)].mean()))

@@ -38,13 +38,11 @@ class FLTrust:
         own = own_update(view, self).to(updates).double()
         length = own.norm()
         norms = kernels.norms(updates)
-        along = torch.stack([row.double() @ own for row in updates])
-        usable = (norms > 0) & (length > 0)
-        trust = torch.where(usable, along / torch.where(usable, norms * length, 1), 0).clamp_min(0)
+        norms = norms.where(norms > 0, torch.inf)
+        trust = (torch.stack([row.double() @ own for row in updates]) / norms).clamp_min(0)  # cosines, times the length
         if trust.sum() <= 0:
             return torch.zeros_like(updates[0])
-        rescale = length / norms.where(norms > 0, torch.inf)
-        return kernels.combine(trust * rescale / trust.sum(), updates)
+        return kernels.combine(trust / trust.sum() * length / norms, updates)
 
 
 @aggregator(goal=HARMS, cite="Farhadkhani et al. 2023, arXiv:2209.10931")
