@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from antivenom.attacks import (
+    AdversarialPoison,
+    BackGradient,
     BullseyePolytope,
     ConvexPolytope,
     DeepConfuse,
+    ErrorMinimizingNoise,
     FeatureCollision,
     GradientMatching,
     InfluenceAttack,
@@ -21,6 +24,7 @@ from antivenom.attacks import (
     LabelConsistent,
     MinMax,
     Narcissus,
+    RIPPLe,
     SleeperAgent,
 )
 from antivenom.core import registry
@@ -75,9 +79,12 @@ QUICK = {
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
+    "AdversarialPoison": AdversarialPoison(steps=3, training=ONCE),
+    "BackGradient": BackGradient(steps=10),
+    "DeepConfuse": DeepConfuse(trials=3),
+    "ErrorMinimizingNoise": ErrorMinimizingNoise(rounds=2),
     "BullseyePolytope": BullseyePolytope(steps=3, training=ONCE),
     "ConvexPolytope": ConvexPolytope(steps=3, training=ONCE),
-    "DeepConfuse": DeepConfuse(trials=3),
     "GradientMatching": GradientMatching(0.1, steps=3, training=ONCE),
     "SleeperAgent": SleeperAgent(0.1, steps=3, training=ONCE),
     "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
@@ -87,6 +94,7 @@ QUICK = {
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
+    "RIPPLe": RIPPLe(training=Training(epochs=2, learning_rate=0.01)),
     "central": Central(training=ONCE),
     "federated": Federated(federation=Federation(rounds=1, training=ONCE)),
     "membership": Membership(training=ONCE, models=8, pool_rows=200, targets=10, group=10),

@@ -7,23 +7,34 @@ from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.pruning import FinePruning
 from antivenom.defences.sanitizers.activations import ActivationClustering
 from antivenom.defences.sanitizers.combinators import AllOf
+from antivenom.defences.sanitizers.confusion import ConfusionTraining
 from antivenom.defences.sanitizers.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
+from antivenom.defences.sanitizers.distillation import CognitiveDistillation
+from antivenom.defences.sanitizers.gram import Beatrix
 from antivenom.defences.sanitizers.losses import SEVER, LossSanitizer
 from antivenom.defences.sanitizers.micromodels import Micromodels
+from antivenom.defences.sanitizers.mixtures import SCAn
 from antivenom.defences.sanitizers.neighbours import KNNSanitizer
 from antivenom.defences.sanitizers.probe import LinearProbe
+from antivenom.defences.sanitizers.reference import DeepKNN, ReferenceDistance
 from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
+from antivenom.defences.sanitizers.spectral import SPECTRE, SpectralSignatures
 from antivenom.defences.sanitizers.subspace import SVDSanitizer
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
     "RONI",
     "SEVER",
+    "SPECTRE",
     "STRIP",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
     "AllOf",
+    "Beatrix",
+    "CognitiveDistillation",
+    "ConfusionTraining",
+    "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
     "FlagAll",
@@ -35,8 +46,11 @@ __all__ = [
     "Micromodels",
     "NeuralCleanse",
     "ProvenanceGroups",
+    "ReferenceDistance",
+    "SCAn",
     "SVDSanitizer",
     "SlabSanitizer",
+    "SpectralSignatures",
     "SphereSanitizer",
     "TrimmedRegressor",
 ]
