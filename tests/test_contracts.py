@@ -54,7 +54,7 @@ from antivenom.core.registry import (
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
-from antivenom.defences import RONI
+from antivenom.defences import ANP, RNP, RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
@@ -75,6 +75,8 @@ def ten_rows() -> Dataset:
 
 ONCE = Training(epochs=1)
 QUICK = {
+    "ANP": ANP(iterations=20),
+    "RNP": RNP(unlearn_epochs=2, iterations=20),
     "Cells": Cells((("c0", 12.5),)),
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),

@@ -1,10 +1,17 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
+from antivenom.defences.acceptance.margins import MMBD
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
+from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
-from antivenom.defences.repair.pruning import FinePruning
+from antivenom.defences.repair.adversarial import IBAU, SAU
+from antivenom.defences.repair.distillation import NAD
+from antivenom.defences.repair.masks import ANP, RNP
+from antivenom.defences.repair.pruning import BNP, CLP, FinePruning
+from antivenom.defences.repair.tuning import FST, FTSAM, FineTuning
+from antivenom.defences.repair.unlearning import TriggerUnlearning
 from antivenom.defences.sanitizers.activations import ActivationClustering
 from antivenom.defences.sanitizers.combinators import AllOf
 from antivenom.defences.sanitizers.confusion import ConfusionTraining
@@ -23,7 +30,17 @@ from antivenom.defences.sanitizers.subspace import SVDSanitizer
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "ANP",
+    "BNP",
+    "CLP",
+    "FST",
+    "FTSAM",
+    "IBAU",
+    "MMBD",
+    "NAD",
+    "RNP",
     "RONI",
+    "SAU",
     "SEVER",
     "SPECTRE",
     "STRIP",
@@ -37,6 +54,7 @@ __all__ = [
     "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
+    "FineTuning",
     "FlagAll",
     "FlagNone",
     "KNNDistanceSanitizer",
@@ -52,5 +70,7 @@ __all__ = [
     "SlabSanitizer",
     "SpectralSignatures",
     "SphereSanitizer",
+    "TriggerUnlearning",
     "TrimmedRegressor",
+    "WeightScreen",
 ]
