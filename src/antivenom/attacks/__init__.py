@@ -30,6 +30,7 @@ from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.targeted.matching import GradientMatching
 from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
 from antivenom.attacks.transfer.dormant import DormantUnits
+from antivenom.attacks.transfer.latent import LatentBackdoor
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "KKTAttack",
     "LabelConsistent",
     "LabelFlipping",
+    "LatentBackdoor",
     "MinMax",
     "Narcissus",
     "NoAttack",
