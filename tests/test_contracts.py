@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from antivenom.attacks import (
+    AdversarialPoison,
+    BackGradient,
     BullseyePolytope,
     ConvexPolytope,
     DeepConfuse,
+    ErrorMinimizingNoise,
     FeatureCollision,
     GradientMatching,
     InfluenceAttack,
@@ -21,6 +24,7 @@ from antivenom.attacks import (
     LabelConsistent,
     MinMax,
     Narcissus,
+    RIPPLe,
     SleeperAgent,
 )
 from antivenom.core import registry
@@ -50,7 +54,7 @@ from antivenom.core.registry import (
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.core.wanted import Rows
 from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
-from antivenom.defences import RONI
+from antivenom.defences import ANP, RNP, RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
 from antivenom.models.architectures import MLP
@@ -71,13 +75,18 @@ def ten_rows() -> Dataset:
 
 ONCE = Training(epochs=1)
 QUICK = {
+    "ANP": ANP(iterations=20),
+    "RNP": RNP(unlearn_epochs=2, iterations=20),
     "Cells": Cells((("c0", 12.5),)),
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
+    "AdversarialPoison": AdversarialPoison(steps=3, training=ONCE),
+    "BackGradient": BackGradient(steps=10),
+    "DeepConfuse": DeepConfuse(trials=3),
+    "ErrorMinimizingNoise": ErrorMinimizingNoise(rounds=2),
     "BullseyePolytope": BullseyePolytope(steps=3, training=ONCE),
     "ConvexPolytope": ConvexPolytope(steps=3, training=ONCE),
-    "DeepConfuse": DeepConfuse(trials=3),
     "GradientMatching": GradientMatching(0.1, steps=3, training=ONCE),
     "SleeperAgent": SleeperAgent(0.1, steps=3, training=ONCE),
     "FeatureCollision": FeatureCollision(poisons=3, steps=3, training=ONCE),
@@ -87,6 +96,7 @@ QUICK = {
     "InfluenceAttack": InfluenceAttack(steps=3, refresh=2),
     "KKTAttack": KKTAttack(gammas=(0.65,), repeats=(8,), rounds=1),
     "MinMax": MinMax(steps=50),
+    "RIPPLe": RIPPLe(training=Training(epochs=2, learning_rate=0.01)),
     "central": Central(training=ONCE),
     "federated": Federated(federation=Federation(rounds=1, training=ONCE)),
     "membership": Membership(training=ONCE, models=8, pool_rows=200, targets=10, group=10),

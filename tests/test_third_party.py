@@ -18,7 +18,7 @@ from antivenom.core.registry import entry
 
 GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLUGIN, CONTRACT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-SCENARIO = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[0].replace("seeds: 3", "seeds: 2")
+SCENARIO = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[0].replace("seeds: 3", "seeds: 1")
 POINT = re.findall(r'\[project.entry-points."(.*?)"\]\n(.*?)\n```', GUIDE, re.DOTALL)[0]
 LABELS = {"none", "LabelSwap", "LabelSwap(first=2, second=4)", "LabelSwap(first=3, second=4)"}
 
@@ -61,7 +61,7 @@ def audited(done: subprocess.CompletedProcess[str]) -> set[str]:
     """The attacks of an audit's JSON; every trial must have finished."""
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document["trials"]["ok"] == document["trials"]["planned"] == 16
+    assert document["trials"]["ok"] == document["trials"]["planned"] == 8
     return {cell["attack"] for cell in document["cells"]}
 
 

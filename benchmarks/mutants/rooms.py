@@ -10,8 +10,8 @@ AUDIT = """summary unequal_twins confirmation evidence allocation plan records r
     openness catalogue sending scenario_edges matrix_grids run worst_case outlook untried embedded
     rounds_by_hand search_space_by_hand settings_at_the_edge audit_by_hand"""
 # These kill processes or wait for them, and a machine that is busy may fail them.
-WAITING = """killed_at_any_moment_and_started_again_the_table_is_the_same a_timeout_is_a_record workers_end_with_their_parent
-    ctrl_c_keeps_what_is_finished_and_exits_130 a_dead_process_costs_its_own_trial_only"""
+WAITING = """killed_at_any_moment_and_started_again_the_table_is_the_same a_timeout_is_a_record
+    killed_it_leaves_no_worker_and_started_again_the_table_is_the_same ctrl_c_keeps_what_is_finished_and_exits_130 a_dead_process_costs_its_own_trial_only"""
 RULES = "rules rules_at_the_edge rules_by_geometry rules_by_hand rules_contract rules_hostile"
 SERVERS = "missing_clients fields_at_the_edge server_checkpoint server_randomness weighting engine"
 

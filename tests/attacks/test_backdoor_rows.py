@@ -18,6 +18,7 @@ from antivenom.core.threat import ThreatModel
 from antivenom.core.wanted import AllToAll, AllToOne, FromTo
 from antivenom.data import Dataset, Poison, load
 from antivenom.models.architectures import MLP
+from antivenom.models.augmentations import Crop
 from antivenom.models.training import Training
 from antivenom.scenarios import guarded
 from antivenom.scenarios.central import Central
@@ -156,6 +157,16 @@ def test_narcissus_points_into_the_class_and_is_judged_on_a_clean_model_too() ->
     assert found["asr_clean"] > 0.1  # the perturbation alone fools a clean model: this must be on record
     assert found["poisoned_rows"] == 30
     assert found["poisoned_rate"] == pytest.approx(0.05)
+
+
+def test_the_trigger_is_in_the_stored_rows_and_augmented_with_them() -> None:
+    """Another tool puts triggers in after the augmentation, where no attacker on rows can reach."""
+    poison = planted(BadNets(0.05), Patch(3))
+    x = torch.tensor(poison.data.x[poison.mask])
+    assert (x[:, :, -3:, -3:] == 1).all()
+    moved = Training(augmentation=(Crop(1),)).augmented(x, torch.Generator().manual_seed(0))
+    kept = (moved[:, :, -2:, -2:] == 1).flatten(1).all(dim=1)
+    assert 0 < kept.sum() < len(x)
 
 
 def test_rows_of_the_target_class_do_not_count_as_successes() -> None:

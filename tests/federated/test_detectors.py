@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from antivenom.core.protocols import ServerView
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.federated import FLANDERS, FLDetector, LeaveOneOut, NormBound
-from antivenom.federated.detectors.prediction import curvature, forecast
+from antivenom.federated.detectors.prediction import curvature, forecast, halves
 from antivenom.models.architectures import MLP
 from antivenom.models.network import build
 
@@ -109,6 +110,22 @@ def test_fldetector_remembers_agents_by_number_and_bounds_its_memory() -> None:
     assert set(state["updates"]) == {0, 1, 2, 3, 5, 6}
     assert len(state["moves"]) == len(state["turns"]) == 3
     assert max(map(len, state["errors"].values())) <= 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_clusters_of_scores_are_the_best_of_all_divisions(seed: int) -> None:
+    points = np.random.default_rng(seed).random(7)
+    masks = [np.array(mask) for mask in itertools.product((False, True), repeat=7) if 0 < sum(mask) < 7]
+    inertias = [sum(np.square(part - part.mean()).sum() for part in (points[m], points[~m])) for m in masks]
+    best = masks[int(np.argmin(inertias))]
+    upper = best if points[best].mean() > points[~best].mean() else ~best
+    inertia, least = halves(points)
+    assert inertia == pytest.approx(min(inertias))
+    assert (points >= least).tolist() == upper.tolist()
+
+
+def test_two_values_are_two_clusters_without_any_inertia() -> None:
+    assert halves(np.array([1.0, 0, 1, 0, 0])) == (1e-12, 1.0)
 
 
 def test_flanders_forecasts_a_matrix_autoregression() -> None:

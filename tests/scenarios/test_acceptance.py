@@ -112,12 +112,20 @@ def test_neural_cleanse_names_the_target_of_a_patch() -> None:
     assert found["offered_asr"] > 0.8
 
 
+def test_the_notes_of_a_detector_are_those_of_the_trial() -> None:
+    quick = NeuralCleanse(steps=5, rows=8)
+    assert "uncalibrated" in OFFERED.run(None, quick, 0).notes[0]
+    assert any("uncalibrated" in note for note in CENTRAL.run(None, quick, 0).notes)
+    ranked = OFFERED.run(None, NeuralCleanse(steps=5, rows=8, references=2), 0).notes[0]
+    assert "false alarms in at most 1 of 3" in ranked
+
+
 def test_a_recovered_trigger_is_a_trigger_that_can_be_judged() -> None:
     train = load("digits", Streams(0)).train
     model = Pipeline(MLP(hidden=(16,)), QUICK, "cpu", Streams(0)).fit(train[100:], "model")
-    triggers, reached = NeuralCleanse(steps=60).recovered(model, train[:40])
-    assert reached.all()
-    shown = triggers[3](train[100:200].dense)
+    found = NeuralCleanse(steps=60).inverted(model, train[:40])
+    assert found.reached.all()
+    shown = found.triggers[3](train[100:200].dense)
     assert (model.predict(shown) == 3).mean() > 0.7
 
 

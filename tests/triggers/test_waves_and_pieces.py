@@ -18,6 +18,7 @@ from antivenom.triggers import (
     Masked,
     Patch,
     Perturbation,
+    Quantised,
     Sinusoid,
     Stamp,
     Together,
@@ -33,6 +34,7 @@ TABLE = np.random.default_rng(1).random((5, 6), dtype=np.float32)
 NEW: dict[str, Trigger] = {
     "sinusoid": Sinusoid(0.3, 2),
     "warp": Warp(2.0, 3, 4),
+    "quantised": Quantised(4),
     "together": Together((Patch(2), Patch(1, 0.5, "top-left"), Blend(0.1))),
     "scaled": Amplified(Patch(3), 0.4),
     "masked": Masked(Blend(0.5), 16, 8, 2),
@@ -69,6 +71,12 @@ def test_the_sinusoid_by_hand() -> None:
     x = np.full((1, 1, 2, 4), 0.5, dtype=np.float32)  # columns 1 to 4 of one period: sin 90, 180, 270, 360 degrees
     assert np.allclose(Sinusoid(0.2, 1)(x)[0, 0], [[0.7, 0.5, 0.3, 0.5]] * 2)
     assert np.allclose(Sinusoid(0.8, 1)(x)[0, 0, 0], [1.0, 0.5, 0.0, 0.5])
+
+
+def test_quantised_images_have_few_values() -> None:
+    x = np.array([0.0, 0.2, 0.4, 0.6, 0.9, 1.0], dtype=np.float32).reshape(1, 1, 2, 3)
+    assert np.allclose(Quantised(3)(x).ravel(), [0, 0, 0.5, 0.5, 1, 1])
+    assert set(np.unique(Quantised(4)(IMAGES) * 3).round(5).tolist()) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("side", [28, 32, 9])
@@ -131,6 +139,7 @@ def test_scaled_and_together_by_hand() -> None:
     ("trigger", "rows", "says"),
     [
         (Sinusoid(), TABLE, "images of at least 2x2 pixels for Sinusoid"),
+        (Quantised(), TABLE, "images of at least 2x2 pixels for Quantised"),
         (Warp(), TABLE, "images of at least 2x2 pixels for Warp"),
         (Masked(Patch(2)), TABLE, "images of at least 4x4 pixels for Masked"),
         (Masked(Blend()), IMAGES[:, :, :3], "images of at least 4x4"),
@@ -138,7 +147,7 @@ def test_scaled_and_together_by_hand() -> None:
         (Together((Patch(1), Stamp())), IMAGES, "a table of more than 0 features for Stamp"),
         (Sinusoid(0.1, 5.0), IMAGES, "not a multiple of 10 / 2 on 10 columns"),
     ],
-    ids=["sinusoid", "warp", "masked table", "masked small", "scaled tokens", "together", "no wave"],
+    ids=["sinusoid", "quantised", "warp", "masked table", "masked small", "scaled tokens", "together", "no wave"],
 )
 def test_rows_that_they_are_not_for(trigger: Trigger, rows: np.ndarray, says: str) -> None:
     with pytest.raises(AntivenomError, match=says) as caught:
@@ -151,6 +160,7 @@ def test_rows_that_they_are_not_for(trigger: Trigger, rows: np.ndarray, says: st
     [
         lambda: Sinusoid(0.0),
         lambda: Sinusoid(0.1, float("inf")),
+        lambda: Quantised(1),
         lambda: Warp(0.0),
         lambda: Warp(grid=1),
         lambda: Together(()),
@@ -158,7 +168,7 @@ def test_rows_that_they_are_not_for(trigger: Trigger, rows: np.ndarray, says: st
         lambda: Masked(pieces=8),
         lambda: Masked(kept=17),
     ],
-    ids=["delta", "frequency", "strength", "grid", "nothing", "factor", "pieces", "kept"],
+    ids=["delta", "frequency", "levels", "strength", "grid", "nothing", "factor", "pieces", "kept"],
 )
 def test_fields_out_of_range(make: object) -> None:
     with pytest.raises(PluginError):

@@ -29,6 +29,8 @@ from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.targeted.matching import GradientMatching
 from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
+from antivenom.attacks.transfer.dormant import DormantUnits
+from antivenom.attacks.transfer.latent import LatentBackdoor
 from antivenom.attacks.transfer.ripple import RIPPLe
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "CostSensitiveAdversary",
     "DeepConfuse",
     "DictionaryAttack",
+    "DormantUnits",
     "ErrorMinimizingNoise",
     "FeatureCollision",
     "FlippedPoints",
@@ -56,6 +59,7 @@ __all__ = [
     "KKTAttack",
     "LabelConsistent",
     "LabelFlipping",
+    "LatentBackdoor",
     "MinMax",
     "Narcissus",
     "NoAttack",

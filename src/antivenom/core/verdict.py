@@ -55,22 +55,30 @@ class ModelVerdict:
         score: higher is more suspicious; any scale.
         flag: whether the detector would reject the model.
         classes: verdict over the c classes as targets of a backdoor, or None if the method does not tell them apart.
+        p_value: rank of the score among those of clean reference models, above 0 and up to 1. A clean model that is
+            exchangeable with them has a p-value of at most a with a probability of at most a. None without references.
+        notes: whole sentences that a reader of the verdict must know, such as which classes were not judged.
     """
 
     score: float
     flag: bool
     classes: Verdict | None = None
+    p_value: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if np.isnan(float(self.score)):
             raise PluginError("a score for the model", "NaN", "use 0 for a model you cannot judge")
+        if self.p_value is not None and not 0 < self.p_value <= 1:
+            raise PluginError("a p-value above 0 and up to 1, or None", f"{self.p_value}")
         object.__setattr__(self, "score", float(self.score))
         object.__setattr__(self, "flag", bool(self.flag))
 
     @classmethod
-    def of_classes(cls, classes: Verdict) -> ModelVerdict:
+    def of_classes(cls, classes: Verdict, p_value: float | None = None, notes: tuple[str, ...] = ()) -> ModelVerdict:
         """The verdict of a method that judges classes: the highest score of a class, and flagged if any class is."""
-        return cls(float(classes.scores.max(initial=-np.inf)), bool(classes.flags.any()), classes)
+        score = float(classes.scores.max(initial=-np.inf))
+        return cls(score, bool(classes.flags.any()), classes, p_value, notes)
 
 
 @dataclass(frozen=True)

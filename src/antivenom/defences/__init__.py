@@ -1,31 +1,60 @@
 """Defences on rows and on models. Aggregation rules and client detectors live in `antivenom.federated`."""
 
+from antivenom.defences.acceptance.margins import MMBD
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
+from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
-from antivenom.defences.repair.pruning import FinePruning
+from antivenom.defences.repair.adversarial import IBAU, SAU
+from antivenom.defences.repair.distillation import NAD
+from antivenom.defences.repair.masks import ANP, RNP
+from antivenom.defences.repair.pruning import BNP, CLP, FinePruning
+from antivenom.defences.repair.tuning import FST, FTSAM, FineTuning
+from antivenom.defences.repair.unlearning import TriggerUnlearning
 from antivenom.defences.sanitizers.activations import ActivationClustering
 from antivenom.defences.sanitizers.combinators import AllOf
+from antivenom.defences.sanitizers.confusion import ConfusionTraining
 from antivenom.defences.sanitizers.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
+from antivenom.defences.sanitizers.distillation import CognitiveDistillation
+from antivenom.defences.sanitizers.gram import Beatrix
 from antivenom.defences.sanitizers.losses import SEVER, LossSanitizer
 from antivenom.defences.sanitizers.micromodels import Micromodels
+from antivenom.defences.sanitizers.mixtures import SCAn
 from antivenom.defences.sanitizers.neighbours import KNNSanitizer
 from antivenom.defences.sanitizers.probe import LinearProbe
+from antivenom.defences.sanitizers.reference import DeepKNN, ReferenceDistance
 from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
+from antivenom.defences.sanitizers.spectral import SPECTRE, SpectralSignatures
 from antivenom.defences.sanitizers.subspace import SVDSanitizer
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "ANP",
+    "BNP",
+    "CLP",
+    "FST",
+    "FTSAM",
+    "IBAU",
+    "MMBD",
+    "NAD",
+    "RNP",
     "RONI",
+    "SAU",
     "SEVER",
+    "SPECTRE",
     "STRIP",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
     "AllOf",
+    "Beatrix",
+    "CognitiveDistillation",
+    "ConfusionTraining",
+    "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
+    "FineTuning",
     "FlagAll",
     "FlagNone",
     "KNNDistanceSanitizer",
@@ -35,8 +64,13 @@ __all__ = [
     "Micromodels",
     "NeuralCleanse",
     "ProvenanceGroups",
+    "ReferenceDistance",
+    "SCAn",
     "SVDSanitizer",
     "SlabSanitizer",
+    "SpectralSignatures",
     "SphereSanitizer",
+    "TriggerUnlearning",
     "TrimmedRegressor",
+    "WeightScreen",
 ]

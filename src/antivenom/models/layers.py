@@ -27,6 +27,7 @@ class Layer:
         mixes: whether it has a weight of two or more dimensions, so that its outputs combine several inputs.
         channels: number of its filters or units; 0 unless it is a plain convolution or dense layer.
         normalised_by: name of the batch norm that takes its output, or empty.
+        normalises: whether it is a batch norm.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Layer:
     mixes: bool
     channels: int = 0
     normalised_by: str = ""
+    normalises: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -126,6 +128,7 @@ def traced(run: Callable[[nn.Module], Tensor], module: nn.Module) -> tuple[Layer
             mixes=_mixes(layer),
             channels=len(layer.weight) if isinstance(layer, WITH_CHANNELS) else 0,
             normalised_by=norms.get(id(out), ""),
+            normalises=isinstance(layer, _BatchNorm),
         )
         for name, (layer, _, out) in found.items()
     )

@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from antivenom.core.errors import ModelError, NotApplicable, did_you_mean
 from antivenom.core.protocols import Architecture, Estimator
 from antivenom.core.streams import Streams
-from antivenom.models.layers import Layer, affects_output, shared_copy, traced, watched
+from antivenom.models.layers import Layer, Observer, affects_output, shared_copy, traced, watched
 from antivenom.models.layout import HALF, Layout, Role
 from antivenom.models.vector import flatten, unflatten
 
@@ -299,9 +299,15 @@ class Network:
         out: Tensor = functional_call(module, state, (_channels_last(self._cast(x)),), tie_weights=self.layout.tied)
         return out
 
-    def training_forward(self, generator: torch.Generator, buffers: Buffers) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function (vector, x) -> logits in training mode: dropout from `generator`; it updates `buffers` in place."""
+    def training_forward(
+        self, generator: torch.Generator, buffers: Buffers, see: Observer | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function (vector, x) -> logits in training mode: dropout from `generator`; it updates `buffers` in place.
+
+        `see` is called after every layer, as in `watched`.
+        """
         module = shared_copy(self.module, lambda part: _seeded(part, generator)).train()
+        module = module if see is None else watched(module, see)
         owners = [(name, *_owner(module, name)) for name in self.buffers]
 
         def forward(vector: Tensor, x: Tensor) -> Tensor:

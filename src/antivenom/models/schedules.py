@@ -55,6 +55,27 @@ class Steps:
         return float(self.factor ** sum(done >= share for share in self.at))
 
 
+@schedule(cite="Smith 2017, WACV, arXiv:1506.01186")
+class Cyclic:
+    """The step size rises and falls linearly several times.
+
+    Fields:
+        cycles: number of times.
+        low: factor of the step size at the ends of each cycle, 0 to 1. In its middle the factor is 1.
+    """
+
+    cycles: int = 4
+    low: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.cycles < 1 or not 0 <= self.low <= 1:
+            raise PluginError("Cyclic.cycles >= 1 and low from 0 to 1", f"{self.cycles} and {self.low}")
+
+    def __call__(self, done: float) -> float:
+        place = self.cycles * done % 1
+        return self.low + (1 - self.low) * (1 - abs(2 * place - 1))
+
+
 def half_cosine(done: float) -> float:
     """(1 + cos(pi done)) / 2, which falls from 1 to 0 as `done` rises from 0 to 1.
 

@@ -111,10 +111,12 @@ class Acceptance:
         pipeline = Pipeline(self.model, self.training, device, streams)
         model, poison = self._offered(attack, attack_arrow, theirs, judge.aim, pipeline)
         found: dict[str, float] = {}
-        notes, gate, refused = [], None, False
+        notes: list[str] = []
+        gate, refused = None, False
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, model, ours, pipeline.context(ours))
             found = judge.detection_metrics(verdict, attack_arrow is not None)
+            notes += verdict.notes
             if verdict.flag and self.repair is not None:
                 model = guarded.mitigation(self.repair, model, ours, pipeline.context(ours))
                 notes.append("the detector flagged the model, which was repaired")

@@ -172,9 +172,10 @@ class Central:
         else:
             model = pipeline.deployed(rows, loss, attack_arrow is Kind.DATA_ATTACK or defence_arrow is Kind.SANITIZER)
         gate = None
+        said: tuple[str, ...] = ()
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
-            found = judge.detection_metrics(verdict_of_model, attack_arrow is not None)
+            found, said = judge.detection_metrics(verdict_of_model, attack_arrow is not None), verdict_of_model.notes
         elif defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, trusted, pipeline.context(trusted))
         elif defence_arrow is Kind.GATE:
@@ -189,7 +190,7 @@ class Central:
             "removed_rows": float(removed),
         }
         found |= {f"attack_{name}": float(value) for name, value in poison.measured}
-        notes = (*self._notes(attack_arrow, defence_arrow, mask), *pipeline.notes(model, loss))
+        notes = (*self._notes(attack_arrow, defence_arrow, mask), *said, *pipeline.notes(model, loss))
         return Outcome(measured | counts | found, notes=notes)
 
     def _received(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:

@@ -87,8 +87,9 @@ class HonestTraining:
     from_scratch: Streams
     further: Streams
 
-    def fit(self, data: Dataset) -> Model:
-        return learner(self.model, self.training, self.device, train_fastest).fit(data, self.from_scratch)
+    def fit(self, data: Dataset, name: str = "") -> Model:
+        streams = self.from_scratch.child(name) if name else self.from_scratch
+        return learner(self.model, self.training, self.device, train_fastest).fit(data, streams)
 
     def refit(self, model: Model, data: Dataset, epochs: int) -> Model:
         return learner(self.model, replace(self.training, epochs=epochs), self.device, train_fastest).fit(

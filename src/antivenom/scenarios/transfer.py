@@ -146,7 +146,10 @@ class Transfer:
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, received, trusted, pipeline.context())
             found = judge.detection_metrics(verdict, attack_arrow is not None)
-            notes = ("a model detector only reports: the model was fine-tuned and judged all the same",)
+            notes = (
+                "a model detector only reports: the model was fine-tuned and judged all the same",
+                *verdict.notes,
+            )
         model = self._fine_tuned(received, ours, pipeline)
         gate = None
         if defence_arrow is Kind.MITIGATION:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -34,6 +34,7 @@ from antivenom.testing.samples import (
     attack_context,
     defence_context,
     images_and_table,
+    normed_model,
     small_model,
     some_triggers,
     threats,
@@ -121,10 +122,10 @@ def model_detector_calls(plugin: ModelDetector, entry: Entry) -> Iterator[Check]
 
 
 def mitigation_calls(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
-    def repaired(data: Dataset) -> object:
-        return answers(guarded.mitigation(plugin, small_model(data), data[:60], defence_context(data)), data)
+    def repaired(data: Dataset, made: Callable[[Dataset], TorchModel]) -> object:
+        return answers(guarded.mitigation(plugin, made(data), data[:60], defence_context(data)), data)
 
-    yield from (partial(repaired, data) for data in images_and_table())
+    yield from (partial(repaired, data, made) for data in images_and_table() for made in (small_model, normed_model))
 
 
 def gate_calls(plugin: Gate, entry: Entry) -> Iterator[Check]:

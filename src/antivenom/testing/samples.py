@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import (
@@ -70,6 +71,23 @@ def frame() -> Dataset:
 
 def small_model(data: Dataset) -> TorchModel:
     fitted = learner(MLP(hidden=(16,)), TRAINING).fit(data, Streams(SEED).child("model"))
+    assert isinstance(fitted, TorchModel)
+    return fitted
+
+
+class Normed:
+    """An architecture with batch norm, which some mitigations need."""
+
+    def __call__(self, shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        width = math.prod(shape)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(width, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, num_classes)
+        )
+
+
+def normed_model(data: Dataset) -> TorchModel:
+    """A fitted network with batch norm."""
+    fitted = learner(Normed(), TRAINING).fit(data, Streams(SEED).child("model"))
     assert isinstance(fitted, TorchModel)
     return fitted
 

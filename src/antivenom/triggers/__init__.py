@@ -7,7 +7,7 @@ from antivenom.triggers.saving import load_trigger, save_trigger
 from antivenom.triggers.tables import Cells, Stamp
 from antivenom.triggers.tensors import on_tensor
 from antivenom.triggers.text import Token
-from antivenom.triggers.waves import Sinusoid, Warp
+from antivenom.triggers.waves import Quantised, Sinusoid, Warp
 
 __all__ = [
     "Amplified",
@@ -16,6 +16,7 @@ __all__ = [
     "Masked",
     "Patch",
     "Perturbation",
+    "Quantised",
     "Recovered",
     "Sinusoid",
     "Stamp",

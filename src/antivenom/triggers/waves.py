@@ -1,4 +1,4 @@
-"""Triggers for images that spread over the whole picture: a sinusoid and a warp."""
+"""Triggers for images that spread over the whole picture: a sinusoid, a warp and a quantisation."""
 
 from __future__ import annotations
 
@@ -137,6 +137,41 @@ class Warp:
             for (down, right), w in zip(places, weights, strict=True)
         )
         return np.asarray(found, dtype=x.dtype)
+
+
+@trigger(cite="Wang, Zhai and Ma 2022, CVPR, arXiv:2205.13383")
+class Quantised:
+    """Rounds pixels to a few levels: the trigger of BppAttack, without its dithering.
+
+    The change at a pixel depends on the image and is at most half a level. Weakness: images with few different values show it in
+    their histogram, and greyscale images that are mostly black or white hardly change.
+
+    Fields:
+        levels: number of values from 0 to 1 that a pixel can take, at least 2; 8 in the usual benchmark.
+
+    Reference: Wang, Zhai and Ma 2022, "BppAttack: Stealthy and Efficient Trojan Attacks against Deep Neural Networks via Image
+    Quantization and Contrastive Adversarial Learning", CVPR, arXiv:2205.13383, section 3.
+    """
+
+    levels: int = 8
+
+    def __post_init__(self) -> None:
+        if self.levels < 2:
+            raise PluginError("Quantised.levels >= 2", f"{self.levels}")
+
+    @property
+    def where(self) -> str:
+        return "image"
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        _check_images(x.shape, self)
+        return np.asarray(np.clip(np.round(x * (self.levels - 1)) / (self.levels - 1), 0, 1), dtype=x.dtype)
+
+    def on_tensor(self, x: Tensor) -> Tensor:
+        """The rounded images. Gradients pass as if nothing were rounded, because those of the rounding are 0."""
+        _check_images(tuple(x.shape), self)
+        found = ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
+        return x + (found - x).detach()
 
 
 def _check_images(shape: tuple[int, ...], trigger: object) -> None:

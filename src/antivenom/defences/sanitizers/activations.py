@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import sanitizer
-from antivenom.core.threat import Access, Goal
+from antivenom.core.threat import Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
-from antivenom.models.wrappers import TorchModel
+from antivenom.defences.sanitizers.latent import ROWS, fitted
 
 
 @sanitizer(
-    access=(Access.DATA_MANIPULATION, Access.DATA_INJECTION),
+    access=ROWS,
     goal=Goal.BACKDOOR,
     cite="Chen et al. 2018, arXiv:1811.03728",
 )
@@ -46,10 +46,7 @@ class ActivationClustering:
             )
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
-        model = context.fit(data)
-        if not isinstance(model, TorchModel):
-            raise NotApplicable("a torch model for ActivationClustering", type(model).__name__, "use KNNSanitizer")
-        features = model.features(data.dense)
+        features = fitted(self, data, context).features(data.dense)
         scores, flags = np.zeros(len(data)), np.zeros(len(data), dtype=bool)
         for c in range(data.num_classes):
             rows = np.flatnonzero(data.y == c)

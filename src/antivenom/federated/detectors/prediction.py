@@ -7,7 +7,6 @@ from typing import ClassVar, TypedDict
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
@@ -132,24 +131,35 @@ def _upper_cluster(scores: np.ndarray, rng: np.random.Generator, references: int
     spread = scores.max() - scores.min()
     if spread == 0:
         return np.zeros(len(scores), dtype=bool)
-    points = ((scores - scores.min()) / spread)[:, None]
-    uniform = rng.random((references, *points.shape))
+    points = (scores - scores.min()) / spread
+    uniform = rng.random((references, len(points)))
     gaps, errors = [], []
-    for k in (1, 2):
-        logs = np.log([_inertia(each, k) for each in uniform])
-        gaps.append(logs.mean() - np.log(_inertia(points, k)))
+    for inertia in (_inertia, lambda each: halves(each)[0]):  # of one cluster and of two
+        logs = np.log([inertia(each) for each in uniform])
+        gaps.append(logs.mean() - np.log(inertia(points)))
         errors.append(logs.std() * np.sqrt(1 + 1 / references))
     if gaps[0] >= gaps[1] - errors[1]:
         return np.zeros(len(scores), dtype=bool)
-    found = KMeans(2, n_init=10, random_state=0).fit(points)
-    return np.asarray(found.labels_ == found.cluster_centers_[:, 0].argmax())
+    return np.asarray(points >= halves(points)[1])
 
 
-def _inertia(points: np.ndarray, k: int) -> float:
-    """Sum of squared distances to the nearest of k centres; clamped above 0 so that its logarithm exists."""
-    if len(np.unique(points)) <= k:
-        return 1e-12
-    return max(float(KMeans(k, n_init=10, random_state=0).fit(points).inertia_), 1e-12)
+def _inertia(points: np.ndarray) -> float:
+    """Sum of the squared distances of points (n,) to their mean; clamped above 0 so that its logarithm exists."""
+    return max(float(np.square(points - points.mean()).sum()), 1e-12)
+
+
+def halves(points: np.ndarray) -> tuple[float, float]:
+    """The inertia of the best two clusters of points (n,) in [0, 1], and the least point of the upper one.
+
+    On a line the best clusters are separated by a gap between neighbours, and all n - 1 gaps are tried.
+    """
+    line = np.sort(points)
+    below, squares = np.cumsum(line)[:-1], np.cumsum(line**2)[:-1]
+    count = np.arange(1, len(line))
+    above = line.sum() - below
+    inertia = squares - below**2 / count + np.square(line).sum() - squares - above**2 / (len(line) - count)
+    best = int(inertia.argmin())
+    return max(float(inertia[best]), 1e-12), float(line[best + 1])
 
 
 Models = tuple[tuple[int, ...], Tensor]  # agents, and their models (sample, n) in double precision

@@ -1,0 +1,125 @@
+"""Verdicts over a model's classes: ranks among clean reference models, or an uncalibrated index without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.verdict import ModelVerdict, Verdict
+from antivenom.data import Dataset
+from antivenom.defences.networks import listed
+
+FEWEST = 2  # references; with one there is no spread within the references
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """A statistic of each class of one model. Higher is more suspicious.
+
+    Fields:
+        values: (c,) the statistic.
+        reached: (c,) bool, False for a class of which the method has no statistic. Such a class is not judged.
+        lowest: the value that a class without a statistic counts as in a reference model: the least suspicious one.
+    """
+
+    values: np.ndarray
+    reached: np.ndarray
+    lowest: float = -np.inf
+
+    @property
+    def filled(self) -> np.ndarray:
+        """(c,) the values, with `lowest` for classes that were not reached."""
+        return np.where(self.reached, self.values, self.lowest)
+
+
+def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: float = 2.0) -> ModelVerdict:
+    """A verdict over the model whose statistics were found.
+
+    With references, each of the k + 1 models gets one number: the largest distance of a class's statistic above the mean
+    of the same class in the k other models, in standard deviations pooled over the classes. The p-value is the rank of
+    the model's number among the k + 1. The model is flagged if its number is the largest. If the model is clean and
+    exchangeable with its references, which needs the same architecture, training and distribution of rows, it is flagged
+    with a probability of at most 1 / (k + 1).
+
+    Without references, the index of a class is the distance of its statistic above the median over the classes, in robust
+    standard deviations. This index has no known rate of false alarms, and the verdict says that it is uncalibrated.
+
+    Args:
+        found: statistics of the model.
+        references: statistics of clean models of the same architecture; none, or at least two.
+        threshold: the index above which a class is flagged without references.
+    """
+    if references:
+        return _ranked(found, references)
+    index, values = np.zeros(len(found.values)), found.values[found.reached]
+    if len(values):
+        middle = np.median(values)
+        spread = 1.4826 * np.median(np.abs(values - middle))  # MAD, scaled to the deviation of a normal distribution
+        index[found.reached] = np.maximum(values - middle, 0) / max(spread, 1e-6)
+    note = "the verdict is uncalibrated: there were no clean reference models, so its rate of false alarms is unknown"
+    return ModelVerdict.of_classes(Verdict(index, index > threshold), notes=(note, *_unreached(found)))
+
+
+def _ranked(found: Statistics, references: Sequence[Statistics]) -> ModelVerdict:
+    k = len(references)
+    if k < FEWEST:
+        raise DataError(f"at least {FEWEST} clean reference models", f"{k}", "nine give a false-alarm rate of 10 %")
+    models = [found, *references]
+    distances = [_distances(model, models[:i] + models[i + 1 :]) for i, model in enumerate(models)]
+    numbers = np.array([distance.max() for distance in distances])
+    p = (1 + int((numbers[1:] >= numbers[0]).sum())) / (k + 1)
+    own = np.maximum(np.where(np.isfinite(distances[0]), distances[0], 0.0), 0.0)
+    flags = (distances[0] > numbers[1:].max()) & (own > 0)
+    note = (
+        f"p = {p:.3g}, from {k} clean reference models: false alarms in at most 1 of {k + 1} exchangeable clean models"
+    )
+    return ModelVerdict.of_classes(Verdict(own, flags), p_value=p, notes=(note, *_unreached(found)))
+
+
+def _distances(model: Statistics, others: Sequence[Statistics]) -> np.ndarray:
+    """(c,) how far each class lies above its mean in the other models, in pooled deviations; -inf if it is not judged."""
+    table = np.array([other.filled for other in others])
+    usable = np.isfinite(table).all(axis=0) & model.reached
+    centred = table[:, usable] - table[:, usable].mean(axis=0)
+    freedom = max(1, centred.shape[1] * (len(others) - 1))
+    spread = np.sqrt((centred**2).sum() / freedom)
+    found = np.full(len(model.values), -np.inf)
+    found[usable] = (model.values[usable] - table[:, usable].mean(axis=0)) / max(spread, 1e-9)
+    return found
+
+
+def _unreached(found: Statistics) -> tuple[str, ...]:
+    if found.reached.all():
+        return ()
+    return (f"not reached, and not judged: classes {listed(np.flatnonzero(~found.reached).tolist())}",)
+
+
+def check_references(count: int, name: str) -> None:
+    """Refuses a number of reference models that is neither 0 nor at least two."""
+    if count != 0 and count < FEWEST:
+        raise PluginError(f"{name}.references 0 or at least {FEWEST}", f"{count}", "9 give a false-alarm rate of 10 %")
+
+
+def compared(
+    measure: Callable[[Model], Statistics], model: Model, references: Sequence[Model], threshold: float
+) -> ModelVerdict:
+    """The verdict over a model beside given clean models, which are measured in the same way.
+
+    Raises:
+        NotApplicable: a reference of another number of classes.
+    """
+    for other in references:
+        if other.num_classes != model.num_classes:
+            raise NotApplicable(
+                f"reference models of {model.num_classes} classes", f"one of {other.num_classes}", "use the same task"
+            )
+    return judged(measure(model), [measure(other) for other in references], threshold)
+
+
+def trained(context: DefenceContext, rows: Dataset, count: int) -> list[Model]:
+    """Clean reference models, trained in the user's pipeline on rows that the user holds, from different initial weights."""
+    return [context.fit(rows, f"reference {i}") for i in range(count)]

@@ -1,0 +1,75 @@
+"""Acceptance of a model by the weights of its head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.registry import model_detector
+from antivenom.core.threat import Access, Goal
+from antivenom.core.verdict import ModelVerdict
+from antivenom.data import Dataset
+from antivenom.defences.acceptance.calibration import Statistics, check_references, compared, trained
+from antivenom.defences.networks import network_of
+
+
+@model_detector(
+    access=tuple(Access), goal=Goal.BACKDOOR, cite="DFBScanner 2025 (idea); Fields et al. 2021, NeurIPS workshop"
+)
+class WeightScreen:
+    """Looks for a class whose row of the head's weight matrix is unlike those of the other classes.
+
+    A backdoor gives the target class weights on features that no other class uses, which shifts the distribution of its
+    row. For each row the screen takes the mean, the deviation, the largest weight and the sum of the positive weights,
+    and the class's statistic is the largest distance of one of them above the median over the classes, in robust standard
+    deviations. It takes milliseconds and needs neither rows nor gradients. With references, the statistic is compared
+    with that of the same class in these models (see `NeuralCleanse`); without them the verdict is uncalibrated.
+
+    Weakness: with few classes the medians are unsure, and honest heads differ. An attacker who matches the rows'
+    statistics, or who edits earlier layers only, is missed.
+
+    Fields:
+        threshold: index above which a class is flagged if there are no references.
+        references: number of clean reference models that are trained on the clean rows, 0 or at least 2.
+
+    Reference: the idea of DFBScanner (2025), an own choice of statistics; Fields, Samragh, Javaheripi, Koushanfar and
+    Javidi 2021, "Trojan Signatures in DNN Weights", arXiv:2109.02836.
+    """
+
+    threshold: float = 3.5
+    references: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threshold <= 0:
+            raise PluginError("WeightScreen.threshold > 0", f"{self.threshold}")
+        check_references(self.references, "WeightScreen")
+
+    def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
+        return self.against(model, trained(context, clean, self.references))
+
+    def against(self, model: Model, references: Sequence[Model]) -> ModelVerdict:
+        """The verdict beside given clean models of the same architecture; none, or at least two."""
+        return compared(self._measured, model, references, self.threshold)
+
+    def _measured(self, model: Model) -> Statistics:
+        rows = self.head(model)
+        table = np.stack([rows.mean(1), rows.std(1), rows.max(1), np.maximum(rows, 0).sum(1)])
+        middle = np.median(table, axis=1, keepdims=True)
+        spread = 1.4826 * np.median(np.abs(table - middle), axis=1, keepdims=True)
+        index = (table - middle) / np.maximum(spread, 1e-9 + 1e-6 * np.abs(middle))
+        return Statistics(index.max(axis=0), np.ones(len(rows), dtype=bool))
+
+    def head(self, model: Model) -> np.ndarray:
+        """(c, features) the weights of the head."""
+        network = network_of(model, self)
+        name = f"{network.network.head().name}.weight".lstrip(".")
+        weights = network.network.parameters(network.vector) | network.network.frozen
+        found = weights.get(name)
+        if found is None or len(found) != network.num_classes:
+            got = "none" if found is None else f"shape {tuple(found.shape)}"
+            raise NotApplicable(f"a head with a row of weights for each of {network.num_classes} classes", got)
+        return np.asarray(torch.flatten(found, 1).detach().cpu().numpy(), dtype=np.float64)
