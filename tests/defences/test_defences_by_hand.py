@@ -17,6 +17,7 @@ from antivenom.core.protocols import DefenceContext
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.defences import SEVER, STRIP, ActivationClustering, LinearProbe, Micromodels, NeuralCleanse
+from antivenom.defences.acceptance.calibration import Statistics, judged
 from antivenom.defences.inputs import stratified
 from antivenom.defences.learners.trim import TrimmedRegressor
 from antivenom.defences.sanitize import context_of, default_model
@@ -26,6 +27,7 @@ from antivenom.defences.tables import _dataset
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import build
 from antivenom.models.wrappers import SklearnModel, TorchModel
+from antivenom.triggers import Recovered
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
@@ -113,17 +115,10 @@ def test_the_model_of_last_resort_learns_sparse_rows() -> None:
     assert (default_model().fit(x, y).predict(x) == y).all()
 
 
-class Known(NeuralCleanse):
-    """Finds triggers of given sizes."""
-
-    def recovered(self, model: Any, clean: Any) -> tuple[list[Any], np.ndarray]:
-        sizes = [4.0, 4.0, 4.0, 1.0, 0.5]
-        return [SimpleNamespace(mask=np.array([size])) for size in sizes], np.array([True] * 4 + [False])
-
-
 def test_the_index_of_classes_with_equal_triggers_is_zero() -> None:
     """The median of the logarithms is log 4 and their deviation 0, which counts as 1e-6. The last class is not reached."""
-    found = Known()(None, None, None).classes  # type: ignore[arg-type]
+    sizes, reached = np.array([4.0, 4.0, 4.0, 1.0, 0.5]), np.array([True] * 4 + [False])
+    found = judged(Statistics(-np.log(sizes), reached)).classes
     assert found is not None
     assert found.scores[[0, 1, 2, 4]].tolist() == [0.0] * 4
     assert found.scores[3] == pytest.approx(np.log(4) / 1e-6, rel=1e-5)
@@ -136,8 +131,8 @@ def test_the_mask_of_an_image_is_the_same_in_all_channels(shape: tuple[int, ...]
     x = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     data = Dataset(x, np.arange(6) % 3, ("a", "b", "c"))
     vector = torch.randn(network.dimension, generator=torch.Generator().manual_seed(0))
-    triggers, _ = NeuralCleanse(steps=3).recovered(TorchModel(network, vector), data)
-    for trigger in triggers:
+    for trigger in NeuralCleanse(steps=3).inverted(TorchModel(network, vector), data).triggers:
+        assert isinstance(trigger, Recovered)
         assert trigger.mask.shape == shape
         assert np.ptp(trigger.mask) > 0
         assert len(shape) == 1 or np.array_equal(trigger.mask[0], trigger.mask[1])

@@ -42,9 +42,10 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-5}
 
 
 def networks() -> list[Any]:
-    """Every registered torch architecture, and an MLP with dropout."""
+    """Every registered torch architecture without running statistics, which cannot be stacked, and an MLP with dropout."""
     named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in entries(Kind.ARCHITECTURE)]
-    return [made for made in named if isinstance(learner(made, Training()), TorchLearner)] + [MLP((12, 8), dropout=0.3)]
+    torches = [made for made in named if isinstance(learner(made, Training()), TorchLearner)]
+    return [made for made in torches if not build(made, SHAPE, 4, STREAMS).buffers] + [MLP((12, 8), dropout=0.3)]
 
 
 @cache
