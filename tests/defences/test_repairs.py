@@ -87,12 +87,12 @@ def test_the_backdoor_works(offered: tuple[TorchModel, Dataset, Dataset]) -> Non
 @pytest.mark.parametrize(
     "repair",
     [
-        defences.FineTuning(epochs=10, learning_rate=0.5),
+        defences.FineTuning(epochs=10, learning_rate=0.3),
         defences.FTSAM(epochs=10, learning_rate=0.1),
         defences.NAD(epochs=10, learning_rate=0.1, teacher_epochs=5),
         defences.FST(epochs=15, learning_rate=0.05),
         defences.SAU(epochs=10, learning_rate=0.01),
-        defences.TriggerUnlearning(epochs=10, steps=60, learning_rate=0.02),
+        defences.TriggerUnlearning(epochs=20, steps=100, learning_rate=0.05),
     ],
     ids=lambda repair: type(repair).__name__,
 )
