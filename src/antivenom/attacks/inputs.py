@@ -58,6 +58,20 @@ def rows_per_target(asked: int, chosen: Dataset, data: Dataset, context: AttackC
     return min(asked, count(context.threat.max_poisoned_rate, len(data)) // max(len(chosen), 1))
 
 
+def bases(data: Dataset, label: int, number_each: int, target: int, context: AttackContext) -> np.ndarray:
+    """Numbers (number_each,) of the rows of class `label` from which the poison for one target is made.
+
+    No row occurs twice before all rows of the class occur once. `target` is the target's number, which has a stream of its own.
+
+    Raises:
+        DataError: no row of this class.
+    """
+    own = np.flatnonzero(data.y == label)
+    if not len(own):
+        raise DataError(f"training rows of the wanted class {label}", "none", "want another class")
+    return np.resize(context.streams.numpy("bases", target).permutation(own), number_each)
+
+
 def attacker_rows(data: Dataset, context: AttackContext) -> tuple[Dataset, Dataset]:
     """Rows to train a surrogate, and rows to measure its loss: the attacker's own rows, or else a third of the data."""
     if context.rows is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.attacks.backdoor.planting import drawn, planted, rows_to_turn
+from antivenom.attacks.backdoor.planting import check_strength, drawn, planted, rows_to_turn
 from antivenom.attacks.inputs import backdoor, check_share, count
-from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
@@ -98,8 +98,7 @@ def _check_rates(payload: float, cover: float, strength: float, attack: object) 
     name = type(attack).__name__
     check_share(payload, f"{name}.payload_rate")
     check_share(cover, f"{name}.cover_rate")
-    if not 0 < strength < float("inf"):
-        raise PluginError(f"a finite {name}.strength above 0", f"{strength}", "1 trains with the trigger of the test")
+    check_strength(strength, attack)
 
 
 def _payload_and_cover(

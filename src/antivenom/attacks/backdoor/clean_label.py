@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from antivenom.attacks.availability.perturbations.adversarial import gradient
 from antivenom.attacks.availability.perturbations.bounded import check_ball, check_positive, clean_rows, within
-from antivenom.attacks.backdoor.planting import drawn, planted, rows_of_wanted_classes
+from antivenom.attacks.backdoor.planting import (
+    check_strength,
+    drawn,
+    perturbed,
+    planted,
+    rows_of_wanted_classes,
+    weakened,
+)
 from antivenom.attacks.inputs import backdoor, check_share, count
 from antivenom.attacks.surrogates import surrogate
 from antivenom.core.errors import NotApplicable, PluginError
@@ -19,7 +28,7 @@ from antivenom.data import Dataset, Poison
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
-from antivenom.triggers import Amplified, Perturbation
+from antivenom.triggers import Perturbation
 
 ROWS = (Access.DATA_INJECTION, Access.DATA_MANIPULATION)
 
@@ -45,13 +54,13 @@ class SIG:
 
     def __post_init__(self) -> None:
         check_share(self.class_share, "SIG.class_share")
-        _check_strength(self.strength, self)
+        check_strength(self.strength, self)
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         wanted, trigger = backdoor(context, self)
         eligible = rows_of_wanted_classes(data, wanted)
         rows = drawn(eligible, count(self.class_share, len(eligible)), context)
-        shown = trigger if self.strength == 1 else Amplified(trigger, self.strength)
+        shown = weakened(trigger, self.strength)
         return planted(data, rows, shown(data[rows].x), data.y[rows], context)
 
 
@@ -87,7 +96,7 @@ class LabelConsistent:
     def __post_init__(self) -> None:
         check_ball(self.poisoned_rate, self.epsilon, self)
         check_positive(self, step_size=self.step_size)
-        _check_strength(self.strength, self)
+        check_strength(self.strength, self)
         if self.steps < 0:
             raise PluginError("LabelConsistent.steps >= 0", f"{self.steps}", "0 is the ablation")
 
@@ -100,8 +109,7 @@ class LabelConsistent:
             model = surrogate(self.surrogate, self.training, data.encoded, context.streams.child("surrogate"), self)
             x = self._hardened(model, x, y)
         hard = data.decoded(x.numpy(), data[rows].x)
-        shown = trigger if self.strength == 1 else Amplified(trigger, self.strength)
-        return planted(data, rows, shown(hard), data.y[rows], context)
+        return planted(data, rows, weakened(trigger, self.strength)(hard), data.y[rows], context)
 
     def _hardened(self, model: TorchModel, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Rows within epsilon of x (m, ...) on which the surrogate's loss at their own labels y (m,) is high."""
@@ -160,9 +168,8 @@ class Narcissus:
         rows = drawn(own, count(self.poisoned_rate, len(data)), context)
         model = surrogate(self.surrogate, self.training, data.encoded, context.streams.child("surrogate"), self)
         delta = self._learned(model, torch.tensor(clean[own]), int(data.y[own[0]]), context)
-        x = data.decoded(np.clip(clean[rows] + delta, 0, 1), data[rows].x)
-        poison = planted(data, rows, x, data.y[rows], context)
-        return Poison(poison.data, poison.mask, Perturbation(self.test_scale * delta), context.wanted)
+        poison = perturbed(data, rows, np.clip(clean[rows] + delta, 0, 1), context)
+        return replace(poison, trigger=Perturbation(self.test_scale * delta))
 
     def _learned(self, model: TorchModel, x: torch.Tensor, target: int, context: AttackContext) -> np.ndarray:
         """The perturbation of one row, within epsilon, that minimises the mean loss at `target` on rows x (m, ...)."""
@@ -178,10 +185,3 @@ class Narcissus:
             with torch.no_grad():
                 delta.clamp_(-self.epsilon, self.epsilon)
         return np.asarray(delta.detach().numpy())
-
-
-def _check_strength(strength: float, attack: object) -> None:
-    if not 0 < strength < float("inf"):
-        raise PluginError(
-            f"a finite {type(attack).__name__}.strength above 0", f"{strength}", "1 is the trigger itself"
-        )

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from antivenom.core.errors import DataError
-from antivenom.core.protocols import AttackContext, Wanted
+from antivenom.core.errors import DataError, PluginError
+from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.core.threat import Access
 from antivenom.data import Dataset, Poison, Rows
+from antivenom.triggers import Amplified
 
 
 def rows_to_turn(data: Dataset, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +39,24 @@ def drawn(eligible: np.ndarray, number: int, context: AttackContext, stream: str
     if context.threat.access is Access.DATA_MANIPULATION and number > len(order):
         raise DataError(f"{number} training rows to change", f"{len(order)} of the classes that the attack can use")
     return np.resize(order, number)
+
+
+def perturbed(data: Dataset, rows: np.ndarray, x: np.ndarray, context: AttackContext) -> Poison:
+    """The data with these rows changed to the numbers x (k, ...), as far as the schema allows, and with their own labels."""
+    return planted(data, rows, data.decoded(x, data[rows].x), data.y[rows], context)
+
+
+def weakened(trigger: Trigger, strength: float) -> Trigger:
+    """The trigger that changes rows by this share of what it changes them by at test time; 1 is the trigger itself."""
+    return trigger if strength == 1 else Amplified(trigger, strength)
+
+
+def check_strength(strength: float, attack: object) -> None:
+    """Refuses a strength that is not a finite number above 0."""
+    if not 0 < strength < float("inf"):
+        raise PluginError(
+            f"a finite {type(attack).__name__}.strength above 0", f"{strength}", "1 trains with the trigger of the test"
+        )
 
 
 def planted(data: Dataset, rows: np.ndarray, x: Rows, y: np.ndarray, context: AttackContext) -> Poison:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from antivenom.attacks.availability.perturbations.bounded import clean_rows
-from antivenom.attacks.backdoor.planting import drawn, planted, rows_of_wanted_classes, rows_to_turn
+from antivenom.attacks.backdoor.planting import drawn, perturbed, rows_of_wanted_classes, rows_to_turn
 from antivenom.attacks.inputs import backdoor, check_share, count
 from antivenom.attacks.matching import Matching, check_matching, gradient_norms, weight_gradient
 from antivenom.attacks.surrogates import surrogate
@@ -97,14 +97,10 @@ class SleeperAgent:
         found, loss = start, 0.0
         for number in range(self.retrainings + 1):
             if number:
-                poisoned = self._planted(data, rows, found, context)
+                poisoned = perturbed(data, rows, found.numpy(), context)
                 model = surrogate(
                     self.surrogate, self.training, poisoned.data.encoded, streams.child("retrained", number), self
                 )
             aim = weight_gradient(model, *shown)
             found, loss = self._matching.found(model, start, y, aim, streams.child("matching", number), found)
-        poison = self._planted(data, rows, found, context)
-        return replace(poison, measured=(("matching_loss", loss),))
-
-    def _planted(self, data: Dataset, rows: np.ndarray, x: torch.Tensor, context: AttackContext) -> Poison:
-        return planted(data, rows, data.decoded(x.numpy(), data[rows].x), data.y[rows], context)
+        return replace(perturbed(data, rows, found.numpy(), context), measured=(("matching_loss", loss),))

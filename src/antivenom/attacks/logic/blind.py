@@ -22,8 +22,9 @@ class BlindBackdoor:
 
     The attacker neither sees nor changes the rows, so that an inspection of the data cannot find the attack. The two losses
     have fixed weights, or weights by multiple gradient descent (MGDA), which in each batch takes the shortest mixture of the
-    two gradients, each divided by its norm and its loss, so that a small step raises neither loss. Weakness: each step costs two forward passes, with MGDA also two backward
-    passes, and a comparison of the computed loss with its specification reveals the attack.
+    two gradients, each divided by its norm and its loss, so that a small step raises neither loss. Weakness: each step costs
+    two forward passes, with MGDA also two backward passes, and a comparison of the computed loss with its specification
+    reveals the attack.
 
     Fields:
         share: weight of the backdoor's loss in the mixture, 0 to 1, if `balance` is fixed.

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks.inputs import rows_per_target, targets
+from antivenom.attacks.inputs import bases, rows_per_target, targets
 from antivenom.attacks.surrogates import surrogate
-from antivenom.core.errors import DataError, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Architecture, AttackContext
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
@@ -65,11 +65,7 @@ class FeatureCollision:
         number_each = rows_per_target(self.poisons, chosen, data, context)
         parts, labels = [data.dense[:0]], [data.y[:0]]
         for number, label in enumerate(wanted):
-            bases = np.flatnonzero(data.y == label)
-            if not len(bases):
-                raise DataError(f"training rows of the wanted class {label}", "none", "want another class")
-            order = context.streams.numpy("bases", number).permutation(bases)
-            starts = data.dense[np.resize(order, number_each)]
+            starts = data.dense[bases(data, label, number_each, number, context)]
             parts.append(self._collided(model, starts, chosen.dense[number]))
             labels.append(np.full(number_each, label))
         x = np.clip(np.concatenate(parts), data.dense.min(), data.dense.max())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from antivenom.attacks.availability.perturbations.bounded import clean_rows
-from antivenom.attacks.backdoor.planting import drawn, planted
+from antivenom.attacks.backdoor.planting import drawn, perturbed
 from antivenom.attacks.inputs import check_share, count, targets
 from antivenom.attacks.matching import Matching, check_matching, weight_gradient
 from antivenom.attacks.surrogates import surrogate
@@ -77,5 +79,4 @@ class GradientMatching:
         aim = weight_gradient(model, torch.tensor(chosen.dense), torch.tensor(wanted))
         x, y = torch.tensor(clean[rows]), torch.tensor(data.y[rows])
         found, loss = self._matching.found(model, x, y, aim, context.streams.child("matching"))
-        poison = planted(data, rows, data.decoded(found.numpy(), data[rows].x), data.y[rows], context)
-        return Poison(poison.data, poison.mask, wanted=context.wanted, measured=(("matching_loss", loss),))
+        return replace(perturbed(data, rows, found.numpy(), context), measured=(("matching_loss", loss),))

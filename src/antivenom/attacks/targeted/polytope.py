@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.attacks.availability.perturbations.bounded import check_positive, clean_rows, within
-from antivenom.attacks.inputs import injected, rows_per_target, targets
+from antivenom.attacks.availability.perturbations.bounded import check_epsilon, check_positive, clean_rows, within
+from antivenom.attacks.inputs import bases, injected, rows_per_target, targets
 from antivenom.attacks.surrogates import surrogate
 from antivenom.attacks.targeted.collision import features
-from antivenom.core.errors import DataError, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import Architecture, AttackContext
 from antivenom.core.registry import attack
 from antivenom.core.threat import Access, Goal
@@ -22,6 +23,7 @@ from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
 
 TRAINING = Training(epochs=10, learning_rate=0.01)
+Weights = Callable[[Tensor, Tensor], Tensor]  # features (k, w), the target's (w,) -> weights (k,) of the combination
 
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.TARGETED, cite="Aghakhani et al. 2021, arXiv:2005.00191")
@@ -104,14 +106,13 @@ def _check(attack: BullseyePolytope | ConvexPolytope) -> None:
             f"{attack.poisons}, {attack.networks} and {attack.steps}",
         )
     check_positive(attack, step_size=attack.step_size)
-    if not 0 < attack.epsilon <= 1:
-        raise PluginError(f"{type(attack).__name__}.epsilon above 0 and up to 1", f"{attack.epsilon}")
+    check_epsilon(attack.epsilon, attack)
 
 
 def _surrounding(
-    attack: BullseyePolytope | ConvexPolytope, data: Dataset, context: AttackContext, weights: object
+    attack: BullseyePolytope | ConvexPolytope, data: Dataset, context: AttackContext, weights: Weights
 ) -> Poison:
-    """The data with poisons around each target. `weights`: (features (k, w), target's (w,)) -> weights (k,) of the combination."""
+    """The data with poisons around each target."""
     chosen, wanted = targets(context, attack)
     clean = clean_rows(data)
     own = context.streams.child("surrogate")
@@ -122,20 +123,21 @@ def _surrounding(
     number_each = rows_per_target(attack.poisons, chosen, data, context)
     parts, labels = [clean[:0]], [data.y[:0]]
     for number, label in enumerate(wanted):
-        bases = np.flatnonzero(data.y == label)
-        if not len(bases):
-            raise DataError(f"training rows of the wanted class {label}", "none", "want another class")
+        rows = bases(data, label, number_each, number, context)
         if not number_each:
             continue
-        order = context.streams.numpy("bases", number).permutation(bases)
-        starts = torch.tensor(clean[np.resize(order, number_each)])
+        starts = torch.tensor(clean[rows])
         parts.append(_moved(attack, models, starts, torch.tensor(chosen.dense[number]), weights))
         labels.append(np.full(number_each, label))
     return injected(data, np.concatenate(parts), np.concatenate(labels))
 
 
 def _moved(
-    attack: BullseyePolytope | ConvexPolytope, models: list[TorchModel], starts: Tensor, target: Tensor, weights: object
+    attack: BullseyePolytope | ConvexPolytope,
+    models: list[TorchModel],
+    starts: Tensor,
+    target: Tensor,
+    weights: Weights,
 ) -> np.ndarray:
     """Rows within epsilon of `starts` (k, ...) whose combined features are near the target's in every network."""
     aims = [features(model, target[None])[0].detach() for model in models]
@@ -145,7 +147,7 @@ def _moved(
         loss = torch.zeros(())
         for model, aim in zip(models, aims, strict=True):
             found = features(model, x)
-            share = weights(found.detach(), aim)  # type: ignore[operator]
+            share = weights(found.detach(), aim)
             loss = loss + distance(found, aim, share) / len(models)
         (x.grad,) = torch.autograd.grad(loss, x)
         optimizer.step()

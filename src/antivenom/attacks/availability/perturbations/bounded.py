@@ -16,10 +16,14 @@ TARGETS = ("next", "nearest")
 
 def check_ball(poisoned_rate: float, epsilon: float, attack: object) -> None:
     """Refuses a rate that is not a share, or an epsilon that is not a radius."""
-    name = type(attack).__name__
-    check_share(poisoned_rate, f"{name}.poisoned_rate")
+    check_share(poisoned_rate, f"{type(attack).__name__}.poisoned_rate")
+    check_epsilon(epsilon, attack)
+
+
+def check_epsilon(epsilon: float, attack: object) -> None:
+    """Refuses an epsilon that is not a radius in [0, 1]."""
     if not 0 < epsilon <= 1:
-        raise PluginError(f"{name}.epsilon above 0 and up to 1", f"{epsilon}")
+        raise PluginError(f"{type(attack).__name__}.epsilon above 0 and up to 1", f"{epsilon}")
 
 
 def check_positive(attack: object, **values: float) -> None:
