@@ -62,6 +62,12 @@ def radius(scores: np.ndarray, share: float) -> float:
     return float(np.sort(scores)[kept - 1]) if kept else -math.inf
 
 
+def median_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """The median of values (n,), and their median absolute deviation, scaled to the deviation of a normal distribution."""
+    middle = float(np.median(values))
+    return middle, 1.4826 * float(np.median(np.abs(values - middle)))
+
+
 def judged(defence: Judging, data: Dataset, context: DefenceContext, score: Score) -> Verdict:
     """Flag rows of each class whose score exceeds a threshold, the score that `defence.share` of the reference rows exceed.
 

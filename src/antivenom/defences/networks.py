@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -85,9 +83,3 @@ def bounds(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.dim() > 2:
         return x.min(), x.max()
     return x.amin(0), x.amax(0)
-
-
-def listed(items: Sequence[object]) -> str:
-    """The items with commas, at most ten of them."""
-    shown = ", ".join(map(str, items[:10]))
-    return shown if len(items) <= 10 else f"{shown} and {len(items) - 10} more"

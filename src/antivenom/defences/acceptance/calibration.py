@@ -11,7 +11,7 @@ from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset
-from antivenom.defences.networks import listed
+from antivenom.defences.inputs import median_and_spread
 
 FEWEST = 2  # references; with one there is no spread within the references
 
@@ -57,8 +57,7 @@ def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: 
         return _ranked(found, references)
     index, values = np.zeros(len(found.values)), found.values[found.reached]
     if len(values):
-        middle = np.median(values)
-        spread = 1.4826 * np.median(np.abs(values - middle))  # MAD, scaled to the deviation of a normal distribution
+        middle, spread = median_and_spread(values)
         index[found.reached] = np.maximum(values - middle, 0) / max(spread, 1e-6)
     note = "the verdict is uncalibrated: there were no clean reference models, so its rate of false alarms is unknown"
     return ModelVerdict.of_classes(Verdict(index, index > threshold), notes=(note, *_unreached(found)))
@@ -95,7 +94,9 @@ def _distances(model: Statistics, others: Sequence[Statistics]) -> np.ndarray:
 def _unreached(found: Statistics) -> tuple[str, ...]:
     if found.reached.all():
         return ()
-    return (f"not reached, and not judged: classes {listed(np.flatnonzero(~found.reached).tolist())}",)
+    missing = np.flatnonzero(~found.reached).tolist()
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    return (f"not reached, and not judged: classes {', '.join(map(str, missing[:10]))}{more}",)
 
 
 def check_references(count: int, name: str) -> None:

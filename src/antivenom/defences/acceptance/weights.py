@@ -14,6 +14,7 @@ from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
 from antivenom.defences.acceptance.calibration import Statistics, check_references, compared, trained
+from antivenom.defences.inputs import median_and_spread
 from antivenom.defences.networks import network_of
 
 
@@ -57,11 +58,11 @@ class WeightScreen:
 
     def _measured(self, model: Model) -> Statistics:
         rows = self.head(model)
-        table = np.stack([rows.mean(1), rows.std(1), rows.max(1), np.maximum(rows, 0).sum(1)])
-        middle = np.median(table, axis=1, keepdims=True)
-        spread = 1.4826 * np.median(np.abs(table - middle), axis=1, keepdims=True)
-        index = (table - middle) / np.maximum(spread, 1e-9 + 1e-6 * np.abs(middle))
-        return Statistics(index.max(axis=0), np.ones(len(rows), dtype=bool))
+        distances = []
+        for found in (rows.mean(1), rows.std(1), rows.max(1), np.maximum(rows, 0).sum(1)):
+            middle, spread = median_and_spread(found)
+            distances.append((found - middle) / max(spread, 1e-9 + 1e-6 * abs(middle)))
+        return Statistics(np.max(distances, axis=0), np.ones(len(rows), dtype=bool))
 
     def head(self, model: Model) -> np.ndarray:
         """(c, features) the weights of the head."""

@@ -12,10 +12,10 @@ from antivenom.core.registry import mitigation
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.defences.networks import network_of, rows_of
-from antivenom.defences.repair.loops import Passes, descended, settings, tuned
+from antivenom.defences.repair.loops import Passes, descended, settings
 from antivenom.defences.repair.tuning import check_tuning
 from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.wrappers import TorchModel, loop
 
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Li et al. 2021, arXiv:2101.05930")
@@ -62,7 +62,7 @@ class NAD:
         x, y = rows_of(network, clean, self, least=2)
         weights, streams = self._weights(network), context.streams
         first = settings(len(y), self.teacher_epochs, self.learning_rate)
-        teacher = tuned(network, x, y, first, streams.child("teacher"))
+        teacher = loop(network, x, y, first, streams.child("teacher"))
         training = settings(len(y), self.epochs, self.learning_rate)
         return self._distilled(network, teacher, x, y, training, weights, context)
 

@@ -12,8 +12,8 @@ from antivenom.core.protocols import Schedule
 from antivenom.core.streams import Streams
 from antivenom.models.layers import Observer
 from antivenom.models.schedules import Cosine
-from antivenom.models.training import Loss, Training, cross_entropy
-from antivenom.models.wrappers import TorchModel, loop
+from antivenom.models.training import Training
+from antivenom.models.wrappers import TorchModel
 
 Pass = Callable[[Tensor, Tensor], Tensor]  # weights (d,), rows (m, ...) -> logits (m, c)
 
@@ -24,13 +24,6 @@ def settings(rows: int, epochs: int, rate: float, batch: int = 64, schedule: Sch
     while size > 1 and rows % size == 1:
         size -= 1
     return Training(epochs, size, "sgd", rate, momentum=0.9, schedule=schedule)
-
-
-def tuned(
-    model: TorchModel, x: Tensor, y: Tensor, training: Training, streams: Streams, loss: Loss = cross_entropy
-) -> TorchModel:
-    """The model after further training on these rows."""
-    return loop(model, x, y, training, streams, loss)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
 from antivenom.defences.networks import untied
-from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchModel
 
 
@@ -57,20 +56,9 @@ def neurons_of(model: TorchModel, defence: object) -> Neurons:
     if not found:
         name = type(defence).__name__
         raise NotApplicable(f"a network with batch norm for {name}", "none with trained scales", "use FineTuning")
-    places = {name: _places(network, f"{name}.weight") for name in found}
-    device = model.vector.device
+    places = network.parameters(torch.arange(network.dimension, device=model.vector.device))
     return Neurons(
-        np.concatenate([np.full(len(places[name]), name, dtype=object) for name in found]),
-        torch.cat([places[name] for name in found]).to(device),
-        torch.cat([_places(network, f"{name}.bias") for name in found]).to(device),
+        np.concatenate([np.full(len(places[f"{name}.weight"]), name, dtype=object) for name in found]),
+        torch.cat([places[f"{name}.weight"] for name in found]),
+        torch.cat([places[f"{name}.bias"] for name in found]),
     )
-
-
-def _places(network: Network, name: str) -> Tensor:
-    """Places of a parameter in the flat vector."""
-    start = 0
-    for other, shape in network.shapes.items():
-        if other == name:
-            return torch.arange(start, start + shape.numel())
-        start += shape.numel()
-    raise KeyError(name)

@@ -14,10 +14,10 @@ from antivenom.core.registry import mitigation
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.defences.networks import network_of, rows_of
-from antivenom.defences.repair.loops import Passes, descended, settings, tuned
+from antivenom.defences.repair.loops import Passes, descended, settings
 from antivenom.models.schedules import Cosine, Cyclic
 from antivenom.models.vector import unflatten
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.wrappers import TorchModel, loop
 
 
 def check_tuning(defence: object, epochs: int, learning_rate: float) -> None:
@@ -63,7 +63,7 @@ class FineTuning:
         x, y = rows_of(network, clean, self, least=2)
         schedule = Cyclic() if self.cyclic else Cosine()
         training = settings(len(y), self.epochs, self.learning_rate, schedule=schedule)
-        return tuned(network, x, y, training, context.streams.child("tuning"))
+        return loop(network, x, y, training, context.streams.child("tuning"))
 
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Zhu et al. 2023, arXiv:2304.11823")

@@ -12,9 +12,9 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.networks import network_of, rows_of
-from antivenom.defences.repair.loops import settings, tuned
+from antivenom.defences.repair.loops import settings
 from antivenom.defences.repair.tuning import check_tuning
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.wrappers import TorchModel, loop
 
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Wang et al. 2019, S&P")
@@ -65,7 +65,7 @@ class TriggerUnlearning:
             own = order[i :: len(triggers)]
             marked[own] = trigger(marked[own])
         training = settings(len(y), self.epochs, self.learning_rate)
-        return tuned(network, torch.as_tensor(marked, device=x.device), y, training, context.streams.child("tuning"))
+        return loop(network, torch.as_tensor(marked, device=x.device), y, training, context.streams.child("tuning"))
 
     def triggers(self, model: Model, clean: Dataset) -> list[Trigger]:
         """The recovered triggers of the most suspicious classes; none of a class that was not reached."""

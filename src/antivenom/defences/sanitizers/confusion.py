@@ -70,7 +70,7 @@ class ConfusionTraining:
                 asked = rng.choice(used, max(1, int(self.weight * len(rows))))
                 labels = rng.integers(0, data.num_classes, len(asked))
                 mixed = data[rows].extend(trusted[asked].x, labels)
-                model = torch_model(context.refit(model, mixed, 1), self, "KNNSanitizer")
+                model = torch_model(context.refit(model, mixed, 1), self)
             found = losses(model, data)
             kept = max(1, int(self.kept ** (round / self.rounds) * len(data)))
             rows = np.argsort(found, kind="stable")[:kept]

@@ -13,14 +13,14 @@ from antivenom.models.wrappers import TorchModel
 ROWS = (Access.DATA_MANIPULATION, Access.DATA_INJECTION)
 
 
-def torch_model(model: Model, defence: object, instead: str) -> TorchModel:
+def torch_model(model: Model, defence: object) -> TorchModel:
     """The model, if it is a torch model.
 
     Raises:
-        NotApplicable: any other model; `instead` names a sanitizer that can judge the rows.
+        NotApplicable: any other model.
     """
     if not isinstance(model, TorchModel):
-        raise NotApplicable(f"a torch model for {type(defence).__name__}", type(model).__name__, f"use {instead}")
+        raise NotApplicable(f"a torch model for {type(defence).__name__}", type(model).__name__, "use KNNSanitizer")
     return model
 
 
@@ -32,7 +32,7 @@ def fitted(defence: object, data: Dataset, context: DefenceContext) -> TorchMode
     """
     if data.is_regression:
         raise NotApplicable(f"rows with classes for {type(defence).__name__}", "a regression", "use TRIM")
-    return torch_model(context.fit(data), defence, "KNNSanitizer")
+    return torch_model(context.fit(data), defence)
 
 
 def activations(model: TorchModel, data: Dataset) -> np.ndarray:

@@ -12,7 +12,7 @@ from antivenom.core.registry import sanitizer
 from antivenom.core.threat import Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
-from antivenom.defences.inputs import trusted_rows
+from antivenom.defences.inputs import median_and_spread, trusted_rows
 from antivenom.defences.sanitizers.latent import ROWS, activations, fitted
 
 ITERATIONS = 20  # of the decomposition; the covariances hardly change after ten
@@ -74,8 +74,7 @@ class SCAn:
 
 def excess(statistics: np.ndarray, present: np.ndarray) -> np.ndarray:
     """(c,) how far each class's statistic is above the median of the present classes, in robust standard deviations, at least 0."""
-    middle = np.median(statistics[present])
-    spread = 1.4826 * np.median(np.abs(statistics[present] - middle))
+    middle, spread = median_and_spread(statistics[present])
     return np.asarray(np.maximum(statistics - middle, 0) / max(spread, 1e-9 * max(1.0, abs(middle))))
 
 

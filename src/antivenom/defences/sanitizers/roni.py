@@ -13,7 +13,7 @@ from antivenom.core.registry import sanitizer
 from antivenom.core.threat import Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
-from antivenom.defences.inputs import stratified, trusted_rows
+from antivenom.defences.inputs import median_and_spread, stratified, trusted_rows
 from antivenom.defences.sanitizers.distances import ROWS
 
 MEASURES = ("answers", "probability")
@@ -231,8 +231,8 @@ def limit(impact: np.ndarray, deviations: float, least: float, robust: bool) -> 
 
     The deviation is the scaled median absolute deviation if `robust`, else the standard deviation.
     """
-    centre = float(np.median(impact))
-    spread = 1.4826 * float(np.median(np.abs(impact - centre))) if robust else float(impact.std())
+    centre, spread = median_and_spread(impact)
+    spread = spread if robust else float(impact.std())
     return max(least, centre + deviations * spread) + 1e-9
 
 
