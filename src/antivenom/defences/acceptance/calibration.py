@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
-from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.protocols import DefenceContext, Model, Trigger
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset
@@ -36,6 +36,23 @@ class Statistics:
     def filled(self) -> np.ndarray:
         """(c,) the values, with `lowest` for classes that were not reached."""
         return np.where(self.reached, self.values, self.lowest)
+
+
+@dataclass(frozen=True, eq=False)
+class Recovery:
+    """The triggers that a detector recovered, one for each of c classes.
+
+    Fields:
+        statistics: the statistic of each class.
+        triggers: the trigger of each class.
+        sizes: (c,) its size, by the detector's own measure.
+        form: what a trigger is: "mask", "perturbation" or "patch".
+    """
+
+    statistics: Statistics
+    triggers: Sequence[Trigger]
+    sizes: np.ndarray
+    form: str
 
 
 def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: float = 2.0) -> ModelVerdict:
