@@ -38,7 +38,9 @@ def pictures() -> np.ndarray:
 def write_archive(folder: Path, batches: int = 5, cut: int = 0) -> None:
     """Two training images in each batch, as in the publisher's archive, and two test images."""
     records = np.concatenate([LABELS[:, None].astype(np.uint8), pictures().reshape(12, -1)], axis=1)
-    parts = {f"data_batch_{i + 1}.bin": records[2 * i : 2 * i + 2] for i in range(batches)} | {"test_batch.bin": records[10:]}
+    parts = {f"data_batch_{i + 1}.bin": records[2 * i : 2 * i + 2] for i in range(batches)} | {
+        "test_batch.bin": records[10:]
+    }
     with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as tar:
         for name, rows in parts.items():
             content = rows.tobytes()[: rows.size - cut]
@@ -68,7 +70,9 @@ def test_the_publishers_archive_is_read(folder):
     assert split.train.x.shape == (10, 3, 32, 32)
     assert split.test.y.tolist() == [0, 1]
     assert split.train.y.tolist() == list(range(10))
-    assert np.array_equal(np.concatenate([split.train.x, split.test.x]), pictures().astype(np.float32) / np.float32(255))
+    assert np.array_equal(
+        np.concatenate([split.train.x, split.test.x]), pictures().astype(np.float32) / np.float32(255)
+    )
     assert split.train.classes[3] == "cat"
 
 
@@ -105,7 +109,9 @@ def test_a_broken_file_is_one_line(folder, fault):
 
 
 def test_the_real_file_holds_the_published_numbers():
-    found = next((place for place in candidates(cifar.CIFAR10) if place.name.endswith(".npz") and place.is_file()), None)
+    found = next(
+        (place for place in candidates(cifar.CIFAR10) if place.name.endswith(".npz") and place.is_file()), None
+    )
     if found is None:
         pytest.skip("no cifar10-jpeg.npz in $ANTIVENOM_DATA")
     data, offsets, labels, train = arrays(io.BytesIO(found.read_bytes()), ("data", "offsets", "labels", "train"))

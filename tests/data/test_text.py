@@ -72,7 +72,13 @@ def test_reviews_as_tokens_keep_the_order_of_words(corpus):
     corpus("imdb-train.jsonl.xz", [("0", "neg", "A bad, bad film"), ("1", "pos", "good film " * 100)])
     corpus("imdb-test.jsonl.xz", [("0", "pos", "film splendid good film bad")])
     split = load("imdb-tokens")
-    assert split.train.schema.vocabulary == ("<pad>", "<unknown>", "film", "good", "bad")  # 65, 64 and 2 times in 128 words
+    assert split.train.schema.vocabulary == (
+        "<pad>",
+        "<unknown>",
+        "film",
+        "good",
+        "bad",
+    )  # 65, 64 and 2 times in 128 words
     assert split.train.x.shape == (2, 128)
     assert split.train.x[0, :5].tolist() == [4, 4, 2, 0, 0]  # "a" is no word for scikit-learn
     assert split.train.x[1].tolist() == [3, 2] * 64

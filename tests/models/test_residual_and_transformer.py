@@ -91,9 +91,9 @@ def test_the_residual_network_trains_with_augmentation_and_schedule() -> None:
     training = Training(epochs=2, batch_size=16, learning_rate=0.01, schedule=Cosine(), augmentation=(Flip(), Crop(1)))
     model = learner(ResNet18(width=2), training).fit(Dataset(x, y, ("a", "b")), STREAMS)
     start = model.network.initial
-    assert set(model.network.running) == {name for name in model.buffers if "norm" in name or name.split(".")[0] == "1"} | {
-        name for name in model.buffers if "shortcut" in name
-    }
+    assert set(model.network.running) == {
+        name for name in model.buffers if "norm" in name or name.split(".")[0] == "1"
+    } | {name for name in model.buffers if "shortcut" in name}
     assert not torch.equal(model.buffers["1.running_mean"], model.network.buffers["1.running_mean"])
     assert (model.vector - start).abs().max() > 0.01
 
@@ -230,7 +230,14 @@ def test_the_transformer_learns_the_order_of_words() -> None:
 def test_what_the_transformer_refuses() -> None:
     with pytest.raises(ModelError, match=r"token rows \(n, length\) for TinyTransformer"):
         TinyTransformer()((1, 8, 8), 2)
-    for fields in ({"width": 9}, {"heads": 0}, {"vocabulary": 1}, {"depth": 0}, {"dropout": 1.0}, {"word_dropout": -0.1}):
+    for fields in (
+        {"width": 9},
+        {"heads": 0},
+        {"vocabulary": 1},
+        {"depth": 0},
+        {"dropout": 1.0},
+        {"word_dropout": -0.1},
+    ):
         with pytest.raises(PluginError):
             TinyTransformer(**fields)
     table = Dataset(np.random.default_rng(0).random((20, 6)), np.arange(20) % 2, ("a", "b"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,6 @@ def decoded(data: bytes, offsets: np.ndarray) -> np.ndarray:
 
     places = offsets.tolist()
     x = np.empty((len(places) - 1, SIDE, SIDE, 3), dtype=np.uint8)
-    for number, (start, stop) in enumerate(zip(places[:-1], places[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(places)):
         x[number] = np.asarray(Image.frombytes("RGB", (SIDE, SIDE), data[start:stop], "jpeg", "RGB", ""))
     return np.moveaxis(x, 3, 1)

@@ -188,7 +188,9 @@ class TinyTransformer:
             got = f"{self.width}, {self.heads}, {self.vocabulary} and {self.depth}"
             raise PluginError("TinyTransformer.width divisible by heads, vocabulary >= 2 and depth >= 1", got)
         if not 0 <= self.dropout < 1 or not 0 <= self.word_dropout < 1:
-            raise PluginError("TinyTransformer.dropout and word_dropout from 0 to below 1", f"{self.dropout} and {self.word_dropout}")
+            raise PluginError(
+                "TinyTransformer.dropout and word_dropout from 0 to below 1", f"{self.dropout} and {self.word_dropout}"
+            )
 
     def __call__(self, shape: tuple[int, ...], num_classes: int) -> nn.Module:
         from antivenom.models.transformer import Encoder

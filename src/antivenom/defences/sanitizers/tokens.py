@@ -100,7 +100,12 @@ class Texts:
         Raises:
             NotApplicable: rows of another kind, or a regression.
         """
-        if data.is_regression or data.is_image or data.is_frame or not (data.is_tokens or data.is_sparse or _words(data)):
+        if (
+            data.is_regression
+            or data.is_image
+            or data.is_frame
+            or not (data.is_tokens or data.is_sparse or _words(data))
+        ):
             raise NotApplicable("token rows or a table of words, with classes, for TokenScreen", data.name)
         if data.is_tokens:
             tokens = len(data.columns.vocabulary)
