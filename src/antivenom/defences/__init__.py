@@ -2,6 +2,8 @@
 
 from antivenom.defences.acceptance.margins import MMBD
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
+from antivenom.defences.acceptance.perturbations import SmallestPerturbation
+from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
@@ -64,11 +66,13 @@ __all__ = [
     "LossSanitizer",
     "Micromodels",
     "NeuralCleanse",
+    "PatchSweep",
     "ProvenanceGroups",
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
     "SlabSanitizer",
+    "SmallestPerturbation",
     "SpectralSignatures",
     "SphereSanitizer",
     "TokenScreen",
