@@ -29,6 +29,7 @@ from antivenom.defences.sanitizers.reference import DeepKNN, ReferenceDistance
 from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
 from antivenom.defences.sanitizers.spectral import SPECTRE, SpectralSignatures
 from antivenom.defences.sanitizers.subspace import SVDSanitizer
+from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "SmallestPerturbation",
     "SpectralSignatures",
     "SphereSanitizer",
+    "TokenScreen",
     "TriggerUnlearning",
     "TrimmedRegressor",
     "WeightScreen",
