@@ -122,12 +122,15 @@ def beside(
     return models, statistics
 
 
-def verdicts(found: Sequence[Measured], statistics: Sequence[ByName]) -> tuple[ModelVerdict | None, list[Check]]:
+def verdicts(
+    found: Sequence[Measured], statistics: Sequence[ByName], traces: Sequence[float] = ()
+) -> tuple[ModelVerdict | None, list[Check]]:
     """The verdict of the deciding checks together, which is None without references, and that of each check alone.
 
     Args:
         found: all checks of the model.
         statistics: for each reference, its statistics by the name of the check.
+        traces: number of suspicious traces in the weights of the model, and in those of each reference.
     """
     decide, checks = deciding(found), []
     for one in found:
@@ -143,4 +146,4 @@ def verdicts(found: Sequence[Measured], statistics: Sequence[ByName]) -> tuple[M
     if not statistics or not decide:
         return None, checks
     ours = [one.statistics for one in decide if one.statistics is not None]
-    return combined(ours, [[row[one.name] for one in decide] for row in statistics]), checks
+    return combined(ours, [[row[one.name] for one in decide] for row in statistics], traces), checks

@@ -111,7 +111,7 @@ def write(found: Inspection, folder: Path) -> list[Path]:
 def drawn(suspect: Suspect) -> np.ndarray | None:
     """The trigger on a grey image, (height, width) or (height, width, 3) of bytes; None if it is not for images."""
     trigger = suspect.trigger
-    shape = getattr(trigger, "mask", getattr(trigger, "delta", np.zeros(0))).shape
+    shape = getattr(trigger, "mask", getattr(trigger, "array", np.zeros(0))).shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         return None
     grey = np.full((1, *shape), 0.5, dtype=np.float32)

@@ -22,8 +22,9 @@ from antivenom.inspection.references import Clock, accuracy, trainers, unlike
 from antivenom.inspection.repairing import repaired
 from antivenom.inspection.result import Answer, Check, Inspection, Suspect
 from antivenom.inspection.rows import Rows, divided
+from antivenom.inspection.structure import Trace
 from antivenom.inspection.suspects import suspects
-from antivenom.inspection.traces import traces_of
+from antivenom.inspection.traces import state_of, traces_of, weight_traces
 from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
@@ -99,16 +100,20 @@ def inspect(
     )
     subject, others = read(path), [read(each) for each in reference]
     found = Inspection(subject.path, str(subject.form), Answer.CANNOT_TELL, subject.why)
-    found = replace(found, traces=tuple(traces_of(subject, others)))
+    certain, statistical = (
+        traces_of(subject, others, len(read.classes) or None),
+        weight_traces(subject.tensors, subject.model),
+    )
+    found = replace(found, traces=(*certain, *statistical))
     given = [other.model for other in others if other.model is not None]
     if subject.model is not None:
         makers, notes = _makers(subject, given, rows, arch, train, streams)
         found = replace(found, notes=notes)
-        found, clean = _examined(found, subject.model, rows, makers, clock)
+        found, clean = _examined(found, subject.model, rows, makers, clock, statistical)
         if repair is not None:
             fixed = repaired(subject, found.suspects, clean, rows, Path(repair), seconds, streams, force)
             found = replace(found, repaired=fixed)
-    return replace(_with_structure(found), seconds=clock.elapsed)
+    return replace(_with_structure(found, certain), seconds=clock.elapsed)
 
 
 def _makers(
@@ -138,7 +143,12 @@ def _constant(model: Model) -> Callable[[], Model]:
 
 
 def _examined(
-    found: Inspection, model: Model, rows: Rows | None, makers: Sequence[Callable[[], Model]], clock: Clock
+    found: Inspection,
+    model: Model,
+    rows: Rows | None,
+    makers: Sequence[Callable[[], Model]],
+    clock: Clock,
+    traces: Sequence[Trace],
 ) -> tuple[Inspection, list[Model]]:
     """The inspection with the checks of behaviour, and the references."""
     probes = _no_rows(model) if rows is None else rows.probes
@@ -161,7 +171,8 @@ def _examined(
         if reason:
             notes.append(reason)
             statistics = []
-    whole, told = verdicts(checks, statistics)
+    counts = [_suspicious(traces), *(_suspicious(weight_traces(state_of(other), other)) for other in clean)]
+    whole, told = verdicts(checks, statistics, counts if statistics else ())
     named = () if rows is None else suspects(model, checks, told, whole, clean, rows.held_out)
     answer, why = _answer(told, whole, named)
     examined = replace(
@@ -199,14 +210,19 @@ def _answer(checks: Sequence[Check], whole: ModelVerdict | None, named: Sequence
     flagged = [suspect.name for suspect in named if suspect.flagged]
     if not flagged and whole.classes is not None:
         flagged = [str(c) for c in np.flatnonzero(whole.classes.flags)]
-    return Answer.SUSPICIOUS, f"class {', '.join(flagged)}; {bound}"
+    blamed = f"class {', '.join(flagged)}" if flagged else "traces in the weights that no reference has"
+    return Answer.SUSPICIOUS, f"{blamed}; {bound}"
 
 
-def _with_structure(found: Inspection) -> Inspection:
-    """A model whose structure is that of a backdoor is suspicious, whatever the other checks say."""
-    suspicious = [trace for trace in found.traces if trace.suspicious]
+def _suspicious(traces: Sequence[Trace]) -> int:
+    return sum(trace.suspicious for trace in traces)
+
+
+def _with_structure(found: Inspection, certain: Sequence[Trace]) -> Inspection:
+    """A model whose structure is certainly that of a backdoor is suspicious, whatever the other checks say."""
+    suspicious = [trace for trace in certain if trace.suspicious]
     if not suspicious:
         return found
-    first = f"{suspicious[0].check} in {suspicious[0].where}: {suspicious[0].what}"
+    place = f" in {suspicious[0].where}" if suspicious[0].where else ""
     more = f"; {found.reason}" if found.answer is Answer.SUSPICIOUS else ""
-    return replace(found, answer=Answer.SUSPICIOUS, reason=f"{first}{more}")
+    return replace(found, answer=Answer.SUSPICIOUS, reason=f"{suspicious[0].check}{place}: {suspicious[0].what}{more}")
