@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,34 +59,33 @@ class LIRA:
 
 @dataclass(eq=False)
 class _NoiseTraining:
-    """The loss of LIRA, with the generator as its state."""
+    """The loss of LIRA, with the generator as its state. The generator is drawn when the first batch shows the shape of a row."""
 
     attack: LIRA
     loss: Loss
     wanted: Wanted
     before: Trigger
     context: AttackContext
-    weights: Tensor | None = None
-    optimizer: torch.optim.Optimizer | None = None
+    made: _Generator | None = None
     done: int = 0
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         attack = self.attack
-        if self.weights is None:
-            self.weights, self.optimizer = _generator(x, attack.code, attack.learning_rate, self.context, "generator")
-        shown = noised(self.weights, attack.code, attack.epsilon, x)
+        if self.made is None:
+            self.made = _Generator.drawn(x, attack.code, attack.learning_rate, self.context, "generator")
+        shown = noised(self.made.weights, attack.code, attack.epsilon, x)
         clean, triggered = forward(torch.cat([x, shown])).split(len(x))
         honest = self.loss(lambda _: clean, x, y)
         planted = self.loss(lambda _: triggered, shown, wanted_labels(self.wanted, y, clean.shape[1]))
         if self.done < attack.steps:
-            _step(self.optimizer, self.weights, planted)
+            self.made.step(planted)
         self.done += 1
         return (1 - attack.share) * honest + attack.share * planted
 
     def learned(self) -> Trigger:
-        if self.weights is None:
+        if self.made is None:
             return self.before
-        return GeneratedNoise(self.weights.detach().cpu().numpy(), self.attack.code, self.attack.epsilon)
+        return GeneratedNoise(self.made.values, self.attack.code, self.attack.epsilon)
 
 
 @logic_attack(goal=Goal.BACKDOOR, cite="Nguyen and Tran 2020, arXiv:2010.08138", learns_trigger=True)
@@ -150,56 +150,42 @@ class _PatchTraining:
     wanted: Wanted
     before: Trigger
     context: AttackContext
-    mask: Tensor | None = None
-    pattern: Tensor | None = None
-    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
-    generator: torch.Generator | None = None
+    made: tuple[_Generator, _Generator] | None = None  # of masks and of patterns
     done: int = 0
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         attack = self.attack
-        if self.mask is None or self.pattern is None:
-            self._begin(x)
+        if self.made is None:
+            self.rows = self.context.streams.torch("batches", device=x.device)
+            given = x, attack.code, attack.learning_rate, self.context
+            self.made = _Generator.drawn(*given, "mask"), _Generator.drawn(*given, "pattern")
+        masks, patterns = self.made
         if self.done < attack.mask_steps:
             for _ in range(min(attack.mask_rounds, attack.mask_steps - self.done)):
-                self._shape(x)
+                mask = masked(masks.weights, attack.code, x)
+                size = F.relu(mask - attack.density).mean()
+                masks.step(attack.mask_weight * size + attack.diversity * _likeness(x, mask))
                 self.done += 1
             return self.loss(forward, x, y)
         own, crossed = counts_of_batch(len(x), attack.poisoned_rate, attack.cross_rate)
-        order = torch.randperm(len(x), generator=self.generator, device=x.device)
+        order = torch.randperm(len(x), generator=self.rows, device=x.device)
         x, y, changed = x[order], y[order], own + crossed
         givers = torch.cat([x[:own], x.roll(1, 0)[own:changed]])
         with torch.no_grad():
-            mask = masked(self.mask, attack.code, givers)
-        pattern = painted(self.pattern, attack.code, givers)
+            mask = masked(masks.weights, attack.code, givers)
+        pattern = painted(patterns.weights, attack.code, givers)
         shown = torch.cat([(1 - mask) * x[:changed] + mask * pattern, x[changed:]])
         logits = forward(shown)
         labels = torch.cat([wanted_labels(self.wanted, y[:own], logits.shape[1]), y[own:]])
         total = self.loss(lambda _: logits, shown, labels)
         if own:
-            _step(self.optimizers[1], self.pattern, total + attack.diversity * _likeness(givers, pattern))
+            patterns.step(total + attack.diversity * _likeness(givers, pattern))
         return total
 
-    def _begin(self, x: Tensor) -> None:
-        """Draw the generators for rows like x (m, ...)."""
-        code, rate = self.attack.code, self.attack.learning_rate
-        self.generator = self.context.streams.torch("batches", device=x.device)
-        self.mask, mask_optimizer = _generator(x, code, rate, self.context, "mask")
-        self.pattern, pattern_optimizer = _generator(x, code, rate, self.context, "pattern")
-        self.optimizers = [mask_optimizer, pattern_optimizer]
-
-    def _shape(self, x: Tensor) -> None:
-        """One step of the masks' generator towards few pixels that differ between inputs x (m, ...)."""
-        attack = self.attack
-        mask = masked(self.mask, attack.code, x)
-        size = F.relu(mask - attack.density).mean()
-        _step(self.optimizers[0], self.mask, attack.mask_weight * size + attack.diversity * _likeness(x, mask))
-
     def learned(self) -> Trigger:
-        if self.mask is None or self.pattern is None:
+        if self.made is None:
             return self.before
-        mask, pattern = (weights.detach().cpu().numpy() for weights in (self.mask, self.pattern))
-        return GeneratedPatch(mask, pattern, self.attack.code)
+        return GeneratedPatch(self.made[0].values, self.made[1].values, self.attack.code)
 
 
 def _likeness(x: Tensor, made: Tensor) -> Tensor:
@@ -208,26 +194,33 @@ def _likeness(x: Tensor, made: Tensor) -> Tensor:
     return (apart[0] / (apart[1] + 1e-7)).mean()
 
 
-def _generator(
-    x: Tensor, code: int, learning_rate: float, context: AttackContext, name: str
-) -> tuple[Tensor, torch.optim.Optimizer]:
-    """Random weights of an auto-encoder for rows like x (m, ...), and their optimiser."""
-    width = math.prod(x.shape[1:])
-    drawn = torch.randn(
-        length(tuple(x.shape[1:]), code), generator=context.streams.torch(name, device=x.device), device=x.device
-    )
-    drawn[: width * code] *= (2 / width) ** 0.5
-    drawn[(width + 1) * code : -width] *= (2 / code) ** 0.5
-    drawn[width * code : (width + 1) * code] = 0
-    drawn[-width:] = 0
-    weights = drawn.requires_grad_()
-    return weights, torch.optim.Adam([weights], lr=learning_rate)
+@dataclass(eq=False)
+class _Generator:
+    """A dense auto-encoder in training."""
 
+    weights: Tensor
+    optimizer: torch.optim.Optimizer
 
-def _step(optimizer: torch.optim.Optimizer, weights: Tensor, objective: Tensor) -> None:
-    """One step on the generator. The graph is kept, because the model takes its step from it."""
-    (weights.grad,) = torch.autograd.grad(objective, weights, retain_graph=True)
-    optimizer.step()
+    @classmethod
+    def drawn(cls, x: Tensor, code: int, learning_rate: float, context: AttackContext, name: str) -> _Generator:
+        """Random weights for rows like x (m, ...), from the stream `name`; biases are 0."""
+        width, generator = math.prod(x.shape[1:]), context.streams.torch(name, device=x.device)
+        weights = torch.randn(length(tuple(x.shape[1:]), code), generator=generator, device=x.device)
+        weights[: width * code] *= (2 / width) ** 0.5
+        weights[width * code : (width + 1) * code] = 0
+        weights[(width + 1) * code : -width] *= (2 / code) ** 0.5
+        weights[-width:] = 0
+        leaf = weights.requires_grad_()
+        return cls(leaf, torch.optim.Adam([leaf], lr=learning_rate))
+
+    def step(self, objective: Tensor) -> None:
+        """One step against the objective, whose graph is kept, because the model takes its step from it."""
+        (self.weights.grad,) = torch.autograd.grad(objective, self.weights, retain_graph=True)
+        self.optimizer.step()
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.asarray(self.weights.detach().cpu().numpy())
 
 
 def _check_generator(code: int, learning_rate: float, attack: object) -> None:

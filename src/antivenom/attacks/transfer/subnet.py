@@ -241,8 +241,8 @@ class _Path:
         Raises:
             NotApplicable: another connection, such as one that skips layers.
         """
-        seen = [_entering(each, x, self._head)[:, self.columns[-1]] for each in (edited, separate)]
-        if not torch.allclose(*seen, atol=1e-4):
+        inside, outside = (_entering(each, x, self._head)[:, self.columns[-1]] for each in (edited, separate))
+        if not torch.allclose(inside, outside, atol=1e-4):
             raise _not_a_chain()
 
     @property
