@@ -3,7 +3,9 @@
 from antivenom.defences.acceptance.margins import MMBD
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
+from antivenom.defences.gates.topology import TED
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -36,6 +38,7 @@ __all__ = [
     "FST",
     "FTSAM",
     "IBAU",
+    "IBDPSC",
     "MMBD",
     "NAD",
     "RNP",
@@ -44,6 +47,7 @@ __all__ = [
     "SEVER",
     "SPECTRE",
     "STRIP",
+    "TED",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
@@ -67,6 +71,7 @@ __all__ = [
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
+    "ScaleUp",
     "SlabSanitizer",
     "SpectralSignatures",
     "SphereSanitizer",
