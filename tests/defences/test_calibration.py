@@ -10,7 +10,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import load
 from antivenom.defences import NeuralCleanse
-from antivenom.defences.acceptance.calibration import Statistics, judged, trained
+from antivenom.defences.acceptance.calibration import Statistics, compared, judged, trained
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.pipeline import Pipeline
@@ -74,12 +74,12 @@ def test_references_differ_and_too_few_are_refused() -> None:
     assert not np.allclose(one.predict_proba(data.x), other.predict_proba(data.x))
     assert np.array_equal(trained(context, data, 1)[0].predict_proba(data.x), one.predict_proba(data.x))
     with pytest.raises(DataError, match="at least 2 clean reference models, got 1"):
-        NeuralCleanse(steps=1).against(one, data, [other])
+        compared(NeuralCleanse(steps=1), one, data, [other])
     narrow = Pipeline(MLP((8,)), Training(epochs=1), "cpu", Streams(0)).fit(
         load("breast-cancer", Streams(0)).train, "x"
     )
     with pytest.raises(NotApplicable, match="reference models of 10 classes, got one of 2"):
-        NeuralCleanse(steps=1).against(one, data, [other, narrow])
+        compared(NeuralCleanse(steps=1), one, data, [other, narrow])
     with pytest.raises(DataError, match="64 clean rows, half of them for the references, got 60"):
         NeuralCleanse(references=2)(one, data[:60], context)
     with pytest.raises(PluginError, match="a p-value above 0"):

@@ -12,6 +12,7 @@ from torch import nn
 from antivenom.core.errors import DataError, ModelError, NotApplicable, PluginError
 from antivenom.data import Dataset
 from antivenom.defences import NeuralCleanse
+from antivenom.defences.acceptance.calibration import compared
 from antivenom.defences.inversion import Search, invert, negative_margin
 from antivenom.defences.networks import network_of, rows_of
 from antivenom.defences.spaces import Ball, FreeInput, MaskAndPattern
@@ -130,7 +131,7 @@ def test_a_class_that_no_mask_reaches_is_reported_and_not_judged() -> None:
     model = linear(np.eye(4) * 9, [0, 0, 0, -1e4])
     rng = np.random.default_rng(0)
     clean = Dataset(rng.random((20, 4)), np.arange(20) % 4, tuple("abcd"))
-    verdict = NeuralCleanse(steps=80).against(model, clean, ())
+    verdict = compared(NeuralCleanse(steps=80), model, clean, ())
     assert verdict.classes is not None
     assert np.isfinite(verdict.classes.scores).all()
     assert verdict.classes.scores[3] == 0
@@ -167,7 +168,7 @@ def test_what_inversion_cannot_take_is_one_line() -> None:
         assert "\n" not in str(caught.value)
     words = model_of(nn.Sequential(nn.Embedding(9, 2), nn.Flatten(), nn.Linear(6, 4)), (3,), 4)
     with pytest.raises(NotApplicable, match="rows of numbers for NeuralCleanse, got one on tokens"):
-        defence.against(words, Dataset(np.ones((4, 3)), np.arange(4), tuple("abcd")), ())
+        compared(defence, words, Dataset(np.ones((4, 3)), np.arange(4), tuple("abcd")), ())
     model.network.module.train()
     with pytest.raises(ModelError, match="evaluation mode for NeuralCleanse, got one in training mode"):
-        defence.against(model, rows, ())
+        compared(defence, model, rows, ())

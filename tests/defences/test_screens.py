@@ -12,7 +12,8 @@ from antivenom.core.errors import NotApplicable
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.defences import MMBD, WeightScreen
-from antivenom.defences.acceptance.margins import _by_gamma
+from antivenom.defences.acceptance.calibration import compared
+from antivenom.defences.acceptance.margins import by_gamma
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchModel
 
@@ -45,13 +46,13 @@ def test_the_largest_margins_of_a_linear_model() -> None:
 
 def test_a_planted_class_has_the_largest_margin() -> None:
     references = [dense(seed) for seed in range(1, 6)]
-    verdict = MMBD().against(dense(0, planted=20.0), NO_ROWS, references)
+    verdict = compared(MMBD(), dense(0, planted=20.0), NO_ROWS, references)
     assert verdict.p_value == pytest.approx(1 / 6)
     assert verdict.classes is not None
     assert verdict.classes.scores.argmax() == 2
     assert verdict.classes.flags.tolist() == [i == 2 for i in range(8)]
-    assert not MMBD().against(references[0], NO_ROWS, [dense(0), *references[1:]]).flag
-    alone = MMBD().against(dense(0, planted=20.0), NO_ROWS, ())
+    assert not compared(MMBD(), references[0], NO_ROWS, [dense(0), *references[1:]]).flag
+    alone = by_gamma(MMBD().margins(dense(0, planted=20.0), NO_ROWS), 0.05)
     assert alone.p_value is None
     assert "uncalibrated" in alone.notes[0]
 
@@ -59,23 +60,23 @@ def test_a_planted_class_has_the_largest_margin() -> None:
 def test_the_p_value_of_the_paper() -> None:
     margins = np.array([1.0, 1.2, 0.9, 1.1, 5.0])
     shape, _, scale = gamma.fit(margins[:4], floc=0)
-    verdict = _by_gamma(margins, 0.05)
+    verdict = by_gamma(margins, 0.05)
     assert verdict.classes is not None
     expected = 1 - gamma.cdf(1.0, shape, scale=scale) ** 5
     assert 10 ** -verdict.classes.scores[0] == pytest.approx(expected)
     assert verdict.classes.flags.tolist() == [False] * 4 + [True]
-    assert not _by_gamma(np.array([1.0, 5.0]), 0.05).flag
-    assert not _by_gamma(np.array([-1.0, -1.0, -1.0, -2.0]), 0.05).flag
-    assert np.isfinite(_by_gamma(np.array([1.0, 1.1, 1.2, 1e4]), 0.05).score)
+    assert not by_gamma(np.array([1.0, 5.0]), 0.05).flag
+    assert not by_gamma(np.array([-1.0, -1.0, -1.0, -2.0]), 0.05).flag
+    assert np.isfinite(by_gamma(np.array([1.0, 1.1, 1.2, 1e4]), 0.05).score)
 
 
 def test_the_screen_of_weights_names_a_planted_row() -> None:
-    verdict = WeightScreen().against(dense(0, planted=20.0), ())
+    verdict = compared(WeightScreen(), dense(0, planted=20.0), NO_ROWS, ())
     assert verdict.classes is not None
     assert verdict.classes.flags[2]
     assert verdict.classes.scores.argmax() == 2
     references = [dense(seed) for seed in range(1, 10)]
-    ranked = WeightScreen().against(dense(0, planted=20.0), references)
+    ranked = compared(WeightScreen(), dense(0, planted=20.0), NO_ROWS, references)
     assert ranked.p_value == pytest.approx(0.1)
     assert ranked.classes is not None
     assert ranked.classes.scores.argmax() == 2
@@ -92,7 +93,7 @@ def test_a_head_without_a_row_for_each_class() -> None:
 
     network = Network(Averaged(), (5,), 3)
     with pytest.raises(NotApplicable, match="a last layer with an output for each of 3 classes"):
-        WeightScreen().against(TorchModel(network, network.initial), ())
+        WeightScreen().measured(TorchModel(network, network.initial), NO_ROWS)
 
 
 def test_margins_are_repeatable() -> None:

@@ -2,6 +2,8 @@
 
 from antivenom.defences.acceptance.margins import MMBD
 from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
+from antivenom.defences.acceptance.perturbations import SmallestPerturbation
+from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
@@ -29,6 +31,7 @@ from antivenom.defences.sanitizers.reference import DeepKNN, ReferenceDistance
 from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
 from antivenom.defences.sanitizers.spectral import SPECTRE, SpectralSignatures
 from antivenom.defences.sanitizers.subspace import SVDSanitizer
+from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
@@ -67,14 +70,17 @@ __all__ = [
     "LossSanitizer",
     "Micromodels",
     "NeuralCleanse",
+    "PatchSweep",
     "ProvenanceGroups",
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
     "ScaleUp",
     "SlabSanitizer",
+    "SmallestPerturbation",
     "SpectralSignatures",
     "SphereSanitizer",
+    "TokenScreen",
     "TriggerUnlearning",
     "TrimmedRegressor",
     "WeightScreen",

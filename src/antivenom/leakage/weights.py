@@ -99,19 +99,24 @@ def screen(
     Raises:
         ModelError: a value that is not an array of numbers, or a reference with other names or shapes.
     """
-    arrays = {name: _array(name, value) for name, value in state.items()}
+    arrays = {name: as_array(name, value) for name, value in state.items()}
     floats = {name: a for name, a in arrays.items() if a.dtype.kind == "f" and a.size}
     finite = {name: a for name, a in floats.items() if np.isfinite(a).all()}
     remarks = [*_non_finite(floats), *_payload(finite, limits), *_imprint(finite, limits), *_traps(finite, limits)]
     if reference is not None:
-        remarks += _against(finite, {name: _array(name, value) for name, value in reference.items()}, arrays, limits)
+        remarks += against(arrays, reference, limits)
     return tuple(remarks)
 
 
-def _array(name: str, value: object) -> np.ndarray:
-    if isinstance(value, _Tensor):  # numpy has no bfloat16, whose values float32 can represent
+def as_array(name: str, value: object) -> np.ndarray:
+    """The tensor or array called `name` as an array of real numbers.
+
+    Raises:
+        ModelError: another value.
+    """
+    if isinstance(value, _Tensor):  # numpy lacks the types whose values float32 can represent
         value = value.detach().cpu()
-        value = value.float() if "bfloat16" in str(value.dtype) else value
+        value = value.float() if any(kind in str(value.dtype) for kind in ("bfloat16", "float8")) else value
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -258,12 +263,21 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 # --- against a reference ----------------------------------------------------------------------------------------------
 
 
-def _against(
-    finite: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray],
-    limits: Limits,
-) -> Iterator[Remark]:
+def against(
+    state: Mapping[str, object], reference: Mapping[str, object], limits: Limits = Limits()
+) -> tuple[Remark, ...]:
+    """The part of `screen` that needs a reference: changes that are larger than those of training, and changed low bits.
+
+    Raises:
+        ModelError: a value that is not an array of numbers, or a reference with other names or shapes.
+    """
+    arrays = {name: as_array(name, value) for name, value in state.items()}
+    others = {name: as_array(name, value) for name, value in reference.items()}
+    return tuple(_drift(arrays, others, limits))
+
+
+def _drift(arrays: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], limits: Limits) -> Iterator[Remark]:
+    finite = {name: a for name, a in arrays.items() if a.dtype.kind == "f" and a.size and np.isfinite(a).all()}
     shapes = {name: a.shape for name, a in arrays.items()}
     if shapes != {name: a.shape for name, a in reference.items()}:
         other = sorted(set(shapes.items()) ^ {(name, a.shape) for name, a in reference.items()})[0]

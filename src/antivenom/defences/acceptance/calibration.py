@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset
 from antivenom.defences.inputs import median_and_spread
@@ -54,7 +56,7 @@ def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: 
         threshold: the index above which a class is flagged without references.
     """
     if references:
-        return _ranked(found, references)
+        return combined([found], [[reference] for reference in references])
     index, values = np.zeros(len(found.values)), found.values[found.reached]
     if len(values):
         middle, spread = median_and_spread(values)
@@ -63,12 +65,30 @@ def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: 
     return ModelVerdict.of_classes(Verdict(index, index > threshold), notes=(note, *_unreached(found)))
 
 
-def _ranked(found: Statistics, references: Sequence[Statistics]) -> ModelVerdict:
+def combined(found: Sequence[Statistics], references: Sequence[Sequence[Statistics]]) -> ModelVerdict:
+    """One verdict from several methods, by the rank of the model among its references.
+
+    The distance of a class is its largest one over the methods, and a model's number is that of its most distant class. All
+    k + 1 models are treated alike, so that the bound on false alarms is that of one method (see `judged`).
+
+    Args:
+        found: for each method, the statistics of the model.
+        references: for each reference, its statistics by the same methods.
+    """
     k = len(references)
     if k < FEWEST:
         raise DataError(f"at least {FEWEST} clean reference models", f"{k}", "nine give a false-alarm rate of 10 %")
     models = [found, *references]
-    distances = [_distances(model, models[:i] + models[i + 1 :]) for i, model in enumerate(models)]
+    distances = [
+        np.max(
+            [
+                _distances(own, [other[method] for j, other in enumerate(models) if j != i])
+                for method, own in enumerate(model)
+            ],
+            axis=0,
+        )
+        for i, model in enumerate(models)
+    ]
     numbers = np.array([distance.max() for distance in distances])
     p = (1 + int((numbers[1:] >= numbers[0]).sum())) / (k + 1)
     own = np.maximum(np.where(np.isfinite(distances[0]), distances[0], 0.0), 0.0)
@@ -76,7 +96,8 @@ def _ranked(found: Statistics, references: Sequence[Statistics]) -> ModelVerdict
     note = (
         f"p = {p:.3g}, from {k} clean reference models: false alarms in at most 1 of {k + 1} exchangeable clean models"
     )
-    return ModelVerdict.of_classes(Verdict(own, flags), p_value=p, notes=(note, *_unreached(found)))
+    unreached = _unreached(found[0]) if len(found) == 1 else ()
+    return ModelVerdict.of_classes(Verdict(own, flags), p_value=p, notes=(note, *unreached))
 
 
 def _distances(model: Statistics, others: Sequence[Statistics]) -> np.ndarray:
@@ -105,10 +126,28 @@ def check_references(count: int, name: str) -> None:
         raise PluginError(f"{name}.references 0 or at least {FEWEST}", f"{count}", "9 give a false-alarm rate of 10 %")
 
 
+class Measures(Protocol):
+    """A detector that judges a model by one statistic of each class."""
+
+    @property
+    def threshold(self) -> float:
+        """The index above which a class is flagged without references."""
+        ...
+
+    @property
+    def references(self) -> int:
+        """Number of clean reference models that are trained."""
+        ...
+
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0), /) -> Statistics:
+        """The statistic of each class of the model, measured with clean rows."""
+        ...
+
+
 def compared(
-    measure: Callable[[Model], Statistics], model: Model, references: Sequence[Model], threshold: float
+    detector: Measures, model: Model, clean: Dataset, references: Sequence[Model], streams: Streams = Streams(0)
 ) -> ModelVerdict:
-    """The verdict over a model beside given clean models, which are measured in the same way.
+    """The verdict of a detector beside given clean models, which are measured in the same way; none, or at least two.
 
     Raises:
         NotApplicable: a reference of another number of classes.
@@ -118,9 +157,25 @@ def compared(
             raise NotApplicable(
                 f"reference models of {model.num_classes} classes", f"one of {other.num_classes}", "use the same task"
             )
-    return judged(measure(model), [measure(other) for other in references], threshold)
+    found = [detector.measured(one, clean, streams) for one in (model, *references)]
+    return judged(found[0], found[1:], detector.threshold)
 
 
 def trained(context: DefenceContext, rows: Dataset, count: int) -> list[Model]:
     """Clean reference models, trained in the user's pipeline on rows that the user holds, from different initial weights."""
     return [context.fit(rows, f"reference {i}") for i in range(count)]
+
+
+def halved(detector: Measures, model: Model, clean: Dataset, context: DefenceContext, rows: int) -> ModelVerdict:
+    """The verdict of a detector that measures on the first `rows` clean rows. References are trained on the other rows.
+
+    Raises:
+        DataError: references are wanted, but there are fewer than twice as many clean rows.
+    """
+    if not detector.references:
+        return compared(detector, model, clean, (), context.streams)
+    if len(clean) < 2 * rows:
+        got = f"{len(clean)}"
+        raise DataError(f"{2 * rows} clean rows, half of them for the references", got, "lower rows")
+    references = trained(context, clean[rows:], detector.references)
+    return compared(detector, model, clean[:rows], references, context.streams)

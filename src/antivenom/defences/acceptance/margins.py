@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -52,6 +50,11 @@ class MMBD:
     level: float = 0.05
     references: int = 0
 
+    @property
+    def threshold(self) -> float:
+        """No index flags a class: without references, the p-value decides."""
+        return float("inf")
+
     def __post_init__(self) -> None:
         if self.steps < 1 or self.starts < 1 or not 0 < self.level < 1:
             raise PluginError(
@@ -61,16 +64,9 @@ class MMBD:
         check_references(self.references, "MMBD")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
-        references = trained(context, clean, self.references)
-        return self.against(model, clean, references, context.streams)
-
-    def against(
-        self, model: Model, clean: Dataset, references: Sequence[Model], streams: Streams = Streams(0)
-    ) -> ModelVerdict:
-        """The verdict beside given clean models of the same architecture; none, or at least two."""
-        if references:
-            return compared(lambda one: self._measured(one, clean, streams), model, references, threshold=np.inf)
-        return _by_gamma(self.margins(model, clean, streams), self.level)
+        if self.references:
+            return compared(self, model, clean, trained(context, clean, self.references), context.streams)
+        return by_gamma(self.margins(model, clean, context.streams), self.level)
 
     def margins(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> np.ndarray:
         """(c,) the largest margin of each class that was found."""
@@ -90,13 +86,14 @@ class MMBD:
         )
         return -found.losses
 
-    def _measured(self, model: Model, clean: Dataset, streams: Streams) -> Statistics:
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
+        """The logarithm of each class's margin."""
         margins = self.margins(model, clean, streams)
         logs = np.log(np.maximum(margins, 1e-6))
         return Statistics(logs, margins > 0, lowest=float(np.log(1e-6)))
 
 
-def _by_gamma(margins: np.ndarray, level: float) -> ModelVerdict:
+def by_gamma(margins: np.ndarray, level: float) -> ModelVerdict:
     """The paper's verdict: the p-value of the largest margin under a gamma distribution of the others."""
     from scipy.stats import gamma  # here, because plugins import this module and should not pay for the import
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from antivenom.core.errors import DataError, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import model_detector
+from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
-from antivenom.defences.acceptance.calibration import Statistics, check_references, compared, trained
+from antivenom.defences.acceptance.calibration import Statistics, check_references, halved
 from antivenom.defences.inversion import Inverted, Search, invert
 from antivenom.defences.networks import bounds, continuous, network_of, rows_of
 from antivenom.defences.spaces import MaskAndPattern
@@ -30,7 +29,7 @@ class NeuralCleanse:
     is not reached: it is reported and not judged.
 
     It needs gradients and a few clean rows. References are trained in the user's pipeline on the clean rows that the
-    inversion does not use; `against` takes given ones. They should be trained like the model, on as many rows.
+    inversion does not use; `compared` takes given ones. They should be trained like the model, on as many rows.
 
     Weakness: triggers that are not masks, such as warps, triggers that depend on the input, and triggers that work on one
     source class alone are missed. An attacker who adds the size of the recovered mask to the training loss evades it.
@@ -61,16 +60,7 @@ class NeuralCleanse:
         self._search()
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
-        if not self.references:
-            return self.against(model, clean, ())
-        if len(clean) < 2 * self.rows:
-            got = f"{len(clean)}"
-            raise DataError(f"{2 * self.rows} clean rows, half of them for the references", got, "lower rows")
-        return self.against(model, clean[: self.rows], trained(context, clean[self.rows :], self.references))
-
-    def against(self, model: Model, clean: Dataset, references: Sequence[Model]) -> ModelVerdict:
-        """The verdict beside given clean models of the same architecture; none, or at least two."""
-        return compared(lambda one: self._measured(one, clean), model, references, self.threshold)
+        return halved(self, model, clean, context, self.rows)
 
     def inverted(self, model: Model, clean: Dataset) -> Inverted:
         """The smallest trigger of each class, its size, and the share of the clean rows that it turns into the class."""
@@ -79,7 +69,8 @@ class NeuralCleanse:
         space = MaskAndPattern(*bounds(x), first=0.5)
         return invert(network, x, range(network.num_classes), space, self._search(), y=y)
 
-    def _measured(self, model: Model, clean: Dataset) -> Statistics:
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
+        """The logarithm of the size of each class's mask, negated."""
         found = self.inverted(model, clean)
         mask = found.leaves[0][0].numel()
         return Statistics(-np.log(np.maximum(found.sizes, 1e-6)), found.reached, lowest=-np.log(mask))

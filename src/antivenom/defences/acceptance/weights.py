@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import model_detector
+from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
@@ -50,13 +49,10 @@ class WeightScreen:
         check_references(self.references, "WeightScreen")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:
-        return self.against(model, trained(context, clean, self.references))
+        return compared(self, model, clean, trained(context, clean, self.references))
 
-    def against(self, model: Model, references: Sequence[Model]) -> ModelVerdict:
-        """The verdict beside given clean models of the same architecture; none, or at least two."""
-        return compared(self._measured, model, references, self.threshold)
-
-    def _measured(self, model: Model) -> Statistics:
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
+        """The largest distance of a statistic of each class's row from the median; the clean rows play no part."""
         rows = self.head(model)
         distances = []
         for found in (rows.mean(1), rows.std(1), rows.max(1), np.maximum(rows, 0).sum(1)):

@@ -1,0 +1,1 @@
+"""Is this model backdoored? Checks of a finished model: its structure, its weights and its answers."""
