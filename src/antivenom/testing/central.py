@@ -131,8 +131,8 @@ def mitigation_calls(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
 
 
 def gate_calls(plugin: Gate, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> object:
-        verdict = guarded.gate(plugin, small_model(data), data[:60], defence_context(data))(data.x[60:])
+    def judged(data: Dataset, made: Callable[[Dataset], TorchModel]) -> object:
+        verdict = guarded.gate(plugin, made(data), data[:60], defence_context(data))(data.x[60:])
         return verdict.scores, verdict.flags
 
-    yield from (partial(judged, data) for data in images_and_table())
+    yield from (partial(judged, data, made) for data in images_and_table() for made in (small_model, normed_model))
