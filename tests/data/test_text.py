@@ -37,7 +37,7 @@ def corpus(bare_machine, monkeypatch, tmp_path):
 
 
 def forget():
-    for cache in (text._token_presence, text._imdb, text._enron1_mails, text._lines):
+    for cache in (text._token_presence, text._imdb, text._imdb_tokens, text._enron1_mails, text._lines):
         cache.cache_clear()
 
 
@@ -66,6 +66,33 @@ def test_reviews_are_counts_over_the_training_words(corpus):
     assert split.train.x.toarray().tolist() == [[2, 1, 0], [0, 1, 1]]  # bad, film, good
     assert split.test.x.toarray().tolist() == [[0, 1, 2]]
     assert (split.train.y.tolist(), split.test.y.tolist()) == ([0, 1], [1])
+
+
+def test_reviews_as_tokens_keep_the_order_of_words(corpus):
+    corpus("imdb-train.jsonl.xz", [("0", "neg", "A bad, bad film"), ("1", "pos", "good film " * 100)])
+    corpus("imdb-test.jsonl.xz", [("0", "pos", "film splendid good film bad")])
+    split = load("imdb-tokens")
+    assert split.train.schema.vocabulary == (
+        "<pad>",
+        "<unknown>",
+        "film",
+        "good",
+        "bad",
+    )  # 65, 64 and 2 times in 128 words
+    assert split.train.x.shape == (2, 128)
+    assert split.train.x[0, :5].tolist() == [4, 4, 2, 0, 0]  # "a" is no word for scikit-learn
+    assert split.train.x[1].tolist() == [3, 2] * 64
+    assert split.test.x[0, :6].tolist() == [2, 1, 3, 2, 4, 0]
+    assert split.train.is_tokens
+
+
+def test_a_vocabulary_of_tokens_ends(corpus, monkeypatch):
+    monkeypatch.setattr(text, "VOCABULARY", 2)
+    corpus("imdb-train.jsonl.xz", [("0", "neg", "bad bad film film old ace"), ("1", "pos", "film")])
+    corpus("imdb-test.jsonl.xz", [("0", "pos", "ace film")])
+    split = load("imdb-tokens")
+    assert split.train.schema.vocabulary == ("<pad>", "<unknown>", "film", "bad")
+    assert split.test.x[0, :3].tolist() == [1, 2, 0]
 
 
 @pytest.mark.parametrize("content", [b"no xz", lzma.compress(b'{"id": 1}'), lzma.compress(b"{")])

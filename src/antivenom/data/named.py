@@ -10,7 +10,7 @@ import numpy as np
 
 from antivenom.core.errors import DataError, did_you_mean
 from antivenom.core.streams import Streams
-from antivenom.data import adult, text
+from antivenom.data import adult, cifar, text
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.files import PublishedFile, locate, parse
 from antivenom.data.limits import arrays, require_plain_mat
@@ -231,6 +231,12 @@ DATASETS: dict[str, NamedData] = {
         NamedData("digits", "1,797 images 8x8, 10 classes; comes with scikit-learn", (), _digits),
         NamedData("breast-cancer", "569 rows, 30 features, 2 classes; comes with scikit-learn", (), _breast_cancer),
         NamedData("fashion-mnist", "70,000 images 28x28, 10 classes; MIT", _FASHION_SOURCES, _fashion_mnist),
+        NamedData(
+            "cifar-10",
+            "60,000 colour images 32x32, 10 classes; research use (cifar10-jpeg.npz: compressed as JPEG, not exact)",
+            (cifar.CIFAR10,),
+            lambda _: cifar.cifar10(),
+        ),
         NamedData("mnist", "70,000 images 28x28, 10 classes; CC BY-SA 3.0", (_MNIST_SOURCE,), _mnist),
         NamedData(
             "adult", "UCI Census income, 45,220 rows, 104 features, 2 classes; CC BY 4.0", _ADULT_SOURCES, _adult
@@ -260,6 +266,12 @@ DATASETS: dict[str, NamedData] = {
             "50,000 reviews, word counts (sparse), 2 classes; research use",
             (text.IMDB_TRAIN, text.IMDB_TEST),
             lambda _: text.imdb(),
+        ),
+        NamedData(
+            "imdb-tokens",
+            "50,000 reviews, the first 128 words of each in order (tokens), 2 classes; research use",
+            (text.IMDB_TRAIN, text.IMDB_TEST),
+            lambda _: text.imdb_tokens(),
         ),
         NamedData("diabetes", "442 rows, 10 features, regression; comes with scikit-learn", (), _diabetes),
     )

@@ -1,4 +1,4 @@
-"""Corpora of mails and reviews as sparse tables of token presence (0 or 1) or of word counts.
+"""Corpora of mails and reviews as sparse tables of token presence (0 or 1) or of word counts, or as token rows.
 
 A corpus is read from its publisher's archive, or from an xz file with one JSON object (id, label, text) per line. A table of
 token presence has the vocabulary of the whole corpus, test rows included. That leaks no statistic into training, since the
@@ -12,6 +12,8 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from antivenom.data.files import PublishedFile, locate, parse
 from antivenom.data.schema import Schema
 
 TOKEN = r"[a-z0-9'$!-]{3,12}"  # after lower-casing
+PADDING, UNKNOWN = "<pad>", "<unknown>"
+TOKENS, VOCABULARY = 128, 20_000  # of the token rows of IMDB
 MAIL, REVIEWS = ("ham", "spam"), ("neg", "pos")
 _BY_HAND = "fetch it into $ANTIVENOM_DATA from {}, whose publisher gives no checksum"
 
@@ -143,6 +147,48 @@ def _imdb(_: tuple[Path, ...]) -> Split:
         Dataset(rows, _labels(train), REVIEWS, "imdb", schema=schema),
         Dataset(held, _labels(test), REVIEWS, "imdb", schema=schema),
     )
+
+
+def imdb_tokens() -> Split:
+    """The first 128 words of each review as token rows. Token 0 is padding, 1 stands for words outside the vocabulary.
+
+    The vocabulary holds the 20,000 words that occur most often in the training rows, the most frequent first.
+    """
+    return _imdb_tokens((locate(IMDB_TRAIN), locate(IMDB_TEST)))
+
+
+@functools.lru_cache(maxsize=1)
+def _imdb_tokens(_: tuple[Path, ...]) -> Split:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    analyse = CountVectorizer().build_analyzer()
+    train, test = texts(IMDB_TRAIN, REVIEWS, "train/"), texts(IMDB_TEST, REVIEWS, "test/")
+    words = [[analyse(text)[:TOKENS] for _, _, text in part] for part in (train, test)]
+    counts = Counter(word for row in words[0] for word in row)
+    vocabulary = sorted(counts, key=lambda word: (-counts[word], word))[:VOCABULARY]
+    place = {word: number for number, word in enumerate(vocabulary, start=2)}
+    schema = Schema.tokens([PADDING, UNKNOWN, *vocabulary], TOKENS)
+    return Split(
+        *(
+            Dataset(token_rows(rows, place, TOKENS), _labels(part), REVIEWS, "imdb-tokens", schema=schema)
+            for rows, part in zip(words, (train, test), strict=True)
+        )
+    )
+
+
+def token_rows(texts: Iterable[Sequence[str]], place: dict[str, int], length: int) -> np.ndarray:
+    """(n, length) int64 token numbers of n texts, with 0 as padding and 1 for words that have no place.
+
+    Args:
+        texts: the words of each text; those beyond the length are left out.
+        place: the number of each word in the vocabulary.
+        length: number of tokens of a row.
+    """
+    numbered = [[place.get(word, 1) for word in words[:length]] for words in texts]
+    rows = np.zeros((len(numbered), length), dtype=np.int64)
+    for row, numbers in zip(rows, numbered, strict=True):
+        row[: len(numbers)] = numbers
+    return rows
 
 
 def enron1(rng: np.random.Generator) -> Split:

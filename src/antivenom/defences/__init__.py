@@ -5,7 +5,9 @@ from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.perturbations import SmallestPerturbation
 from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
+from antivenom.defences.gates.topology import TED
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -29,6 +31,7 @@ from antivenom.defences.sanitizers.reference import DeepKNN, ReferenceDistance
 from antivenom.defences.sanitizers.roni import RONI, ProvenanceGroups
 from antivenom.defences.sanitizers.spectral import SPECTRE, SpectralSignatures
 from antivenom.defences.sanitizers.subspace import SVDSanitizer
+from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "FST",
     "FTSAM",
     "IBAU",
+    "IBDPSC",
     "MMBD",
     "NAD",
     "RNP",
@@ -46,6 +50,7 @@ __all__ = [
     "SEVER",
     "SPECTRE",
     "STRIP",
+    "TED",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
@@ -70,10 +75,12 @@ __all__ = [
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
+    "ScaleUp",
     "SlabSanitizer",
     "SmallestPerturbation",
     "SpectralSignatures",
     "SphereSanitizer",
+    "TokenScreen",
     "TriggerUnlearning",
     "TrimmedRegressor",
     "WeightScreen",

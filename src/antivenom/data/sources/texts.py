@@ -17,9 +17,9 @@ from antivenom.data.files import read_bytes
 from antivenom.data.fingerprints import of_files
 from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
+from antivenom.data.text import PADDING, UNKNOWN, token_rows
 
 FORMS = ("raw", "counts", "tokens")
-PADDING, UNKNOWN = "<pad>", "<unknown>"
 
 
 @source(cite="the user's own text, split into words by scikit-learn")
@@ -100,10 +100,7 @@ def _rows(file: TextFile, texts: list[str]) -> tuple[object, Schema]:
         return counts, Schema.words(words)
     place = {word: number for number, word in enumerate(words, start=2)}
     analyse = counter.build_analyzer()
-    rows = np.zeros((len(texts), file.length), dtype=np.int64)
-    for row, text in zip(rows, texts, strict=True):
-        numbers = [place.get(word, 1) for word in analyse(text)[: file.length]]
-        row[: len(numbers)] = numbers
+    rows = token_rows((analyse(text) for text in texts), place, file.length)
     return rows, Schema.tokens([PADDING, UNKNOWN, *words], file.length)
 
 
