@@ -239,6 +239,12 @@ HONEST = {
         ROW,
         MLP_WEIGHTS | {"mean": VECTOR[0]},
     ),
+    "one-hot-tokens": (
+        "one = Equal (column, numbers)\n n = Cast <to = 1> (one)\n e = MatMul (n, w0)\n r = Relu (e)\n"
+        "m = ReduceMax <axes = [1], keepdims = 0> (r)\n y = Gemm (m, w, b)",
+        {"column": ("int64", ("N", 6, 1))},
+        weights(12, w0=(20, 8), w=(8, 3), b=(3,)) | {"numbers": np.arange(20)},
+    ),
     "wide-and-deep": (
         "h1 = MatMul (x, w0)\n r1 = Relu (h1)\n h2 = MatMul (r1, w1)\n r2 = Relu (h2)\n h3 = MatMul (r2, w2)\n r3 = Relu (h3)\n"
         "d = MatMul (r3, w3)\n wide = MatMul (x, w4)\n y = Add (d, wide)",

@@ -5,7 +5,9 @@ from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.perturbations import SmallestPerturbation
 from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
+from antivenom.defences.gates.topology import TED
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -39,6 +41,7 @@ __all__ = [
     "FST",
     "FTSAM",
     "IBAU",
+    "IBDPSC",
     "MMBD",
     "NAD",
     "RNP",
@@ -47,6 +50,7 @@ __all__ = [
     "SEVER",
     "SPECTRE",
     "STRIP",
+    "TED",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
@@ -71,6 +75,7 @@ __all__ = [
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
+    "ScaleUp",
     "SlabSanitizer",
     "SmallestPerturbation",
     "SpectralSignatures",

@@ -208,7 +208,7 @@ class Flow:
         for name in node.inputs:
             if name in sources:
                 values = sources[name][0].values()
-                if values is not None and len(np.unique(values)) > 1:
+                if values is not None and len(np.unique(values)) > 1 and not _counts(values):
                     self.constants[node] = sources[name][0]
 
     def _join(self, node: Node, live: list[State]) -> None:
@@ -312,6 +312,11 @@ def _constant(node: Node, sources: Sources) -> tuple[Weight, bool] | None:
         weight, turned = sources[node.inputs[0]]
         return weight, turned != (node.op == "Transpose" and len(weight.shape) == 2)
     return None
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether a constant is 0, 1, 2, ..., with which one-hot vectors are made."""
+    return bool(np.array_equal(values.reshape(-1), np.arange(values.size)))
 
 
 def _by_columns(node: Node, at: int) -> bool:
