@@ -220,3 +220,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs) as pool:
         found = dict(zip(todo, pool.map(examined, todo, [str(options.out)] * len(todo)), strict=True))
     report(found)
+
+
+if __name__ == "__main__":
+    main()
