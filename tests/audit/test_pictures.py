@@ -24,7 +24,8 @@ def test_a_picture_survives_the_record_and_becomes_a_png(shape: tuple[int, ...])
     image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     assert np.array_equal(decoded(encoded(image)), image)
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(as_png(encoded(image))))))
-    assert np.array_equal(drawn[::3, ::3], image)
+    scale = 96 // max(shape[:2])
+    assert np.array_equal(drawn[::scale, ::scale], image)
 
 
 @pytest.mark.parametrize(

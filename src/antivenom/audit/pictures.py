@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # plans are read where numpy is not installed
     import numpy as np
 
 MOST = 64  # pixels of a side
-SCALE = 3  # pixels of the page for one of the picture
+SIDE = 96  # pixels of the page for the longer side, about
 
 
 def encoded(image: np.ndarray) -> dict[str, Any]:
@@ -59,5 +59,6 @@ def as_png(picture: Mapping[str, Any]) -> str:
     from PIL import Image
 
     image, out = Image.fromarray(decoded(picture)), io.BytesIO()
-    image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST).save(out, format="PNG")
+    scale = max(1, SIDE // max(image.size))
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(out, format="PNG")
     return base64.b64encode(out.getvalue()).decode()
