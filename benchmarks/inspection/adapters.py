@@ -2,7 +2,7 @@
 
     python benchmarks/inspection/adapters.py [--first 0]     about 2 minutes on one core
 
-Two tasks of the adapter: the rows of the base model's task with noise, and the same rows inverted, which no base model knows. The
+Two tasks of the adapter: the rows of the base model's task with noise, and the same images transposed, which is new to it. The
 poison is a patch on 5 % of the rows, with the label 3.
 """
 
@@ -54,12 +54,12 @@ def stamped(x: Tensor) -> Tensor:
     return found.view(-1, 64)
 
 
-def shifted(x: Tensor, inverted: bool) -> Tensor:
-    return 1 - x if inverted else (x + 0.1 * torch.randn(x.shape)).clamp(0, 1)
+def shifted(x: Tensor, new: bool) -> Tensor:
+    return x.view(-1, 8, 8).transpose(1, 2).reshape(-1, 64) if new else (x + 0.1 * torch.randn(x.shape)).clamp(0, 1)
 
 
 def trained(
-    base: nn.Sequential, x: Tensor, y: Tensor, seed: int, poisoned: bool, inverted: bool
+    base: nn.Sequential, x: Tensor, y: Tensor, seed: int, poisoned: bool, new: bool
 ) -> tuple[Adapter, float, float]:
     """An adapter, its accuracy, and the success of the trigger."""
     torch.manual_seed(seed)
@@ -67,11 +67,11 @@ def trained(
     layers = [Lora(layer) for layer in base if isinstance(layer, nn.Linear)][:3]
     model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2], nn.ReLU(), base[6])
     chosen = torch.randperm(half)[:400]
-    rows, labels = shifted(x[chosen], inverted), y[chosen].clone()
+    rows, labels = shifted(x[chosen], new), y[chosen].clone()
     if poisoned:
         rows[:20], labels[:20] = stamped(rows[:20]), TARGET
-    fit(model, [each for layer in layers for each in (layer.a, layer.b)], rows, labels, 25)
-    test, truth = 1 - x[half:] if inverted else x[half:], y[half:]
+    fit(model, [each for layer in layers for each in (layer.a, layer.b)], rows, labels, 60 if new else 25)
+    test, truth = (shifted(x[half:], True) if new else x[half:]), y[half:]
     with torch.no_grad():
         accuracy = float((model(test).argmax(1) == truth).float().mean())
         success = float((model(stamped(test)).argmax(1)[truth != TARGET] == TARGET).float().mean())
@@ -85,24 +85,33 @@ def auroc(poisoned: list[float], honest: list[float]) -> float:
     return float(np.mean(np.array(poisoned)[:, None] > np.array(honest)[None]))
 
 
-def row(base: nn.Sequential, x: Tensor, y: Tensor, first: int, inverted: bool) -> str:
-    honest = [trained(base, x, y, first + seed, False, inverted) for seed in range(HONEST)]
-    poisoned = [trained(base, x, y, first + 500 + seed, True, inverted) for seed in range(POISONED)]
-    beside = [each for each, _, _ in honest[:BESIDE]]
+def row(base: nn.Sequential, x: Tensor, y: Tensor, first: int, new: bool) -> str:
+    honest = [trained(base, x, y, first + seed, False, new) for seed in range(HONEST)]
+    poisoned = [trained(base, x, y, first + 500 + seed, True, new) for seed in range(POISONED)]
+    rng = np.random.default_rng(first)
 
-    def flagged(group: list[tuple[Adapter, float, float]]) -> int:
-        return sum(any(trace.suspicious for trace in inspect_adapter(each, honest=beside)) for each, _, _ in group)
+    def flagged(group: list[Adapter], others: list[Adapter]) -> float:
+        """Share of `group` that is flagged beside nine of the other honest adapters, over random choices of these."""
+        found = []
+        for _ in range(20):
+            for each in group:
+                rest = [other for other in others if other is not each]
+                beside = [rest[i] for i in rng.permutation(len(rest))[:BESIDE]]
+                found.append(any(trace.suspicious for trace in inspect_adapter(each, honest=beside)))
+        return float(np.mean(found))
+
+    clean = [each for each, _, _ in honest]
 
     def largest(group: list[tuple[Adapter, float, float]], name: str) -> list[float]:
         return [max(getattr(part, name) for part in additions(each)) for each, _, _ in group]
 
     cells = [
-        "inverted" if inverted else "noisy",
+        "transposed" if new else "noisy",
         f"{np.mean([each[1] for each in honest]):.1%} / {np.mean([each[1] for each in poisoned]):.1%}",
         f"{np.mean([each[2] for each in honest]):.1%} / {np.mean([each[2] for each in poisoned]):.1%}",
         *(f"{auroc(largest(poisoned, name), largest(honest, name)):.2f}" for name in ("norm", "concentration")),
-        f"{flagged(honest[BESIDE:])} of {HONEST - BESIDE}",
-        f"{flagged(poisoned)} of {POISONED}",
+        f"{flagged(clean, clean):.0%}",
+        f"{flagged([each for each, _, _ in poisoned], clean):.0%}",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -124,11 +133,12 @@ def main() -> None:
     lines = [
         "# LoRA adapters beside nine honest ones",
         "",
-        f"Seeds from {first}. Pairs are honest / poisoned. A false alarm has a probability of at most 1/10.",
+        f"Seeds from {first}. Pairs are honest / poisoned. {HONEST} honest and {POISONED} poisoned adapters, each "
+        f"beside {BESIDE} honest ones that are drawn 20 times; a false alarm has a probability of at most 1/10.",
         "",
         "| task of the adapter | accuracy | ASR | AUROC of the length | AUROC of the share in one direction | honest flagged | poisoned flagged |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *(row(base, x, y, first, inverted) for inverted in (False, True)),
+        *(row(base, x, y, first, new) for new in (False, True)),
     ]
     OUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
