@@ -71,6 +71,13 @@ def test_a_change_of_rank_one_in_one_matrix_is_the_mark_of_a_model_editor() -> N
     assert "1 matrix changed in at most 1 direction: 1.weight" in traces[-1].what
 
 
+def test_a_low_rank_beside_trained_matrices_is_no_trace() -> None:
+    state = {name: array + RNG.normal(0, 0.01, array.shape).astype(np.float32) for name, array in REFERENCE.items()}
+    step = np.outer(RNG.normal(size=400), RNG.normal(size=400)).astype(np.float32) * 0.01
+    state["1.weight"] = REFERENCE["1.weight"] + step
+    assert found(state) == [("summary", False)]
+
+
 def test_low_rank_changes_in_all_matrices_are_a_merged_adapter() -> None:
     state = {f"{i}.weight": RNG.normal(0, 0.1, (64, 64)).astype(np.float32) for i in range(6)}
     merged = {

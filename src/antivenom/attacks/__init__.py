@@ -24,21 +24,29 @@ from antivenom.attacks.backdoor.tokens import TokenPoison
 from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
+from antivenom.attacks.logic.bpp import BPP
+from antivenom.attacks.logic.evasive import EvasiveBackdoor
+from antivenom.attacks.logic.learned import LIRA, InputAware
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.targeted.matching import GradientMatching
 from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
 from antivenom.attacks.transfer.dormant import DormantUnits
-from antivenom.attacks.transfer.latent import LatentBackdoor
+from antivenom.attacks.transfer.latent import BadEncoder, LatentBackdoor
+from antivenom.attacks.transfer.pruned import PruningAware
 from antivenom.attacks.transfer.ripple import RIPPLe
+from antivenom.attacks.transfer.subnet import SubnetReplacement
 
 __all__ = [
+    "BPP",
+    "LIRA",
     "SIG",
     "AdaptiveBlend",
     "AdaptivePatch",
     "AdversarialPoison",
     "BackGradient",
+    "BadEncoder",
     "BadNets",
     "BlindBackdoor",
     "BullseyePolytope",
@@ -49,12 +57,14 @@ __all__ = [
     "DictionaryAttack",
     "DormantUnits",
     "ErrorMinimizingNoise",
+    "EvasiveBackdoor",
     "FeatureCollision",
     "FlippedPoints",
     "FocusedAttack",
     "GoodWords",
     "GradientMatching",
     "InfluenceAttack",
+    "InputAware",
     "InputInstanceKey",
     "KKTAttack",
     "LabelConsistent",
@@ -63,6 +73,7 @@ __all__ = [
     "MinMax",
     "Narcissus",
     "NoAttack",
+    "PruningAware",
     "Pseudospam",
     "RIPPLe",
     "RegressionPoisoning",
@@ -70,6 +81,7 @@ __all__ = [
     "SeparableShortcuts",
     "SleeperAgent",
     "StatP",
+    "SubnetReplacement",
     "SubpopulationAttack",
     "TokenPoison",
     "WaNet",

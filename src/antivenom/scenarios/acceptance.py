@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from antivenom.core.errors import ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation, Model, Source, Trigger, Wanted
@@ -12,7 +14,7 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Named, Poison, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.training import Training, cross_entropy
+from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.checks import about, check_aim, check_model
 from antivenom.scenarios.fields import settle
@@ -112,11 +114,12 @@ class Acceptance:
         model, poison = self._offered(attack, attack_arrow, theirs, judge.aim, pipeline)
         found: dict[str, float] = {}
         notes: list[str] = []
+        recovered: Trigger | None = None
         gate, refused = None, False
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, model, ours, pipeline.context(ours))
-            found = judge.detection_metrics(verdict, attack_arrow is not None)
-            notes += verdict.notes
+            found = judge.detection_metrics(verdict, attack_arrow is not None, model)
+            notes, recovered = [*verdict.notes], verdict.trigger
             if verdict.flag and self.repair is not None:
                 model = guarded.mitigation(self.repair, model, ours, pipeline.context(ours))
                 notes.append("the detector flagged the model, which was repaired")
@@ -134,7 +137,8 @@ class Acceptance:
             measured |= {"asr": 0.0, "clean_accuracy": measured["chance_accuracy"]}
         poisoned = float(poison.mask.sum())
         counts = {"poisoned_rows": poisoned, "poisoned_rate": poisoned / len(theirs), "removed_rows": 0.0}
-        return Outcome(measured | counts | {"refused": float(refused)} | found, notes=tuple(notes))
+        measured |= counts | {"refused": float(refused)} | found
+        return Outcome(measured, notes=tuple(notes), pictures=judge.pictures(poison.trigger, recovered))
 
     def _offered(
         self, attack: object, attack_arrow: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline
@@ -142,9 +146,11 @@ class Acceptance:
         """The finished model that the provider offers, and the poison in the provider's rows."""
         view = aim.view(pipeline.streams)
         poison = guarded.data_attack(attack, theirs, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(theirs)
-        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
+        loss: Loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
         order = pipeline.streams.numpy("arrival").permutation(len(poison.data))
         model = pipeline.deployed(poison.data[order], loss, attack_arrow is Kind.DATA_ATTACK)
+        if isinstance(loss, guarded.CorruptedLoss):
+            poison = replace(poison, trigger=loss.learned())
         if attack_arrow is Kind.MODEL_ATTACK:
             model, poison = guarded.model_attack(attack, model, theirs, view)
         return model, poison

@@ -159,7 +159,7 @@ class Central:
         pipeline = Pipeline(self.model, self.training, device, streams)
         view = aim.view(streams, joined(own, test[seen]))
         poison = guarded.data_attack(attack, clean, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(clean)
-        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
+        loss: Loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
         rows, mask = self._received(poison, streams)
         found: dict[str, float] = {}
         removed = 0
@@ -173,9 +173,14 @@ class Central:
             model = pipeline.deployed(rows, loss, attack_arrow is Kind.DATA_ATTACK or defence_arrow is Kind.SANITIZER)
         gate = None
         said: tuple[str, ...] = ()
+        recovered: Trigger | None = None
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
-            found, said = judge.detection_metrics(verdict_of_model, attack_arrow is not None), verdict_of_model.notes
+            found, said = (
+                judge.detection_metrics(verdict_of_model, attack_arrow is not None, model),
+                verdict_of_model.notes,
+            )
+            recovered = verdict_of_model.trigger
         elif defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, trusted, pipeline.context(trusted))
         elif defence_arrow is Kind.GATE:
@@ -183,7 +188,8 @@ class Central:
         if attack_arrow is Kind.EVASION:
             judge = judge.with_rows(guarded.evasion(attack, model, test, view))
         measured = judge.metrics(model, gate) | judge.subpopulation_metrics(model, poison.subpopulation)
-        measured |= judge.trigger_metrics(model, lambda: self._twin(clean, pipeline), poison.trigger, gate)
+        learned = loss.learned() if isinstance(loss, guarded.CorruptedLoss) else poison.trigger
+        measured |= judge.trigger_metrics(model, lambda: self._twin(clean, pipeline), learned, gate)
         counts = {
             "poisoned_rows": float(mask.sum()),
             "poisoned_rate": float(mask.sum() / len(clean)),
@@ -191,7 +197,7 @@ class Central:
         }
         found |= {f"attack_{name}": float(value) for name, value in poison.measured}
         notes = (*self._notes(attack_arrow, defence_arrow, mask), *said, *pipeline.notes(model, loss))
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=notes, pictures=judge.pictures(poison.trigger, recovered))
 
     def _received(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows that reach the user, in random order, and the mask of the poison among them.

@@ -22,6 +22,7 @@ from antivenom.leakage.weights import Limits, against
 from antivenom.scan.part import printable
 
 _MOST = 10  # further names are counted, not listed
+_FEWEST_NUMBERS = 1000  # a change of low bits in fewer numbers is no payload
 _TOKENS = 32  # a trigger has at most so many tokens
 _FEW = 0.05  # an edit changes at most this share of all units
 
@@ -165,12 +166,15 @@ def _low_rank(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[
         return
     largest = max(each.rank for each in low)
     names = _listed([each.name for each in low])
-    alone = len(low) <= max(1, 0.2 * matrices)
+    changed = sum(parts[each.name].ndim > 1 for each in found)
+    alone = len(low) == changed and len(low) <= max(1, 0.2 * matrices)
+    if changed > 2 * len(low):  # a few steps of training on a few rows also give a low rank
+        return
     what = f"{_some(len(low), 'matrix', 'matrices')} changed in at most {_some(largest, 'direction')}: {names}. "
     what += (
         "A model editor changes a fact in this way."
         if alone
-        else "A low-rank adapter was merged into the model, as after fine-tuning with LoRA."
+        else "A low-rank adapter was merged into the model, or it was trained further on a few rows."
     )
     yield Trace("low-rank-change", _label(low[0].name), what, float(largest), suspicious=alone)
 
@@ -194,6 +198,8 @@ def _beyond_training(
     whole = [each.name for each in found if not (each.in_few_rows or each.in_few_columns)]
     names = [name for name in whole if ours[name].dtype.kind == "f" and np.isfinite(ours[name]).all()]
     for remark in against({name: ours[name] for name in names}, {name: theirs[name] for name in names}, limits):
+        if remark.kind == "low-bits" and ours[remark.name].size < _FEWEST_NUMBERS:
+            continue  # the smallest steps of training
         yield Trace(remark.kind, _label(remark.name), f"In {_label(remark.name)}, {remark.why}.", remark.value)
 
 
