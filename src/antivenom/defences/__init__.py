@@ -8,6 +8,8 @@ from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.gates.topology import TED
+from antivenom.defences.learners.isolation import ABL
+from antivenom.defences.learners.mixing import CutMix, MixUp
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -35,6 +37,7 @@ from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "ABL",
     "ANP",
     "BNP",
     "CLP",
@@ -58,6 +61,7 @@ __all__ = [
     "Beatrix",
     "CognitiveDistillation",
     "ConfusionTraining",
+    "CutMix",
     "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
@@ -69,6 +73,7 @@ __all__ = [
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",
+    "MixUp",
     "NeuralCleanse",
     "PatchSweep",
     "ProvenanceGroups",
