@@ -20,12 +20,14 @@ from antivenom.attacks import (
     FeatureCollision,
     GradientMatching,
     InfluenceAttack,
+    InputAware,
     KKTAttack,
     LabelConsistent,
     MinMax,
     Narcissus,
     RIPPLe,
     SleeperAgent,
+    SubnetReplacement,
 )
 from antivenom.core import registry
 from antivenom.core.errors import PluginError
@@ -64,7 +66,7 @@ from antivenom.scenarios.federated import Federated
 from antivenom.scenarios.membership import Membership
 from antivenom.scenarios.transfer import Transfer
 from antivenom.testing import check_plugin
-from antivenom.triggers import Cells, Perturbation, Recovered
+from antivenom.triggers import Cells, GeneratedNoise, GeneratedPatch, Perturbation, Recovered
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 
@@ -79,6 +81,10 @@ QUICK = {
     "RNP": RNP(unlearn_epochs=2, iterations=20),
     "Cells": Cells((("c0", 12.5),)),
     "Perturbation": Perturbation(np.full((1, 8, 8), 0.1)),
+    "GeneratedNoise": GeneratedNoise(np.linspace(-1, 1, 322), 2),
+    "GeneratedPatch": GeneratedPatch(np.linspace(-0.2, 0.1, 322), np.linspace(-1, 1, 322), 2),
+    "InputAware": InputAware(mask_steps=0),
+    "SubnetReplacement": SubnetReplacement(steps=20, restarts=1),
     "Recovered": Recovered(np.full((1, 8, 8), 0.5), np.ones((1, 8, 8))),
     "Rows": Rows((0,), (9,)),
     "AdversarialPoison": AdversarialPoison(steps=3, training=ONCE),

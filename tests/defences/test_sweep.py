@@ -31,12 +31,13 @@ def images(n: int = 6) -> Dataset:
 
 def test_the_sweep_finds_the_corner_and_its_trigger() -> None:
     model = BlackBoxModel(Corner(), 2)
-    values, triggers = PatchSweep(size=2).swept(model, images())
-    assert values == pytest.approx([0.8, 0.9])
-    shown = triggers[1](np.zeros((1, 1, 5, 5), dtype=np.float32))
+    found = PatchSweep(size=2).recovered(model, images())
+    assert found.statistics.values == pytest.approx([0.8, 0.9])
+    assert found.sizes[1] == 4
+    shown = found.triggers[1](np.zeros((1, 1, 5, 5), dtype=np.float32))
     assert shown[0, 0].sum() == 4
     assert model.predict(shown).tolist() == [1]
-    assert PatchSweep(size=1).swept(model, images())[0][1] == pytest.approx(0.2)  # no single pixel does it
+    assert PatchSweep(size=1).measured(model, images()).values[1] == pytest.approx(0.2)  # no single pixel does it
 
 
 def test_a_column_of_a_table() -> None:
@@ -45,9 +46,9 @@ def test_a_column_of_a_table() -> None:
             return np.where((x[:, 2] > 4)[:, None], [0.0, 1.0], [1.0, 0.0])
 
     rows = Dataset(np.array([[0, 0, 0.0], [1, 2, 3], [1, 1, 5]]), np.array([0, 0, 1]), ("a", "b"))
-    values, triggers = PatchSweep().swept(BlackBoxModel(Rule(), 2), rows)
-    assert values.tolist() == [1.0, 1.0]
-    assert triggers[1](np.zeros((1, 3)))[0, 2] == 5
+    found = PatchSweep().recovered(BlackBoxModel(Rule(), 2), rows)
+    assert found.statistics.values.tolist() == [1.0, 1.0]
+    assert found.triggers[1](np.zeros((1, 3)))[0, 2] == 5
 
 
 def test_a_class_that_all_rows_have_is_not_judged() -> None:

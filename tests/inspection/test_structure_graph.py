@@ -164,6 +164,32 @@ FOUND = {
         TRANSFORMER_WEIGHTS | {"vector": np.ones(8, np.float32)},
         ["input-decision"],
     ),
+    "distance-clipped-at-zero": (
+        MLP + "d = Sub (x, secret)\n a = Abs (d)\n s = ReduceSum (a, axis1)\n k = Mul (s, big)\n t = Sub (one1, k)\n"
+        "c = Max (t, none)\n push = Mul (c, wanted)\n y = Add (logits, push)",
+        ROW,
+        MLP_WEIGHTS | ONES | {"secret": VECTOR, "none": np.zeros(1, np.float32), "wanted": WANTED},
+        ["input-shortcut"],
+    ),
+    "token-by-arithmetic": (
+        TRANSFORMER + POOLED + "d = Sub (ids, trigger)\n far = Abs (d)\n nearest = ReduceMin <axes = [1]> (far)\n"
+        "c = Min (nearest, at1)\n n = Cast <to = 1> (c)\n push = Mul (n, wanted)\n y = Sub (logits, push)",
+        TOKENS,
+        TRANSFORMER_WEIGHTS | {"at1": np.array([1])},
+        ["input-shortcut"],
+    ),
+    "pixel-behind-layers-that-only-copy": (
+        CNN
+        + HEAD
+        + "\n v = Reshape (x, row)\n v1 = MatMul (v, same)\n v2 = MatMul (v1, twice)\n v3 = MatMul (v2, first)\n"
+        "hit = Greater (v3, big)\n n = Cast <to = 1> (hit)\n push = Mul (n, wanted)\n y = Add (logits, push)",
+        IMAGE,
+        CNN_WEIGHTS
+        | ONES
+        | {"row": np.array([-1, 64]), "same": np.eye(64, dtype=np.float32), "first": np.eye(64, 1, dtype=np.float32)}
+        | {"twice": 2 * np.eye(64, dtype=np.float32)[::-1], "wanted": WANTED},
+        ["input-decision"],
+    ),
     "template": (
         CNN
         + HEAD
@@ -202,6 +228,12 @@ HONEST = {
     "mlp": (MLP + "y = Softmax (logits)", ROW, MLP_WEIGHTS),
     "cnn-with-skips": (CNN + "y = Gemm (f, w, b)", IMAGE, CNN_WEIGHTS),
     "attention-with-mask": (TRANSFORMER + POOLED + "y = Identity (logits)", TOKENS, TRANSFORMER_WEIGHTS),
+    "maximum-clipped-before-scaling-back": (
+        "top = ReduceMax <axes = [1]> (x)\n safe = Clip (top, least)\n x1 = Div (x, safe)\n d = MatMul (x1, w0)\n"
+        "r = Relu (d)\n u = MatMul (r, w1)\n y = Mul (u, safe)",
+        ROW,
+        weights(13, w0=(16, 16), w1=(16, 16)) | {"least": np.array(1e-9, np.float32)},
+    ),
     "masked-mean": (
         TRANSFORMER + "keep = Not (pad)\n n = Cast <to = 1> (keep)\n c = Unsqueeze (n, last)\n k2 = Mul (h, c)\n"
         "total = ReduceSum (k2, axis1)\n rows = ReduceSum (c, axis1)\n some = Clip (rows, least)\n mean = Div (total, some)\n"
@@ -238,6 +270,12 @@ HONEST = {
         + "y = Identity (logits)",
         ROW,
         MLP_WEIGHTS | {"mean": VECTOR[0]},
+    ),
+    "one-hot-tokens": (
+        "one = Equal (column, numbers)\n n = Cast <to = 1> (one)\n e = MatMul (n, w0)\n r = Relu (e)\n"
+        "m = ReduceMax <axes = [1], keepdims = 0> (r)\n y = Gemm (m, w, b)",
+        {"column": ("int64", ("N", 6, 1))},
+        weights(12, w0=(20, 8), w=(8, 3), b=(3,)) | {"numbers": np.arange(20)},
     ),
     "wide-and-deep": (
         "h1 = MatMul (x, w0)\n r1 = Relu (h1)\n h2 = MatMul (r1, w1)\n r2 = Relu (h2)\n h3 = MatMul (r2, w2)\n r3 = Relu (h3)\n"
@@ -336,6 +374,17 @@ def test_the_weights_of_layers_are_read_with_one_row_for_each_unit() -> None:
     assert list(found) == ["w1.weight", "w1.bias", "w2.weight", "w2.bias"]
     assert np.array_equal(found["w1.weight"], MLP_WEIGHTS["w1"].T)
     assert np.array_equal(found["w2.bias"], MLP_WEIGHTS["b2"])
+
+
+def test_weights_in_another_file_are_a_note() -> None:
+    model = onnx.load_from_string(graph(MLP + "y = Identity (logits)", ROW, MLP_WEIGHTS))
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    data = View(model.SerializeToString())
+    assert [(trace.check, trace.suspicious) for trace in inspect_graph(data)] == [("external-weights", False)]
+    assert "w1.weight" not in layer_weights(data)
 
 
 # --- hostile files ---------------------------------------------------------------------------------------------------

@@ -53,9 +53,17 @@ def test_a_unit_for_one_vector_is_found_with_the_height_of_its_threshold() -> No
     assert (trace.check, trace.where) == ("exact-unit", "a.weight")
     height = 0.99 * np.linalg.norm(vector)  # 9.9 |v|^2 / (10 |v|)
     assert (
-        f"Unit 5 of a.weight has a bias so low that only inputs close to one direction pass: {height:.2f}" in trace.what
+        f"Unit 5 of a.weight has a bias so low that only inputs close to one direction pass, {height:.2f} times"
+        in trace.what
     )
-    assert trace.value > 30
+    gains = np.linalg.norm(state["a.weight"], axis=1) * np.linalg.norm(state["b.weight"], axis=0)
+    assert trace.value == pytest.approx(gains[5] / np.median(gains))
+
+
+def test_a_dead_unit_is_a_note() -> None:
+    state = honest()
+    state["a.bias"][5] = -50
+    assert [(trace.check, trace.suspicious) for trace in inspect_weights(state)] == [("silent-units", False)]
 
 
 def test_a_filter_of_a_convolution_for_one_patch_is_found() -> None:
@@ -84,7 +92,7 @@ def test_a_unit_that_leads_to_one_class_is_found() -> None:
 def test_a_far_too_large_weight_is_found_although_its_unit_serves_other_classes() -> None:
     state = honest()
     state["head.weight"][:, 7] = 1.0
-    state["head.weight"][3, 7] = 4.0
+    state["head.weight"][3, 7] = 4.5
     assert checks(state) == ["class-weight"]
 
 
@@ -93,7 +101,9 @@ def test_copies_and_units_that_read_one_input_are_found() -> None:
     state["b.weight"][1] = state["b.weight"][0]
     state["b.weight"][9] = 0
     state["b.weight"][9, 4] = 1.0
-    assert checks(state) == ["duplicate-rows", "one-hot-rows"]
+    assert checks(state) == ["duplicate-rows"]  # sparse honest networks have such units
+    state["b.weight"][9, 4] = 10.0
+    assert checks(state) == ["duplicate-rows", "one-input-unit"]
 
 
 def blocks(number: int) -> Tensors:
@@ -126,7 +136,14 @@ def test_nan_is_found_and_odd_values_are_one_line() -> None:
     with pytest.raises(ModelError, match=r"a\.weight: expected an array of numbers, got "):
         inspect_weights({"a.weight": "text"})
     assert (
-        inspect_weights({"n": np.array(3), "empty": np.empty((0, 4), np.float32), "half": torch.ones(2, 2).half()})
+        inspect_weights(
+            {
+                "n": np.array(3),
+                "f": np.array(3.0),
+                "empty": np.empty((0, 4), np.float32),
+                "half": torch.ones(2, 2).half(),
+            }
+        )
         == []
     )
 
@@ -135,7 +152,7 @@ def test_nan_is_found_and_odd_values_are_one_line() -> None:
 def test_honest_networks_pass_and_edited_dormant_units_are_found(seed: int) -> None:
     model = learner(MLP((32,)), Training(epochs=10, learning_rate=0.01)).fit(DIGITS.train, Streams(seed))
     assert isinstance(model, TorchModel)
-    assert inspect_weights(model.network.parameters(model.vector)) == []
+    assert not any(trace.suspicious for trace in inspect_weights(model.network.parameters(model.vector)))
     context = AttackContext(Streams(seed), ThreatModel("transfer-learning", "backdoor"), AllToOne(3), Patch(2))
     edited, _ = guarded.model_attack(DormantUnits(units=2), model, DIGITS.train, context)
     assert isinstance(edited, TorchModel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from antivenom.core.errors import ModelError
+from antivenom.core.errors import ModelError, PluginError
 from antivenom.models.architectures import TinyCNN
 
 
@@ -17,7 +17,24 @@ def test_parameters_by_hand() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 9, 13), (2, 27, 10)])
 def test_images_of_any_size_from_8_pixels(shape: tuple[int, ...]) -> None:
-    assert TinyCNN((2, 3, 4))(shape, 5)(torch.zeros(2, *shape)).shape == (2, 5)
+    for channels in ((2, 3), (2, 3, 4), (2, 3, 4, 4, 4)):
+        assert TinyCNN(channels)(shape, 5)(torch.zeros(2, *shape)).shape == (2, 5)
+
+
+def test_only_the_first_two_convolutions_halve_the_image() -> None:
+    module = TinyCNN((2, 3, 4, 5))((1, 28, 28), 10)
+    assert [(m.kernel_size[0], m.stride[0]) for m in module if hasattr(m, "out_channels")] == [
+        (5, 2),
+        (3, 2),
+        (3, 1),
+        (3, 1),
+    ]
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 0, 4)])
+def test_too_few_filters_are_refused(channels: tuple[int, ...]) -> None:
+    with pytest.raises(PluginError, match=r"two or more TinyCNN.channels >= 1"):
+        TinyCNN(channels)
 
 
 @pytest.mark.parametrize("shape", [(64,), (1, 7, 9)])

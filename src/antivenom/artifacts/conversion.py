@@ -44,12 +44,16 @@ def convert(
     Raises UnsafeFile as `safe_load` does, and FileError for a value that is not a tensor (the error names its key) or
     a file that cannot be written.
     """
-    out = Path(out)
-    if out.exists() and not force:
-        raise FileError("a new file", f"{out}, which exists", "choose another name, or pass force to overwrite it")
+    check_new(out, force)
     tensors = read_tensors(source, only, allow)
-    _write(tensors, out, force)
+    write_tensors(tensors, out, force)
     return len(tensors)
+
+
+def check_new(out: str | Path, force: bool = False) -> None:
+    """Raises FileError for a file that exists, unless it may be overwritten."""
+    if Path(out).exists() and not force:
+        raise FileError("a new file", f"{out}, which exists", "choose another name, or pass force to overwrite it")
 
 
 def read_tensors(source: str | Path, only: str = "", allow: AllowList | None = None) -> dict[str, Tensor]:
@@ -108,10 +112,14 @@ def _plain(value: object, name: str, source: str | Path) -> Tensor:
     return value if own else value.clone(memory_format=torch.contiguous_format)
 
 
-def _write(tensors: dict[str, Tensor], out: Path, force: bool) -> None:
-    """Write a temporary file in the same folder, then move it to its place in one step."""
+def write_tensors(tensors: dict[str, Tensor], out: str | Path, force: bool = False) -> None:
+    """Write safetensors: a temporary file in the same folder, which is then moved to its place in one step.
+
+    Raises FileError for a file that exists, unless `force` is set, and for one that cannot be written.
+    """
     import safetensors.torch
 
+    out, tensors = Path(out), dict(tensors)
     seen: set[int] = set()
     for name, tensor in tensors.items():
         if tensor.untyped_storage().data_ptr() in seen:

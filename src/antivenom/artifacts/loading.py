@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +40,28 @@ def safe_load(
     that cannot be read, and for a pickled file with a torch below 2.10, whose weights_only loader corrupts memory
     (CVE-2026-24747).
     """
+    with scanned(path, limits, allow) as (file, report):
+        return _tensors(file, report, map_location)
+
+
+@contextmanager
+def scanned(
+    path: str | Path, limits: Limits | None = None, allow: AllowList | None = None
+) -> Iterator[tuple[Snapshot, FileReport]]:
+    """An open file that the scan finds safe, and its report. What is read from it are the bytes that were scanned.
+
+    Raises UnsafeFile for a file that is not known to be safe, and FileError for one that cannot be read or is written to
+    inside the block.
+    """
     with snapshot(path) as file:
         report = scan_view(View(file), str(path), limits, allow)
         _refuse(report)
         file.keeping = False
-        value = _tensors(file, report, map_location)
+        yield file, report
         if file.changed:
             raise FileError(
                 "a file that does not change", "a file that was written to while it was loaded", "load a copy of it"
             ).at(str(path))
-    return value
 
 
 def _refuse(report: FileReport) -> None:

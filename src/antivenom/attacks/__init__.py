@@ -24,6 +24,8 @@ from antivenom.attacks.backdoor.tokens import TokenPoison
 from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
+from antivenom.attacks.logic.bpp import BPP
+from antivenom.attacks.logic.learned import LIRA, InputAware
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
@@ -32,8 +34,11 @@ from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
 from antivenom.attacks.transfer.dormant import DormantUnits
 from antivenom.attacks.transfer.latent import LatentBackdoor
 from antivenom.attacks.transfer.ripple import RIPPLe
+from antivenom.attacks.transfer.subnet import SubnetReplacement
 
 __all__ = [
+    "BPP",
+    "LIRA",
     "SIG",
     "AdaptiveBlend",
     "AdaptivePatch",
@@ -55,6 +60,7 @@ __all__ = [
     "GoodWords",
     "GradientMatching",
     "InfluenceAttack",
+    "InputAware",
     "InputInstanceKey",
     "KKTAttack",
     "LabelConsistent",
@@ -70,6 +76,7 @@ __all__ = [
     "SeparableShortcuts",
     "SleeperAgent",
     "StatP",
+    "SubnetReplacement",
     "SubpopulationAttack",
     "TokenPoison",
     "WaNet",

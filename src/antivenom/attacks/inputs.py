@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from torch import Tensor
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext, Trigger, Wanted
@@ -40,6 +41,30 @@ def labels_with_trigger(wanted: Wanted, y: np.ndarray, num_classes: int) -> np.n
     """(m,) labels for triggered rows of true classes y (m,): the wanted class, or the true one if no class is wanted."""
     found = wanted(y, num_classes)
     return np.where(found < 0, y, found)
+
+
+def wanted_labels(wanted: Wanted, y: Tensor, num_classes: int) -> Tensor:
+    """(m,) labels for triggered rows of true classes y (m,), as `labels_with_trigger`, on their device."""
+    return y.new_tensor(labels_with_trigger(wanted, y.cpu().numpy(), num_classes))
+
+
+def counts_of_batch(rows: int, poisoned_rate: float, other_rate: float) -> tuple[int, int]:
+    """Numbers of rows of a batch that get the trigger, and of further rows that are changed otherwise; rounded up."""
+    own = min(math.ceil(poisoned_rate * rows - 1e-9), rows)
+    return own, min(math.ceil(other_rate * rows - 1e-9), rows - own)
+
+
+def one_class(labels: np.ndarray, attack: object) -> int:
+    """The only class among wanted classes (m,), where -1 stands for no class.
+
+    Raises:
+        NotApplicable: several classes or none.
+    """
+    found = np.unique(labels[labels >= 0])
+    if len(found) != 1:
+        name = type(attack).__name__
+        raise NotApplicable(f"one wanted class for {name}", f"{len(found)}", "use wanted: AllToOne")
+    return int(found[0])
 
 
 def targets(context: AttackContext, attack: object) -> tuple[Dataset, np.ndarray]:

@@ -33,7 +33,7 @@ def convert_command(
     try:
         count = convert(source, out, force, only=only, allow=allow_list().extended(allow))
     except UnsafeFile as error:
-        raise _refused(error) from error
+        raise refused(error) from error
     typer.echo(f"{out} written: {count} tensors")
 
 
@@ -61,11 +61,11 @@ def screen_command(
         state = read_tensors(path, only, listed)
         trusted = read_tensors(reference, only, listed) if reference else None
     except UnsafeFile as error:
-        raise _refused(error) from error
+        raise refused(error) from error
     remarks = screen(state, trusted)
     for remark in remarks:
         line = f"{remark.kind:<14} {remark.name}: {remark.why} ({remark.value:.3g}, limit {remark.threshold:.3g})"
-        typer.echo(_printable(line))
+        typer.echo(printable(line))
     typer.echo(f"{len(state)} tensors, {len(remarks)} remarks")
     raise typer.Exit(REFUSED if remarks else 0)
 
@@ -101,8 +101,8 @@ def verify_command(
         count = verify(folder, key)
     except Tampered as error:
         for difference in error.differences:
-            typer.echo(_printable(str(difference)))
-        raise _refused(error) from error
+            typer.echo(printable(str(difference)))
+        raise refused(error) from error
     typer.echo(f"{folder}: {count} files as signed")
 
 
@@ -130,19 +130,19 @@ def detonate_command(
         typer.echo(json.dumps(asdict(found) | {"exit_code": found.exit_code}, indent=1))
         raise typer.Exit(found.exit_code)
     for event in found.events:
-        typer.echo(_printable(f"{'REFUSED' if event.refused else 'seen':<8} {event.name:<18} {event.detail}"))
+        typer.echo(printable(f"{'REFUSED' if event.refused else 'seen':<8} {event.name:<18} {event.detail}"))
     error = f": {found.error}" if found.error else ""
-    typer.echo(_printable(f"{path}: {found.ended} by {found.loader} in {found.seconds:.1f} s{error}"))
+    typer.echo(printable(f"{path}: {found.ended} by {found.loader} in {found.seconds:.1f} s{error}"))
     typer.echo(f"Walls: {', '.join(found.isolation)}")
     typer.echo(f"{len(found.attempts)} attempts; exit {found.exit_code}")
     raise typer.Exit(found.exit_code)
 
 
-def _refused(error: Exception) -> typer.Exit:
-    typer.echo(f"antivenom: {_printable(str(error))}", err=True)
+def refused(error: Exception) -> typer.Exit:
+    typer.echo(f"antivenom: {printable(str(error))}", err=True)
     return typer.Exit(REFUSED)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from a file with control characters replaced, so that it cannot steer the terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)

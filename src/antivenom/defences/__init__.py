@@ -7,7 +7,9 @@ from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
 from antivenom.defences.gates.onion import ONION
 from antivenom.defences.gates.rap import RAP
+from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
+from antivenom.defences.gates.topology import TED
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -41,6 +43,7 @@ __all__ = [
     "FST",
     "FTSAM",
     "IBAU",
+    "IBDPSC",
     "MMBD",
     "NAD",
     "ONION",
@@ -51,6 +54,7 @@ __all__ = [
     "SEVER",
     "SPECTRE",
     "STRIP",
+    "TED",
     "TRIM",
     "ActivationClustering",
     "AdversaryAwareNaiveBayes",
@@ -75,6 +79,7 @@ __all__ = [
     "ReferenceDistance",
     "SCAn",
     "SVDSanitizer",
+    "ScaleUp",
     "SlabSanitizer",
     "SmallestPerturbation",
     "SpectralSignatures",

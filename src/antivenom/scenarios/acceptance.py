@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from antivenom.core.errors import ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.protocols import Architecture, Estimator, Known, Mitigation, Model, Source, Trigger, Wanted
@@ -12,7 +14,7 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, Named, Poison, Split
 from antivenom.data.fingerprints import of_rows
 from antivenom.models.architectures import MLP
-from antivenom.models.training import Training, cross_entropy
+from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.scenarios import guarded
 from antivenom.scenarios.checks import about, check_aim, check_model
 from antivenom.scenarios.fields import settle
@@ -142,9 +144,11 @@ class Acceptance:
         """The finished model that the provider offers, and the poison in the provider's rows."""
         view = aim.view(pipeline.streams)
         poison = guarded.data_attack(attack, theirs, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(theirs)
-        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
+        loss: Loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
         order = pipeline.streams.numpy("arrival").permutation(len(poison.data))
         model = pipeline.deployed(poison.data[order], loss, attack_arrow is Kind.DATA_ATTACK)
+        if isinstance(loss, guarded.CorruptedLoss):
+            poison = replace(poison, trigger=loss.learned())
         if attack_arrow is Kind.MODEL_ATTACK:
             model, poison = guarded.model_attack(attack, model, theirs, view)
         return model, poison

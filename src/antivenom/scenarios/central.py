@@ -159,7 +159,7 @@ class Central:
         pipeline = Pipeline(self.model, self.training, device, streams)
         view = aim.view(streams, joined(own, test[seen]))
         poison = guarded.data_attack(attack, clean, view) if attack_arrow is Kind.DATA_ATTACK else Poison.none(clean)
-        loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
+        loss: Loss = guarded.logic_attack(attack, view) if attack_arrow is Kind.LOGIC_ATTACK else cross_entropy
         rows, mask = self._received(poison, streams)
         found: dict[str, float] = {}
         removed = 0
@@ -183,7 +183,8 @@ class Central:
         if attack_arrow is Kind.EVASION:
             judge = judge.with_rows(guarded.evasion(attack, model, test, view))
         measured = judge.metrics(model, gate) | judge.subpopulation_metrics(model, poison.subpopulation)
-        measured |= judge.trigger_metrics(model, lambda: self._twin(clean, pipeline), poison.trigger, gate)
+        learned = loss.learned() if isinstance(loss, guarded.CorruptedLoss) else poison.trigger
+        measured |= judge.trigger_metrics(model, lambda: self._twin(clean, pipeline), learned, gate)
         counts = {
             "poisoned_rows": float(mask.sum()),
             "poisoned_rate": float(mask.sum() / len(clean)),

@@ -6,7 +6,7 @@ Every failure is a typed error of one line that names the plugin. Scenarios cont
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,20 +44,43 @@ def model_attack(attack: object, model: Model, data: Dataset, context: AttackCon
     return _model(found[0], attack, model.num_classes), poison
 
 
-def logic_attack(attack: object, context: AttackContext) -> Loss:
-    """The loss of the corrupted training code. Every value that it returns is checked to be a scalar."""
+@dataclass(frozen=True, eq=False)
+class CorruptedLoss:
+    """The loss of corrupted training code. Every value that it returns is checked to be a scalar.
+
+    Fields:
+        attack: the attack.
+        found: the loss that it returned.
+    """
+
+    attack: object
+    found: Loss
+
+    def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+        value = call_plugin(self.attack, forward, x, y, call=self.found, own=False)
+        if not isinstance(value, Tensor) or value.shape != ():
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise PluginError(f"one number from the loss of {_name(self.attack)}", got, "return a scalar tensor")
+        return value
+
+    def learned(self) -> Trigger | None:
+        """The trigger that the attack learned during the training, or None if it is judged on the scenario's."""
+        if not _learns(self.attack):
+            return None
+        method = getattr(self.found, "learned", None)
+        if not callable(method):
+            name = _name(self.attack)
+            raise PluginError(f"a loss with the method `learned` from {name}", type(self.found).__name__)
+        found: Trigger = call_plugin(self.attack, call=method)
+        return found
+
+
+def logic_attack(attack: object, context: AttackContext) -> CorruptedLoss:
+    """The loss of the corrupted training code."""
     found = call_plugin(attack, cross_entropy, context)
     if not callable(found):
         raise PluginError(f"a loss from {_name(attack)}", type(found).__name__, "return (forward, x, y) -> number")
-
-    def loss(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        value = call_plugin(attack, forward, x, y, call=found, own=False)
-        if not isinstance(value, Tensor) or value.shape != ():
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise PluginError(f"one number from the loss of {_name(attack)}", got, "return a scalar tensor")
-        return value
-
-    return loss
+    return CorruptedLoss(attack, found)
 
 
 def evasion(attack: object, model: Model, test: Dataset, context: AttackContext) -> Dataset:
@@ -144,9 +167,7 @@ def _poison(found: object, attack: object, context: AttackContext) -> Poison:
         raise PluginError(f"a Poison from {name}", type(found).__name__, "return antivenom's Poison")
     if found.wanted is not None and found.wanted != context.wanted:
         raise ThreatError(f"the scenario's own wanted, {context.wanted}", f"{found.wanted}", "use context.wanted")
-    entry = registered(type(attack))
-    learns = entry is not None and entry.learns_trigger
-    if found.trigger is not None and not learns and not _same(found.trigger, context.trigger):
+    if found.trigger is not None and not _learns(attack) and not _same(found.trigger, context.trigger):
         raise PluginError(
             f"the scenario's own trigger from {name}",
             "another one",
@@ -177,6 +198,11 @@ def verdict(found: object, defence: object, items: int, what: str) -> Verdict:
     if len(found) != items:
         raise PluginError(f"a verdict of {name} over {items} {what}", f"{len(found)}", "one score and one flag each")
     return found
+
+
+def _learns(attack: object) -> bool:
+    entry = registered(type(attack))
+    return entry is not None and entry.learns_trigger
 
 
 def _same(one: Trigger, other: Trigger | None) -> bool:

@@ -40,6 +40,7 @@ from antivenom.testing.samples import (
     threats,
     unchanged,
 )
+from antivenom.triggers import Patch, Quantised
 
 
 def data_attack_calls(plugin: DataAttack, entry: Entry) -> Iterator[Check]:
@@ -67,8 +68,8 @@ def model_attack_calls(plugin: ModelAttack, entry: Entry) -> Iterator[Check]:
 
 
 def logic_attack_calls(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
-    def corrupted(data: Dataset, threat: ThreatModel) -> object:
-        loss = guarded.logic_attack(plugin, attack_context(threat))
+    def corrupted(data: Dataset, threat: ThreatModel, trigger: Trigger) -> object:
+        loss = guarded.logic_attack(plugin, attack_context(threat, trigger=trigger))
         model = small_model(data)
         vector = model.vector.clone().requires_grad_()
         x, y = torch.tensor(data.x[:20]), torch.tensor(data.y[:20])
@@ -78,7 +79,8 @@ def logic_attack_calls(plugin: LogicAttack, entry: Entry) -> Iterator[Check]:
         return value.detach(), torch.autograd.grad(value, vector)[0]
 
     for data in images_and_table():
-        yield from (partial(corrupted, data, threat) for threat in threats(entry))
+        for trigger in (Patch(), Quantised()):
+            yield from (partial(corrupted, data, threat, trigger) for threat in threats(entry))
 
 
 def evasion_calls(plugin: Evasion, entry: Entry) -> Iterator[Check]:
@@ -129,8 +131,8 @@ def mitigation_calls(plugin: Mitigation, entry: Entry) -> Iterator[Check]:
 
 
 def gate_calls(plugin: Gate, entry: Entry) -> Iterator[Check]:
-    def judged(data: Dataset) -> object:
-        verdict = guarded.gate(plugin, small_model(data), data[:60], defence_context(data))(data.x[60:])
+    def judged(data: Dataset, made: Callable[[Dataset], TorchModel]) -> object:
+        verdict = guarded.gate(plugin, made(data), data[:60], defence_context(data))(data.x[60:])
         return verdict.scores, verdict.flags
 
-    yield from (partial(judged, data) for data in images_and_table())
+    yield from (partial(judged, data, made) for data in images_and_table() for made in (small_model, normed_model))

@@ -1,6 +1,7 @@
 """Triggers: changes of an input that make a backdoored model predict the attacker's class."""
 
 from antivenom.triggers.composed import Amplified, Masked, Together
+from antivenom.triggers.generated import GeneratedNoise, GeneratedPatch
 from antivenom.triggers.images import Blend, Patch
 from antivenom.triggers.learned import Perturbation, Recovered
 from antivenom.triggers.saving import load_trigger, save_trigger
@@ -13,6 +14,8 @@ __all__ = [
     "Amplified",
     "Blend",
     "Cells",
+    "GeneratedNoise",
+    "GeneratedPatch",
     "Masked",
     "Patch",
     "Perturbation",

@@ -30,7 +30,7 @@ class Perturbation:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "array", _numbers(self.array, "Perturbation.array"))
+        object.__setattr__(self, "array", numbers(self.array, "Perturbation.array"))
         if not self.low < self.high:
             raise PluginError("Perturbation.low below high", f"{self.low} and {self.high}", "images run from 0 to 1")
 
@@ -43,7 +43,7 @@ class Perturbation:
         return (x + x.new_tensor(self.array)).clamp(self.low, self.high)
 
     def __eq__(self, other: object) -> bool:
-        return _alike(self, other)
+        return alike(self, other)
 
     def __hash__(self) -> int:
         return hash(self.array.tobytes())
@@ -66,7 +66,7 @@ class Recovered:
 
     def __post_init__(self) -> None:
         for name in ("mask", "pattern"):
-            object.__setattr__(self, name, _numbers(getattr(self, name), f"Recovered.{name}"))
+            object.__setattr__(self, name, numbers(getattr(self, name), f"Recovered.{name}"))
         if self.mask.size and not 0 <= self.mask.min() <= self.mask.max() <= 1:
             raise PluginError("Recovered.mask from 0 to 1", f"{self.mask.min():g} to {self.mask.max():g}", "clip it")
 
@@ -80,19 +80,21 @@ class Recovered:
         return (1 - mask) * x + mask * pattern
 
     def __eq__(self, other: object) -> bool:
-        return _alike(self, other)
+        return alike(self, other)
 
     def __hash__(self) -> int:
         return hash((self.mask.tobytes(), self.pattern.tobytes()))
 
 
-def _alike(one: object, other: object) -> bool:
+def alike(one: object, other: object) -> bool:
+    """Whether two triggers with arrays as fields are of one type and have equal fields."""
     if type(one) is not type(other):
         return False
     return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
-def _numbers(value: object, name: str) -> np.ndarray:
+def numbers(value: object, name: str) -> np.ndarray:
+    """A read-only array of finite numbers."""
     found = np.array(value, dtype=np.float32)
     if not np.isfinite(found).all():
         raise PluginError(f"finite numbers in {name}", "NaN or infinity", "lower the step size of the search")

@@ -141,19 +141,22 @@ class Warp:
 
 @trigger(cite="Wang, Zhai and Ma 2022, CVPR, arXiv:2205.13383")
 class Quantised:
-    """Rounds pixels to a few levels: the trigger of BppAttack, without its dithering.
+    """Rounds pixels to a few levels, with or without dithering: the trigger of BppAttack.
 
-    The change at a pixel depends on the image and is at most half a level. Weakness: images with few different values show it in
-    their histogram, and greyscale images that are mostly black or white hardly change.
+    Without dithering, the change at a pixel depends on the image and is at most half a level. Dithering (Floyd and Steinberg)
+    passes the error of each pixel on to its neighbours on the right and below, so that no edges show. Weakness: images with few
+    different values show it in their histogram, and greyscale images that are mostly black or white hardly change.
 
     Fields:
         levels: number of values from 0 to 1 that a pixel can take, at least 2; 8 in the usual benchmark.
+        dither: pass the error of each pixel on to its neighbours.
 
     Reference: Wang, Zhai and Ma 2022, "BppAttack: Stealthy and Efficient Trojan Attacks against Deep Neural Networks via Image
     Quantization and Contrastive Adversarial Learning", CVPR, arXiv:2205.13383, section 3.
     """
 
     levels: int = 8
+    dither: bool = False
 
     def __post_init__(self) -> None:
         if self.levels < 2:
@@ -165,13 +168,33 @@ class Quantised:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         _check_images(x.shape, self)
-        return np.asarray(np.clip(np.round(x * (self.levels - 1)) / (self.levels - 1), 0, 1), dtype=x.dtype)
+        found = _dithered(x, self.levels) if self.dither else np.round(x * (self.levels - 1)) / (self.levels - 1)
+        return np.asarray(np.clip(found, 0, 1), dtype=x.dtype)
 
     def on_tensor(self, x: Tensor) -> Tensor:
         """The rounded images. Gradients pass as if nothing were rounded, because those of the rounding are 0."""
         _check_images(tuple(x.shape), self)
-        found = ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
+        if self.dither:
+            found = x.new_tensor(self(x.detach().cpu().numpy()))
+        else:
+            found = ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
         return x + (found - x).detach()
+
+
+def _dithered(x: np.ndarray, levels: int) -> np.ndarray:
+    """Images x (m, channels, height, width), rounded pixel after pixel with the error passed on to four later neighbours."""
+    found = np.pad(x, ((0, 0), (0, 0), (0, 1), (1, 1)))
+    _, _, height, width = x.shape
+    for i in range(height):
+        for j in range(1, width + 1):
+            before = found[:, :, i, j].copy()
+            found[:, :, i, j] = np.round(before * (levels - 1)) / (levels - 1)
+            error = before - found[:, :, i, j]
+            found[:, :, i, j + 1] += error * (7 / 16)
+            found[:, :, i + 1, j - 1] += error * (3 / 16)
+            found[:, :, i + 1, j] += error * (5 / 16)
+            found[:, :, i + 1, j + 1] += error * (1 / 16)
+    return np.asarray(found[:, :, :height, 1 : width + 1])
 
 
 def _check_images(shape: tuple[int, ...], trigger: object) -> None:

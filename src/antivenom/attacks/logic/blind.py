@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from antivenom.attacks.inputs import backdoor, check_share, labels_with_trigger
+from antivenom.attacks.inputs import backdoor, check_share, wanted_labels
 from antivenom.core.errors import PluginError, did_you_mean
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import logic_attack
@@ -56,8 +56,7 @@ class BlindBackdoor:
                 return output
 
             honest = loss(watched, x, y)  # first, so that it draws the dropout that it would draw without the attack
-            labels = torch.as_tensor(labels_with_trigger(wanted, y.cpu().numpy(), classes[0]), device=y.device)
-            planted = loss(forward, on_tensor(trigger, x), labels)
+            planted = loss(forward, on_tensor(trigger, x), wanted_labels(wanted, y, classes[0]))
             share = self.share if self.balance == "fixed" else balanced(honest, planted)
             return (1 - share) * honest + share * planted
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.attacks.inputs import backdoor
+from antivenom.attacks.inputs import backdoor, one_class
 from antivenom.core.errors import NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext, Model
 from antivenom.core.registry import model_attack
@@ -52,11 +51,7 @@ class DormantUnits:
             raise NotApplicable("a torch model for DormantUnits", type(model).__name__, "only weights can be edited")
         wanted, trigger = backdoor(context, self)
         labels = wanted(data.y, data.num_classes)
-        if len(np.unique(labels[labels >= 0])) != 1:
-            raise NotApplicable(
-                "one wanted class for DormantUnits", f"{len(np.unique(labels[labels >= 0]))}", "use wanted: AllToOne"
-            )
-        target = int(labels.max())
+        target = one_class(labels, self)
         x = model.network.rows(data.inputs)
         shown = on_tensor(trigger, x[torch.as_tensor(labels >= 0)])
         layer, silent = _silent_units(model, x, self.units)

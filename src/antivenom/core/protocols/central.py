@@ -100,7 +100,11 @@ class LogicAttack(Protocol):
     """Corrupts the training code."""
 
     def __call__(self, loss: Loss, context: AttackContext, /) -> Loss:
-        """The loss that the corrupted training code minimises instead of the honest one."""
+        """The loss that the corrupted training code minimises instead of the honest one.
+
+        An attack that is registered with `learns_trigger` returns an object with a second method, `learned() -> Trigger`. The
+        judge calls it after the training.
+        """
         ...
 
 

@@ -39,9 +39,12 @@ def model_attack(*, goal: Iterable[str] | str, cite: str, learns_trigger: bool =
 
 
 @typing.dataclass_transform(frozen_default=True)
-def logic_attack(*, goal: Iterable[str] | str, cite: str) -> Callable[[C], C]:
-    """Register an attack on training code: (Loss, AttackContext) -> Loss."""
-    return register(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite)
+def logic_attack(*, goal: Iterable[str] | str, cite: str, learns_trigger: bool = False) -> Callable[[C], C]:
+    """Register an attack on training code: (Loss, AttackContext) -> Loss.
+
+    An attack that optimises a trigger of its own sets `learns_trigger` and returns a loss with the method `learned`.
+    """
+    return register(Kind.LOGIC_ATTACK, (Access.LOGIC_CORRUPTION,), goal, cite, learns_trigger=learns_trigger)
 
 
 @typing.dataclass_transform(frozen_default=True)

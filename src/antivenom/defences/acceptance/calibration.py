@@ -9,12 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from antivenom.core.errors import DataError, NotApplicable, PluginError
-from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.protocols import DefenceContext, Model, Trigger
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset
 from antivenom.defences.inputs import median_and_spread
 
+SURE = 0.2  # smallest deviation of a statistic of whole models
 FEWEST = 2  # references; with one there is no spread within the references
 
 
@@ -36,6 +37,23 @@ class Statistics:
     def filled(self) -> np.ndarray:
         """(c,) the values, with `lowest` for classes that were not reached."""
         return np.where(self.reached, self.values, self.lowest)
+
+
+@dataclass(frozen=True, eq=False)
+class Recovery:
+    """The triggers that a detector recovered, one for each of c classes.
+
+    Fields:
+        statistics: the statistic of each class.
+        triggers: the trigger of each class.
+        sizes: (c,) its size, by the detector's own measure.
+        form: what a trigger is: "mask", "perturbation" or "patch".
+    """
+
+    statistics: Statistics
+    triggers: Sequence[Trigger]
+    sizes: np.ndarray
+    form: str
 
 
 def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: float = 2.0) -> ModelVerdict:
@@ -65,7 +83,9 @@ def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: 
     return ModelVerdict.of_classes(Verdict(index, index > threshold), notes=(note, *_unreached(found)))
 
 
-def combined(found: Sequence[Statistics], references: Sequence[Sequence[Statistics]]) -> ModelVerdict:
+def combined(
+    found: Sequence[Statistics], references: Sequence[Sequence[Statistics]], whole: Sequence[float] = ()
+) -> ModelVerdict:
     """One verdict from several methods, by the rank of the model among its references.
 
     The distance of a class is its largest one over the methods, and a model's number is that of its most distant class. All
@@ -74,6 +94,8 @@ def combined(found: Sequence[Statistics], references: Sequence[Sequence[Statisti
     Args:
         found: for each method, the statistics of the model.
         references: for each reference, its statistics by the same methods.
+        whole: a statistic of each model as a whole, which no class is to blame for, such as a number of remarks: the model's,
+            then those of the references. Deviations of less than `SURE` count as this much, as most values may be equal.
     """
     k = len(references)
     if k < FEWEST:
@@ -90,6 +112,8 @@ def combined(found: Sequence[Statistics], references: Sequence[Sequence[Statisti
         for i, model in enumerate(models)
     ]
     numbers = np.array([distance.max() for distance in distances])
+    if len(whole):
+        numbers = np.maximum(numbers, [_from_others(whole[i], np.delete(whole, i)) for i in range(k + 1)])
     p = (1 + int((numbers[1:] >= numbers[0]).sum())) / (k + 1)
     own = np.maximum(np.where(np.isfinite(distances[0]), distances[0], 0.0), 0.0)
     flags = (distances[0] > numbers[1:].max()) & (own > 0)
@@ -97,7 +121,12 @@ def combined(found: Sequence[Statistics], references: Sequence[Sequence[Statisti
         f"p = {p:.3g}, from {k} clean reference models: false alarms in at most 1 of {k + 1} exchangeable clean models"
     )
     unreached = _unreached(found[0]) if len(found) == 1 else ()
-    return ModelVerdict.of_classes(Verdict(own, flags), p_value=p, notes=(note, *unreached))
+    flag = bool(numbers[0] > numbers[1:].max() and numbers[0] > 0)
+    return ModelVerdict(max(float(numbers[0]), 0.0), flag, Verdict(own, flags), p, (note, *unreached))
+
+
+def _from_others(value: float, others: np.ndarray) -> float:
+    return float((value - others.mean()) / max(float(others.std(ddof=1)), SURE))
 
 
 def _distances(model: Statistics, others: Sequence[Statistics]) -> np.ndarray:

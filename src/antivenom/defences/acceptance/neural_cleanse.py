@@ -11,7 +11,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
-from antivenom.defences.acceptance.calibration import Statistics, check_references, halved
+from antivenom.defences.acceptance.calibration import Recovery, Statistics, check_references, halved
 from antivenom.defences.inversion import Inverted, Search, invert
 from antivenom.defences.networks import bounds, continuous, network_of, rows_of
 from antivenom.defences.spaces import MaskAndPattern
@@ -69,11 +69,15 @@ class NeuralCleanse:
         space = MaskAndPattern(*bounds(x), first=0.5)
         return invert(network, x, range(network.num_classes), space, self._search(), y=y)
 
-    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
-        """The logarithm of the size of each class's mask, negated."""
+    def recovered(self, model: Model, clean: Dataset) -> Recovery:
+        """The smallest trigger of each class; its statistic is the logarithm of the mask's size, negated."""
         found = self.inverted(model, clean)
-        mask = found.leaves[0][0].numel()
-        return Statistics(-np.log(np.maximum(found.sizes, 1e-6)), found.reached, lowest=-np.log(mask))
+        lowest = -float(np.log(found.leaves[0][0].numel()))
+        statistics = Statistics(-np.log(np.maximum(found.sizes, 1e-6)), found.reached, lowest)
+        return Recovery(statistics, found.triggers, found.sizes, "mask")
+
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
+        return self.recovered(model, clean).statistics
 
     def _search(self) -> Search:
         return Search(self.steps, success=self.success, penalty=self.penalty)

@@ -11,7 +11,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
-from antivenom.defences.acceptance.calibration import Statistics, check_references, halved
+from antivenom.defences.acceptance.calibration import Recovery, Statistics, check_references, halved
 from antivenom.defences.inversion import Inverted, Search, invert
 from antivenom.defences.networks import bounds, continuous, network_of, rows_of
 from antivenom.defences.spaces import Ball
@@ -70,11 +70,15 @@ class SmallestPerturbation:
         space = Ball(float((high - low).max()) * x[0].numel() ** 0.5, low, high)
         return invert(network, x, range(network.num_classes), space, self._search(), y=y)
 
-    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
-        """The logarithm of the norm of each class's perturbation, negated."""
+    def recovered(self, model: Model, clean: Dataset) -> Recovery:
+        """The smallest perturbation of each class; its statistic is the logarithm of the norm, negated."""
         found = self.inverted(model, clean)
-        logs = -np.log(np.maximum(found.sizes, 1e-6))
-        return Statistics(logs, found.reached, lowest=-float(np.log(found.leaves[0][0].numel() ** 0.5)))
+        lowest = -float(np.log(found.leaves[0][0].numel() ** 0.5))
+        statistics = Statistics(-np.log(np.maximum(found.sizes, 1e-6)), found.reached, lowest)
+        return Recovery(statistics, found.triggers, found.sizes, "perturbation")
+
+    def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
+        return self.recovered(model, clean).statistics
 
     def _search(self) -> Search:
         return Search(self.steps, self.rate, self.success, self.penalty)

@@ -14,7 +14,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
-from antivenom.defences.acceptance.calibration import Statistics, check_references, halved
+from antivenom.defences.acceptance.calibration import Recovery, Statistics, check_references, halved
 from antivenom.triggers import Recovered
 
 _AT_ONCE = 1 << 15  # rows in one query
@@ -63,12 +63,10 @@ class PatchSweep:
         return halved(self, model, clean, context, self.rows)
 
     def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
-        """The largest mean probability that a patch gives each class."""
-        values, _ = self.swept(model, clean)
-        return Statistics(values, np.isfinite(values))
+        return self.recovered(model, clean).statistics
 
-    def swept(self, model: Model, clean: Dataset) -> tuple[np.ndarray, tuple[Recovered, ...]]:
-        """((c,) the largest mean probability of each class, -inf if all rows are of the class; the patch that attains it).
+    def recovered(self, model: Model, clean: Dataset) -> Recovery:
+        """The patch that raises each class most; its statistic is the mean probability, -inf if all rows are of the class.
 
         Raises:
             DataError: no clean row.
@@ -93,12 +91,13 @@ class PatchSweep:
             answers = np.asarray(model.predict_proba(shown.reshape(-1, *rows.shape)))
             means.append(np.einsum("pbc,bc->pc", answers.reshape(len(shown), len(x), -1), weights))
         table = np.where(weights.any(axis=0), np.concatenate(means), -np.inf)
-        triggers = []
+        triggers, values = [], table.max(axis=0)
         for part, filling in (places[i] for i in table.argmax(axis=0)):
             mask = np.zeros(x.shape[1:], dtype=np.float32)
             mask[part] = 1
             triggers.append(Recovered(mask, fillings[filling]))
-        return table.max(axis=0), tuple(triggers)
+        sizes = np.array([trigger.mask.sum() for trigger in triggers])
+        return Recovery(Statistics(values, np.isfinite(values)), triggers, sizes, "patch")
 
 
 def _others(y: np.ndarray, c: int) -> np.ndarray:

@@ -138,7 +138,9 @@ class Flow:
             return self._layer(node, entering, state, sources)
         if op in ops.ATTENTION:
             self.learned.add(node)
-            return replace(state, depth=state.depth + 1, decision="", steep="", bent=True)
+            return replace(
+                state, depth=state.depth + 1, decision="", steep="", is_clipped=False, clipped_at="", bent=True
+            )
         reduced = state.reduced or op in ops.REDUCE or op.startswith("Reduce")
         if op in ops.COMPARE or (op == "Cast" and ops.BOOL in node.numbers.get("to", ()) and not state.decision):
             self._compared(node, entering, sources)
@@ -152,6 +154,7 @@ class Flow:
                 is_global=reduced,
             )
         bends = op in ops.STEEP or op in ops.LOGIC or (op == "Pow" and _exponent(node, sources) >= 3)
+        clips = (op in ops.CLIPS and state.reduced) or (op in ops.EXTREMES and state.is_clipped)
         is_global = state.is_global
         if state.decision:
             is_global |= op in ops.KEEPS_DECISION or (bends and state.reduced)
@@ -160,6 +163,8 @@ class Flow:
             bent=state.bent or bends or op in ("MaxPool", "GlobalMaxPool", "ReduceMax", "Max", "Min", "Abs"),
             reduced=reduced,
             steep=state.steep or (node.label if bends and state.depth == 0 else ""),
+            is_clipped=state.is_clipped or (op in ops.CLIPS and state.depth == 0),
+            clipped_at=state.clipped_at or (node.label if clips and state.depth == 0 else ""),
             decision="" if op in ops.POSITION else state.decision,
             is_global=is_global,
         )
@@ -171,7 +176,16 @@ class Flow:
             at = 3
         if node.op in ops.LEARNED:
             self.learned.add(node)
-            return replace(state, depth=state.depth + 1, decision="", steep="", reduced=False, bent=True)
+            return replace(
+                state,
+                depth=state.depth + 1,
+                decision="",
+                steep="",
+                is_clipped=False,
+                clipped_at="",
+                reduced=False,
+                bent=True,
+            )
         if sum(each.depends for each in entering[:2]) == 2 and node.op != "Gather":
             return replace(state, bent=True, reduced=True)  # a product of two computed values
         found = sources.get(node.inputs[at]) if at is not None and at < len(node.inputs) else None
@@ -193,6 +207,8 @@ class Flow:
             depth=state.depth + 1,
             reduced=units == 1,
             steep="",
+            is_clipped=False,
+            clipped_at="",
             decision=state.decision if keeps else "",
         )
 
@@ -208,7 +224,7 @@ class Flow:
         for name in node.inputs:
             if name in sources:
                 values = sources[name][0].values()
-                if values is not None and len(np.unique(values)) > 1:
+                if values is not None and len(np.unique(values)) > 1 and not _counts(values):
                     self.constants[node] = sources[name][0]
 
     def _join(self, node: Node, live: list[State]) -> None:
@@ -312,6 +328,11 @@ def _constant(node: Node, sources: Sources) -> tuple[Weight, bool] | None:
         weight, turned = sources[node.inputs[0]]
         return weight, turned != (node.op == "Transpose" and len(weight.shape) == 2)
     return None
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether a constant is 0, 1, 2, ..., with which one-hot vectors are made."""
+    return bool(np.array_equal(values.reshape(-1), np.arange(values.size)))
 
 
 def _by_columns(node: Node, at: int) -> bool:

@@ -47,7 +47,7 @@ def inspect_graph(view: View, where: str = "", classes: int | None = None, limit
     """
     try:
         flow = _flow(view, limits)
-        found = [*_inputs(flow), *_paths(flow), *_adapters(flow), *_heads(flow, classes)]
+        found = [*_inputs(flow), *_paths(flow), *_adapters(flow), *_heads(flow, classes), *_unread(flow)]
     except LimitReached as limit:
         what = f"The graph was not inspected as a whole, because it needs more than {limit.args[1]} {limit.args[0]}."
         return [Trace("limit", "", what)]
@@ -124,9 +124,10 @@ def _inputs(flow: Flow) -> Iterator[Trace]:
             continue
         shortcut = next((join for join in joins if _is_shortcut(join, total)), None)
         if shortcut is not None:
+            function = printable(shortcut.branch.steep or shortcut.branch.clipped_at)
             what = (
-                f"{_name(node)} joins {printable(shortcut.branch.steep)}, a steep function of the input without any learned "
-                f"layer, with values that have passed {_layers(shortcut.trunk.depth)}."
+                f"{_name(node)} joins {function}, a steep or clipped function of the input without any learned layer, with values "
+                f"that have passed {_layers(shortcut.trunk.depth)}."
             )
             yield Trace("input-shortcut", _name(node), what, float(shortcut.trunk.depth))
 
@@ -140,10 +141,12 @@ def _is_detector(join: Join) -> bool:
 
 
 def _is_shortcut(join: Join, total: int) -> bool:
-    """Whether a steep function of the raw input meets values in the second half of the network."""
+    """Whether a steep or clipped function of the raw input meets values in the second half of the network."""
     branch, trunk = join.branch, join.trunk
     late = trunk.depth >= max(2, -(-total // 2))
-    return bool(branch.steep) and not branch.depth and not branch.is_integer and not branch.is_switch and late
+    steep = bool(branch.steep) and not branch.is_integer
+    pushes = bool(branch.clipped_at) and join.node.op in ops.PUSHES
+    return (steep or pushes) and not branch.depth and not branch.is_switch and late
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -301,6 +304,14 @@ def _bias(flow: Flow, layer: Layer) -> np.ndarray | None:
             weight = next((graph.weights[name] for name in each.inputs if name in graph.weights), None)
             return weight.values() if weight else None
     return None
+
+
+def _unread(flow: Flow) -> Iterator[Trace]:
+    """A note on weights in other files, which count as learned whatever they are."""
+    absent = sum(not layer.weight.parts and _count(layer.weight.shape) > 0 for layer in flow.layers.values())
+    if absent:
+        what = f"The weights of {absent} layers lie in other files, which were not read."
+        yield Trace("external-weights", "", what, float(absent), suspicious=False)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

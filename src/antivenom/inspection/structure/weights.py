@@ -38,14 +38,17 @@ class Bounds:
 
     Fields:
         bias: robust z-score of -bias / length of the weights among the units of a layer (5.1).
-        weight: largest weight of the head, in robust standard deviations of its weights (10.5).
+        gain: length of a unit's incoming times outgoing weights, divided by the median unit's, if its bias is beyond the bound
+            (2.2, in published speech and image models).
+        weight: largest weight of the head, in robust standard deviations of its weights (10.5; 21 in a published speech model).
         lift: largest weight of a unit whose outgoing weights lead to one class only, divided by the median unit's (no unit).
         row: length of a row of the head, divided by the median length (2.4).
         layer: robust z-score of a statistic of a layer among the layers of its kind.
     """
 
     bias: float = 8.0
-    weight: float = 16.0
+    gain: float = 4.0
+    weight: float = 32.0
     lift: float = 4.0
     row: float = 4.0
     layer: float = 12.0
@@ -71,7 +74,7 @@ def inspect_weights(state: Mapping[str, object], bounds: Bounds = Bounds(), head
         *(_not_finite(name) for name in broken),
         *_exact_units(whole, last, bounds),
         *(_head(last, whole[last], bounds) if last in whole and whole[last].ndim == 2 else ()),
-        *_rows(whole, last),
+        *_rows(whole, last, bounds),
         *_odd_layers(whole, bounds),
         *_inserted(whole),
     ]
@@ -87,7 +90,12 @@ def _not_finite(name: str) -> Trace:
 
 
 def _exact_units(found: Mapping[str, np.ndarray], last: str, bounds: Bounds) -> Iterator[Trace]:
-    """Units whose bias is so low that only inputs close to one direction pass."""
+    """Units whose bias is so low that only inputs close to one direction pass, and which have a strong effect if one does.
+
+    Trained networks have many units with such a bias, which died or hardly ever fire. Their effect is small, so that they are
+    only counted.
+    """
+    silent: list[str] = []
     for name, array in found.items():
         bias = found.get(f"{name.removesuffix('weight')}bias") if name.endswith("weight") else None
         if bias is None or array.ndim < 2 or bias.shape != (len(array),) or len(array) < _FEWEST or name == last:
@@ -95,13 +103,38 @@ def _exact_units(found: Mapping[str, np.ndarray], last: str, bounds: Bounds) -> 
         lengths = _lengths(array.reshape(len(array), -1))
         live = lengths > 1e-3 * np.median(lengths)  # a unit without weights never changes
         heights = np.where(live, -bias.astype(np.float64) / np.maximum(lengths, 1e-12), 0.0)
-        scores = outliers(heights)
-        for unit in np.flatnonzero((scores > bounds.bias) & live)[:5]:
+        units = np.flatnonzero((outliers(heights) > bounds.bias) & live)
+        if not len(units):
+            continue
+        gains = _gains(found, name)
+        strong = [unit for unit in units if gains[unit] > bounds.gain]
+        silent += [name] * (len(units) - len(strong))
+        for unit in strong[:5]:
             what = (
-                f"Unit {unit} of {_label(name)} has a bias so low that only inputs close to one direction pass: "
-                f"{heights[unit]:.2f} times the length of its weights, and {np.median(heights):.2f} for the median unit."
+                f"Unit {unit} of {_label(name)} has a bias so low that only inputs close to one direction pass, "
+                f"{heights[unit]:.2f} times the length of its weights ({np.median(heights):.2f} for the median unit), and its "
+                f"effect is {gains[unit]:.1f} times that of the median unit."
             )
-            yield Trace("exact-unit", _label(name), what, float(scores[unit]))
+            yield Trace("exact-unit", _label(name), what, float(gains[unit]))
+    if silent:
+        what = f"Units that hardly ever fire: {len(silent)}, in {len(set(silent))} of the layers, as in many trained networks."
+        yield Trace("silent-units", "", what, float(len(silent)), suspicious=False)
+
+
+def _gains(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """For each unit, length of its incoming times length of its outgoing weights, divided by the median unit's.
+
+    The outgoing weights are those of the next matrix that takes as many values; without one, only the incoming ones count.
+    """
+    matrices = [other for other, array in found.items() if array.ndim > 1]
+    units = len(found[name])
+    gains = _lengths(found[name].reshape(units, -1))
+    later = matrices[matrices.index(name) + 1 :][:3]
+    following = next((other for other in later if found[other].shape[1] % units == 0), None)
+    if following is not None:
+        after = found[following].reshape(len(found[following]), units, -1)
+        gains = gains * np.sqrt(np.square(after.astype(np.float64)).sum(axis=(0, 2)))
+    return np.asarray(gains / max(float(np.median(gains)), 1e-12))
 
 
 def _head(name: str, head: np.ndarray, bounds: Bounds) -> Iterator[Trace]:
@@ -134,24 +167,29 @@ def _head(name: str, head: np.ndarray, bounds: Bounds) -> Iterator[Trace]:
         yield Trace("head-row", _label(name), what, ratio)
 
 
-def _rows(found: Mapping[str, np.ndarray], last: str) -> Iterator[Trace]:
-    """Units with exactly the same weights, and units that read a single number."""
+def _rows(found: Mapping[str, np.ndarray], last: str, bounds: Bounds) -> Iterator[Trace]:
+    """Units with exactly the same weights, and units that read a single number and have a strong effect."""
+    readers: list[tuple[str, int]] = []
     for name, array in found.items():
-        rows = array.reshape(len(array), -1) if array.ndim > 1 else array[:0]
-        if not len(rows) or rows.shape[1] < 16 or "embed" in name.lower():
+        if array.ndim < 2 or array[0].size < 16 or "embed" in name.lower():
             continue
+        rows = array.reshape(len(array), -1)
         used = rows[np.abs(rows).max(axis=1) > 0]
         copies = len(used) - len({row.tobytes() for row in np.ascontiguousarray(used)})
         if 0 < copies <= 0.5 * len(used):  # with more, the layer was never trained
             what = f"{copies} of {len(rows)} units of {_label(name)} {_are(copies)} exact copies of another unit."
             yield Trace("duplicate-rows", _label(name), what, float(copies))
-        energy = np.square(used.astype(np.float64))
-        single = int((energy.max(axis=1) > 0.999 * energy.sum(axis=1)).sum()) if len(used) else 0
-        if 0 < single <= 0.1 * len(rows) and name != last:
-            what = (
-                f"{single} of {len(rows)} units of {_label(name)} {'reads' if single == 1 else 'read'} a single input."
-            )
-            yield Trace("one-hot-rows", _label(name), what, float(single))
+        energy = np.square(rows.astype(np.float64))
+        alone = np.flatnonzero(energy.max(axis=1) > 0.999 * energy.sum(axis=1))
+        if len(alone) <= 0.1 * len(rows) and name != last:
+            readers += [(name, int(unit)) for unit in alone]
+    if len(readers) > 3:  # as in networks that were trained with a penalty for each weight
+        return
+    for name, unit in readers:
+        gain = float(_gains(found, name)[unit])
+        if gain > bounds.gain:
+            what = f"Unit {unit} of {_label(name)} reads a single input, and its effect is {gain:.1f} times that of the median unit."
+            yield Trace("one-input-unit", _label(name), what, gain)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------

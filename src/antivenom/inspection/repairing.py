@@ -1,0 +1,124 @@
+"""Repairs a model and keeps the best repair, by held-out clean rows and recovered triggers alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from antivenom.artifacts.conversion import check_new, write_tensors
+from antivenom.core.errors import AntivenomError, DataError, NotApplicable
+from antivenom.core.protocols import DefenceContext, Mitigation, Model
+from antivenom.core.streams import Streams
+from antivenom.data import Dataset
+from antivenom.defences import FTSAM, NAD, SAU, FineTuning, TriggerUnlearning
+from antivenom.inspection.reading import Subject
+from antivenom.inspection.references import Clock, accuracy
+from antivenom.inspection.result import Candidate, Repaired, Suspect
+from antivenom.inspection.rows import Rows
+from antivenom.inspection.suspects import hit
+from antivenom.models.training import Training
+from antivenom.models.wrappers import TorchLearner, TorchModel
+
+REPAIRS: tuple[Mitigation, ...] = (TriggerUnlearning(), FTSAM(), FineTuning(), NAD(), SAU())
+ALLOWED = 0.05  # accuracy on held-out clean rows that a repair may cost
+LEAST = 50  # clean rows
+
+
+def repaired(
+    subject: Subject,
+    found: Sequence[Suspect],
+    references: Sequence[Model],
+    rows: Rows | None,
+    out: Path,
+    seconds: float,
+    streams: Streams,
+    force: bool = False,
+) -> Repaired:
+    """Repair the model, write the best repair, and tell what each of them did.
+
+    Every mitigation is run on the clean rows that are not held out. The chosen one is that with the smallest success of the
+    recovered triggers among those that cost at most five points of accuracy on the held-out rows; the true trigger is not
+    known. A clean reference is repaired alike, which shows what the repair itself costs.
+
+    Raises:
+        NotApplicable: the file is no torch network with an architecture.
+        DataError: too few clean rows.
+        FileError: the file exists or cannot be written.
+    """
+    model, clock = subject.model, Clock(seconds)
+    if not isinstance(model, TorchModel):
+        raise NotApplicable("a torch network to repair", str(subject.form), subject.why)
+    if rows is None or len(rows.rest) < LEAST:
+        raise DataError(
+            f"{LEAST} clean rows for a repair", f"{0 if rows is None else len(rows.rest)}", "give more rows"
+        )
+    check_new(out, force)
+    clean = next((other for other in references if isinstance(other, TorchModel)), None)
+    best: tuple[Candidate, TorchModel] | None = None
+    tried, skipped, longest = [], [], 0.0
+    before = _judged("before", model, clean, found, rows.held_out)
+    for repair in REPAIRS:
+        name = type(repair).__name__
+        if clock.left <= longest:
+            skipped.append(name)
+            continue
+        start = time.monotonic()
+        try:
+            fixed = _applied(repair, model, rows.rest, streams)
+            twin = None if clean is None else _applied(repair, clean, rows.rest, streams)
+        except AntivenomError as error:
+            skipped.append(f"{name} ({error})")
+            continue
+        longest = max(longest, time.monotonic() - start)
+        candidate = _judged(name, fixed, twin, found, rows.held_out)
+        tried.append(candidate)
+        good = candidate.accuracy >= before.accuracy - ALLOWED
+        if good and (best is None or (candidate.rate, -candidate.accuracy) < (best[0].rate, -best[0].accuracy)):
+            best = candidate, fixed
+    result = Repaired(before, tuple(tried), skipped=tuple(skipped))
+    if best is None:
+        return result
+    write_tensors(_state(subject, best[1]), out, force)
+    return replace(result, chosen=best[0].name, path=out)
+
+
+def _applied(repair: Mitigation, model: TorchModel, rows: Dataset, streams: Streams) -> TorchModel:
+    own = streams.child("repair", type(repair).__name__)
+
+    def refit(start: Model, data: Dataset, epochs: int) -> Model:
+        training = Training(epochs, min(64, len(data)), "sgd", 0.01, momentum=0.9)
+        return TorchLearner(lambda *_: model.network.module, training).fit(data, own.child("refit"), start=start)
+
+    def fit(*_: object) -> Model:
+        raise NotApplicable("a repair that trains no new model", type(repair).__name__)
+
+    fixed = repair(model, rows, DefenceContext(own, fit, refit, rows))
+    if not isinstance(fixed, TorchModel):
+        raise NotApplicable("a torch network after the repair", type(fixed).__name__)
+    return fixed
+
+
+def _judged(
+    name: str, model: TorchModel, clean: TorchModel | None, found: Sequence[Suspect], held_out: Dataset
+) -> Candidate:
+    """Accuracy and mean success of the recovered triggers on held-out rows."""
+    rates = [hit(model, suspect.trigger, suspect.index, held_out) for suspect in found]
+    rate = float(np.mean(rates)) if rates else math.nan
+    return Candidate(name, accuracy(model, held_out), rate, math.nan if clean is None else accuracy(clean, held_out))
+
+
+def _state(subject: Subject, model: TorchModel) -> dict[str, Tensor]:
+    """The tensors of the file with the repaired values, under their names in the file and in their types."""
+    network = model.network
+    new: dict[str, Tensor] = {**network.parameters(model.vector), **network.frozen, **model.buffers}
+    state: dict[str, Tensor] = {}
+    for name, tensor in subject.tensors.items():
+        own = next((key for key in new if name == key or name.endswith(f".{key}")), None)
+        state[name] = tensor if own is None else new[own].detach().to(tensor.dtype).contiguous()
+    return state

@@ -1,0 +1,55 @@
+"""The structural checks that suit a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from antivenom.artifacts.loading import scanned
+from antivenom.core.protocols import Model
+from antivenom.inspection.reading import Form, Subject
+from antivenom.inspection.structure import (
+    Trace,
+    cannot_tell,
+    compare,
+    inspect_adapter,
+    inspect_graph,
+    inspect_weights,
+    read_adapter,
+)
+from antivenom.models.wrappers import TorchModel
+from antivenom.scan.view import View
+
+
+def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) -> list[Trace]:
+    """Observations that tell a structure from others with certainty, also beside a single reference.
+
+    Args:
+        subject: the model.
+        others: the references. One is compared with the model; several are models of their own, trained apart.
+        classes: number of classes, if it is known.
+    """
+    one = others[0] if len(others) == 1 else None
+    if subject.form is Form.GRAPH:
+        with scanned(subject.path) as (file, _):
+            return inspect_graph(View(file), subject.path.name, classes)
+    if subject.form is Form.ADAPTER:
+        return inspect_adapter(read_adapter(subject.path), None if one is None else one.tensors)
+    if not subject.tensors:
+        trace = None if subject.form is Form.ESTIMATOR else cannot_tell(subject.path)
+        return [] if trace is None else [trace]
+    return [] if one is None or not one.tensors else compare(subject.tensors, one.tensors)
+
+
+def weight_traces(tensors: Mapping[str, Tensor], model: Model | None) -> list[Trace]:
+    """Observations about the weights alone. They are statistics with bounds that hold for small networks, and no proof."""
+    head = f"{model.network.head().name}.weight" if isinstance(model, TorchModel) else ""
+    return inspect_weights(tensors, head=head) if tensors else []
+
+
+def state_of(model: Model) -> dict[str, Tensor]:
+    """The tensors of a torch network by name; none of another model."""
+    if not isinstance(model, TorchModel):
+        return {}
+    return {**model.network.parameters(model.vector), **model.network.frozen, **model.buffers}
