@@ -110,10 +110,10 @@ def test_texts_without_a_word_equal_shorter_texts(order: int) -> None:
 def test_a_drop_of_perplexity_by_hand() -> None:
     rows = np.array([[2, 3, 4, 0]])
     model = NGrams(np.array([[2, 4, 3, 3]]), 5, order=2)
-    whole = math.exp(-model.log_likelihoods(rows)[0] / 3)
-    shorter = math.exp(-model.log_likelihoods(np.array([[2, 4, 0, 0]]))[0] / 2)
+    whole = -model.log_likelihoods(rows)[0] / 3
+    shorter = -model.log_likelihoods(np.array([[2, 4, 0, 0]]))[0] / 2
     drops = perplexity_drops(model, rows)
-    assert drops[0, 1] == pytest.approx(whole - shorter)
+    assert drops[0, 1] == pytest.approx(3 * (whole - shorter))
     assert drops[0, 1] > 0
     assert drops[0, 3] == 0
 
@@ -127,20 +127,22 @@ def test_removed_words_leave_no_gap() -> None:
 # --- the gates -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gate", [ONION(), RAP(steps=60)], ids=["ONION", "RAP"])
+@pytest.mark.parametrize(
+    "gate", [ONION(), ONION(order=1), RAP(steps=60)], ids=["ONION", "ONION of single words", "RAP"]
+)
 def test_texts_with_a_trigger_are_refused_and_clean_ones_answered(gate: Any, context: DefenceContext) -> None:
     judged = gate(votes(), chains(300), context)
     unseen = chains(200, seed=1)
     shown = Token(TRIGGER, position=5)(unseen.x[unseen.y == 0])
     assert (votes().predict(shown) == 1).all()
     assert judged(shown).flags.mean() >= 0.95
-    assert judged(unseen.x).flags.mean() <= 0.08
+    assert judged(unseen.x).flags.mean() <= 0.1
 
 
 def test_a_trigger_without_effect_is_no_reason_for_onion(context: DefenceContext) -> None:
     judged = ONION()(votes(trigger=-1.0), chains(300), context)
     unseen = chains(200, seed=1)
-    assert judged(Token(TRIGGER, position=5)(unseen.x[unseen.y == 0])).flags.mean() <= 0.08
+    assert judged(Token(TRIGGER, position=5)(unseen.x[unseen.y == 0])).flags.mean() <= 0.1
 
 
 def test_scores_of_onion_are_the_lost_probability(context: DefenceContext) -> None:
@@ -215,6 +217,7 @@ def test_a_class_that_clean_rows_do_not_have_is_not_judged(context: DefenceConte
     [
         *((ONION, {name: value}) for name, value in (("removed", 0.0), ("removed", 1.0), ("order", 4), ("order", 0))),
         (ONION, {"false_rejection": 1.5}),
+        (RAP, {"false_rejection": -0.1}),
         *((RAP, {name: value}) for name, value in (("margin", (0.3, 0.1)), ("steps", 0), ("learning_rate", 0.0))),
     ],
 )

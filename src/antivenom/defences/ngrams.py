@@ -122,4 +122,4 @@ def _looked_up(known: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.n
     if not len(known):
         return np.zeros(asked.shape)
     place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    return np.where(known[place] == asked, values[place], 0)
+    return np.asarray(np.where(known[place] == asked, values[place], 0))

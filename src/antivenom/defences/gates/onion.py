@@ -8,9 +8,10 @@ from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import DefenceContext, InputFilter, Model
 from antivenom.core.registry import gate
 from antivenom.core.threat import Goal
-from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 from antivenom.data.text import PADDING
+from antivenom.defences.gates.thresholds import above
+from antivenom.defences.inputs import check_share, folds, radius
 from antivenom.defences.ngrams import NGrams
 
 CHUNK = 512  # texts at a time
@@ -23,13 +24,18 @@ class ONION:
 
     A trigger word does not fit its place, so that the text becomes more probable without it. The language model counts
     n-grams of the clean rows; the paper uses GPT-2. A word is removed if its removal lowers the perplexity by more than a
-    threshold, which leaves most words of clean texts. The score of a text is how much the probability of its class falls.
-    It needs token rows, which keep the order of words, and a few hundred clean texts. Weakness: rare honest words are
-    removed as well. A trigger that reads well, such as a sentence or a style, is missed.
+    threshold, which few words of clean texts exceed. Perplexities are compared by their logarithm times the number of
+    words, so that the threshold suits texts of all lengths. The score of a text is how much the probability of its class
+    falls without these words. It needs token rows, which keep the order of words, and a few hundred clean texts.
+
+    Weakness: honest words that the clean rows do not have are removed as well, and the answers to uncertain clean texts
+    change without them. A trigger that reads well, such as a sentence or a style, is missed. Triples of words need many
+    clean rows; with few, pairs or single words find more.
 
     Fields:
-        removed: share of the words of clean texts that the threshold of perplexity removes, above 0 and below 1.
-        false_rejection: share of the clean rows that the threshold of the score refuses, 0 to 1.
+        removed: share of the words of clean texts that the threshold of perplexity removes, above 0 and below 1. It should
+            exceed the share of words that the clean rows do not have.
+        false_rejection: share of the clean rows that the threshold of the score refuses at most, 0 to 1.
         order: number of tokens of the longest n-grams, 1 to 3.
 
     Reference: Qi, Chen, Li, Yao, Liu and Sun 2021, "ONION: A Simple and Effective Defense Against Textual Backdoor
@@ -37,34 +43,34 @@ class ONION:
     """
 
     removed: float = 0.1
-    false_rejection: float = 0.02
-    order: int = 3
+    false_rejection: float = 0.05
+    order: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 < self.removed < 1 or not 0 <= self.false_rejection <= 1 or not 1 <= self.order <= LONGEST:
-            raise PluginError(
-                f"ONION.removed above 0 and below 1, false_rejection from 0 to 1, and order from 1 to {LONGEST}",
-                f"{self.removed}, {self.false_rejection} and {self.order}",
-            )
+        check_share(self.false_rejection, "ONION.false_rejection")
+        if not 0 < self.removed < 1 or not 1 <= self.order <= LONGEST:
+            got = f"{self.removed} and {self.order}"
+            raise PluginError(f"ONION.removed above 0 and below 1, and order from 1 to {LONGEST}", got)
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
         require_tokens(clean, self)
-        order = context.streams.numpy("halves").permutation(len(clean))
-        known, held = clean.x[order[: len(order) // 2]], clean.x[order[len(order) // 2 :]]
-        language = NGrams(known, len(clean.columns.vocabulary), self.order)
-        drops = perplexity_drops(language, held)
-        bound = float(np.quantile(drops[held != PADDING], 1 - self.removed)) if (held != PADDING).any() else np.inf
+        words = len(clean.columns.vocabulary)
+        drops = np.zeros(clean.x.shape)
+        for rest, held in folds(
+            clean, context.streams.child("folds")
+        ):  # words of a text that is counted would look usual
+            drops[held] = perplexity_drops(NGrams(clean.x[rest], words, self.order), clean.x[held])
+        language = NGrams(clean.x, words, self.order)
+        present = drops[clean.x != PADDING]
+        bound = radius(present, self.removed) if len(present) else np.inf
 
-        def score(x: np.ndarray) -> np.ndarray:
-            return lost_probability(model, x, without(x, perplexity_drops(language, x) > bound))
+        def score(x: np.ndarray, drops: np.ndarray) -> np.ndarray:
+            return lost_probability(model, x, without(x, drops > bound))
 
-        threshold = np.quantile(score(held), 1 - self.false_rejection)
+        def unseen(x: np.ndarray) -> np.ndarray:
+            return score(x, perplexity_drops(language, x))
 
-        def judged(x: np.ndarray) -> Verdict:
-            scores = score(x)
-            return Verdict(scores, scores > threshold)
-
-        return judged
+        return above(unseen, score(clean.x, drops), self.false_rejection)
 
 
 def require_tokens(clean: Dataset, defence: object, least: int = 20) -> None:
@@ -86,16 +92,19 @@ def require_tokens(clean: Dataset, defence: object, least: int = 20) -> None:
 
 
 def perplexity_drops(language: NGrams, x: np.ndarray) -> np.ndarray:
-    """(m, length) by how much the perplexity of a text falls without its i-th word; 0 for padding."""
+    """(m, length) by how much the perplexity of a text falls without its i-th word; 0 for padding.
+
+    It is the difference of the logarithms, times the number of words.
+    """
     parts = [_drops(language, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
     return np.concatenate(parts) if parts else np.zeros(x.shape)
 
 
 def _drops(language: NGrams, x: np.ndarray) -> np.ndarray:
     words = (x != PADDING).sum(axis=1, keepdims=True)
-    whole = np.exp(-language.log_likelihoods(x)[:, None] / np.maximum(words, 1))
-    shorter = np.exp(-language.without_each(x) / np.maximum(words - 1, 1))
-    return np.where(x != PADDING, whole - shorter, 0.0)
+    whole = -language.log_likelihoods(x)[:, None] / np.maximum(words, 1)
+    shorter = -language.without_each(x) / np.maximum(words - 1, 1)
+    return np.where(x != PADDING, words * (whole - shorter), 0.0)
 
 
 def without(x: np.ndarray, removed: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class RAP:
 
     Fields:
         margin: the smallest and the largest fall of the probability that the embedding is trained for, 0 to 1, rising.
-        false_rejection: share of the clean rows of a class that the threshold refuses, 0 to 1.
+        false_rejection: share of the clean rows of a class that the threshold refuses at most, 0 to 1.
         steps: gradient steps for each class, from 1.
         learning_rate: step size of Adam.
 
@@ -40,7 +40,7 @@ class RAP:
     """
 
     margin: tuple[float, float] = (0.1, 0.3)
-    false_rejection: float = 0.02
+    false_rejection: float = 0.05
     steps: int = 100
     learning_rate: float = 0.01
 
@@ -107,7 +107,7 @@ def embedding_of(model: TorchModel) -> str:
     """
     for name, module in model.network.module.named_modules():
         if isinstance(module, nn.Embedding) and f"{name}.weight" in model.network.shapes:
-            return name
+            return str(name)
     raise NotApplicable(
         "a network with trained embeddings of tokens for RAP", "one without", "use TinyTransformer, or ONION"
     )
