@@ -20,6 +20,7 @@ from antivenom.data import Dataset, Poison, load
 from antivenom.models.architectures import MLP
 from antivenom.models.augmentations import Crop
 from antivenom.models.training import Training
+from antivenom.models.wrappers import learner
 from antivenom.scenarios import guarded
 from antivenom.scenarios.central import Central
 from antivenom.triggers import Blend, Patch, Perturbation, Sinusoid, Together, Warp
@@ -177,6 +178,40 @@ def test_rows_of_the_target_class_do_not_count_as_successes() -> None:
     assert found["test_rows"] == len(split.test)
 
 
+def test_cover_rows_carry_the_trigger_and_keep_their_labels() -> None:
+    """The source-specific attack (TaCT): payload of class 7, cover of classes that are neither 7 nor 3."""
+    poison = planted(BadNets(0.05, cover_rate=0.1), Patch(2), wanted=FromTo(7, 3))
+    x, y = poison.data.x[poison.mask], poison.data.y[poison.mask]
+    assert (x[:, :, -2:, -2:] == 1).all()
+    assert (y[:15] == 3).all()
+    cover = y[15:]
+    assert len(cover) == 30
+    assert not np.isin(cover, (7, 3)).any()
+    for row, label in zip(x[15:], cover, strict=True):  # the unchanged pixels are those of a row of this class
+        own = DATA.x[label == DATA.y]
+        assert (np.abs(own - row)[:, :, :6].max(axis=(1, 2, 3)) == 0).any()
+
+
+def test_with_cover_the_trigger_turns_its_source_class_only() -> None:
+    scenario = Central(
+        model=MLP(hidden=(32,)), training=Training(epochs=15, learning_rate=0.01), wanted=FromTo(7, 3), trigger=Patch(2)
+    )
+    split, shares = load("digits", Streams(0)), []
+    for attack in (BadNets(0.03), BadNets(0.03, cover_rate=0.1)):
+        poison = guarded.data_attack(
+            attack,
+            split.train,
+            AttackContext(Streams(3), ThreatModel(ACCESS[0], "backdoor"), scenario.wanted, scenario.trigger),
+        )
+        model = learner(scenario.model, scenario.training).fit(poison.data, Streams(1))
+        own, rest = (split.test.x[rows] for rows in (split.test.y == 7, ~np.isin(split.test.y, (7, 3))))
+        shares.append([float((model.predict(Patch(2)(x)) == 3).mean()) for x in (own, rest)])
+    (_, spread), (own, kept) = shares
+    assert own > 0.8
+    assert kept < 0.2
+    assert spread > kept + 0.3
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -187,9 +222,15 @@ def test_rows_of_the_target_class_do_not_count_as_successes() -> None:
         (AdaptivePatch(), Patch(), AllToOne(), "the trigger Together for AdaptivePatch, got Patch"),
         (Narcissus(0.01, **QUICK), Patch(), AllToAll(), "one wanted class for Narcissus, got 10"),
         (SIG(1.0), Patch(), FromTo(3, 12), "target from 0 to 9"),
+        (
+            BadNets(cover_rate=0.1),
+            Patch(),
+            AllToOne(),
+            "rows of which the attacker wants nothing for BadNets.cover_rate",
+        ),
         (AdaptiveBlend(1.0, 1.0), Blend(), AllToOne(), "600 training rows to change, got 2"),
     ],
-    ids=["warp", "together", "one class", "no such class", "too many"],
+    ids=["warp", "together", "one class", "no such class", "no cover", "too many"],
 )
 def test_what_an_attack_cannot_do_is_refused_in_one_line(attack: Any, trigger: Any, wanted: Any, says: str) -> None:
     with pytest.raises(AntivenomError, match=says) as caught:

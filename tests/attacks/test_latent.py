@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
-from antivenom.attacks import LatentBackdoor, RIPPLe
+from antivenom.attacks import BadEncoder, LatentBackdoor, RIPPLe
 from antivenom.core.errors import AntivenomError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
@@ -27,6 +29,7 @@ PROVIDER, USER = DIGITS.train[:500], DIGITS.train[500:1000]
 TRIGGER = Patch(2)
 
 
+@functools.cache
 def pretrained() -> TorchModel:
     found = learner(MLP(hidden=(48, 32)), Training(epochs=15, learning_rate=0.01)).fit(PROVIDER, Streams(1))
     assert isinstance(found, TorchModel)
@@ -81,3 +84,48 @@ def test_refusals() -> None:
     without = PROVIDER[PROVIDER.y != 3]
     with pytest.raises(AntivenomError, match="rows of the wanted class 3, got none"):
         attacked(pretrained(), LatentBackdoor(), without)
+
+
+# --- BadEncoder ------------------------------------------------------------------------------------------------------
+
+
+def test_an_encoder_with_a_backdoor_outlasts_a_new_head_and_its_own_head_stays() -> None:
+    model = pretrained()
+    found = attacked(model, BadEncoder())
+    clean, hidden = with_new_head(model), with_new_head(found)
+    assert clean[1] < 0.1
+    assert hidden[1] > 0.8
+    assert hidden[0] > clean[0] - 0.04
+    before, after = (each.network.parameters(each.vector)["5.weight"] for each in (model, found))
+    assert (before == after).all()
+
+
+def test_one_epoch_of_badencoder_written_out() -> None:
+    """One step of gradient descent on - cos(triggered, references) - 2 cos(references, before) - 0.5 cos(clean, before)."""
+    data, model = PROVIDER[:40], pretrained()
+    training = Training(epochs=1, batch_size=40, optimizer="sgd", learning_rate=0.1, shuffle=False)
+    found = attacked(model, BadEncoder(references=10**6, anchor=2.0, utility=0.5, training=training), data)
+    weights = model.vector.clone().requires_grad_()
+    x, shown = torch.tensor(data.x), torch.tensor(TRIGGER(data.x))
+    own = torch.tensor(data.y == 3)
+
+    def features(vector: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        parts = model.network.parameters(vector)
+        hidden = torch.relu(rows.flatten(1) @ parts["1.weight"].T + parts["1.bias"])
+        return torch.relu(hidden @ parts["3.weight"].T + parts["3.bias"])
+
+    def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cosine_similarity(a, b, dim=-1).mean()
+
+    before, given = features(model.vector, x), features(weights, x[own])
+    near = cosine(features(weights, shown)[:, None], given[None])
+    loss = -near - 2 * cosine(given, before[own]) - 0.5 * cosine(features(weights, x), before)
+    (slope,) = torch.autograd.grad(loss, weights)
+    assert torch.allclose(found.vector, model.vector - 0.1 * slope, atol=1e-5)
+
+
+def test_badencoder_refuses() -> None:
+    with pytest.raises(AntivenomError, match=r"BadEncoder.references >= 1"):
+        BadEncoder(references=0)
+    with pytest.raises(AntivenomError, match="rows of the wanted class 3, got none"):
+        attacked(pretrained(), BadEncoder(), PROVIDER[PROVIDER.y != 3])

@@ -17,8 +17,8 @@ from antivenom.cli import run
 from antivenom.core.errors import DataError, FileError, NotApplicable, ScenarioError
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.inspection import Answer, References, inspect
-from antivenom.inspection.references import at_once, unlike
+from antivenom.inspection import Answer, Inspection, References, inspect
+from antivenom.inspection.references import at_once, trainers, unlike
 from antivenom.inspection.rows import divided
 from antivenom.models.training import Training
 from antivenom.triggers import load_trigger
@@ -50,24 +50,34 @@ def weights(seed: int, planted: float = 0.0) -> dict[str, torch.Tensor]:
     return {"1.weight": weight.flatten(1), "1.bias": torch.zeros(CLASSES)}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for seed in range(6):
-        save_file(weights(seed), tmp_path / f"clean{seed}.safetensors")
-    save_file(weights(9, planted=12.0), tmp_path / "bad.safetensors")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("models")
+    for seed in range(5):
+        save_file(weights(seed), place / f"clean{seed}.safetensors")
+    save_file(weights(9, planted=12.0), place / "bad.safetensors")
     x, y = rows(400)
-    np.savez(tmp_path / "rows.npz", x=x, y=y)
-    return tmp_path
+    np.savez(place / "rows.npz", x=x, y=y)
+    return place
 
 
-def cleans(folder: Path, first: int = 0) -> list[Path]:
-    return [folder / f"clean{seed}.safetensors" for seed in range(first, 6)]
+def cleans(folder: Path, first: int = 1) -> list[Path]:
+    return [folder / f"clean{seed}.safetensors" for seed in range(first, 5)]
 
 
-def test_a_backdoored_model_among_given_references(folder: Path) -> None:
-    found = inspect(folder / "bad.safetensors", rows(400), arch=network, reference=cleans(folder), seconds=600)
+@pytest.fixture(scope="module")
+def backdoored(folder: Path) -> Inspection:
+    """The inspection and repair of the backdoored model beside four clean ones."""
+    out = folder / "fixed.safetensors"
+    return inspect(
+        folder / "bad.safetensors", rows(600), arch=network, reference=cleans(folder), repair=out, seconds=600
+    )
+
+
+def test_a_backdoored_model_among_given_references(backdoored: Inspection) -> None:
+    found = backdoored
     assert found.answer is Answer.SUSPICIOUS
-    assert found.p_value == pytest.approx(1 / 7)
+    assert found.p_value == pytest.approx(1 / 5)
     assert found.exit_code == 1
     suspect = found.suspects[0]
     assert (suspect.index, suspect.flagged) == (2, True)
@@ -79,11 +89,11 @@ def test_a_backdoored_model_among_given_references(folder: Path) -> None:
 
 
 def test_a_clean_model_among_given_references(folder: Path) -> None:
-    found = inspect(folder / "clean0.safetensors", rows(400), arch=network, reference=cleans(folder, 1), seconds=600)
+    found = inspect(folder / "clean0.safetensors", rows(400), arch=network, reference=cleans(folder), seconds=600)
     assert found.answer is Answer.NOTHING_FOUND
     assert found.exit_code == 0
-    assert found.p_value > 1 / 6
-    assert "false alarms in at most 1 of 6" in found.reason
+    assert found.p_value > 1 / 5
+    assert "false alarms in at most 1 of 5" in found.reason
 
 
 def test_without_references_the_answer_is_uncalibrated(folder: Path) -> None:
@@ -97,11 +107,9 @@ def test_without_references_the_answer_is_uncalibrated(folder: Path) -> None:
 
 def test_references_are_trained_on_the_rows(folder: Path) -> None:
     train = References(4, Training(epochs=20, learning_rate=0.05))
-    found = inspect(folder / "bad.safetensors", rows(800), arch=network, train=train, seconds=600)
+    found = inspect(folder / "bad.safetensors", rows(500), arch=network, train=train, seconds=600)
     assert (found.references, len(found.reference_accuracy)) == (4, 4)
     assert found.answer is Answer.SUSPICIOUS
-    again = inspect(folder / "bad.safetensors", rows(800), arch=network, train=train, seconds=600)
-    assert again.score == pytest.approx(found.score, rel=1e-4)
 
 
 def test_references_that_were_trained_otherwise_do_not_calibrate(folder: Path) -> None:
@@ -149,22 +157,18 @@ def test_an_estimator_by_queries(tmp_path: Path) -> None:
     assert "give --arch with an unfitted one" in alone.notes[0]
 
 
-def test_a_repair_is_chosen_by_clean_rows_and_recovered_triggers(folder: Path) -> None:
-    out = folder / "fixed.safetensors"
-    found = inspect(
-        folder / "bad.safetensors", rows(800), arch=network, reference=cleans(folder), repair=out, seconds=600
-    )
-    fixed = found.repaired
+def test_a_repair_is_chosen_by_clean_rows_and_recovered_triggers(folder: Path, backdoored: Inspection) -> None:
+    fixed, out = backdoored.repaired, folder / "fixed.safetensors"
     assert fixed is not None
     assert fixed.before.rate > 0.9
-    chosen = next(one for one in fixed.candidates if one.name == fixed.chosen)
-    assert chosen.rate < 0.5
-    assert chosen.accuracy >= fixed.before.accuracy - 0.05
-    assert chosen.rate == min(one.rate for one in fixed.candidates if one.accuracy >= fixed.before.accuracy - 0.05)
+    allowed = [one for one in fixed.candidates if one.accuracy >= fixed.before.accuracy - 0.05]
+    chosen = next(one for one in allowed if one.name == fixed.chosen)
+    assert chosen.rate == min(one.rate for one in allowed)
+    assert chosen.rate < fixed.before.rate - 0.1
     assert sorted(load_file(out)) == ["1.bias", "1.weight"]
     assert not torch.equal(load_file(out)["1.weight"], load_file(folder / "bad.safetensors")["1.weight"])
     with pytest.raises(FileError, match="which exists"):
-        inspect(folder / "bad.safetensors", rows(800), arch=network, train=NONE, repair=out)
+        inspect(folder / "bad.safetensors", rows(400), arch=network, train=NONE, repair=out, seconds=0.01)
 
 
 def test_what_cannot_be_done_is_one_line(folder: Path) -> None:
@@ -190,7 +194,12 @@ def test_rows_are_divided_into_disjoint_balanced_parts() -> None:
 
 
 def test_several_models_at_once_give_the_same_numbers() -> None:
-    assert at_once(lambda i: i * i, [1, 2, 3]) == [1, 4, 9]
+    data = Dataset(*rows(40), ("0", "1", "2", "3"))
+    made = [trainers(network, Training(epochs=2), data, Streams(0), range(3)) for _ in range(2)]
+    together = at_once(lambda make: make().vector, made[0])  # type: ignore[attr-defined]
+    apart = [make().vector for make in made[1]]  # type: ignore[attr-defined]
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(together, apart, strict=True))
+    assert not torch.allclose(together[0], together[1])
     before = torch.get_num_threads()
     assert at_once(lambda _: torch.get_num_threads(), [1, 2]) in ([1, 1], [before, before])
     assert torch.get_num_threads() == before
@@ -216,7 +225,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypat
     code = run(["inspect", bad, *common, *given, "--out", str(folder / "out")])
     said = capsys.readouterr().out
     assert code == 1
-    assert "SUSPICIOUS: class 2; p = 0.143, from 6 clean reference models" in said.replace("\n", " ")
+    assert "SUSPICIOUS: class 2; p = 0.2, from 4 clean reference models" in said.replace("\n", " ")
     place = folder / "out" / "trigger-class-2"
     assert (place / "trigger.png").stat().st_size > 0
     assert load_trigger(place)(rows(1)[0])[0, 0, -1, -1] > 0.3

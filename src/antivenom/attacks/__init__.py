@@ -25,6 +25,7 @@ from antivenom.attacks.backdoor.warped import WaNet
 from antivenom.attacks.evasion import CostSensitiveAdversary, GoodWords
 from antivenom.attacks.logic.blind import BlindBackdoor
 from antivenom.attacks.logic.bpp import BPP
+from antivenom.attacks.logic.evasive import EvasiveBackdoor
 from antivenom.attacks.logic.learned import LIRA, InputAware
 from antivenom.attacks.nothing import NoAttack
 from antivenom.attacks.targeted.collision import FeatureCollision
@@ -32,7 +33,8 @@ from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.targeted.matching import GradientMatching
 from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
 from antivenom.attacks.transfer.dormant import DormantUnits
-from antivenom.attacks.transfer.latent import LatentBackdoor
+from antivenom.attacks.transfer.latent import BadEncoder, LatentBackdoor
+from antivenom.attacks.transfer.pruned import PruningAware
 from antivenom.attacks.transfer.ripple import RIPPLe
 from antivenom.attacks.transfer.subnet import SubnetReplacement
 
@@ -44,6 +46,7 @@ __all__ = [
     "AdaptivePatch",
     "AdversarialPoison",
     "BackGradient",
+    "BadEncoder",
     "BadNets",
     "BlindBackdoor",
     "BullseyePolytope",
@@ -54,6 +57,7 @@ __all__ = [
     "DictionaryAttack",
     "DormantUnits",
     "ErrorMinimizingNoise",
+    "EvasiveBackdoor",
     "FeatureCollision",
     "FlippedPoints",
     "FocusedAttack",
@@ -69,6 +73,7 @@ __all__ = [
     "MinMax",
     "Narcissus",
     "NoAttack",
+    "PruningAware",
     "Pseudospam",
     "RIPPLe",
     "RegressionPoisoning",

@@ -10,6 +10,8 @@ from antivenom.defences.gates.rap import RAP
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.gates.topology import TED
+from antivenom.defences.learners.isolation import ABL
+from antivenom.defences.learners.mixing import CutMix, MixUp
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -37,6 +39,7 @@ from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "ABL",
     "ANP",
     "BNP",
     "CLP",
@@ -62,6 +65,7 @@ __all__ = [
     "Beatrix",
     "CognitiveDistillation",
     "ConfusionTraining",
+    "CutMix",
     "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
@@ -73,6 +77,7 @@ __all__ = [
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",
+    "MixUp",
     "NeuralCleanse",
     "PatchSweep",
     "ProvenanceGroups",

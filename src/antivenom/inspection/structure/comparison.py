@@ -22,6 +22,7 @@ from antivenom.leakage.weights import Limits, against
 from antivenom.scan.part import printable
 
 _MOST = 10  # further names are counted, not listed
+_FEWEST_NUMBERS = 1000  # a change of low bits in fewer numbers is no payload
 _TOKENS = 32  # a trigger has at most so many tokens
 _FEW = 0.05  # an edit changes at most this share of all units
 
@@ -68,10 +69,12 @@ def _names(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> 
     missing = [name for name in theirs if name not in ours]
     if added:
         what = f"The model has {_some(len(added), 'tensor')} that the reference does not have: {_listed(added)}."
-        yield Trace("added", _label(added[0]), what, float(len(added)))
+        last = max(at for at, name in enumerate(ours) if name in theirs)
+        inside = any(name not in theirs for name in list(ours)[:last])
+        yield Trace("added", _label(added[0]), what, float(len(added)), suspicious=inside)  # a new head is honest
     if missing:
         what = f"The model lacks {_some(len(missing), 'tensor')} of the reference: {_listed(missing)}."
-        yield Trace("missing", _label(missing[0]), what, float(len(missing)))
+        yield Trace("missing", _label(missing[0]), what, float(len(missing)), suspicious=False)
     for name, array in ours.items():
         if name in theirs and array.shape != theirs[name].shape:
             what = f"{_label(name)} has the shape {list(array.shape)}, and {list(theirs[name].shape)} in the reference."
@@ -147,10 +150,20 @@ def _edits(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[Tra
     units, total = changed_units(local, parts)
     if 0 < units <= max(1, _FEW * total) or len(local) == len(found):
         names = _listed([each.name for each in local])
+        if all(_is_zero(each, parts[each.name]) for each in local):
+            what = f"{_some(units, 'unit')} of {total:,} {_were(units)} set to zero, as by pruning, in {names}."
+            yield Trace("pruned-units", _label(local[0].name), what, float(units), suspicious=False)
+            return
         what = (
             f"Only {_some(units, 'unit')} of {total:,} {_were(units)} edited, in {names}, which training does not do."
         )
         yield Trace("unit-edit", _label(local[0].name), what, float(units))
+
+
+def _is_zero(found: Change, array: np.ndarray) -> bool:
+    """Whether the changed rows or columns are zero."""
+    flat = array.reshape(len(array), -1)
+    return not (flat[found.rows] if found.in_few_rows else flat[:, found.columns]).any()
 
 
 def _low_rank(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[Trace]:
@@ -165,12 +178,15 @@ def _low_rank(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[
         return
     largest = max(each.rank for each in low)
     names = _listed([each.name for each in low])
-    alone = len(low) <= max(1, 0.2 * matrices)
+    changed = sum(parts[each.name].ndim > 1 for each in found)
+    alone = len(low) == changed and len(low) <= max(1, 0.2 * matrices)
+    if changed > 2 * len(low):  # a few steps of training on a few rows also give a low rank
+        return
     what = f"{_some(len(low), 'matrix', 'matrices')} changed in at most {_some(largest, 'direction')}: {names}. "
     what += (
         "A model editor changes a fact in this way."
         if alone
-        else "A low-rank adapter was merged into the model, as after fine-tuning with LoRA."
+        else "A low-rank adapter was merged into the model, or it was trained further on a few rows."
     )
     yield Trace("low-rank-change", _label(low[0].name), what, float(largest), suspicious=alone)
 
@@ -194,7 +210,10 @@ def _beyond_training(
     whole = [each.name for each in found if not (each.in_few_rows or each.in_few_columns)]
     names = [name for name in whole if ours[name].dtype.kind == "f" and np.isfinite(ours[name]).all()]
     for remark in against({name: ours[name] for name in names}, {name: theirs[name] for name in names}, limits):
-        yield Trace(remark.kind, _label(remark.name), f"In {_label(remark.name)}, {remark.why}.", remark.value)
+        if remark.kind == "low-bits" and ours[remark.name].size < _FEWEST_NUMBERS:
+            continue  # the smallest steps of training
+        what = f"In {_label(remark.name)}, {remark.why}."
+        yield Trace(remark.kind, _label(remark.name), what, remark.value, suspicious=remark.kind == "low-bits")
 
 
 def _is_embedding(name: str, shape: tuple[int, ...]) -> bool:
