@@ -107,7 +107,7 @@ class NGrams:
             old = np.concatenate([terms[:, k:], np.zeros((len(rows), k))], axis=1)[:, :length]
             new = self.log_probability(columns, token)
             total = total + np.where(token != PADDING, new - old, 0.0)
-        return np.where(rows != PADDING, total, terms.sum(axis=1, keepdims=True))
+        return np.asarray(np.where(rows != PADDING, total, terms.sum(axis=1, keepdims=True)))
 
 
 def _counted(grams: np.ndarray, base: int) -> _Counts:
