@@ -130,9 +130,6 @@ def test_the_state_counts_add_up_to_the_pairs(audited: Path) -> None:
 def test_it_loads_nothing_and_runs_nothing(audited: Path) -> None:
     text = write_report(audited).read_text()
     page = Page(text)
-    assert all(
-        dict(attributes)["src"].startswith("data:image/png;base64,") for tag, attributes in page.tags if tag == "img"
-    )
     assert {tag for tag, _ in page.tags} & {
         "script",
         "link",
@@ -142,10 +139,11 @@ def test_it_loads_nothing_and_runs_nothing(audited: Path) -> None:
         "base",
         "form",
     } == set()
-    for _, attributes in page.tags:
+    for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href", "action"):
-            assert (attributes.get(name) or "#").startswith("#"), attributes
+            held = "data:image/png;base64," if (tag, name) == ("img", "src") else "#"
+            assert (attributes.get(name) or held).startswith(held), attributes
     assert set(re.findall(r"https?://[^\s\"'<)]+", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
