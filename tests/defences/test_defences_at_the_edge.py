@@ -13,6 +13,12 @@ from antivenom.core.errors import PluginError
 TINY = 1e-9
 SHARE = ((0.0, 1.0), (-TINY, 1 + TINY))  # allowed, refused
 RANGES: list[tuple[str, str, tuple[float, ...], tuple[float, ...]]] = [
+    ("ABL", "floor", (0.0,), (-TINY, math.inf)),
+    ("ABL", "isolated", (TINY, 0.2), (0.0, 0.2 + TINY)),
+    ("ABL", "isolating", (1,), (0,)),
+    ("ABL", "learning_rate", (TINY,), (0.0, math.inf)),
+    ("ABL", "left_out", (0.01, 1 - TINY), (0.01 - TINY, 1.0)),
+    ("ABL", "unlearning", (0.0,), (-TINY, math.inf)),
     ("ANP", "alpha", *SHARE),
     ("ANP", "epsilon", (0.0,), (-TINY, math.inf)),
     ("ANP", "iterations", (0,), (-1,)),
@@ -37,6 +43,7 @@ RANGES: list[tuple[str, str, tuple[float, ...], tuple[float, ...]]] = [
     ("ConfusionTraining", "rounds", (1,), (0,)),
     ("ConfusionTraining", "share", *SHARE),
     ("ConfusionTraining", "weight", (TINY,), (0.0,)),
+    ("CutMix", "alpha", (TINY,), (0.0, math.inf)),
     ("DeepKNN", "k", (1,), (0,)),
     ("DynamicThresholds", "g", (0.0, 0.5 - TINY), (-TINY, 0.5)),
     ("FST", "alpha", (0.0,), (-TINY, math.inf)),
@@ -76,6 +83,7 @@ RANGES: list[tuple[str, str, tuple[float, ...], tuple[float, ...]]] = [
     ("MMBD", "steps", (1,), (0,)),
     ("Micromodels", "slices", (2,), (1,)),
     ("Micromodels", "threshold", (TINY, 1.0), (0.0, 1 + TINY)),
+    ("MixUp", "alpha", (TINY,), (0.0, math.inf)),
     ("NAD", "epochs", (0,), (-1,)),
     ("NAD", "learning_rate", (TINY,), (0.0, math.inf)),
     ("NAD", "power", (TINY,), (0.0,)),

@@ -127,6 +127,14 @@ def test_pruning_stops_at_the_accuracy_on_the_clean_rows(
     assert (~untouched.kept).sum() < (~cut.kept).sum()
 
 
+def test_the_ascent_ends_at_the_step_that_reaches_the_accuracy(offered: tuple[TorchModel, Dataset, Dataset]) -> None:
+    model, ours, _ = offered
+    x, y = torch.tensor(ours.dense), torch.tensor(ours.y)
+    found = defences.RNP(unlearn_accuracy=0.8).unlearnt(model, x, y, STREAMS)
+    assert 0.5 < accuracy(found, x, y) <= 0.8  # a whole epoch would end below
+    assert defences.RNP(unlearn_accuracy=1.0).unlearnt(model, x, y, STREAMS) is model
+
+
 def test_the_adversarial_repairs_leave_the_statistics_of_batch_norm_alone(
     offered: tuple[TorchModel, Dataset, Dataset],
 ) -> None:

@@ -23,7 +23,19 @@ TIMEOUT = 3600.0  # seconds per trial where the scenario sets no timeout
 IN_STEP = 32  # trials that are interleaved on an accelerator
 STATUSES = ("ok", "error", "timeout", "not-applicable")
 # what a worker decides in a record; the rest follows from the plan
-RESULT = ("started", "device", "status", "error", "traceback", "metrics", "curves", "notes", "versions", "seconds")
+RESULT = (
+    "started",
+    "device",
+    "status",
+    "error",
+    "traceback",
+    "metrics",
+    "curves",
+    "notes",
+    "pictures",
+    "versions",
+    "seconds",
+)
 
 
 def serial(run: Callable[[Spec], Record], specs: Iterable[Spec]) -> Iterator[Record]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from antivenom.audit.identity import is_genuine
+from antivenom.audit.pictures import decoded
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.core.errors import StoreError, ThreatError
 from antivenom.core.threat import Goal
@@ -31,6 +32,7 @@ class _Trial(_Checked):
     metrics: dict[str, float | None] = {}
     curves: dict[str, list[float | None]] = {}
     notes: list[str] = []
+    pictures: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
     seconds: float = 0.0
     started: str = ""
@@ -128,6 +130,8 @@ def require_trial(record: Record) -> None:
     _require(_Trial, record)
     if record["status"] != "ok":
         return
+    for picture in record.get("pictures", {}).values():
+        decoded(picture)
     for name in _READ_BY_REPORT:
         if name not in record:
             raise ValueError(f"a finished trial without `{name}`")

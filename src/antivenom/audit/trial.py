@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from antivenom.audit.identity import Identity, code_in, identity_of, version
+from antivenom.audit.pictures import encoded
 from antivenom.core.errors import (
     AntivenomError,
     NotApplicable,
@@ -159,6 +160,7 @@ def blank(job: Job) -> Record:
         "metrics": {},
         "curves": {},
         "notes": [],
+        "pictures": {},
         "versions": versions(),
         "seconds": 0.0,
     }
@@ -194,6 +196,8 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None, progr
             file.unlink(missing_ok=True)
         notes = [_shortened(str(note), LINE) for note in outcome.notes]
         record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": notes}
+        if trial.seed == 0:  # the pictures of other seeds would show the same and make the file longer
+            record["pictures"] = {str(name): encoded(image) for name, image in outcome.pictures.items()}
     except NotApplicable as error:
         record |= {"status": "not-applicable", "error": line_of(error)}
     except TrialTimeout as error:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -13,11 +17,14 @@ class Outcome:
         metrics: name -> number; nan where it is undefined.
         curves: name -> one number per round; nan where it is undefined.
         notes: whole sentences that a reader of the numbers must know, shown beside them.
+        pictures: name -> an input as a picture, (height, width) or (height, width, 3) of bytes: one without the trigger, the
+            same with it, and with the trigger that a detector recovered.
     """
 
     metrics: dict[str, float]
     curves: dict[str, list[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from antivenom.core.errors import PluginError
+
+if TYPE_CHECKING:
+    from antivenom.core.protocols.central import Trigger
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,7 @@ class ModelVerdict:
         p_value: rank of the score among those of clean reference models, above 0 and up to 1. A clean model that is
             exchangeable with them has a p-value of at most a with a probability of at most a. None without references.
         notes: whole sentences that a reader of the verdict must know, such as which classes were not judged.
+        trigger: the trigger that was recovered for the class with the highest score, or None.
     """
 
     score: float
@@ -65,6 +70,7 @@ class ModelVerdict:
     classes: Verdict | None = None
     p_value: float | None = None
     notes: tuple[str, ...] = ()
+    trigger: Trigger | None = None
 
     def __post_init__(self) -> None:
         if np.isnan(float(self.score)):

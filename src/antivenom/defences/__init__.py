@@ -5,9 +5,13 @@ from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.perturbations import SmallestPerturbation
 from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.onion import ONION
+from antivenom.defences.gates.rap import RAP
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.gates.topology import TED
+from antivenom.defences.learners.isolation import ABL
+from antivenom.defences.learners.mixing import CutMix, MixUp
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
@@ -35,6 +39,7 @@ from antivenom.defences.sanitizers.tokens import TokenScreen
 from antivenom.defences.sanitizers.trivial import FlagAll, FlagNone
 
 __all__ = [
+    "ABL",
     "ANP",
     "BNP",
     "CLP",
@@ -44,6 +49,8 @@ __all__ = [
     "IBDPSC",
     "MMBD",
     "NAD",
+    "ONION",
+    "RAP",
     "RNP",
     "RONI",
     "SAU",
@@ -58,6 +65,7 @@ __all__ = [
     "Beatrix",
     "CognitiveDistillation",
     "ConfusionTraining",
+    "CutMix",
     "DeepKNN",
     "DynamicThresholds",
     "FinePruning",
@@ -69,6 +77,7 @@ __all__ = [
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",
+    "MixUp",
     "NeuralCleanse",
     "PatchSweep",
     "ProvenanceGroups",

@@ -114,11 +114,12 @@ class Acceptance:
         model, poison = self._offered(attack, attack_arrow, theirs, judge.aim, pipeline)
         found: dict[str, float] = {}
         notes: list[str] = []
+        recovered: Trigger | None = None
         gate, refused = None, False
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, model, ours, pipeline.context(ours))
-            found = judge.detection_metrics(verdict, attack_arrow is not None)
-            notes += verdict.notes
+            found = judge.detection_metrics(verdict, attack_arrow is not None, model)
+            notes, recovered = [*verdict.notes], verdict.trigger
             if verdict.flag and self.repair is not None:
                 model = guarded.mitigation(self.repair, model, ours, pipeline.context(ours))
                 notes.append("the detector flagged the model, which was repaired")
@@ -136,7 +137,8 @@ class Acceptance:
             measured |= {"asr": 0.0, "clean_accuracy": measured["chance_accuracy"]}
         poisoned = float(poison.mask.sum())
         counts = {"poisoned_rows": poisoned, "poisoned_rate": poisoned / len(theirs), "removed_rows": 0.0}
-        return Outcome(measured | counts | {"refused": float(refused)} | found, notes=tuple(notes))
+        measured |= counts | {"refused": float(refused)} | found
+        return Outcome(measured, notes=tuple(notes), pictures=judge.pictures(poison.trigger, recovered))
 
     def _offered(
         self, attack: object, attack_arrow: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline

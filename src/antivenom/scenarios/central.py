@@ -173,9 +173,14 @@ class Central:
             model = pipeline.deployed(rows, loss, attack_arrow is Kind.DATA_ATTACK or defence_arrow is Kind.SANITIZER)
         gate = None
         said: tuple[str, ...] = ()
+        recovered: Trigger | None = None
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict_of_model = guarded.model_detector(defence, model, trusted, pipeline.context(trusted))
-            found, said = judge.detection_metrics(verdict_of_model, attack_arrow is not None), verdict_of_model.notes
+            found, said = (
+                judge.detection_metrics(verdict_of_model, attack_arrow is not None, model),
+                verdict_of_model.notes,
+            )
+            recovered = verdict_of_model.trigger
         elif defence_arrow is Kind.MITIGATION:
             model = guarded.mitigation(defence, model, trusted, pipeline.context(trusted))
         elif defence_arrow is Kind.GATE:
@@ -192,7 +197,7 @@ class Central:
         }
         found |= {f"attack_{name}": float(value) for name, value in poison.measured}
         notes = (*self._notes(attack_arrow, defence_arrow, mask), *said, *pipeline.notes(model, loss))
-        return Outcome(measured | counts | found, notes=notes)
+        return Outcome(measured | counts | found, notes=notes, pictures=judge.pictures(poison.trigger, recovered))
 
     def _received(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows that reach the user, in random order, and the mask of the poison among them.

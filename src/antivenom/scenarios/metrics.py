@@ -23,6 +23,7 @@ from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.copies import call_plugin
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.guarded import shown
+from antivenom.scenarios.pictures import pictures
 from antivenom.scenarios.targets import classes_wanted
 
 
@@ -153,9 +154,28 @@ class Judge:
         x = shown(self.aim.trigger if learned is None else learned, rows.x) if len(rows) else rows.x
         return Triggered(x, rows.y, wanted[wanted >= 0])
 
-    def detection_metrics(self, verdict: ModelVerdict, attacked: bool) -> dict[str, float]:
-        """The verdict of a model detector, and its quality over classes: which classes does the backdoor lead to?"""
+    def pictures(self, learned: Trigger | None = None, recovered: Trigger | None = None) -> dict[str, np.ndarray]:
+        """A test image for which the attacker wants a class: without the trigger, with it, and with the recovered one."""
+        if not self.backdoor or not self.test.is_image:
+            return {}
+        first = np.flatnonzero(self._wanted_of(self.test.y) >= 0)[:1]
+        if not len(first):
+            return {}
+        x = self.test.x[first]
+        rows = {"clean": x[0], "triggered": shown(self.aim.trigger if learned is None else learned, x)[0]}
+        return pictures(rows if recovered is None else rows | {"recovered": shown(recovered, x)[0]})
+
+    def detection_metrics(self, verdict: ModelVerdict, attacked: bool, model: Model) -> dict[str, float]:
+        """The verdict of a model detector, and its quality over classes: which classes does the backdoor lead to?
+
+        `recovered_asr` is the share of test rows of other classes that get the most suspicious class with the trigger that
+        the detector recovered for it.
+        """
         found = {"detected": float(verdict.flag), "model_score": verdict.score}
+        if verdict.trigger is not None and verdict.classes is not None and isinstance(self.test.x, np.ndarray):
+            top = int(verdict.classes.scores.argmax())
+            others = self.test[self.test.y != top]
+            found["recovered_asr"] = share(predictions(model, shown(verdict.trigger, others.x)) == top)
         if verdict.classes is None:
             return found | dict.fromkeys(("detection_auroc", "detection_tpr", "detection_fpr"), math.nan)
         c = len(verdict.classes)

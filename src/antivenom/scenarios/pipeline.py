@@ -87,9 +87,9 @@ class HonestTraining:
     from_scratch: Streams
     further: Streams
 
-    def fit(self, data: Dataset, name: str = "") -> Model:
+    def fit(self, data: Dataset, name: str = "", loss: Loss = cross_entropy) -> Model:
         streams = self.from_scratch.child(name) if name else self.from_scratch
-        return learner(self.model, self.training, self.device, train_fastest).fit(data, streams)
+        return learner(self.model, self.training, self.device, train_fastest).fit(data, streams, loss)
 
     def refit(self, model: Model, data: Dataset, epochs: int) -> Model:
         return learner(self.model, replace(self.training, epochs=epochs), self.device, train_fastest).fit(

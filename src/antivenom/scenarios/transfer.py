@@ -137,7 +137,7 @@ class Transfer:
         theirs, ours = self._divided(train, streams)
         pipeline = Pipeline(self.model, self.training, device, streams)
         pretrained = pipeline.fit(theirs, "pretraining")
-        received, learned = pretrained, None
+        received, learned, recovered = pretrained, None, None
         if attack_arrow is not None:
             received, poison = guarded.model_attack(attack, pretrained, theirs, aim.view(streams))
             learned = poison.trigger
@@ -145,7 +145,8 @@ class Transfer:
         notes: tuple[str, ...] = ()
         if defence_arrow is Kind.MODEL_DETECTOR:
             verdict = guarded.model_detector(defence, received, trusted, pipeline.context())
-            found = judge.detection_metrics(verdict, attack_arrow is not None)
+            found = judge.detection_metrics(verdict, attack_arrow is not None, received)
+            recovered = verdict.trigger
             notes = (
                 "a model detector only reports: the model was fine-tuned and judged all the same",
                 *verdict.notes,
@@ -159,7 +160,8 @@ class Transfer:
         clean = lambda: self._twin(pretrained, theirs, ours, pipeline)  # noqa: E731 - trained only if needed
         measured = judge.metrics(model, gate) | judge.trigger_metrics(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
-        return Outcome(measured | counts | found, notes=(*notes, *pipeline.notes(pretrained)))
+        said = (*notes, *pipeline.notes(pretrained))
+        return Outcome(measured | counts | found, notes=said, pictures=judge.pictures(learned, recovered))
 
     def _fine_tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
         """The received model after the user's fine-tuning."""

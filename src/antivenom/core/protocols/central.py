@@ -69,7 +69,8 @@ class DefenceContext:
     Fields:
         streams: the defender's randomness, sealed: no other side's numbers can be derived from it.
         fit: trains the pipeline's model on given rows, for defences that inspect a model. In a scenario it takes a name as
-            second argument: different names give different initial weights and orders of the rows.
+            second argument: different names give different initial weights and orders of the rows. Its third argument
+            replaces the loss of torch networks.
         refit: (model, rows, epochs) -> the model, trained further.
         trusted: clean rows that were held out before any attack, or None if the user has none.
     """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -173,6 +173,15 @@ class Measures(Protocol):
         ...
 
 
+@runtime_checkable
+class Recovers(Protocol):
+    """A detector that also recovers a trigger for each class."""
+
+    def recovered(self, model: Model, clean: Dataset, /) -> Recovery:
+        """The triggers, with the statistics that `measured` returns."""
+        ...
+
+
 def compared(
     detector: Measures, model: Model, clean: Dataset, references: Sequence[Model], streams: Streams = Streams(0)
 ) -> ModelVerdict:
@@ -186,8 +195,13 @@ def compared(
             raise NotApplicable(
                 f"reference models of {model.num_classes} classes", f"one of {other.num_classes}", "use the same task"
             )
-    found = [detector.measured(one, clean, streams) for one in (model, *references)]
-    return judged(found[0], found[1:], detector.threshold)
+    recovery = detector.recovered(model, clean) if isinstance(detector, Recovers) else None
+    found = detector.measured(model, clean, streams) if recovery is None else recovery.statistics
+    others = [detector.measured(one, clean, streams) for one in references]
+    verdict = judged(found, others, detector.threshold)
+    if recovery is None or verdict.classes is None:
+        return verdict
+    return replace(verdict, trigger=recovery.triggers[int(verdict.classes.scores.argmax())])
 
 
 def trained(context: DefenceContext, rows: Dataset, count: int) -> list[Model]:

@@ -34,7 +34,8 @@ class IBAU:
     Batch norms stay in evaluation mode. It needs gradients and a hundred or more clean rows.
 
     Weakness: the perturbation is added within a ball, so that triggers far outside of it, such as a patch of full
-    contrast, and triggers that are no sums, such as warps, are not covered.
+    contrast, and triggers that are no sums, such as warps, are not covered. A small network that any perturbation of this
+    size fools is trained against one to another class than the backdoor's: its accuracy falls, and the backdoor stays.
 
     Fields:
         rounds: number of rounds.
