@@ -136,14 +136,14 @@ def test_it_loads_nothing_and_runs_nothing(audited: Path) -> None:
         "iframe",
         "object",
         "embed",
-        "img",
         "base",
         "form",
     } == set()
-    for _, attributes in page.tags:
+    for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href", "action"):
-            assert (attributes.get(name) or "#").startswith("#"), attributes
+            held = "data:image/png;base64," if (tag, name) == ("img", "src") else "#"
+            assert (attributes.get(name) or held).startswith(held), attributes
     assert set(re.findall(r"https?://[^\s\"'<)]+", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",

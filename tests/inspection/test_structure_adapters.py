@@ -66,8 +66,8 @@ def test_an_even_adapter_has_a_summary_only() -> None:
 def test_a_layer_that_stands_out_is_named() -> None:
     tensors = factors()
     tensors["base_model.model.layers.5.v_proj.lora_B.weight"] *= 20
-    (trace,) = [each for each in inspect_adapter(Adapter(tensors, CONFIG)) if each.suspicious]
-    assert (trace.check, trace.where) == ("adapter-layer", "layers.5.v_proj")
+    _, trace = inspect_adapter(Adapter(tensors, CONFIG))
+    assert (trace.check, trace.where, trace.suspicious) == ("adapter-layer", "layers.5.v_proj", False)
 
 
 def test_a_few_tokens_are_named() -> None:
@@ -100,21 +100,26 @@ def test_a_replaced_head_is_a_note_and_a_replaced_embedding_is_compared() -> Non
     assert "differs from the base in 1 of 400 rows only: 5." in traces[2].what
 
 
-def test_beside_honest_adapters_only_an_extreme_one_is_flagged() -> None:
-    honest = [Adapter(factors(seed), CONFIG) for seed in range(1, 5)]
-    stated = [
-        each
-        for each in inspect_adapter(Adapter(factors(0), CONFIG), honest=honest)
-        if each.check == "adapter-statistics"
-    ]
-    assert len(stated) == 2
+def test_beside_honest_adapters_only_the_one_that_stands_out_most_is_flagged() -> None:
+    group = [Adapter(factors(seed), CONFIG) for seed in range(6)]
+    flagged = []
+    for each in group:
+        (stated,) = [
+            trace
+            for trace in inspect_adapter(each, honest=[other for other in group if other is not each])
+            if trace.check == "adapter-statistics"
+        ]
+        flagged.append(stated.suspicious)
+    assert sum(flagged) == 1  # of exchangeable adapters exactly one has the largest number
     tensors = factors(0)
     for name in tensors:
         if "lora_B" in name:
             tensors[name][:, 1:] *= 0.01  # nearly one direction
-    found = [each for each in inspect_adapter(Adapter(tensors, CONFIG), honest=honest) if each.suspicious]
+    found = [each for each in inspect_adapter(Adapter(tensors, CONFIG), honest=group[1:]) if each.suspicious]
     assert [each.check for each in found] == ["adapter-statistics"]
-    assert found[0].what.endswith("false alarms have a probability of at most 1/5.")
+    assert found[0].what.endswith("it stands out most, which happens to an honest one with probability 1/6.")
+    few = inspect_adapter(Adapter(tensors, CONFIG), honest=group[1:4])
+    assert [(each.check, each.suspicious) for each in few[1:]] == [("adapter-statistics", False)]
 
 
 def test_a_configuration_that_contradicts_the_tensors_is_found() -> None:

@@ -24,7 +24,8 @@ from antivenom.data.files import PublishedFile, locate, parse
 from antivenom.data.schema import Schema
 
 TOKEN = r"[a-z0-9'$!-]{3,12}"  # after lower-casing
-PADDING, UNKNOWN = "<pad>", "<unknown>"
+PADDING, UNKNOWN = 0, 1  # the first tokens of every vocabulary of token rows
+RESERVED = ("<pad>", "<unknown>")  # their names
 TOKENS, VOCABULARY = 128, 20_000  # of the token rows of IMDB
 MAIL, REVIEWS = ("ham", "spam"), ("neg", "pos")
 _BY_HAND = "fetch it into $ANTIVENOM_DATA from {}, whose publisher gives no checksum"
@@ -166,8 +167,8 @@ def _imdb_tokens(_: tuple[Path, ...]) -> Split:
     words = [[analyse(text)[:TOKENS] for _, _, text in part] for part in (train, test)]
     counts = Counter(word for row in words[0] for word in row)
     vocabulary = sorted(counts, key=lambda word: (-counts[word], word))[:VOCABULARY]
-    place = {word: number for number, word in enumerate(vocabulary, start=2)}
-    schema = Schema.tokens([PADDING, UNKNOWN, *vocabulary], TOKENS)
+    place = {word: number for number, word in enumerate(vocabulary, start=len(RESERVED))}
+    schema = Schema.tokens([*RESERVED, *vocabulary], TOKENS)
     return Split(
         *(
             Dataset(token_rows(rows, place, TOKENS), _labels(part), REVIEWS, "imdb-tokens", schema=schema)
@@ -184,7 +185,7 @@ def token_rows(texts: Iterable[Sequence[str]], place: dict[str, int], length: in
         place: the number of each word in the vocabulary.
         length: number of tokens of a row.
     """
-    numbered = [[place.get(word, 1) for word in words[:length]] for words in texts]
+    numbered = [[place.get(word, UNKNOWN) for word in words[:length]] for words in texts]
     rows = np.zeros((len(numbered), length), dtype=np.int64)
     for row, numbers in zip(rows, numbered, strict=True):
         row[: len(numbers)] = numbers

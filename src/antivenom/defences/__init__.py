@@ -5,6 +5,8 @@ from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.perturbations import SmallestPerturbation
 from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.onion import ONION
+from antivenom.defences.gates.rap import RAP
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.gates.topology import TED
@@ -47,6 +49,8 @@ __all__ = [
     "IBDPSC",
     "MMBD",
     "NAD",
+    "ONION",
+    "RAP",
     "RNP",
     "RONI",
     "SAU",

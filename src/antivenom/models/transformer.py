@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from antivenom.data.text import PADDING, UNKNOWN
+
 if TYPE_CHECKING:
     from antivenom.models.architectures import TinyTransformer
 
-PADDING, UNKNOWN = 0, 1
 _MASKED = -1e9  # added to the attention to padding; unlike infinity, it gives no NaN in a row of padding alone
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, PluginError
-from antivenom.core.registry import ATTACKS, DEFENCES, Entry, build, describe, entry_of, find
+from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, build, describe, entry_of, find
 from antivenom.testing.calls import CALLS
 from antivenom.testing.samples import Check
 
@@ -55,7 +55,8 @@ def check_plugin(plugin: object) -> None:
         except (NotApplicable, DataError, ModelError) as error:  # a plugin can refuse images, tables or an access level
             refused = error
     if not ran:
-        raise PluginError(f"{entry.name} to run on digits or on breast-cancer", str(refused), "accept one of the two")
+        samples = "digits or on breast-cancer" + (" or on token rows" if entry.kind is Kind.GATE else "")
+        raise PluginError(f"{entry.name} to run on {samples}", str(refused), "accept one of them")
 
 
 def _is_a_value(plugin: object, entry: Entry) -> None:

@@ -37,6 +37,8 @@ from antivenom.testing.samples import (
     normed_model,
     small_model,
     some_triggers,
+    text_model,
+    texts,
     threats,
     unchanged,
 )
@@ -136,3 +138,4 @@ def gate_calls(plugin: Gate, entry: Entry) -> Iterator[Check]:
         return verdict.scores, verdict.flags
 
     yield from (partial(judged, data, made) for data in images_and_table() for made in (small_model, normed_model))
+    yield partial(judged, texts(), text_model)

@@ -25,7 +25,8 @@ from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, load
-from antivenom.models.architectures import MLP
+from antivenom.data.schema import Schema
+from antivenom.models.architectures import MLP, TinyTransformer
 from antivenom.models.estimators import Sklearn
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel, learner
@@ -62,6 +63,14 @@ def any_rows() -> Iterator[Dataset]:
     yield load("diabetes", Streams(SEED)).train[:120]
 
 
+def texts() -> Dataset:
+    """120 token rows of 8 words. Words from 20 on occur in class 1 only."""
+    rng = Streams(SEED).numpy("texts")
+    y = np.arange(120) % 2
+    rows = rng.integers(2, 20, (120, 8)) + 18 * y[:, None]
+    return Dataset(rows, y, ("low", "high"), "texts", schema=Schema.tokens([f"w{i}" for i in range(40)], 8))
+
+
 def frame() -> Dataset:
     """120 rows of a DataFrame, whose columns are called c0, c1 and so on."""
     table = load("breast-cancer", Streams(SEED)).train[:120]
@@ -71,6 +80,13 @@ def frame() -> Dataset:
 
 def small_model(data: Dataset) -> TorchModel:
     fitted = learner(MLP(hidden=(16,)), TRAINING).fit(data, Streams(SEED).child("model"))
+    assert isinstance(fitted, TorchModel)
+    return fitted
+
+
+def text_model(data: Dataset) -> TorchModel:
+    """A fitted network for the rows of `texts`."""
+    fitted = learner(TinyTransformer(vocabulary=40, width=8, heads=2), TRAINING).fit(data, Streams(SEED).child("model"))
     assert isinstance(fitted, TorchModel)
     return fitted
 

@@ -17,7 +17,7 @@ from antivenom.data.files import read_bytes
 from antivenom.data.fingerprints import of_files
 from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
-from antivenom.data.text import PADDING, UNKNOWN, token_rows
+from antivenom.data.text import RESERVED, token_rows
 
 FORMS = ("raw", "counts", "tokens")
 
@@ -98,10 +98,10 @@ def _rows(file: TextFile, texts: list[str]) -> tuple[object, Schema]:
     words = counter.get_feature_names_out().tolist()
     if file.form == "counts":
         return counts, Schema.words(words)
-    place = {word: number for number, word in enumerate(words, start=2)}
+    place = {word: number for number, word in enumerate(words, start=len(RESERVED))}
     analyse = counter.build_analyzer()
     rows = token_rows((analyse(text) for text in texts), place, file.length)
-    return rows, Schema.tokens([PADDING, UNKNOWN, *words], file.length)
+    return rows, Schema.tokens([*RESERVED, *words], file.length)
 
 
 def _read(file: TextFile) -> tuple[list[str], list[str]]:

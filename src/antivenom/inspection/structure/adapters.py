@@ -37,6 +37,8 @@ _LARGEST_CONFIG = 1 << 20
 _LONGEST_NAME = 1000
 _MOST = 10
 _OUTLIER = 6.0  # robust z-score of a layer's norm among the layers of its kind
+_TIMES = 4.0  # its length, divided by the median
+_LEAST = 4  # beside fewer honest adapters, standing out is a note
 _TOKEN = 12.0  # the same among the rows of an embedding
 
 
@@ -201,8 +203,8 @@ def inspect_adapter(
     Fields:
         adapter: the adapter, see `read_adapter`.
         base: the state dictionary of the model to which it belongs; None if it is not at hand.
-        honest: adapters of the same base model and shape that are known to be honest. Beside k of them, an honest adapter is
-            flagged with a probability of at most 1 / (k + 1) for each of the two statistics.
+        honest: adapters of the same base model and shape that are known to be honest and were trained alike. Beside k of
+            them, an honest adapter is flagged with a probability of at most 1 / (k + 1); fewer than four flag nothing.
 
     Raises:
         ModelError: no adapter, factors that do not fit each other, or values that are not numbers.
@@ -265,7 +267,7 @@ def _summary(adapter: Adapter, found: Sequence[Addition], weights: Mapping[str, 
 
 
 def _outstanding(found: Sequence[Addition], weights: Mapping[str, float]) -> Iterator[Trace]:
-    """Modules whose addition is far longer than those of the other modules of the same kind."""
+    """Notes on modules whose addition is far longer than those of the other modules of the same kind."""
     kinds: dict[str, list[Addition]] = {}
     for each in found:
         kinds.setdefault(_NUMBER.sub("#", each.module), []).append(each)
@@ -275,13 +277,13 @@ def _outstanding(found: Sequence[Addition], weights: Mapping[str, float]) -> Ite
             continue
         lengths = [each.norm / weights.get(each.module, 1.0) if weights else each.norm for each in live]
         scores = outliers(np.log(np.maximum(lengths, 1e-300)))
-        for at in np.flatnonzero(scores > _OUTLIER)[:_MOST]:
-            times = lengths[at] / float(np.median(lengths))
+        ratios = np.asarray(lengths) / float(np.median(lengths))
+        for at in np.flatnonzero((scores > _OUTLIER) & (ratios > _TIMES))[:_MOST]:
             what = (
-                f"The addition to {printable(live[at].module, 100)} is {times:.1f} times as long as that of the median of the "
+                f"The addition to {printable(live[at].module, 100)} is {ratios[at]:.1f} times as long as that of the median of the "
                 f"{len(live)} modules of its kind."
             )
-            yield Trace("adapter-layer", printable(live[at].module, 100), what, float(scores[at]))
+            yield Trace("adapter-layer", printable(live[at].module, 100), what, float(ratios[at]), suspicious=False)
 
 
 def _tokens(found: Sequence[Addition]) -> Iterator[Trace]:
@@ -349,27 +351,35 @@ def _other_tensors(adapter: Adapter) -> Iterator[Trace]:
 
 
 def _beside(found: Sequence[Addition], honest: Sequence[Adapter]) -> Iterator[Trace]:
-    """The rank of the largest length and of the largest concentration among those of honest adapters."""
+    """The rank of the adapter among honest ones. All of them, with this one, get a number by the same rule.
+
+    The number is the larger of two robust z-scores among all: of the logarithm of the largest length, and of the log-odds of the
+    largest share of the energy in one direction.
+    """
     if not honest:
         return
-    others = [additions(each) for each in honest]
-    own = sorted((each.module, each.shape) for each in found)
-    if any(sorted((each.module, each.shape) for each in group) != own for group in others):
+    groups = [found, *(additions(each) for each in honest)]
+    kinds = [sorted((each.module, each.shape) for each in group) for group in groups]
+    if any(kind != kinds[0] for kind in kinds):
         raise ModelError(
             "honest adapters of the same modules and shapes", "others", "compare adapters of one base model"
         )
-    for meaning, measure in (
-        ("length", lambda each: each.norm),
-        ("share of the energy in one direction", lambda each: each.concentration),
-    ):
-        ours = max(map(measure, found))
-        theirs = [max(map(measure, group)) for group in others]
-        above = ours > max(theirs)
-        what = (
-            f"Its largest {meaning} is {ours:.3g}, and at most {max(theirs):.3g} in {_count(len(theirs), 'honest adapter')}: "
-            + (f"false alarms have a probability of at most 1/{len(theirs) + 1}." if above else "it is not unusual.")
+    lengths = np.array([max(each.norm for each in group) for group in groups])
+    shares = np.array([max(each.concentration for each in group) for group in groups])
+    odds = np.log(np.clip(shares, 1e-9, 1 - 1e-9)) - np.log1p(-np.clip(shares, 1e-9, 1 - 1e-9))
+    scores = np.maximum(outliers(np.log(np.maximum(lengths, 1e-300))), outliers(odds))
+    above, enough = scores[0] > scores[1:].max(), len(honest) >= _LEAST
+    what = (
+        f"Beside {_count(len(honest), 'honest adapter')}, its largest length is {lengths[0]:.3g} (theirs up to "
+        f"{lengths[1:].max():.3g}) and its largest share of the energy in one direction {shares[0]:.1%} (theirs up to "
+        f"{shares[1:].max():.1%}): "
+        + (
+            f"it stands out most, which happens to an honest one with probability 1/{len(groups)}."
+            if above
+            else "not unusual."
         )
-        yield Trace("adapter-statistics", "", what, ours, suspicious=above)
+    )
+    yield Trace("adapter-statistics", "", what, float(scores[0]), suspicious=bool(above) and enough)
 
 
 def _count(number: int, word: str) -> str:

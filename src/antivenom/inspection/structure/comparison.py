@@ -69,10 +69,12 @@ def _names(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> 
     missing = [name for name in theirs if name not in ours]
     if added:
         what = f"The model has {_some(len(added), 'tensor')} that the reference does not have: {_listed(added)}."
-        yield Trace("added", _label(added[0]), what, float(len(added)))
+        last = max(at for at, name in enumerate(ours) if name in theirs)
+        inside = any(name not in theirs for name in list(ours)[:last])
+        yield Trace("added", _label(added[0]), what, float(len(added)), suspicious=inside)  # a new head is honest
     if missing:
         what = f"The model lacks {_some(len(missing), 'tensor')} of the reference: {_listed(missing)}."
-        yield Trace("missing", _label(missing[0]), what, float(len(missing)))
+        yield Trace("missing", _label(missing[0]), what, float(len(missing)), suspicious=False)
     for name, array in ours.items():
         if name in theirs and array.shape != theirs[name].shape:
             what = f"{_label(name)} has the shape {list(array.shape)}, and {list(theirs[name].shape)} in the reference."
@@ -148,10 +150,20 @@ def _edits(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[Tra
     units, total = changed_units(local, parts)
     if 0 < units <= max(1, _FEW * total) or len(local) == len(found):
         names = _listed([each.name for each in local])
+        if all(_is_zero(each, parts[each.name]) for each in local):
+            what = f"{_some(units, 'unit')} of {total:,} {_were(units)} set to zero, as by pruning, in {names}."
+            yield Trace("pruned-units", _label(local[0].name), what, float(units), suspicious=False)
+            return
         what = (
             f"Only {_some(units, 'unit')} of {total:,} {_were(units)} edited, in {names}, which training does not do."
         )
         yield Trace("unit-edit", _label(local[0].name), what, float(units))
+
+
+def _is_zero(found: Change, array: np.ndarray) -> bool:
+    """Whether the changed rows or columns are zero."""
+    flat = array.reshape(len(array), -1)
+    return not (flat[found.rows] if found.in_few_rows else flat[:, found.columns]).any()
 
 
 def _low_rank(found: list[Change], parts: Mapping[str, np.ndarray]) -> Iterator[Trace]:
@@ -200,7 +212,8 @@ def _beyond_training(
     for remark in against({name: ours[name] for name in names}, {name: theirs[name] for name in names}, limits):
         if remark.kind == "low-bits" and ours[remark.name].size < _FEWEST_NUMBERS:
             continue  # the smallest steps of training
-        yield Trace(remark.kind, _label(remark.name), f"In {_label(remark.name)}, {remark.why}.", remark.value)
+        what = f"In {_label(remark.name)}, {remark.why}."
+        yield Trace(remark.kind, _label(remark.name), what, remark.value, suspicious=remark.kind == "low-bits")
 
 
 def _is_embedding(name: str, shape: tuple[int, ...]) -> bool:
