@@ -228,6 +228,17 @@ HONEST = {
     "mlp": (MLP + "y = Softmax (logits)", ROW, MLP_WEIGHTS),
     "cnn-with-skips": (CNN + "y = Gemm (f, w, b)", IMAGE, CNN_WEIGHTS),
     "attention-with-mask": (TRANSFORMER + POOLED + "y = Identity (logits)", TOKENS, TRANSFORMER_WEIGHTS),
+    "attention-without-mask-for-empty-rows": (
+        TRANSFORMER.replace("a = Softmax <axis = -1> (masked)", "a = Softmax <axis = -1> (scores)").replace(
+            "    a = Softmax",
+            "    np = Cast <to = 1> (pad)\n empty = ReduceMin <axes = [1]> (np)\n e3 = Unsqueeze (empty, axis1)\n"
+            "eb = Cast <to = 9> (e3)\n scores = Where (eb, s, masked)\n a = Softmax",
+        )
+        + POOLED
+        + "y = Identity (logits)",
+        TOKENS,
+        TRANSFORMER_WEIGHTS,
+    ),
     "maximum-clipped-before-scaling-back": (
         "top = ReduceMax <axes = [1]> (x)\n safe = Clip (top, least)\n x1 = Div (x, safe)\n d = MatMul (x1, w0)\n"
         "r = Relu (d)\n u = MatMul (r, w1)\n y = Mul (u, safe)",
