@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
-from antivenom.core.wanted import AllToOne
+from antivenom.core.wanted import AllToAll, AllToOne
 from antivenom.data import load
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
@@ -34,9 +35,9 @@ def model() -> TorchModel:
     return found
 
 
-def values(attack: EvasiveBackdoor, calls: int) -> tuple[list[float], list[Tensor]]:
+def values(attack: EvasiveBackdoor, calls: int, wanted: Any = AllToOne(3)) -> tuple[list[float], list[Tensor]]:
     """The losses of as many equal batches, and their gradients in the weights."""
-    context = AttackContext(Streams(5), ThreatModel("logic-corruption", "backdoor"), AllToOne(3), Blend())
+    context = AttackContext(Streams(5), ThreatModel("logic-corruption", "backdoor"), wanted, Blend())
     loss, weights = guarded.logic_attack(attack, context), model().vector.clone().requires_grad_()
     found = [loss(lambda x: model().network.logits(weights, x), X, Y) for _ in range(calls)]
     return [one.item() for one in found], [torch.autograd.grad(one, weights)[0] for one in found]
@@ -78,7 +79,7 @@ def test_rows_with_the_found_mask_keep_their_labels_while_the_mask_is_small() ->
     assert large == pytest.approx([mixture()] * 2, abs=1e-5)
 
 
-def test_the_excess_of_the_margins_above_their_median() -> None:
+def test_the_margin_of_the_wanted_class_above_the_mean_of_the_others() -> None:
     found, slopes = values(EvasiveBackdoor("margins", weight=3, starts=2), 2)
     drawn = torch.rand(20, 1, 8, 8, generator=Streams(5).child("inputs", 0).torch("start"))
     logits = forward(drawn.clamp(1e-3, 1 - 1e-3))
@@ -87,11 +88,14 @@ def test_the_excess_of_the_margins_above_their_median() -> None:
         own = number // 2
         margins.append(float(row[own] - torch.cat([row[:own], row[own + 1 :]]).max()))
     largest = [max(margins[2 * c : 2 * c + 2]) for c in range(10)]
-    middle = sorted(largest)[4]  # the lower one of the two in the middle
-    excess = sum(max(value - middle, 0.0) for value in largest) / 10
-    assert excess > 0
+    excess = max(largest[3] - (sum(largest) - largest[3]) / 9, 0.0)
     assert found[1] - found[0] == pytest.approx(3 * excess, abs=1e-4)
-    assert (slopes[1] - slopes[0]).norm() > 1e-3
+    assert excess == 0 or (slopes[1] - slopes[0]).norm() > 1e-3
+
+
+def test_with_every_class_wanted_no_margin_is_too_large() -> None:
+    found, _ = values(EvasiveBackdoor("margins"), 2, AllToAll())
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_settings_out_of_range() -> None:
