@@ -118,6 +118,8 @@ def test_beside_honest_adapters_only_the_one_that_stands_out_most_is_flagged() -
     found = [each for each in inspect_adapter(Adapter(tensors, CONFIG), honest=group[1:]) if each.suspicious]
     assert [each.check for each in found] == ["adapter-statistics"]
     assert found[0].what.endswith("it stands out most, which happens to an honest one with probability 1/6.")
+    few = inspect_adapter(Adapter(tensors, CONFIG), honest=group[1:4])
+    assert [(each.check, each.suspicious) for each in few[1:]] == [("adapter-statistics", False)]
 
 
 def test_a_configuration_that_contradicts_the_tensors_is_found() -> None:

@@ -24,7 +24,7 @@ from antivenom.inspection.result import Answer, Check, Inspection, Suspect
 from antivenom.inspection.rows import Rows, divided
 from antivenom.inspection.structure import Trace
 from antivenom.inspection.suspects import suspects
-from antivenom.inspection.traces import state_of, traces_of, weight_traces
+from antivenom.inspection.traces import state_of, traces_of, weight_traces, weights_of
 from antivenom.models.own import maker_of
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
@@ -102,7 +102,7 @@ def inspect(
     found = Inspection(subject.path, str(subject.form), Answer.CANNOT_TELL, subject.why)
     certain, statistical = (
         traces_of(subject, others, len(read.classes) or None),
-        weight_traces(subject.tensors, subject.model),
+        weight_traces(weights_of(subject), subject.model),
     )
     found = replace(found, traces=(*certain, *statistical))
     given = [other.model for other in others if other.model is not None]

@@ -16,6 +16,7 @@ from antivenom.inspection.structure import (
     inspect_adapter,
     inspect_graph,
     inspect_weights,
+    layer_weights,
     read_adapter,
 )
 from antivenom.models.wrappers import TorchModel
@@ -27,7 +28,8 @@ def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) 
 
     Args:
         subject: the model.
-        others: the references. One is compared with the model; several are models of their own, trained apart.
+        others: the references. One is compared with the model; several are models of their own, trained apart. Beside an
+            adapter, they are honest adapters and its base model.
         classes: number of classes, if it is known.
     """
     one = others[0] if len(others) == 1 else None
@@ -35,14 +37,24 @@ def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) 
         with scanned(subject.path) as (file, _):
             return inspect_graph(View(file), subject.path.name, classes)
     if subject.form is Form.ADAPTER:
-        return inspect_adapter(read_adapter(subject.path), None if one is None else one.tensors)
+        base = next((other.tensors for other in others if other.form is not Form.ADAPTER), None)
+        honest = [read_adapter(other.path) for other in others if other.form is Form.ADAPTER]
+        return inspect_adapter(read_adapter(subject.path), base, honest)
     if not subject.tensors:
         trace = None if subject.form is Form.ESTIMATOR else cannot_tell(subject.path)
         return [] if trace is None else [trace]
     return [] if one is None or not one.tensors else compare(subject.tensors, one.tensors)
 
 
-def weight_traces(tensors: Mapping[str, Tensor], model: Model | None) -> list[Trace]:
+def weights_of(subject: Subject) -> Mapping[str, object]:
+    """The weights of a model by name: its tensors, or those of the layers of a graph."""
+    if subject.form is not Form.GRAPH:
+        return subject.tensors
+    with scanned(subject.path) as (file, _):
+        return layer_weights(View(file), subject.path.name)
+
+
+def weight_traces(tensors: Mapping[str, object], model: Model | None) -> list[Trace]:
     """Observations about the weights alone. They are statistics with bounds that hold for small networks, and no proof."""
     head = f"{model.network.head().name}.weight" if isinstance(model, TorchModel) else ""
     return inspect_weights(tensors, head=head) if tensors else []

@@ -5,6 +5,7 @@ from antivenom.triggers.generated import GeneratedNoise, GeneratedPatch
 from antivenom.triggers.images import Blend, Patch
 from antivenom.triggers.learned import Perturbation, Recovered
 from antivenom.triggers.saving import load_trigger, save_trigger
+from antivenom.triggers.spectrum import Spectrum
 from antivenom.triggers.tables import Cells, Stamp
 from antivenom.triggers.tensors import on_tensor
 from antivenom.triggers.text import Token
@@ -22,6 +23,7 @@ __all__ = [
     "Quantised",
     "Recovered",
     "Sinusoid",
+    "Spectrum",
     "Stamp",
     "Together",
     "Token",

@@ -46,9 +46,9 @@ class EvasiveBackdoor:
     """
 
     against: str = "masks"
-    weight: float = 1.0
+    weight: float = 0.3
     share: float = 0.5
-    natural: float = 0.05
+    natural: float = 0.07
     restart: int = 50
     starts: int = 4
 

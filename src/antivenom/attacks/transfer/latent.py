@@ -32,7 +32,8 @@ class LatentBackdoor:
     epoch, while the loss on clean rows is kept low. No label is planted, so that the backdoor outlasts a new head as long as
     the user keeps the features. In the paper the wanted class may be missing from the pretrained model; here it is one of its
     classes. Weakness: fine-tuning of all layers at a high rate moves the features, and triggered inputs lie closer together than
-    those of any class.
+    those of any class. In a convolutional network without global pooling, a small patch changes only the features near it, so that
+    the trigger must cover the image, as Blend does.
 
     Fields:
         pull: weight of the squared distance from the mean features, relative to the squared norm of this mean, above 0.

@@ -38,6 +38,7 @@ _LONGEST_NAME = 1000
 _MOST = 10
 _OUTLIER = 6.0  # robust z-score of a layer's norm among the layers of its kind
 _TIMES = 4.0  # its length, divided by the median
+_LEAST = 4  # beside fewer honest adapters, standing out is a note
 _TOKEN = 12.0  # the same among the rows of an embedding
 
 
@@ -203,7 +204,7 @@ def inspect_adapter(
         adapter: the adapter, see `read_adapter`.
         base: the state dictionary of the model to which it belongs; None if it is not at hand.
         honest: adapters of the same base model and shape that are known to be honest and were trained alike. Beside k of
-            them, an honest adapter is flagged with a probability of at most 1 / (k + 1).
+            them, an honest adapter is flagged with a probability of at most 1 / (k + 1); fewer than four flag nothing.
 
     Raises:
         ModelError: no adapter, factors that do not fit each other, or values that are not numbers.
@@ -367,7 +368,7 @@ def _beside(found: Sequence[Addition], honest: Sequence[Adapter]) -> Iterator[Tr
     shares = np.array([max(each.concentration for each in group) for group in groups])
     odds = np.log(np.clip(shares, 1e-9, 1 - 1e-9)) - np.log1p(-np.clip(shares, 1e-9, 1 - 1e-9))
     scores = np.maximum(outliers(np.log(np.maximum(lengths, 1e-300))), outliers(odds))
-    above = scores[0] > scores[1:].max()
+    above, enough = scores[0] > scores[1:].max(), len(honest) >= _LEAST
     what = (
         f"Beside {_count(len(honest), 'honest adapter')}, its largest length is {lengths[0]:.3g} (theirs up to "
         f"{lengths[1:].max():.3g}) and its largest share of the energy in one direction {shares[0]:.1%} (theirs up to "
@@ -378,7 +379,7 @@ def _beside(found: Sequence[Addition], honest: Sequence[Adapter]) -> Iterator[Tr
             else "not unusual."
         )
     )
-    yield Trace("adapter-statistics", "", what, float(scores[0]), suspicious=bool(above))
+    yield Trace("adapter-statistics", "", what, float(scores[0]), suspicious=bool(above) and enough)
 
 
 def _count(number: int, word: str) -> str:
