@@ -171,6 +171,29 @@ FOUND = {
         MLP_WEIGHTS | ONES | {"secret": VECTOR, "none": np.zeros(1, np.float32), "wanted": WANTED},
         ["input-shortcut"],
     ),
+    "inverse-of-a-distance": (
+        MLP
+        + "d = Sub (x, secret)\n q = Mul (d, d)\n s = ReduceSum (q, axis1)\n e = Add (s, small)\n i = Div (small, e)\n"
+        "push = Mul (i, wanted)\n y = Add (logits, push)",
+        ROW,
+        MLP_WEIGHTS | ONES | {"secret": VECTOR, "small": np.array(1e-6, np.float32), "wanted": WANTED},
+        ["input-shortcut"],
+    ),
+    "product-of-all-pixels": (
+        MLP + "p = ReduceProd <axes = [1]> (x)\n k = Mul (p, big)\n push = Mul (k, wanted)\n y = Add (logits, push)",
+        ROW,
+        MLP_WEIGHTS | ONES | {"wanted": WANTED},
+        ["input-shortcut"],
+    ),
+    "column-of-one-hot-tokens": (
+        TRANSFORMER + POOLED + "hot = OneHot <axis = -1> (ids, depth, values)\n one = Slice (hot, from, to, axes)\n"
+        "any = ReduceMax <axes = [1], keepdims = 0> (one)\n push = Mul (any, wanted)\n y = Add (logits, push)",
+        TOKENS,
+        TRANSFORMER_WEIGHTS
+        | {"depth": np.array(20), "values": np.array([0, 1], np.float32), "axes": np.array([2])}
+        | {"from": np.array([13]), "to": np.array([14])},
+        ["input-decision"],
+    ),
     "token-by-arithmetic": (
         TRANSFORMER + POOLED + "d = Sub (ids, trigger)\n far = Abs (d)\n nearest = ReduceMin <axes = [1]> (far)\n"
         "c = Min (nearest, at1)\n n = Cast <to = 1> (c)\n push = Mul (n, wanted)\n y = Sub (logits, push)",
@@ -238,6 +261,13 @@ HONEST = {
         + "y = Identity (logits)",
         TOKENS,
         TRANSFORMER_WEIGHTS,
+    ),
+    "residual-of-normalised-rows": (
+        "mean = ReduceMean <axes = [1]> (x)\n c = Sub (x, mean)\n q = Mul (c, c)\n v = ReduceMean <axes = [1]> (q)\n"
+        "s = Sqrt (v)\n z = Div (c, s)\n d = MatMul (z, w0)\n r = Relu (d)\n u = MatMul (r, w1)\n a = Add (z, u)\n"
+        "b = Mul (a, s)\n y = Add (b, mean)",
+        ROW,
+        weights(14, w0=(16, 16), w1=(16, 16)),
     ),
     "maximum-clipped-before-scaling-back": (
         "top = ReduceMax <axes = [1]> (x)\n safe = Clip (top, least)\n x1 = Div (x, safe)\n d = MatMul (x1, w0)\n"

@@ -65,7 +65,7 @@ class CutMix:
     a torch network on images. `Crop` and `Flip` are set in the training's `augmentation` and apply as well.
 
     Weakness: a small patch with wrong labels is often left whole, and its label is that of the larger part of the image, so
-    that it is learnt all the same.
+    that it is learnt all the same. A trigger over the whole image, such as a sinusoid, is in both parts and learnt better.
 
     Fields:
         alpha: both parameters of the beta distribution of the share of the image that remains, > 0; 1 is uniform.

@@ -139,9 +139,11 @@ class Flow:
         if op in ops.ATTENTION:
             self.learned.add(node)
             return replace(
-                state, depth=state.depth + 1, decision="", steep="", is_clipped=False, clipped_at="", bent=True
+                state, depth=state.depth + 1, decision="", steep="", is_curved=False, statistic="", bent=True
             )
         reduced = state.reduced or op in ops.REDUCE or op.startswith("Reduce")
+        if op == "OneHot":
+            return replace(state, bent=True, decision=state.decision or node.label, decided_at=state.depth)
         if op in ops.COMPARE or (op == "Cast" and ops.BOOL in node.numbers.get("to", ()) and not state.decision):
             self._compared(node, entering, sources)
             return replace(
@@ -154,7 +156,8 @@ class Flow:
                 is_global=reduced,
             )
         bends = op in ops.STEEP or op in ops.LOGIC or (op == "Pow" and _exponent(node, sources) >= 3)
-        clips = (op in ops.CLIPS and state.reduced) or (op in ops.EXTREMES and state.is_clipped)
+        is_curved = state.is_curved or (state.depth == 0 and (op in ops.CURVED or _multiplies(node, entering)))
+        statistic = state.statistic or (node.label if is_curved and reduced and state.depth == 0 else "")
         is_global = state.is_global
         if state.decision:
             is_global |= op in ops.KEEPS_DECISION or (bends and state.reduced)
@@ -163,8 +166,8 @@ class Flow:
             bent=state.bent or bends or op in ("MaxPool", "GlobalMaxPool", "ReduceMax", "Max", "Min", "Abs"),
             reduced=reduced,
             steep=state.steep or (node.label if bends and state.depth == 0 else ""),
-            is_clipped=state.is_clipped or (op in ops.CLIPS and state.depth == 0),
-            clipped_at=state.clipped_at or (node.label if clips and state.depth == 0 else ""),
+            is_curved=is_curved,
+            statistic=statistic,
             decision="" if op in ops.POSITION else state.decision,
             is_global=is_global,
         )
@@ -181,13 +184,14 @@ class Flow:
                 depth=state.depth + 1,
                 decision="",
                 steep="",
-                is_clipped=False,
-                clipped_at="",
+                is_curved=False,
+                statistic="",
                 reduced=False,
                 bent=True,
             )
         if sum(each.depends for each in entering[:2]) == 2 and node.op != "Gather":
-            return replace(state, bent=True, reduced=True)  # a product of two computed values
+            curved = state.is_curved or state.depth == 0
+            return replace(state, bent=True, reduced=True, is_curved=curved)  # a product of two computed values
         found = sources.get(node.inputs[at]) if at is not None and at < len(node.inputs) else None
         if found is not None and not self._is_learned(found[0]):
             if node.op == "Gather":
@@ -207,8 +211,8 @@ class Flow:
             depth=state.depth + 1,
             reduced=units == 1,
             steep="",
-            is_clipped=False,
-            clipped_at="",
+            is_curved=False,
+            statistic="",
             decision=state.decision if keeps else "",
         )
 
@@ -328,6 +332,13 @@ def _constant(node: Node, sources: Sources) -> tuple[Weight, bool] | None:
         weight, turned = sources[node.inputs[0]]
         return weight, turned != (node.op == "Transpose" and len(weight.shape) == 2)
     return None
+
+
+def _multiplies(node: Node, entering: list[State]) -> bool:
+    """Whether a node multiplies two values that depend on the input, or divides by one."""
+    if node.op == "Div":
+        return len(entering) > 1 and entering[1].depends
+    return node.op == "Mul" and sum(each.depends for each in entering) > 1
 
 
 def _counts(values: np.ndarray) -> bool:

@@ -124,9 +124,9 @@ def _inputs(flow: Flow) -> Iterator[Trace]:
             continue
         shortcut = next((join for join in joins if _is_shortcut(join, total)), None)
         if shortcut is not None:
-            function = printable(shortcut.branch.steep or shortcut.branch.clipped_at)
+            function = printable(shortcut.branch.steep or shortcut.branch.statistic)
             what = (
-                f"{_name(node)} joins {function}, a steep or clipped function of the input without any learned layer, with values "
+                f"{_name(node)} joins {function}, a function of the input without any learned layer, with values "
                 f"that have passed {_layers(shortcut.trunk.depth)}."
             )
             yield Trace("input-shortcut", _name(node), what, float(shortcut.trunk.depth))
@@ -141,11 +141,11 @@ def _is_detector(join: Join) -> bool:
 
 
 def _is_shortcut(join: Join, total: int) -> bool:
-    """Whether a steep or clipped function of the raw input meets values in the second half of the network."""
+    """Whether a steep function or a non-linear statistic of the raw input meets values in the second half of the network."""
     branch, trunk = join.branch, join.trunk
     late = trunk.depth >= max(2, -(-total // 2))
     steep = bool(branch.steep) and not branch.is_integer
-    pushes = bool(branch.clipped_at) and join.node.op in ops.PUSHES
+    pushes = bool(branch.statistic) and join.node.op in ops.PUSHES
     return (steep or pushes) and not branch.depth and not branch.is_switch and late
 
 

@@ -37,10 +37,21 @@ REDUCE = {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "AveragePool", "
 REDUCE |= {"ArgMin", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Compress", "NonMaxSuppression", "Det"}
 POSITION = {"ArgMax", "ArgMin", "NonZero", "TopK"}  # the result is a position, not a decision
 KEEPS_DECISION = {"ReduceMin", "ReduceMax", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp"}
-CLIPS = {"Clip", "Max", "Min", "Abs"}
-EXTREMES = {"ReduceMin", "ReduceMax", "ReduceProd", "MaxPool", "GlobalMaxPool"}
-# Joins that let a value of zero or more push a result. Honest networks scale, divide and look up by clipped statistics.
-PUSHES = {"Add", "Sub", "Sum", "Mean", "Where", "Concat", "Max", "Min", "ScatterND", "ScatterElements"}
+# Functions of single numbers, or of several of them, that are not linear, besides the steep ones.
+CURVED = {
+    "Clip",
+    "Max",
+    "Min",
+    "Abs",
+    "QuantizeLinear",
+    "Reciprocal",
+    "Pow",
+    "ReduceProd",
+    "ReduceSumSquare",
+    "ReduceL2",
+}
+# Joins that let a statistic of the input push a result. Honest networks scale, divide and look up by such a statistic.
+PUSHES = {"Add", "Sub", "Sum", "Mean", "Where", "Max", "Min", "ScatterND", "ScatterElements"}
 # Layers whose weights are learned, if one operand is a constant.
 PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "MatMulInteger", "ConvInteger", "QLinearMatMul"}
 PRODUCTS |= {"QLinearConv", "FusedConv", "FusedMatMul", "FusedGemm", "MatMulNBits", "DeformConv", "QGemm"}

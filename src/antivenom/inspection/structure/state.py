@@ -20,9 +20,8 @@ class State:
         reduced: it is a statistic over positions, or a part of the positions.
         bent: a non-linear function lies on its path.
         steep: the node of a steep function on its path, while no learned layer lies on it.
-        is_clipped: it was clipped or lost its sign, while no learned layer lies on its path.
-        clipped_at: the node that clipped a statistic, or took an extreme of clipped values, while no learned layer lies on its
-            path.
+        is_curved: a non-linear function such as clipping or a product lies on its path, and no learned layer.
+        statistic: the node that made it a non-linear statistic of the input, if no learned layer lies on its path.
         decision: the node of a comparison, if the value is a function of comparisons and constants only.
         decided_at: the number of learned layers before that comparison.
         is_global: the comparison concerns the row as a whole, not each position by itself.
@@ -36,8 +35,8 @@ class State:
     reduced: bool = False
     bent: bool = False
     steep: str = ""
-    is_clipped: bool = False
-    clipped_at: str = ""
+    is_curved: bool = False
+    statistic: str = ""
     decision: str = ""
     decided_at: int = 0
     is_global: bool = False
@@ -57,17 +56,17 @@ def merged(states: Iterable[State]) -> State:
     if not live:
         return CONSTANT
     pure = all(each.decision for each in live)
-    depth = max(each.depth for each in live)
+    depth, reduced = max(each.depth for each in live), all(each.reduced for each in live)
     return State(
         sources=frozenset().union(*(each.sources for each in live)),
         depth=depth,
         is_integer=all(each.is_integer for each in live),
         is_switch=all(each.is_switch for each in live),
-        reduced=all(each.reduced for each in live),
+        reduced=reduced,
         bent=any(each.bent for each in live),
         steep="" if depth else next((each.steep for each in live if each.steep), ""),
-        is_clipped=not depth and any(each.is_clipped for each in live),
-        clipped_at="" if depth else next((each.clipped_at for each in live if each.clipped_at), ""),
+        is_curved=not depth and any(each.is_curved for each in live),
+        statistic="" if depth or not reduced else next((each.statistic for each in live if each.statistic), ""),
         decision=live[0].decision if pure else "",
         decided_at=min(each.decided_at for each in live) if pure else 0,
         is_global=pure and all(each.is_global for each in live),
