@@ -18,7 +18,7 @@ from antivenom.data import Dataset
 from antivenom.data.schema import Schema
 from antivenom.defences import ONION, RAP
 from antivenom.defences.gates.onion import perplexity_drops, without
-from antivenom.defences.gates.rap import rare_word, with_word
+from antivenom.defences.gates.rap import log_odds, rare_word, with_word
 from antivenom.defences.ngrams import NGrams
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
@@ -45,7 +45,7 @@ def chains(n: int, seed: int = 0) -> Dataset:
 
 
 class Votes(nn.Module):
-    """The mean of the words' votes for class 1; the trigger has many votes."""
+    """The mean of the words' votes for class 1, by a curve that flattens; the trigger has so many votes that others do not count."""
 
     def __init__(self, trigger: float) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Votes(nn.Module):
         self.head.weight.data, self.head.bias.data = torch.tensor([[-1.0], [1.0]]), torch.zeros(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.embedding(x).sum(1) / (x != 0).sum(1, keepdim=True).clamp(min=1))
+        return self.head((self.embedding(x).sum(1) / (x != 0).sum(1, keepdim=True).clamp(min=1)).tanh())
 
 
 def votes(trigger: float = 100.0) -> TorchModel:
@@ -128,7 +128,9 @@ def test_removed_words_leave_no_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    "gate", [ONION(), ONION(order=1), RAP(steps=60)], ids=["ONION", "ONION of single words", "RAP"]
+    "gate",
+    [ONION(), ONION(order=1), RAP(margin=(0.2, 0.3), learning_rate=0.1)],
+    ids=["ONION", "ONION of single words", "RAP"],
 )
 def test_texts_with_a_trigger_are_refused_and_clean_ones_answered(gate: Any, context: DefenceContext) -> None:
     judged = gate(votes(), chains(300), context)
@@ -149,7 +151,7 @@ def test_scores_of_onion_are_the_lost_probability(context: DefenceContext) -> No
     judged = ONION()(votes(), chains(300), context)
     shown = Token(TRIGGER, position=5)(chains(20, seed=1).x[:2])
     assert judged(shown).scores[0] == pytest.approx(
-        votes().predict_proba(shown)[0, 1] - 1 / (1 + math.exp(2)),
+        votes().predict_proba(shown)[0, 1] - 1 / (1 + math.exp(2 * math.tanh(1))),
         abs=0.02,  # all words that stay vote for class 0
     )
 
@@ -160,6 +162,12 @@ def test_the_word_of_rap_is_rare_and_inserted_in_front() -> None:
     assert len(words) > 1
     assert min(words) >= 58  # all others occur, except 1, which stands for unknown words
     assert with_word(np.array([[3, 4, 0], [5, 6, 7]]), 9).tolist() == [[9, 3, 4], [9, 5, 6]]
+
+
+def test_log_odds_by_hand() -> None:
+    logits = torch.tensor([[0.2, 0.3, 0.5]]).log() + 7
+    assert log_odds(logits, 2).item() == pytest.approx(math.log(0.5 / 0.5), abs=1e-6)
+    assert log_odds(logits, 0).item() == pytest.approx(math.log(0.2 / 0.8), abs=1e-6)
 
 
 def test_rap_leaves_the_model_alone(context: DefenceContext) -> None:

@@ -29,8 +29,8 @@ class ONION:
     falls without these words. It needs token rows, which keep the order of words, and a few hundred clean texts.
 
     Weakness: honest words that the clean rows do not have are removed as well, and the answers to uncertain clean texts
-    change without them. A trigger that reads well, such as a sentence or a style, is missed. Triples of words need many
-    clean rows; with few, pairs or single words find more.
+    change without them. A trigger that reads well, such as a sentence or a style, is missed. With few clean rows, single
+    words (`order: 1`, only their frequency) find rare triggers more reliably than pairs and triples.
 
     Fields:
         removed: share of the words of clean texts that the threshold of perplexity removes, above 0 and below 1. It should

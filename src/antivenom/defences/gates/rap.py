@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 from antivenom.data.text import PADDING, UNKNOWN
 from antivenom.defences.gates.onion import require_tokens
+from antivenom.defences.inputs import check_share
 from antivenom.defences.networks import network_of
 from antivenom.models.network import Network
 from antivenom.models.wrappers import TorchModel
@@ -21,16 +24,18 @@ from antivenom.models.wrappers import TorchModel
 
 @gate(goal=Goal.BACKDOOR, cite="Yang et al. 2021, EMNLP, arXiv:2110.07831")
 class RAP:
-    """Refuses a text whose class loses less probability than usual when a word that argues against the class is inserted.
+    """Refuses a text whose class loses less than usual when a word that argues against the class is inserted.
 
     For each class, the embedding of a rare word is changed until its insertion at the start of clean texts of the class
-    lowers their probability by a margin. A trigger overrules this word, so that the probability of a triggered text falls
-    less. Only a copy of the model is changed. It needs token rows and a torch network that begins with an embedding, and
-    clean texts of each class. Weakness: a model whose trigger is no stronger than the inserted word, and clean texts with
-    very certain answers, are judged wrongly.
+    lowers the log-odds of the class by a margin. A trigger overrules this word, so that the log-odds of a triggered text
+    fall less. The paper compares probabilities; their falls depend on how certain the model is of a text, which varies much
+    in models that are not fine-tuned from a large one. Only a copy of the model is changed. It needs token rows, a torch
+    network that begins with an embedding, and clean texts of each class.
+
+    Weakness: a trigger that does not overrule other words, as in a model that adds up its words, is missed.
 
     Fields:
-        margin: the smallest and the largest fall of the probability that the embedding is trained for, 0 to 1, rising.
+        margin: the smallest and the largest fall of the log-odds that the embedding is trained for, rising from 0.
         false_rejection: share of the clean rows of a class that the threshold refuses at most, 0 to 1.
         steps: gradient steps for each class, from 1.
         learning_rate: step size of Adam.
@@ -39,16 +44,16 @@ class RAP:
     on NLP Models", EMNLP, arXiv:2110.07831.
     """
 
-    margin: tuple[float, float] = (0.1, 0.3)
+    margin: tuple[float, float] = (2.0, 2.5)
     false_rejection: float = 0.05
     steps: int = 100
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
         low, high = self.margin
-        if not 0 < low < high <= 1 or not 0 <= self.false_rejection <= 1:
-            got = f"{self.margin} and {self.false_rejection}"
-            raise PluginError("RAP.margin rising between 0 and 1, and false_rejection from 0 to 1", got)
+        check_share(self.false_rejection, "RAP.false_rejection")
+        if not 0 < low < high < math.inf:
+            raise PluginError("RAP.margin rising from above 0", f"{self.margin}")
         if self.steps < 1 or not self.learning_rate > 0:
             raise PluginError("RAP.steps >= 1 and learning_rate above 0", f"{self.steps} and {self.learning_rate}")
 
@@ -81,18 +86,18 @@ class RAP:
         return judged
 
     def _tuned(self, model: TorchModel, name: str, word: int, texts: np.ndarray, c: int) -> TorchModel:
-        """The model with another embedding of the word, which lowers the probability of class c by the margin."""
+        """The model with another embedding of the word, which lowers the log-odds of class c by the margin."""
         network, low, high = model.network, *self.margin
         with torch.no_grad():
-            before = model.logits(texts).softmax(1)[:, c]
+            before = log_odds(model.logits(texts), c)
         inserted = network.rows(with_word(texts, word))
         place = _slice(network, name, word)
         own = model.vector[place].clone().requires_grad_()
         optimizer = torch.optim.Adam([own], lr=self.learning_rate)
         for step in range(self.steps):
             batch = torch.arange(step * 64, step * 64 + min(64, len(texts)), device=own.device) % len(texts)
-            after = network.logits(_with(model.vector, place, own), inserted[batch], model.buffers).softmax(1)[:, c]
-            fall = before[batch] - after
+            logits = network.logits(_with(model.vector, place, own), inserted[batch], model.buffers)
+            fall = before[batch] - log_odds(logits, c)
             loss = (low - fall).clamp(min=0).mean() + (fall - high).clamp(min=0).mean()
             (own.grad,) = torch.autograd.grad(loss, own)
             optimizer.step()
@@ -127,9 +132,15 @@ def with_word(x: np.ndarray, word: int) -> np.ndarray:
 
 
 def falls(model: TorchModel, changed: TorchModel, x: np.ndarray, word: int, c: int) -> np.ndarray:
-    """(m,) by how much the probability of class c falls when the word with its changed embedding is inserted."""
-    before, after = model.predict_proba(x)[:, c], changed.predict_proba(with_word(x, word))[:, c]
-    return np.asarray(before - after, dtype=np.float64)
+    """(m,) by how much the log-odds of class c fall when the word with its changed embedding is inserted."""
+    before, after = log_odds(model.logits(x), c), log_odds(changed.logits(with_word(x, word)), c)
+    return np.asarray((before - after).cpu().numpy(), dtype=np.float64)
+
+
+def log_odds(logits: Tensor, c: int) -> Tensor:
+    """(m,) log-odds of class c, log p / (1 - p), of logits (m, classes)."""
+    others = torch.cat([logits[:, :c], logits[:, c + 1 :]], dim=1)
+    return logits[:, c] - others.logsumexp(1)
 
 
 def _slice(network: Network, name: str, word: int) -> slice:

@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 class Bounds:
     """Values beyond which a statistic is suspicious.
 
-    They are about 1.5 times the extreme value (in brackets) in 50 honest networks: MLPs and small convolutional networks, trained
+    They are about 1.5 times the extreme value (in brackets) in 60 honest networks: MLPs and small convolutional networks, trained
     with four optimisers on digits, MNIST, Fashion-MNIST and breast-cancer (`benchmarks/inspection/structure.py`). They were
     fixed before other seeds were looked at. For other architectures, look at honest models first.
 
