@@ -20,8 +20,8 @@ from antivenom.audit.formatting import (
     stealth,
     unconfirmed,
 )
-from antivenom.audit.pictures import as_png
 from antivenom.audit.report.cards import card, lost
+from antivenom.audit.report.inputs import inputs
 from antivenom.audit.report.rounds import price_figure, rounds
 from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
 from antivenom.audit.stopping import Stop, is_open, stops
@@ -31,7 +31,6 @@ from antivenom.audit.untried import untried
 from antivenom.core.threat import Goal
 
 MOST_CELLS = 2000  # a page with more becomes slow in a browser; then only
-MOST_PICTURES = 12  # rows of pictures
 WORST_CELLS = 200  # so many cells of each level are shown, the worst ones
 
 
@@ -63,7 +62,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "rounds": rounds(summary),
         "price": _price(summary),
         "detection": _detection(summary),
-        "pictures": _pictures(summary),
+        "pictures": inputs(summary),
         "every": [_row(cell, stopped) for cell in sorted(shown, key=severity, reverse=True)],
         "clean": [_row(cell, stopped) for cell in summary.cells if cell.is_clean_twin][: MOST_CELLS + 1],
         "facts": _facts(summary, sha256),
@@ -84,34 +83,6 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "harms": "; or ".join(f"{metric.about}" for metric in goals),
         "terms": dict(term for metric in goals for term in metric.terms),
     }
-
-
-def _pictures(summary: Summary) -> list[dict[str, object]]:
-    """Inputs without and with the trigger, and with a recovered one: one row for each scenario, attack and detector.
-
-    An attack without a detector is left out if another row of its scenario shows the same triggered input.
-    """
-    rows: list[dict[str, object]] = []
-    known: set[object] = set()
-    for cell in summary.attacks:
-        record = next((record for record in cell.records if record.get("pictures")), None)
-        if record is None:
-            continue
-        images = record["pictures"]
-        key = (cell.group, *(str(images[name]) for name in sorted(images)))
-        if key not in known and len(rows) < MOST_PICTURES:
-            known.add(key)
-            shown = [{"name": name, "png": as_png(image)} for name, image in images.items()]
-            rows.append(
-                {
-                    "group": cell.group,
-                    "attack": cell.attack,
-                    "defence": cell.defence,
-                    "recovered": "recovered" in images,
-                    "images": shown,
-                }
-            )
-    return rows
 
 
 def _shown(summary: Summary) -> list[CellResult]:

@@ -1,0 +1,36 @@
+"""Pictures of inputs: as they are, with the trigger, and with the trigger that a detector recovered."""
+
+from __future__ import annotations
+
+from antivenom.audit.pictures import as_png
+from antivenom.audit.results import Summary
+
+MOST = 12  # rows of pictures
+
+
+def inputs(summary: Summary) -> list[dict[str, object]]:
+    """Inputs without and with the trigger, and with a recovered one: one row for each scenario, attack and detector.
+
+    An attack without a detector is left out if another row of its scenario shows the same triggered input.
+    """
+    rows: list[dict[str, object]] = []
+    known: set[object] = set()
+    for cell in summary.attacks:
+        record = next((record for record in cell.records if record.get("pictures")), None)
+        if record is None:
+            continue
+        images = record["pictures"]
+        key = (cell.group, *(str(images[name]) for name in sorted(images)))
+        if key not in known and len(rows) < MOST:
+            known.add(key)
+            shown = [{"name": name, "png": as_png(image)} for name, image in images.items()]
+            rows.append(
+                {
+                    "group": cell.group,
+                    "attack": cell.attack,
+                    "defence": cell.defence,
+                    "recovered": "recovered" in images,
+                    "images": shown,
+                }
+            )
+    return rows
