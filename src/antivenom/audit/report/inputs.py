@@ -9,10 +9,7 @@ MOST = 12  # rows of pictures
 
 
 def inputs(summary: Summary) -> list[dict[str, object]]:
-    """Inputs without and with the trigger, and with a recovered one: one row for each scenario, attack and detector.
-
-    An attack without a detector is left out if another row of its scenario shows the same triggered input.
-    """
+    """One row for each attack and detector whose trial has pictures. Of rows with the same pictures only the first is shown."""
     rows: list[dict[str, object]] = []
     known: set[object] = set()
     for cell in summary.attacks:
