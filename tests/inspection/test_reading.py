@@ -125,3 +125,10 @@ def test_folders(tmp_path: Path) -> None:
     assert Reader()(tmp_path).form is Form.ADAPTER
     with pytest.raises(AntivenomError, match="a readable file"):
         Reader()(tmp_path / "absent.pt")
+
+
+def test_a_program_is_not_read_as_weights(tmp_path: Path) -> None:
+    torch.jit.trace(nn.Linear(3, 2), torch.zeros(1, 3)).save(str(tmp_path / "m.pt"))  # type: ignore[no-untyped-call]
+    subject = Reader(linear, (3,))(tmp_path / "m.pt")
+    assert (subject.form, subject.model) == (Form.OTHER, None)
+    assert "TorchScript is a program" in subject.why

@@ -18,6 +18,7 @@ from antivenom.core.errors import FileError, ModelError, UnsafeFile, did_you_mea
 from antivenom.core.protocols import Model
 from antivenom.core.streams import Streams
 from antivenom.data import Rows
+from antivenom.inspection.structure import cannot_tell
 from antivenom.models.network import Network, build
 from antivenom.models.own import BlackBox, is_estimator, maker_of
 from antivenom.models.vector import flatten
@@ -99,9 +100,6 @@ class Reader:
                 return Subject(path, Form.GRAPH, why="an ONNX graph is not run; only its structure is checked")
         if suffix in (".joblib", ".pkl", ".pickle"):
             return self._estimator(path)
-        if suffix in (".keras", ".h5", ".hdf5"):
-            with scanned(path, allow=self.allow):
-                return Subject(path, Form.OTHER, why="Keras models are scanned, but neither run nor examined further")
         return self._tensors(path)
 
     def _folder(self, path: Path) -> Subject:
@@ -119,7 +117,16 @@ class Reader:
         return Subject(path, Form.CLASSIFIER, tensors=tensors, why=NO_ARCHITECTURE)
 
     def _tensors(self, path: Path) -> Subject:
-        tensors = read_tensors(path, self.only, self.allow)
+        try:
+            tensors = read_tensors(path, self.only, self.allow)
+        except UnsafeFile:
+            with scanned(
+                path, allow=self.allow
+            ):  # raises for what the scan refuses; other files hold more than tensors
+                reason = cannot_tell(path)
+            if reason is None:
+                raise
+            return Subject(path, Form.OTHER, why=reason.what)
         if self.arch is not None:
             return self._network(path, tensors)
         if any("lora_a" in name.lower() for name in tensors):

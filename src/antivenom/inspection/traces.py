@@ -11,7 +11,6 @@ from antivenom.core.protocols import Model
 from antivenom.inspection.reading import Form, Subject
 from antivenom.inspection.structure import (
     Trace,
-    cannot_tell,
     compare,
     inspect_adapter,
     inspect_graph,
@@ -40,10 +39,9 @@ def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) 
         base = next((other.tensors for other in others if other.form is not Form.ADAPTER), None)
         honest = [read_adapter(other.path) for other in others if other.form is Form.ADAPTER]
         return inspect_adapter(read_adapter(subject.path), base, honest)
-    if not subject.tensors:
-        trace = None if subject.form is Form.ESTIMATOR else cannot_tell(subject.path)
-        return [] if trace is None else [trace]
-    return [] if one is None or not one.tensors else compare(subject.tensors, one.tensors)
+    if one is None or not one.tensors or not subject.tensors:
+        return []
+    return compare(subject.tensors, one.tensors)
 
 
 def weights_of(subject: Subject) -> Mapping[str, object]:
