@@ -127,6 +127,7 @@ def test_folders(tmp_path: Path) -> None:
         Reader()(tmp_path / "absent.pt")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*torch.load.*:UserWarning")
 def test_a_program_is_not_read_as_weights(tmp_path: Path) -> None:
     torch.jit.trace(nn.Linear(3, 2), torch.zeros(1, 3)).save(str(tmp_path / "m.pt"))  # type: ignore[no-untyped-call]
     subject = Reader(linear, (3,))(tmp_path / "m.pt")
