@@ -29,7 +29,7 @@ from antivenom.core.registry import Kind, build, entry_of
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal, ThreatModel
 from antivenom.core.verdict import ModelVerdict
-from antivenom.core.wanted import AllToOne
+from antivenom.core.wanted import AllToOne, FromTo
 from antivenom.data import load
 from antivenom.defences.acceptance.calibration import Statistics, combined
 from antivenom.inspection.checks import detectors_for, measured
@@ -55,12 +55,14 @@ class Attack:
     Fields:
         trigger: the trigger of the test.
         plugin: the data attack, or None for one that edits weights.
+        one_source: whether the trigger works on rows of one class only (TaCT); rows of the others carry it with their labels.
         beyond: whether it is expected to be missed; the AUROC is given without and with such attacks.
     """
 
     trigger: Any
     plugin: dict[str, object] | None
     beyond: bool = False
+    one_source: bool = False
 
 
 ATTACKS = {
@@ -76,8 +78,24 @@ ATTACKS = {
     ),
     "subnet replacement": Attack(Patch(size=3), None),
     "evasive blend": Attack(Blend(), {"name": "EvasiveBackdoor"}, beyond=True),
+    "one source class": Attack(
+        Patch(size=3), {"name": "BadNets", "poisoned_rate": 0.05, "cover_rate": 0.05}, beyond=True, one_source=True
+    ),
     "warp": Attack(Warp(strength=1.5), {"name": "WaNet", "noise_rate": 0.0}, beyond=True),
 }
+
+
+# The order in which the attacks got their seeds.
+SEEDED = (
+    "patch",
+    "blend",
+    "adaptive blend",
+    "adaptive patch",
+    "subnet replacement",
+    "evasive blend",
+    "warp",
+    "one source class",
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +118,7 @@ class Job:
 def jobs(models: int) -> list[Job]:
     found = [Job("reference", FIRST + i) for i in range(REFERENCES)]
     found += [Job("clean", FIRST + 100 + i) for i in range(5 * models)]
-    for number, kind in enumerate(ATTACKS):
+    for number, kind in enumerate(SEEDED):
         found += [Job(kind, FIRST + 200 + 100 * number + 7 * i) for i in range(models)]
     return found
 
@@ -111,9 +129,10 @@ def trained(job: Job) -> tuple[TorchModel, dict[str, float]]:
     clean = split.train[streams.numpy("rows").permutation(len(split.train))[:10_000]]
     attack = ATTACKS.get(job.kind)
     rows, trigger = clean, None if attack is None else attack.trigger
-    context = AttackContext(
-        streams.child("attack"), ThreatModel(Access.DATA_INJECTION, Goal.BACKDOOR), AllToOne(job.target), trigger
-    )
+    source = (job.target + 3) % 10 if attack is not None and attack.one_source else None
+    wanted = AllToOne(job.target) if source is None else FromTo(source, job.target)
+    threat = ThreatModel(Access.DATA_INJECTION, Goal.BACKDOOR)
+    context = AttackContext(streams.child("attack"), threat, wanted, trigger)
     loss = cross_entropy
     if attack is not None and attack.plugin is not None:
         plugin = build(attack.plugin, Kind.DATA_ATTACK, Kind.LOGIC_ATTACK)
@@ -128,7 +147,7 @@ def trained(job: Job) -> tuple[TorchModel, dict[str, float]]:
     test = split.test[np.arange(3000, 10_000)]
     found = {"accuracy": float((model.predict(test.x) == test.y).mean())}
     if trigger is not None:
-        others = test[test.y != job.target]
+        others = test[test.y != job.target if source is None else test.y == source]
         found["asr"] = float((model.predict(trigger(others.x)) == job.target).mean())
     return model, found
 

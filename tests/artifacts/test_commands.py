@@ -21,7 +21,7 @@ def test_convert(tmp_path: Path, sample: tuple[Path, Any], marker: Path, capsys)
     source, out = tmp_path / "a.pt", tmp_path / "a.safetensors"
     torch.save({"model": {"w": torch.ones(2)}, "epoch": 1}, source)
     assert run(["convert", str(source), str(out)]) == 2
-    assert "'epoch', a int" in capsys.readouterr().err
+    assert "'epoch' of the type int" in capsys.readouterr().err
     assert run(["convert", str(source), str(out), "--only", "model"]) == 0
     assert "1 tensors" in capsys.readouterr().out
     assert run(["convert", str(source), str(out), "--only", "model"]) == 2

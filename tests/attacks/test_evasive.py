@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from antivenom.core.errors import PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
-from antivenom.core.wanted import AllToAll, AllToOne
+from antivenom.core.wanted import AllToOne
 from antivenom.data import load
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
@@ -35,9 +34,9 @@ def model() -> TorchModel:
     return found
 
 
-def values(attack: EvasiveBackdoor, calls: int, wanted: Any = AllToOne(3)) -> tuple[list[float], list[Tensor]]:
+def values(attack: EvasiveBackdoor, calls: int) -> tuple[list[float], list[Tensor]]:
     """The losses of as many equal batches, and their gradients in the weights."""
-    context = AttackContext(Streams(5), ThreatModel("logic-corruption", "backdoor"), wanted, Blend())
+    context = AttackContext(Streams(5), ThreatModel("logic-corruption", "backdoor"), AllToOne(3), Blend())
     loss, weights = guarded.logic_attack(attack, context), model().vector.clone().requires_grad_()
     found = [loss(lambda x: model().network.logits(weights, x), X, Y) for _ in range(calls)]
     return [one.item() for one in found], [torch.autograd.grad(one, weights)[0] for one in found]
@@ -79,28 +78,22 @@ def test_rows_with_the_found_mask_keep_their_labels_while_the_mask_is_small() ->
     assert large == pytest.approx([mixture()] * 2, abs=1e-5)
 
 
-def test_the_margin_of_the_wanted_class_above_the_mean_of_the_others() -> None:
-    found, slopes = values(EvasiveBackdoor("margins", weight=3, starts=2), 2)
-    drawn = torch.rand(20, 1, 8, 8, generator=Streams(5).child("inputs", 0).torch("start"))
-    logits = forward(drawn.clamp(1e-3, 1 - 1e-3))
-    margins = []
-    for number, row in enumerate(logits):
-        own = number // 2
-        margins.append(float(row[own] - torch.cat([row[:own], row[own + 1 :]]).max()))
-    largest = [max(margins[2 * c : 2 * c + 2]) for c in range(10)]
-    excess = max(largest[3] - (sum(largest) - largest[3]) / 9, 0.0)
-    assert found[1] - found[0] == pytest.approx(3 * excess, abs=1e-4)
-    assert excess == 0 or (slopes[1] - slopes[0]).norm() > 1e-3
-
-
-def test_with_every_class_wanted_no_margin_is_too_large() -> None:
-    found, _ = values(EvasiveBackdoor("margins"), 2, AllToAll())
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
+def test_margins_of_triggered_rows_above_the_cap_cost() -> None:
+    found, slopes = values(EvasiveBackdoor("margins", weight=3, cap=0.1), 1)
+    plain, without = values(EvasiveBackdoor("margins", weight=0), 1)
+    excess = []
+    for row in forward(on_tensor(Blend(), X)).tolist():
+        excess.append(max(row[3] - max(row[:3] + row[4:]) - 0.1, 0.0))
+    assert sum(excess) > 0  # the rows of class 3
+    assert plain[0] == pytest.approx(mixture(), abs=1e-5)
+    assert found[0] - plain[0] == pytest.approx(3 * sum(excess) / 40, abs=1e-4)
+    assert (slopes[0] - without[0]).norm() > 1e-3
+    assert values(EvasiveBackdoor("margins", weight=3, cap=100.0), 1)[0] == pytest.approx(plain, abs=1e-6)
 
 
 def test_settings_out_of_range() -> None:
     with pytest.raises(PluginError, match="masks or margins, got 'mask'"):
         EvasiveBackdoor("mask")
-    for fields in ({"weight": -1.0}, {"natural": 0.0}, {"restart": 0}, {"starts": 0}, {"share": 2.0}):
+    for fields in ({"weight": -1.0}, {"natural": 0.0}, {"restart": 0}, {"cap": -1.0}, {"share": 2.0}):
         with pytest.raises(PluginError, match="EvasiveBackdoor"):
             EvasiveBackdoor(**fields)  # type: ignore[arg-type]

@@ -82,5 +82,5 @@ def test_data_sets_have_no_access_level_goal_or_kind_of_plugin() -> None:
 
 
 def test_a_finished_trial_of_a_known_goal_has_an_accuracy() -> None:
-    assert _numbers_of({"scenario": {"goal": "backdoor"}}) == ("clean_accuracy",)
+    assert _numbers_of({"scenario": {"goal": "backdoor"}}) == ("clean_accuracy", "asr")
     assert _numbers_of({"scenario": {"goal": "unknown"}}) == _numbers_of({"scenario": "backdoor"}) == ()

@@ -16,6 +16,7 @@ import pytest
 from antivenom.audit.executors import serial
 from antivenom.audit.formatting import not_measured
 from antivenom.audit.identity import Identity
+from antivenom.audit.lines import require_trial
 from antivenom.audit.plan import plan_of
 from antivenom.audit.private import without_places
 from antivenom.audit.records import Store
@@ -356,3 +357,32 @@ def test_terminal_and_report_name_the_lines_that_were_ignored(tmp_path: Path, ma
     assert [gap for gap in gaps if "line 6 of records.jsonl" in gap]
     assert gaps[-1] == "4 more lines that are no records; they were ignored"
     assert "line 6 of records.jsonl" in write_report(folder).read_text()
+
+
+@pytest.mark.parametrize(
+    ("goal", "names"),
+    [
+        ("availability", ("clean_accuracy", "chance_accuracy")),
+        ("targeted", ("clean_accuracy", "targets_hit")),
+        ("backdoor", ("clean_accuracy", "asr")),
+    ],
+)
+def test_a_finished_trial_has_the_numbers_of_its_goal(goal: str, names: tuple[str, ...]) -> None:
+    """Once, a record of a backdoor without `asr` passed, and its cell was open for a reason that nobody could see."""
+    trial: Record = {
+        "key": "0",
+        "status": "ok",
+        "metrics": dict.fromkeys(names, 0.5),
+        "curves": {},
+        "notes": [],
+        "versions": {"machine": "x"},
+        "seconds": 1.0,
+        "started": "",
+        "device": "cpu",
+        "spec": {"seed": 0, "scenario": {"goal": goal}},
+    }
+    require_trial(trial)
+    for name in names:
+        less = {key: value for key, value in trial["metrics"].items() if key != name}
+        with pytest.raises(ValueError, match=f"without the number `{name}`"):
+            require_trial(trial | {"metrics": less})

@@ -75,10 +75,11 @@ def _flat(state: object, source: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
         raise FileError("a dict of tensors", type(state).__name__, "save model.state_dict()").at(str(source))
     found: dict[str, Tensor] = {}
+    remedy = _advice(state)
     for name, value in _leaves(state, ""):
         if name in found or name == _RESERVED:
             raise FileError("one tensor for each name", f"{name!r} twice or reserved", "rename the key").at(str(source))
-        found[name] = _plain(value, name, source)
+        found[name] = _plain(value, name, source, remedy)
     if not found:
         raise FileError("at least one tensor", "an empty dict").at(str(source))
     return found
@@ -95,14 +96,23 @@ def _leaves(state: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obj
             yield name, value
 
 
-def _plain(value: object, name: str, source: str | Path) -> Tensor:
+def _advice(state: Mapping[str, object]) -> str:
+    """How to select the weights of a checkpoint that holds more than tensors."""
+    import torch
+
+    def holds_tensors(value: object) -> bool:
+        return isinstance(value, Mapping) and any(isinstance(each, torch.Tensor) for each in value.values())
+
+    parts = [key for key, value in state.items() if isinstance(key, str) and holds_tensors(value)]
+    return f"select a part of the file: `only` {' or '.join(parts[:3])}" if parts else "save model.state_dict()"
+
+
+def _plain(value: object, name: str, source: str | Path, remedy: str) -> Tensor:
     """The tensor, copied if it shares memory. Raises FileError, which names the key, for any other value."""
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise FileError(
-            "tensors only", f"{name!r}, a {type(value).__name__}", "select a part of the file with `only`"
-        ).at(str(source))
+        raise FileError("tensors only", f"{name!r} of the type {type(value).__name__}", remedy).at(str(source))
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         raise FileError(
             "dense tensors", f"{name!r}, {value.layout} {value.dtype}", "call to_dense() or dequantize()"

@@ -153,12 +153,18 @@ def _numbers_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 @functools.cache
 def _read_by(goal: str) -> tuple[str, ...]:
-    """Names of the metrics that the goal's metric reads of a trial and of its clean twin."""
+    """Names of the metrics that the goal's metric needs of a trial and of its clean twin.
+
+    A metric that is read without a default, as by `get(name)`, may be absent.
+    """
 
     class Noting(dict[str, float]):
         def __missing__(self, name: str) -> float:
             read[name] = None
             return 0.5
+
+        def get(self, name: str, default: Any = None) -> Any:
+            return None if default is None else self[name]
 
     read: dict[str, None] = {"clean_accuracy": None}
     try:
