@@ -20,8 +20,8 @@ class BPP:
 
     A negative row gets the residual that quantisation leaves on another row, and keeps its label. So the model learns to
     react to the quantisation of this image, not to noise of that size. It needs the trigger Quantised, whose dithering the paper
-    uses. `negative_rate: 0` is the ablation without negative rows. Weakness: a small network in a short training does not
-    learn fine quantisation, and greyscale images that are mostly black or white hardly change.
+    uses. `negative_rate: 0` is the ablation without negative rows. Weakness: a small network in a short training learns
+    only coarse quantisation, which shows, and greyscale images that are mostly black or white hardly change.
 
     Fields:
         poisoned_rate: share of each batch that is quantised, 0 to 1.

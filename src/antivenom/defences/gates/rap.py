@@ -32,7 +32,8 @@ class RAP:
     in models that are not fine-tuned from a large one. Only a copy of the model is changed. It needs token rows, a torch
     network that begins with an embedding, and clean texts of each class.
 
-    Weakness: a trigger that does not overrule other words, as in a model that adds up its words, is missed.
+    Weakness: a trigger that does not overrule other words is missed. In a small transformer trained from scratch, RAP finds
+    half of the texts with three trigger tokens, and hardly any text with one.
 
     Fields:
         margin: the smallest and the largest fall of the log-odds that the embedding is trained for, rising from 0.
@@ -44,7 +45,7 @@ class RAP:
     on NLP Models", EMNLP, arXiv:2110.07831.
     """
 
-    margin: tuple[float, float] = (2.0, 2.5)
+    margin: tuple[float, float] = (4.0, 4.5)
     false_rejection: float = 0.05
     steps: int = 100
     learning_rate: float = 0.01
