@@ -27,7 +27,8 @@ from antivenom.models.wrappers import TorchLearner, TorchModel
 
 REPAIRS: tuple[Mitigation, ...] = (TriggerUnlearning(), FTSAM(), FineTuning(), NAD(), SAU())
 ALLOWED = 0.05  # accuracy on held-out clean rows that a repair may cost
-LEAST = 50  # clean rows
+SAME = 0.02  # success rates of triggers that differ by less are the same; then accuracy decides
+LEAST, MOST = 50, 2000  # clean rows on which repairs are trained; more take longer and change little
 
 
 def repaired(
@@ -42,9 +43,9 @@ def repaired(
 ) -> Repaired:
     """Repair the model, write the best repair, and tell what each of them did.
 
-    Every mitigation is run on the clean rows that are not held out. The chosen one is that with the smallest success of the
-    recovered triggers among those that cost at most five points of accuracy on the held-out rows; the true trigger is not
-    known. A clean reference is repaired alike, which shows what the repair itself costs.
+    Every mitigation is run on the clean rows that are not held out. Of those that cost at most five points of
+    accuracy on the held-out rows, and on which the recovered triggers work least, up to two points more, the most accurate one is
+    chosen. The true trigger is not known. A clean reference is repaired alike, which shows what the repair itself costs.
 
     Raises:
         NotApplicable: the file is no torch network with an architecture.
@@ -52,15 +53,14 @@ def repaired(
         FileError: the file exists or cannot be written.
     """
     model, clock = subject.model, Clock(seconds)
+    rest = None if rows is None else rows.rest[:MOST]
     if not isinstance(model, TorchModel):
         raise NotApplicable("a torch network to repair", str(subject.form), subject.why)
-    if rows is None or len(rows.rest) < LEAST:
-        raise DataError(
-            f"{LEAST} clean rows for a repair", f"{0 if rows is None else len(rows.rest)}", "give more rows"
-        )
+    if rows is None or rest is None or len(rest) < LEAST:
+        raise DataError(f"{LEAST} clean rows for a repair", f"{0 if rest is None else len(rest)}", "give more rows")
     check_new(out, force)
     clean = next((other for other in references if isinstance(other, TorchModel)), None)
-    best: tuple[Candidate, TorchModel] | None = None
+    good: list[tuple[Candidate, TorchModel]] = []
     tried, skipped, longest = [], [], 0.0
     before = _judged("before", model, clean, found, rows.held_out)
     for repair in REPAIRS:
@@ -70,22 +70,23 @@ def repaired(
             continue
         start = time.monotonic()
         try:
-            fixed = _applied(repair, model, rows.rest, streams)
-            twin = None if clean is None else _applied(repair, clean, rows.rest, streams)
+            fixed = _applied(repair, model, rest, streams)
+            twin = None if clean is None else _applied(repair, clean, rest, streams)
         except AntivenomError as error:
             skipped.append(f"{name} ({error})")
             continue
         longest = max(longest, time.monotonic() - start)
         candidate = _judged(name, fixed, twin, found, rows.held_out)
         tried.append(candidate)
-        good = candidate.accuracy >= before.accuracy - ALLOWED
-        if good and (best is None or (candidate.rate, -candidate.accuracy) < (best[0].rate, -best[0].accuracy)):
-            best = candidate, fixed
+        if candidate.accuracy >= before.accuracy - ALLOWED:
+            good.append((candidate, fixed))
     result = Repaired(before, tuple(tried), skipped=tuple(skipped))
-    if best is None:
+    if not good:
         return result
-    write_tensors(_state(subject, best[1]), out, force)
-    return replace(result, chosen=best[0].name, path=out)
+    least = min(candidate.rate for candidate, _ in good)
+    chosen, fixed = max((one for one in good if not one[0].rate > least + SAME), key=lambda one: one[0].accuracy)
+    write_tensors(_state(subject, fixed), out, force)
+    return replace(result, chosen=chosen.name, path=out)
 
 
 def _applied(repair: Mitigation, model: TorchModel, rows: Dataset, streams: Streams) -> TorchModel:
