@@ -100,6 +100,10 @@ def test_without_references_the_answer_is_uncalibrated(folder: Path) -> None:
     found = inspect(folder / "bad.safetensors", rows(60), arch=network)
     assert (found.answer, found.exit_code) == (Answer.UNCALIBRATED, 0)
     assert any("more clean rows, or --reference four times" in note for note in found.notes)
+    assert "traces" in found.reason  # the unit that decides one class is shown, but decides nothing
+    x, y = rows(60)
+    swapped = inspect(folder / "clean0.safetensors", (x, (y + 1) % CLASSES), arch=network, train=NONE, seconds=1e-9)
+    assert any("are classes and rows those of the model?" in note for note in swapped.notes)
     few = inspect(folder / "bad.safetensors", rows(60), arch=network, reference=cleans(folder)[:2], train=NONE)
     assert few.answer is Answer.UNCALIBRATED
     assert "2 reference models are too few to calibrate" in few.notes[0]
@@ -182,6 +186,8 @@ def test_what_cannot_be_done_is_one_line(folder: Path) -> None:
     with pytest.raises(DataError, match="at least 4 clean rows, got 3"):
         inspect(bad, rows(3), arch=network)
     joblib.dump(LogisticRegression().fit(rows(40)[0].reshape(40, -1), rows(40)[1]), folder / "m.joblib")
+    with pytest.raises(NotApplicable, match="a torch network to repair, got tensors without an architecture"):
+        inspect(bad, repair=folder / "new.safetensors")
     with pytest.raises(NotApplicable, match="a torch network to repair, got scikit-learn model"):
         inspect(folder / "m.joblib", rows(400), train=NONE, repair=folder / "new.safetensors")
 

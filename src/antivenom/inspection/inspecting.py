@@ -19,7 +19,7 @@ from antivenom.defences.sanitize import rows_of
 from antivenom.inspection.checks import LAST, LEAST, beside, detectors_for, measured, verdicts
 from antivenom.inspection.reading import Form, Reader, Subject
 from antivenom.inspection.references import Clock, accuracy, trainers, unlike
-from antivenom.inspection.repairing import repaired
+from antivenom.inspection.repairing import check_repair, repaired
 from antivenom.inspection.result import Answer, Check, Inspection, Suspect
 from antivenom.inspection.rows import Rows, divided
 from antivenom.inspection.structure import Trace
@@ -99,6 +99,8 @@ def inspect(
         allow,
     )
     subject, others = read(path), [read(each) for each in reference]
+    if repair is not None:
+        check_repair(subject, rows, repair, force)
     found = Inspection(subject.path, str(subject.form), Answer.CANNOT_TELL, subject.why)
     certain, statistical = (
         traces_of(subject, others, len(read.classes) or None),
@@ -171,10 +173,14 @@ def _examined(
         if reason:
             notes.append(reason)
             statistics = []
+        if own < np.bincount(rows.held_out.y).max() / len(rows.held_out):
+            notes.append("a constant answer would be right more often: are classes and rows those of the model?")
     counts = [_suspicious(traces), *(_suspicious(weight_traces(state_of(other), other)) for other in clean)]
     whole, told = verdicts(checks, statistics, counts if statistics else ())
     named = () if rows is None else suspects(model, checks, told, whole, clean, rows.held_out)
     answer, why = _answer(told, whole, named)
+    if answer is Answer.UNCALIBRATED and counts[0]:
+        why += f"; its weights have {counts[0]} traces, which are shown above"
     examined = replace(
         found,
         answer=answer,

@@ -48,17 +48,10 @@ def repaired(
     chosen. The true trigger is not known. A clean reference is repaired alike, which shows what the repair itself costs.
 
     Raises:
-        NotApplicable: the file is no torch network with an architecture.
-        DataError: too few clean rows.
-        FileError: the file exists or cannot be written.
+        NotApplicable, DataError, FileError: see `check_repair`; the file cannot be written.
     """
-    model, clock = subject.model, Clock(seconds)
-    rest = None if rows is None else rows.rest[:MOST]
-    if not isinstance(model, TorchModel):
-        raise NotApplicable("a torch network to repair", str(subject.form), subject.why)
-    if rows is None or rest is None or len(rest) < LEAST:
-        raise DataError(f"{LEAST} clean rows for a repair", f"{0 if rest is None else len(rest)}", "give more rows")
-    check_new(out, force)
+    model, rows = check_repair(subject, rows, out, force)
+    clock, rest = Clock(seconds), rows.rest[:MOST]
     clean = next((other for other in references if isinstance(other, TorchModel)), None)
     good: list[tuple[Candidate, TorchModel]] = []
     tried, skipped, longest = [], [], 0.0
@@ -87,6 +80,24 @@ def repaired(
     chosen, fixed = max((one for one in good if not one[0].rate > least + SAME), key=lambda one: one[0].accuracy)
     write_tensors(_state(subject, fixed), out, force)
     return replace(result, chosen=chosen.name, path=out)
+
+
+def check_repair(subject: Subject, rows: Rows | None, out: str | Path, force: bool = False) -> tuple[TorchModel, Rows]:
+    """The network to repair and the rows for it.
+
+    Raises:
+        NotApplicable: the file is no torch network with an architecture.
+        DataError: too few clean rows.
+        FileError: the file to write exists.
+    """
+    if not isinstance(subject.model, TorchModel):
+        raise NotApplicable("a torch network to repair", str(subject.form), subject.why)
+    if rows is None or len(rows.rest) < LEAST:
+        raise DataError(
+            f"{LEAST} clean rows for a repair", f"{0 if rows is None else len(rows.rest)}", "give more rows"
+        )
+    check_new(out, force)
+    return subject.model, rows
 
 
 def _applied(repair: Mitigation, model: TorchModel, rows: Dataset, streams: Streams) -> TorchModel:
