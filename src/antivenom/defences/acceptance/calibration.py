@@ -14,6 +14,7 @@ from antivenom.core.streams import Streams
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.data import Dataset
 from antivenom.defences.inputs import median_and_spread
+from antivenom.defences.inversion import Inverted
 
 SURE = 0.2  # smallest deviation of a statistic of whole models
 FEWEST = 2  # references; with one there is no spread within the references
@@ -54,6 +55,15 @@ class Recovery:
     triggers: Sequence[Trigger]
     sizes: np.ndarray
     form: str
+
+    @classmethod
+    def by_size(cls, found: Inverted, largest: float, form: str) -> Recovery:
+        """Inverted triggers whose statistic is the logarithm of their size, negated: small ones are suspicious.
+
+        `largest` is the size that a trigger can have at most, which counts for a class that was not reached in a reference.
+        """
+        values = -np.log(np.maximum(found.sizes, 1e-6))
+        return cls(Statistics(values, found.reached, -float(np.log(largest))), found.triggers, found.sizes, form)
 
 
 def judged(found: Statistics, references: Sequence[Statistics] = (), threshold: float = 2.0) -> ModelVerdict:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import model_detector
@@ -72,9 +70,7 @@ class NeuralCleanse:
     def recovered(self, model: Model, clean: Dataset) -> Recovery:
         """The smallest trigger of each class; its statistic is the logarithm of the mask's size, negated."""
         found = self.inverted(model, clean)
-        lowest = -float(np.log(found.leaves[0][0].numel()))
-        statistics = Statistics(-np.log(np.maximum(found.sizes, 1e-6)), found.reached, lowest)
-        return Recovery(statistics, found.triggers, found.sizes, "mask")
+        return Recovery.by_size(found, found.leaves[0][0].numel(), "mask")
 
     def measured(self, model: Model, clean: Dataset, streams: Streams = Streams(0)) -> Statistics:
         return self.recovered(model, clean).statistics
