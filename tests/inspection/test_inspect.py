@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -17,8 +19,10 @@ from antivenom.cli import run
 from antivenom.core.errors import DataError, FileError, NotApplicable, ScenarioError
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.inspection import Answer, Inspection, References, inspect
+from antivenom.inspection import Answer, Inspection, References, Repaired, inspect
+from antivenom.inspection.drawing import document
 from antivenom.inspection.references import at_once, trainers, unlike
+from antivenom.inspection.result import Candidate
 from antivenom.inspection.rows import divided
 from antivenom.models.training import Training
 from antivenom.triggers import load_trigger
@@ -175,6 +179,14 @@ def test_a_repair_is_chosen_by_clean_rows_and_recovered_triggers(folder: Path, b
     assert not torch.equal(load_file(out)["1.weight"], load_file(folder / "bad.safetensors")["1.weight"])
     with pytest.raises(FileError, match="which exists"):
         inspect(folder / "bad.safetensors", rows(400), arch=network, train=NONE, repair=out, seconds=0.01)
+
+
+def test_numbers_that_are_undefined_are_null_in_json(backdoored: Inspection) -> None:
+    """Without a recovered trigger, the rate before the repair is undefined; it was once written as NaN, which is no JSON."""
+    repair = Repaired(Candidate("before", 0.5, math.nan), (Candidate("NAD", 0.4, math.nan),))
+    said = json.loads(json.dumps(document(replace(backdoored, repaired=repair)), allow_nan=False))
+    assert said["repair"]["before"]["rate"] is None
+    assert said["repair"]["tried"][0]["clean_accuracy"] is None
 
 
 def test_what_cannot_be_done_is_one_line(folder: Path) -> None:

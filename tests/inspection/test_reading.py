@@ -122,6 +122,10 @@ def test_folders(tmp_path: Path) -> None:
     assert Reader()(tmp_path).form is Form.CLASSIFIER
     assert Reader(linear, (3,))(tmp_path).form is Form.NETWORK
     (tmp_path / "adapter_config.json").write_text("{}")
+    save_file(STATE, tmp_path / "adapter_model.safetensors")
+    assert Reader()(tmp_path).form is Form.ADAPTER
+    (tmp_path / "adapter_model.safetensors").unlink()
+    torch.save(STATE, tmp_path / "adapter_model.bin")
     assert Reader()(tmp_path).form is Form.ADAPTER
     with pytest.raises(AntivenomError, match="a readable file"):
         Reader()(tmp_path / "absent.pt")

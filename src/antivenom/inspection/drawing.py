@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from antivenom.audit.trial import plain
 from antivenom.core.errors import StoreError
 from antivenom.inspection.result import Check, Inspection, Suspect
+from antivenom.scenarios.pictures import picture
 from antivenom.triggers import save_trigger
 
 _SCALE = 8  # pixels of the picture for one of the trigger
@@ -18,45 +20,30 @@ _SCALE = 8  # pixels of the picture for one of the trigger
 def document(found: Inspection) -> dict[str, object]:
     """The inspection as plain values for JSON. Numbers that are undefined are null."""
     repaired = found.repaired
-    return {
+    values = {
         "model": found.path.name,
         "form": found.form,
         "answer": str(found.answer),
         "reason": found.reason,
         "exit_code": found.exit_code,
-        "p_value": _number(found.p_value),
+        "p_value": found.p_value,
         "references": found.references,
-        "accuracy": _number(found.accuracy),
-        "reference_accuracy": [_number(value) for value in found.reference_accuracy],
+        "accuracy": found.accuracy,
+        "reference_accuracy": found.reference_accuracy,
         "checks": [_check(check) for check in found.checks],
-        "structure": [
-            {
-                "check": trace.check,
-                "where": trace.where,
-                "what": trace.what,
-                "value": _number(trace.value),
-                "suspicious": trace.suspicious,
-            }
-            for trace in found.traces
-        ],
+        "structure": [asdict(trace) for trace in found.traces],
         "classes": [_suspect(suspect) for suspect in found.suspects],
         "repair": repaired
         and {
-            "before": vars(repaired.before) | {"clean_accuracy": _number(repaired.before.clean_accuracy)},
-            "tried": [
-                {key: _number(value) if isinstance(value, float) else value for key, value in vars(one).items()}
-                for one in repaired.candidates
-            ],
+            "before": asdict(repaired.before),
+            "tried": [asdict(one) for one in repaired.candidates],
             "chosen": repaired.chosen,
-            "skipped": list(repaired.skipped),
+            "skipped": repaired.skipped,
         },
-        "notes": list(found.notes),
+        "notes": found.notes,
         "seconds": round(found.seconds, 1),
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return dict(plain(values))
 
 
 def _check(check: Check) -> dict[str, object]:
@@ -68,8 +55,8 @@ def _check(check: Check) -> dict[str, object]:
         "why": check.why,
         "seconds": round(check.seconds, 2),
         "p_value": verdict.p_value if verdict else None,
-        "scores": [_number(float(score)) for score in verdict.classes.scores] if verdict and verdict.classes else [],
-        "notes": list(verdict.notes) if verdict else [],
+        "scores": verdict.classes.scores.tolist() if verdict and verdict.classes else [],
+        "notes": verdict.notes if verdict else [],
     }
 
 
@@ -78,11 +65,11 @@ def _suspect(suspect: Suspect) -> dict[str, object]:
         "class": suspect.name,
         "index": suspect.index,
         "flagged": suspect.flagged,
-        "distance": _number(suspect.distance),
+        "distance": suspect.distance,
         "trigger": suspect.form,
-        "size": _number(suspect.size),
-        "success_on_held_out_rows": _number(suspect.rate),
-        "success_on_references": _number(suspect.reference_rate),
+        "size": suspect.size,
+        "success_on_held_out_rows": suspect.rate,
+        "success_on_references": suspect.reference_rate,
     }
 
 
@@ -99,10 +86,10 @@ def write(found: Inspection, folder: Path) -> list[Path]:
         for suspect in found.suspects:
             place = save_trigger(suspect.trigger, folder / f"trigger-class-{suspect.index}")
             paths.append(place)
-            picture = drawn(suspect)
-            if picture is not None:
+            image = drawn(suspect)
+            if image is not None:
                 paths.append(place / "trigger.png")
-                _save(picture, paths[-1])
+                _save(image, paths[-1])
     except OSError as error:
         raise StoreError(f"a folder to write {folder}", f"{error.strerror}", "choose another with --out") from error
     return paths
@@ -115,9 +102,7 @@ def drawn(suspect: Suspect) -> np.ndarray | None:
     if len(shape) != 3 or shape[0] not in (1, 3):
         return None
     grey = np.full((1, *shape), 0.5, dtype=np.float32)
-    shown = np.clip(np.asarray(trigger(grey))[0], 0, 1)
-    picture: np.ndarray = np.round(255 * shown.transpose(1, 2, 0)).astype(np.uint8)
-    return picture[:, :, 0] if shape[0] == 1 else picture
+    return picture(np.asarray(trigger(grey))[0], max(shape[1:]))
 
 
 def _save(picture: np.ndarray, path: Path) -> None:

@@ -24,8 +24,7 @@ from antivenom.inspection.result import Answer, Check, Inspection, Suspect
 from antivenom.inspection.rows import Rows, divided
 from antivenom.inspection.structure import Trace
 from antivenom.inspection.suspects import suspects
-from antivenom.inspection.traces import state_of, traces_of, weight_traces, weights_of
-from antivenom.models.own import maker_of
+from antivenom.inspection.traces import state_of, structure_of, weight_traces
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchModel
 from antivenom.scan import AllowList
@@ -102,10 +101,7 @@ def inspect(
     if repair is not None:
         check_repair(subject, rows, repair, force)
     found = Inspection(subject.path, str(subject.form), Answer.CANNOT_TELL, subject.why)
-    certain, statistical = (
-        traces_of(subject, others, len(read.classes) or None),
-        weight_traces(weights_of(subject), subject.model),
-    )
+    certain, statistical = structure_of(subject, others, len(read.classes) or None)
     found = replace(found, traces=(*certain, *statistical))
     given = [other.model for other in others if other.model is not None]
     if subject.model is not None:
@@ -137,7 +133,7 @@ def _makers(
     if len(rows.rest) < train.rows:
         more = train.rows - len(rows.rest)
         return [], (*few, f"references need about {more} more clean rows, or --reference four times")
-    return trainers(maker_of(arch), train.training, rows.rest, streams, range(train.count)), few
+    return trainers(arch, train.training, rows.rest, streams, range(train.count)), few
 
 
 def _constant(model: Model) -> Callable[[], Model]:

@@ -18,18 +18,15 @@ from antivenom.core.errors import FileError, ModelError, UnsafeFile, did_you_mea
 from antivenom.core.protocols import Model
 from antivenom.core.streams import Streams
 from antivenom.data import Rows
-from antivenom.inspection.structure import cannot_tell
+from antivenom.inspection.structure import Adapter, cannot_tell, is_adapter, read_adapter
 from antivenom.models.network import Network, build
 from antivenom.models.own import BlackBox, is_estimator, maker_of
 from antivenom.models.vector import flatten
 from antivenom.models.wrappers import BlackBoxModel, TorchModel
 from antivenom.scan import AllowList, allow_list
 
-WRAPPERS = (
-    "module.",
-    "model.",
-    "_orig_mod.",
-)  # prefixes that DataParallel, Lightning and torch.compile add to all names
+# Prefixes that DataParallel, Lightning and torch.compile add to all names.
+WRAPPERS = ("module.", "model.", "_orig_mod.")
 NO_ARCHITECTURE = "weights alone have no answers: give --arch, a function or class that makes the network"
 NO_BASE = "an adapter has no answers without its base model"
 
@@ -54,7 +51,8 @@ class Subject:
         path: the file or folder.
         form: what it holds.
         model: the model, if it can be queried with rows.
-        tensors: its weights by name, if it holds any.
+        tensors: its weights by name, if it holds any; those of an adapter are in `adapter`.
+        adapter: the adapter, if it is one.
         why: why it cannot be queried; empty if it can.
     """
 
@@ -62,6 +60,7 @@ class Subject:
     form: Form
     model: Model | None = None
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    adapter: Adapter | None = None
     why: str = ""
 
 
@@ -104,14 +103,14 @@ class Reader:
 
     def _folder(self, path: Path) -> Subject:
         """A folder in the layout of Hugging Face: weights in safetensors beside a config, or a LoRA adapter."""
+        if (path / "adapter_config.json").exists():
+            return _of_adapter(path, read_adapter(path, self.allow))
         files = sorted(path.glob("*.safetensors"))
         if not files:
             raise FileError(f"weights (*.safetensors) in {path}", "none", "name the file of the model itself")
         tensors: dict[str, Tensor] = {}
         for file in files:
             tensors |= read_tensors(file, "", self.allow)
-        if (path / "adapter_config.json").exists():
-            return Subject(path, Form.ADAPTER, tensors=tensors, why=NO_BASE)
         if self.arch is not None:
             return self._network(path, tensors)
         return Subject(path, Form.CLASSIFIER, tensors=tensors, why=NO_ARCHITECTURE)
@@ -120,17 +119,15 @@ class Reader:
         try:
             tensors = read_tensors(path, self.only, self.allow)
         except UnsafeFile:
-            with scanned(
-                path, allow=self.allow
-            ):  # raises for what the scan refuses; other files hold more than tensors
+            with scanned(path, allow=self.allow):  # refuses an unsafe file again; a safe one holds more than tensors
                 reason = cannot_tell(path)
             if reason is None:
                 raise
             return Subject(path, Form.OTHER, why=reason.what)
         if self.arch is not None:
             return self._network(path, tensors)
-        if any("lora_a" in name.lower() for name in tensors):
-            return Subject(path, Form.ADAPTER, tensors=tensors, why=NO_BASE)
+        if is_adapter(tensors):
+            return _of_adapter(path, Adapter(tensors))
         return Subject(path, Form.TENSORS, tensors=tensors, why=NO_ARCHITECTURE)
 
     def _network(self, path: Path, tensors: Mapping[str, Tensor]) -> Subject:
@@ -161,6 +158,10 @@ class Reader:
         if not callable(getattr(found, "predict", None)) or not hasattr(found, "classes_"):
             raise ModelError("a fitted classifier of scikit-learn", type(found).__name__).at(str(path))
         return Subject(path, Form.ESTIMATOR, answering(found, self.classes))
+
+
+def _of_adapter(path: Path, adapter: Adapter) -> Subject:
+    return Subject(path, Form.ADAPTER, adapter=adapter, why=NO_BASE)
 
 
 def loaded(network: Network, tensors: Mapping[str, Tensor]) -> TorchModel:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,6 @@ import torch
 from antivenom.core.protocols import Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
-from antivenom.models.own import is_estimator, maker_of
 from antivenom.models.training import Training
 from antivenom.models.wrappers import TorchLearner, TorchModel, learner, loop
 
@@ -68,11 +68,9 @@ def trainers(
     arch: object, training: Training, rows: Dataset, streams: Streams, names: Iterable[int]
 ) -> list[Callable[[], Model]]:
     """For each name, a function that trains a reference. The networks are made at once, because this draws from a global stream."""
-    maker = maker_of(arch)
-    if is_estimator(maker):
-        estimators = learner(arch)
-        return [_fitting(estimators.fit, rows, streams.child("reference", i)) for i in names]
-    made = TorchLearner(maker, training)
+    made = learner(arch, training)
+    if not isinstance(made, TorchLearner):
+        return [partial(made.fit, rows, streams.child("reference", i)) for i in names]
     x, y = None, torch.tensor(rows.y)
     found: list[Callable[[], Model]] = []
     for i in names:
@@ -80,18 +78,8 @@ def trainers(
         network = made.network(rows, own)
         x = network.rows(rows.inputs) if x is None else x
         start = TorchModel(network, network.initial, network.buffers)
-        found.append(_training(start, x, y, training, own.child("fit")))
+        found.append(partial(loop, start, x, y, training, own.child("fit")))
     return found
-
-
-def _fitting(fit: Callable[..., Model], rows: Dataset, streams: Streams) -> Callable[[], Model]:
-    return lambda: fit(rows, streams)
-
-
-def _training(
-    start: TorchModel, x: torch.Tensor, y: torch.Tensor, training: Training, streams: Streams
-) -> Callable[[], Model]:
-    return lambda: loop(start, x, y, training, streams)
 
 
 def accuracy(model: Model, rows: Dataset) -> float:

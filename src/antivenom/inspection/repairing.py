@@ -22,8 +22,8 @@ from antivenom.inspection.references import Clock, accuracy
 from antivenom.inspection.result import Candidate, Repaired, Suspect
 from antivenom.inspection.rows import Rows
 from antivenom.inspection.suspects import hit
-from antivenom.models.training import Training
-from antivenom.models.wrappers import TorchLearner, TorchModel
+from antivenom.inspection.traces import state_of
+from antivenom.models.wrappers import TorchModel
 
 REPAIRS: tuple[Mitigation, ...] = (TriggerUnlearning(), FTSAM(), FineTuning(), NAD(), SAU())
 ALLOWED = 0.05  # accuracy on held-out clean rows that a repair may cost
@@ -103,14 +103,10 @@ def check_repair(subject: Subject, rows: Rows | None, out: str | Path, force: bo
 def _applied(repair: Mitigation, model: TorchModel, rows: Dataset, streams: Streams) -> TorchModel:
     own = streams.child("repair", type(repair).__name__)
 
-    def refit(start: Model, data: Dataset, epochs: int) -> Model:
-        training = Training(epochs, min(64, len(data)), "sgd", 0.01, momentum=0.9)
-        return TorchLearner(lambda *_: model.network.module, training).fit(data, own.child("refit"), start=start)
+    def train(*_: object) -> Model:
+        raise NotApplicable("a repair with a training loop of its own", type(repair).__name__)
 
-    def fit(*_: object) -> Model:
-        raise NotApplicable("a repair that trains no new model", type(repair).__name__)
-
-    fixed = repair(model, rows, DefenceContext(own, fit, refit, rows))
+    fixed = repair(model, rows, DefenceContext(own, train, train, rows))
     if not isinstance(fixed, TorchModel):
         raise NotApplicable("a torch network after the repair", type(fixed).__name__)
     return fixed
@@ -127,8 +123,7 @@ def _judged(
 
 def _state(subject: Subject, model: TorchModel) -> dict[str, Tensor]:
     """The tensors of the file with the repaired values, under their names in the file and in their types."""
-    network = model.network
-    new: dict[str, Tensor] = {**network.parameters(model.vector), **network.frozen, **model.buffers}
+    new = state_of(model)
     state: dict[str, Tensor] = {}
     for name, tensor in subject.tensors.items():
         own = next((key for key in new if name == key or name.endswith(f".{key}")), None)

@@ -16,14 +16,13 @@ from antivenom.inspection.structure import (
     inspect_graph,
     inspect_weights,
     layer_weights,
-    read_adapter,
 )
 from antivenom.models.wrappers import TorchModel
 from antivenom.scan.view import View
 
 
-def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) -> list[Trace]:
-    """Observations that tell a structure from others with certainty, also beside a single reference.
+def structure_of(subject: Subject, others: Sequence[Subject], classes: int | None) -> tuple[list[Trace], list[Trace]]:
+    """(what tells a structure from others with certainty, also beside a single reference; statistics of the weights alone).
 
     Args:
         subject: the model.
@@ -31,25 +30,23 @@ def traces_of(subject: Subject, others: Sequence[Subject], classes: int | None) 
             adapter, they are honest adapters and its base model.
         classes: number of classes, if it is known.
     """
-    one = others[0] if len(others) == 1 else None
     if subject.form is Form.GRAPH:
         with scanned(subject.path) as (file, _):
-            return inspect_graph(View(file), subject.path.name, classes)
-    if subject.form is Form.ADAPTER:
-        base = next((other.tensors for other in others if other.form is not Form.ADAPTER), None)
-        honest = [read_adapter(other.path) for other in others if other.form is Form.ADAPTER]
-        return inspect_adapter(read_adapter(subject.path), base, honest)
+            view, name = View(file), subject.path.name
+            return inspect_graph(view, name, classes), weight_traces(layer_weights(view, name), None)
+    weights = subject.tensors if subject.adapter is None else subject.adapter.tensors
+    return _beside(subject, others), weight_traces(weights, subject.model)
+
+
+def _beside(subject: Subject, others: Sequence[Subject]) -> list[Trace]:
+    if subject.adapter is not None:
+        base = next((other.tensors for other in others if other.adapter is None), None)
+        honest = [other.adapter for other in others if other.adapter is not None]
+        return inspect_adapter(subject.adapter, base, honest)
+    one = others[0] if len(others) == 1 else None
     if one is None or not one.tensors or not subject.tensors:
         return []
     return compare(subject.tensors, one.tensors)
-
-
-def weights_of(subject: Subject) -> Mapping[str, object]:
-    """The weights of a model by name: its tensors, or those of the layers of a graph."""
-    if subject.form is not Form.GRAPH:
-        return subject.tensors
-    with scanned(subject.path) as (file, _):
-        return layer_weights(View(file), subject.path.name)
 
 
 def weight_traces(tensors: Mapping[str, object], model: Model | None) -> list[Trace]:

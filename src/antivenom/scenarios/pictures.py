@@ -7,15 +7,16 @@ import numpy as np
 MOST = 64  # pixels of a side; larger images are thinned out
 
 
-def picture(row: np.ndarray) -> np.ndarray | None:
+def picture(row: np.ndarray, most: int = MOST) -> np.ndarray | None:
     """A row as a picture, (height, width) or (height, width, 3) of bytes; None for a row that is no image.
 
     Args:
         row: (channels, height, width), whose values from 0 to 1 become 0 to 255; values outside are clipped.
+        most: pixels of the longer side; a larger image is thinned out.
     """
     if row.ndim != 3 or row.shape[0] not in (1, 3):
         return None
-    step = -(-max(row.shape[1:]) // MOST)
+    step = -(-max(row.shape[1:]) // most)
     thin = np.clip(np.asarray(row, dtype=np.float64)[:, ::step, ::step], 0, 1)
     found: np.ndarray = np.round(255 * thin).astype(np.uint8)
     return found[0] if len(found) == 1 else found.transpose(1, 2, 0)

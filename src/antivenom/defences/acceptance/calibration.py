@@ -159,6 +159,13 @@ def _unreached(found: Statistics) -> tuple[str, ...]:
     return (f"not reached, and not judged: classes {', '.join(map(str, missing[:10]))}{more}",)
 
 
+def check_search(rows: int, threshold: float, references: int, name: str) -> None:
+    """Refuses fewer than one row to search on, a threshold that is not above 0, and an impossible number of references."""
+    if rows < 1 or threshold <= 0:
+        raise PluginError(f"{name}.rows >= 1 and threshold > 0", f"{rows} and {threshold}")
+    check_references(references, name)
+
+
 def check_references(count: int, name: str) -> None:
     """Refuses a number of reference models that is neither 0 nor at least two."""
     if count != 0 and count < FEWEST:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import model_detector
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.core.verdict import ModelVerdict
 from antivenom.data import Dataset
-from antivenom.defences.acceptance.calibration import Recovery, Statistics, check_references, halved
+from antivenom.defences.acceptance.calibration import Recovery, Statistics, check_search, halved
 from antivenom.defences.inversion import Inverted, Search, invert
 from antivenom.defences.networks import bounds, continuous, network_of, rows_of
 from antivenom.defences.spaces import MaskAndPattern
@@ -52,9 +51,7 @@ class NeuralCleanse:
     references: int = 0
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.threshold <= 0:
-            raise PluginError("NeuralCleanse.rows >= 1 and threshold > 0", f"{self.rows} and {self.threshold}")
-        check_references(self.references, "NeuralCleanse")
+        check_search(self.rows, self.threshold, self.references, "NeuralCleanse")
         self._search()
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> ModelVerdict:

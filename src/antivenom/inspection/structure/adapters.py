@@ -26,6 +26,7 @@ from antivenom.core.errors import FileError, ModelError
 from antivenom.inspection.structure.changes import arrays, change
 from antivenom.inspection.structure.trace import Trace
 from antivenom.leakage.weights import outliers
+from antivenom.scan import AllowList
 from antivenom.scan.part import printable
 
 _FACTOR = re.compile(
@@ -89,10 +90,10 @@ class Addition:
         return float(-(share * np.log(share)).sum() / math.log(self.rank)) if self.rank > 1 else 0.0
 
 
-def read_adapter(path: str | Path) -> Adapter:
+def read_adapter(path: str | Path, allow: AllowList | None = None) -> Adapter:
     """The adapter in a folder with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`), or in a single file.
 
-    The tensors come through `safe_load`.
+    The tensors come through `safe_load`, with that list of globals or the vetted tier.
 
     Raises:
         FileError: a folder without these files, or a configuration that is not a JSON object.
@@ -100,7 +101,7 @@ def read_adapter(path: str | Path) -> Adapter:
     """
     path = Path(path)
     if not path.is_dir():
-        return Adapter(read_tensors(path))
+        return Adapter(read_tensors(path, allow=allow))
     names = ("adapter_model.safetensors", "adapter_model.bin")
     model = next((path / name for name in names if (path / name).is_file()), None)
     if model is None:
@@ -115,7 +116,7 @@ def read_adapter(path: str | Path) -> Adapter:
             raise FileError("a configuration in JSON", f"{type(error).__name__}: {error}").at(str(place)) from None
         if not isinstance(config, dict):
             raise FileError("a JSON object", type(config).__name__).at(str(place))
-    return Adapter(read_tensors(model), config)
+    return Adapter(read_tensors(model, allow=allow), config)
 
 
 def _factor(name: str) -> re.Match[str] | None:
