@@ -85,9 +85,11 @@ def test_the_last_line_of_a_type_counts_and_of_searches_that_of_a_group(folder: 
         line("given", fit_seconds=2.0),
     )
     summary = summary_of(Store(folder))
-    assert summary.given is not None and summary.given["fit_seconds"] == 2.0
+    assert summary.given is not None
+    assert summary.given["fit_seconds"] == 2.0
     assert [(each["group"], each["trials"]) for each in summary.searches] == [("added rows", 3), ("changed rows", 2)]
-    assert summary.suspects is not None and summary.suspects["sample"][0]["cells"] == {"age": "31"}
+    assert summary.suspects is not None
+    assert summary.suspects["sample"][0]["cells"] == {"age": "31"}
 
 
 def test_an_audit_of_a_scenario_file_has_none(folder: Path) -> None:
@@ -111,4 +113,5 @@ def test_a_line_that_is_wrong_is_named_and_ignored(folder: Path, bad: dict[str, 
         file.write(json.dumps(bad) + "\n")
     summary = summary_of(Store(folder))
     assert (summary.given, summary.searches, summary.suspects) == (None, (), None)
-    assert len(summary.bad_lines) == 1 and said in summary.bad_lines[0]
+    assert len(summary.bad_lines) == 1
+    assert said in summary.bad_lines[0]
