@@ -202,6 +202,9 @@ class Summary:
         exit_code: 0 within the limits, or no limit decides; 1 breach; 2 no trial finished; 3 not enough evidence.
         exit_reason: one sentence that explains the exit code.
         bad_lines: one message for each line of the file that is no record; they are ignored.
+        given: what the user gave and what was tried with it; None for an audit of a scenario file.
+        searches: what each search for the worst case found.
+        suspects: which of the given rows look poisoned already; None if they were not examined.
     """
 
     plan: Record
@@ -212,6 +215,9 @@ class Summary:
     exit_code: int
     exit_reason: str
     bad_lines: tuple[str, ...] = ()
+    given: Record | None = None
+    searches: tuple[Record, ...] = ()
+    suspects: Record | None = None
 
     @property
     def selected(self) -> tuple[CellResult, ...]:

@@ -35,7 +35,13 @@ def summary_of(store: Store) -> Summary:
         StoreError: the folder holds no plan, or a line that is no record.
     """
     summary = summarise(store.plan(), store.trials(), store.foreign())
-    return replace(summary, bad_lines=tuple(store.bad_lines()))
+    return replace(
+        summary,
+        bad_lines=tuple(store.bad_lines()),
+        given=next(iter(store.beside("given")), None),
+        searches=tuple(store.beside("search")),
+        suspects=next(iter(store.beside("suspects")), None),
+    )
 
 
 def summarise(plan: Record, records: Mapping[str, Record], foreign: int = 0) -> Summary:
