@@ -11,7 +11,9 @@ from antivenom.audit.counts import Counts
 from antivenom.audit.plan import Plan
 from antivenom.audit.trial import Record
 
-_USED = 0.85  # share of the time that is left for which trials are planned, since trials differ and processes end unevenly
+_USED = (
+    0.85  # share of the time that is left for which trials are planned, since trials differ and processes end unevenly
+)
 
 
 @dataclass(frozen=True)
@@ -59,5 +61,3 @@ def finished(plan: Plan, counts: Counts, known: Mapping[str, Record]) -> Counts:
         kept = [plan.key(i, place) in known for place in counts.fresh_places(i)]
         fresh.append(kept.index(False) if False in kept else len(kept))
     return replace(counts, seeds=tuple(seeds), fresh=tuple(fresh))
-
-

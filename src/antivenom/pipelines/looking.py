@@ -161,11 +161,10 @@ def _keys(data: Dataset) -> np.ndarray:
         import pandas as pd
 
         return np.asarray(pd.util.hash_pandas_object(x, index=False))
-    rows = x.tocsr() if data.is_sparse else np.ascontiguousarray(x).reshape(len(data), -1)
     if data.is_sparse:
-        spans = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
-        return np.array([hash((rows.indices[a:b].tobytes(), rows.data[a:b].tobytes())) for a, b in spans])
-    return np.array([hash(row.tobytes()) for row in rows])
+        spans = zip(x.indptr[:-1], x.indptr[1:], strict=True)
+        return np.array([hash((x.indices[a:b].tobytes(), x.data[a:b].tobytes())) for a, b in spans])
+    return np.array([hash(row.tobytes()) for row in np.ascontiguousarray(x).reshape(len(data), -1)])
 
 
 def _missing(data: Dataset) -> int:

@@ -30,6 +30,7 @@ def plan_of(
     fail_if: Mapping[str, float] | None = None,
     timeout: float | None = None,
     first: int = FIRST,
+    trials: int | None = None,
 ) -> Plan:
     """The plan: each group's attacks, and no attack, against each of its defences, and against none.
 
@@ -41,6 +42,7 @@ def plan_of(
         fail_if: goal -> the same limit for the goals that decide the exit code.
         timeout: seconds per trial, or None.
         first: seeds that every cell gets.
+        trials: the most trials, or None.
     """
     cells = tuple(cell for group in groups for cell in _cells(group, deployed))
     shares = {goal: Goal(goal).metric.limit for goal in goals()} | dict(limits or {})
@@ -48,7 +50,7 @@ def plan_of(
     return Plan(
         name=name,
         seeds=tuple(range(first)),
-        more=More(MOST, None, CONFIRM),
+        more=More(MOST, trials, CONFIRM),
         cells=cells,
         limits=shares | {goal: share for goal, share in gated.items() if goal in shares},
         fail_if=gated,
@@ -105,7 +107,9 @@ def _short(value: Any) -> Any:
         return {name: _short(item) for name, item in value}
     if isinstance(value, tuple):
         items = [_short(item) for item in value]
-        return [items] if any(isinstance(item, list) for item in items) else items  # a list of lists is an axis of a grid
+        return (
+            [items] if any(isinstance(item, list) for item in items) else items
+        )  # a list of lists is an axis of a grid
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Goal):

@@ -32,6 +32,7 @@ class Request:
         model: the user's model as a scenario takes it; None for one that suits the rows.
         budget: the share of the training rows that the attacker may change or add, above 0 and at most 1.
         seconds: the time that the audit may take.
+        trials: the most trials that it runs, so that a result does not depend on the speed of the machine; None for no limit.
         access: access levels to try; empty for all that fit.
         goals: goals to try; empty for all that fit.
         target: the class that the attacker wants; None for the largest one.
@@ -47,6 +48,7 @@ class Request:
     model: Any = None
     budget: float = BUDGET
     seconds: float = 300.0
+    trials: int | None = None
     access: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
     target: str | int | None = None
@@ -158,5 +160,3 @@ def prepare(request: Request) -> Prepared:
         deployed=request.deployed,
     )
     return Prepared(request, found, model, why, choice)
-
-

@@ -41,12 +41,14 @@ class Means:
         device: the torch device.
         plugins: plugin files, which each process loads.
         command: the command line, for the records.
+        since: when the audit's time began, on the clock of `time.monotonic`; None for now.
     """
 
     jobs: int = 0
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
     command: str = "antivenom.audit"
+    since: float | None = None
 
 
 def perform(prepared: Prepared, store: Store, means: Means, say: Say, watch: Watch) -> None:
@@ -65,15 +67,17 @@ def perform(prepared: Prepared, store: Store, means: Means, say: Say, watch: Wat
     """
     request = prepared.request
     reserve = min(REPORT_S, REPORT_SHARE * request.seconds)
-    clock = Clock(time.monotonic() + request.seconds - reserve, processes_for(means.jobs, means.device))
+    since = time.monotonic() if means.since is None else means.since
+    clock = Clock(since + request.seconds - reserve, processes_for(means.jobs, means.device))
     first = [replace(group, attacks=(), defences=()) for group in prepared.choice.groups]
     say("training your model once on the clean rows")
     _run(_plan(prepared, first, 1), store, means, clock, watch)
     found = _first_records(_plan(prepared, first, 1), store)
     each_s = statistics.fmean(record["seconds"] for record in found)
-    groups, left_out = fitted(prepared.choice.groups, clock, each_s)
+    groups, left_out = fitted(prepared.choice.groups, clock, each_s, request.trials)
     store.append(_given(prepared, groups, left_out, found))
-    seeds = max(_LEAST, min(FIRST, clock.fitting(_DEARER * each_s) // max(1, _cells(groups))))
+    room = min(clock.fitting(_DEARER * each_s), request.trials or 10**9)
+    seeds = max(_LEAST, min(FIRST, room // max(1, _cells(groups))))
     say(f"one training takes {each_s:.1f} s: {_cells(groups)} pairs of attack and defence, {seeds} seeds each at first")
     _run(_plan(prepared, groups, seeds), store, means, clock, watch)
 
@@ -88,6 +92,7 @@ def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int) -> Plan:
         fail_if=request.fail_if if any(group.attacks for group in groups) else {},
         timeout=request.timeout,
         first=seeds,
+        trials=request.trials,
     )
 
 
@@ -122,16 +127,16 @@ def _cells(groups: Sequence[Group]) -> int:
 
 
 def fitted(
-    groups: Sequence[Group], clock: Clock, each_s: float
+    groups: Sequence[Group], clock: Clock, each_s: float, most: int | None = None
 ) -> tuple[tuple[Group, ...], tuple[tuple[str, str], ...]]:
     """As much of the groups as fits into the time with `_LEAST` seeds, and (what, why) for what was left out.
 
-    The last defences go first, then the last attacks, then whole groups from the end.
+    `most` is the most trials that the user allows, or None. The last defences go first, then the last attacks, then whole groups from the end.
 
     Raises:
         ScenarioError: not even one attack fits.
     """
-    room, kept = clock.fitting(_DEARER * each_s) // _LEAST, list(groups)
+    room, kept = min(clock.fitting(_DEARER * each_s), most or 10**9) // _LEAST, list(groups)
     while _cells(kept) > room:
         widest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
         place = kept.index(widest)
@@ -144,7 +149,9 @@ def fitted(
         else:
             least = 4 * _LEAST * each_s / clock.jobs
             raise ScenarioError(
-                f"time for one attack, about {least:.0f} s", f"{clock.left:.0f} s left", "raise --time, or use fewer rows"
+                f"time for one attack, about {least:.0f} s",
+                f"{clock.left:.0f} s left",
+                "raise --time, or use fewer rows",
             )
     names = {group.name: group for group in kept}
     left_out = []
