@@ -58,7 +58,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "br", "img"):
+        if tag not in ("meta", "link", "br", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -274,8 +274,8 @@ def test_numbers_that_are_missing_are_named_so(audited: Path, tmp_path: Path) ->
 
 
 def test_more_cells_than_a_page_holds_are_cut_and_said(audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antivenom.audit.report.page.MOST_CELLS", 3)
-    monkeypatch.setattr("antivenom.audit.report.page.WORST_CELLS", 1)
+    monkeypatch.setattr("antivenom.audit.report.pairs.MOST_CELLS", 3)
+    monkeypatch.setattr("antivenom.audit.report.pairs.WORST_CELLS", 1)
     assert "6 pairs are not shown here; they are in records.jsonl." in Page(render(summary_of(audited))).text
 
 
