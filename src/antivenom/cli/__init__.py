@@ -10,7 +10,7 @@ from typing import Any
 import click
 import typer
 
-from antivenom.cli import files, inspect, pipelines, recommend, use  # noqa: F401 - they register their commands
+from antivenom.cli import files, inspect, pipelines, recommend, sanitize, use  # noqa: F401 - they register their commands
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
 from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ app = typer.Typer(
     help="Find out how a machine-learning pipeline can be poisoned, and what stops it.",
 )
 OK, FAILED, USAGE, INTERRUPTED = 0, 2, 4, 130
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", help="A Python file with plugins; its code is run. Repeatable.")
+]
 
 
 class Device(enum.StrEnum):
@@ -30,6 +34,14 @@ class Format(enum.StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+def load_plugins(files: list[Path]) -> None:
+    """Run plugin files, so that their plugins are registered."""
+    from antivenom.core.registry import load_file
+
+    for path in files:
+        load_file(path)
 
 
 def _version(wanted: bool) -> None:
