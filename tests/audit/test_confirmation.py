@@ -19,8 +19,8 @@ from antivenom.audit.plan import Plan, plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.report import render
 from antivenom.audit.results import CellResult, LevelResult, State, Summary
-from antivenom.audit.sentences import do_first
 from antivenom.audit.run import audit, missing
+from antivenom.audit.sentences import do_first
 from antivenom.audit.stopping import Stop, stops
 from antivenom.audit.summary import summarise, summary_of
 from antivenom.audit.trial import Record, blank

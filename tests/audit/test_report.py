@@ -22,6 +22,7 @@ from antivenom.audit.results import State, Summary
 from antivenom.audit.run import audit
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
+from antivenom.cli import run
 from antivenom.core.errors import StoreError
 
 TEXT = """
@@ -199,6 +200,16 @@ def test_the_replay_file_plans_the_very_trials_of_its_cell(audited: Path) -> Non
         assert {trial.key for trial in plan.trials()} >= set(cell.keys)
         assert all(c.deployed == (c.defence is None) for c in plan.cells) == (cell.defence == "none")
         assert len(plan.cells) == (2 if cell.defence == "none" else 4)
+
+
+def test_the_command_of_a_pair_prints_its_replay_file(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summary_of(audited)
+    cell = summary.attacks[0]
+    assert f"antivenom report . --replay {cell.keys[0]}" in Page(render(summary)).text
+    assert run(["report", str(audited), "--replay", cell.keys[0]]) == 0
+    assert capsys.readouterr().out == replay(cell, summary.plan)
+    assert run(["report", str(audited), "--replay", "0" * 16]) != 0
+    assert "the id of a finished trial" in capsys.readouterr().err
 
 
 def test_hostile_names_stay_text(audited: Path, tmp_path: Path) -> None:
