@@ -15,14 +15,18 @@ from antivenom.core.errors import AntivenomError, ScenarioError, StoreError
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
+    replay: Annotated[
+        str, typer.Option(metavar="ID", help="Print a scenario file that runs the pair of this record id alone.")
+    ] = "",
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin."""
     from antivenom.audit import catalogue
     from antivenom.audit.report import write_report
+    from antivenom.audit.report.replay import replay_in
 
     with catalogue.known(plugin):
-        typer.echo(write_report(folder))
+        typer.echo(replay_in(folder, replay) if replay else write_report(folder), nl=not replay)
 
 
 @app.command()
