@@ -6,8 +6,8 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from antivenom.audit.formatting import do_first, effect, percent
 from antivenom.audit.results import LevelResult, State, Summary
+from antivenom.audit.sentences import do_first, sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +51,8 @@ class Audit:
         return [level for level in self.summary.levels if level.planned]
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        """(access level, verdict, what the worst attack does) of each level that was tried."""
-        found = []
-        for level in self._tried:
-            worst = level.deployed
-            said = "" if worst is None else f"{worst.attack}: {effect(worst)}; limit {percent(worst.limit)}"
-            found.append((level.level, str(level.state), said))
-        return found
+        """(access level, verdict, one sentence) of each level that was tried."""
+        return [(level.level, str(level.state), sentence(level)) for level in self._tried]
 
     def __repr__(self) -> str:
         rows = "\n".join(f"{level:<18} {state:<13} {said}".rstrip() for level, state, said in self._rows())
@@ -68,7 +63,7 @@ class Audit:
             "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self._rows()
         )
-        head = "<tr><th>access level</th><th>verdict</th><th>worst attack</th></tr>"
+        head = "<tr><th>access level</th><th>verdict</th><th>what was found</th></tr>"
         return (
             f"<p><b>{html.escape(str(self.summary.plan['name']))}</b></p><table>{head}{cells}</table>"
             f"<p>Do first: {html.escape(do_first(self.summary))}</p><p>{html.escape(str(self.report))}</p>"

@@ -69,7 +69,7 @@ def perform(prepared: Prepared, store: Store, means: Means, say: Say, watch: Wat
     reserve = min(REPORT_S, REPORT_SHARE * request.seconds)
     since = time.monotonic() if means.since is None else means.since
     clock = Clock(since + request.seconds - reserve, processes_for(means.jobs, means.device))
-    first = [replace(group, attacks=(), defences=()) for group in prepared.choice.groups]
+    first = [replace(prepared.choice.groups[0], attacks=(), defences=())]
     say("training your model once on the clean rows")
     _run(_plan(prepared, first, 1), store, means, clock, watch)
     found = _first_records(_plan(prepared, first, 1), store)
@@ -106,7 +106,7 @@ def _run(plan: Plan, store: Store, means: Means, clock: Clock, watch: Watch) -> 
 
 
 def _first_records(plan: Plan, store: Store) -> list[Record]:
-    """The records of the clean trainings.
+    """The records of the plan's clean trainings.
 
     Raises:
         ModelError: one failed, or did not end in time.
