@@ -227,8 +227,9 @@ def worst_case(
         plan = plan.reduced(run.left + 1)
     usable, found = run.usable(plan.seeds), list[Candidate]()
     if usable:
-        found = explore(run, plan.families, usable, plan.reserve, plan.finalists, rng)
-        refine(run, found, usable, plan.reserve, plan.finalists, rng)
+        reserve = plan.reserve if deadline_seconds is None else min(plan.reserve, run.left // 3)
+        found = explore(run, plan.families, usable, reserve, plan.finalists, rng)
+        refine(run, found, usable, reserve, plan.finalists, rng)
     best = leaders(found, plan.finalists)
     return WorstCase(defence, scenario, tuple(_confirmed(run, best, plan.confirm)), tuple(run.attempts))
 
