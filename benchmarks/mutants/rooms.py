@@ -7,8 +7,8 @@ def tests(start: str, names: str) -> list[str]:
 
 
 AUDIT = """summary unequal_twins confirmation evidence allocation plan records record_edges recommend report rounds identity
-    openness catalogue sending scenario_edges matrix_grids run worst_case outlook untried embedded
-    rounds_by_hand search_space_by_hand settings_at_the_edge audit_by_hand"""
+    openness catalogue sending scenario_edges matrix_grids run outlook untried embedded
+    rounds_by_hand settings_at_the_edge audit_by_hand"""
 # These kill processes or wait for them, and a machine that is busy may fail them.
 WAITING = """killed_at_any_moment_and_started_again_the_table_is_the_same a_timeout_is_a_record
     killed_it_leaves_no_worker_and_started_again_the_table_is_the_same ctrl_c_keeps_what_is_finished_and_exits_130 a_dead_process_costs_its_own_trial_only"""
@@ -24,6 +24,7 @@ ROOMS = {  # room -> folder and tests
             *(f"--deselect=tests/audit/test_run.py::test_{name}" for name in WAITING.split()),
         ],
     ),
+    "search": ("search", ["tests/search"]),
     "defences": (
         "defences",
         ["tests/defences", *tests("scenarios/test_", "acceptance central"), "tests/test_contracts.py"],

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from antivenom.scenarios.federated import Federated
     from antivenom.scenarios.membership import Membership
     from antivenom.scenarios.transfer import Transfer
+    from antivenom.search import WorstCase, worst_case
 
     __version__: str
 
@@ -89,6 +90,7 @@ __all__ = [
     "Transfer",
     "Verdict",
     "WithHonest",
+    "WorstCase",
     "__version__",
     "agent",
     "aggregator",
@@ -120,6 +122,7 @@ __all__ = [
     "trigger",
     "verify",
     "wanted",
+    "worst_case",
 ]
 
 _ROOMS = {
@@ -140,6 +143,7 @@ _ROOMS = {
     "scenarios.federated": ("Federated",),
     "scenarios.membership": ("Membership",),
     "scenarios.transfer": ("Transfer",),
+    "search": ("WorstCase", "worst_case"),
     "core.threat": ("Access", "Goal", "ThreatModel"),
     "core.verdict": ("Verdict",),
 }

@@ -118,7 +118,7 @@ def test_a_scenario_in_one_file(tmp_path: Path, plugins: None, capsys: pytest.Ca
     level = next(level for level in document["levels"] if level["level"] == "ballot-box")
     assert level["state"] == "BREACHED"
     report = render(summary)
-    assert "ballot-box: reaches the ballot box" in report
+    assert "An attacker who reaches the ballot box" in report
     assert "votes for the attacker" in report  # its own chart and table
     assert report.count("<figure") == 2  # a figure for each variant; there is no defence whose price could be drawn
     assert "not stated" in report

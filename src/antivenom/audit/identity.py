@@ -19,7 +19,7 @@ from antivenom.core.fingerprint import address, code_of, digest
 from antivenom.core.registry import Kind, registered
 
 # Packages that compute no number of a trial; an edit of their sources leaves every result valid.
-_WITHOUT_NUMBERS = ("artifacts", "audit", "cli", "scan")
+_WITHOUT_NUMBERS = ("artifacts", "audit", "cli", "scan", "search")
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

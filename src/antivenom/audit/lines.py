@@ -1,4 +1,4 @@
-"""The check of a line of records.jsonl: it is a plan or a trial, and holds all that a summary reads, in the right types."""
+"""The check of a line of records.jsonl: it is of a known type, and holds all that a summary reads, in the right types."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from antivenom.audit.beside import TYPES, require
 from antivenom.audit.identity import is_genuine
 from antivenom.audit.pictures import decoded
 from antivenom.audit.trial import SCHEMA, Record
@@ -104,7 +105,7 @@ def parsed(line: bytes, number: int) -> Record:
         raise StoreError(
             f"records of schema {SCHEMA} or older", f"schema {schema} in line {number}", "update antivenom"
         )
-    if kind not in ("plan", "trial"):
+    if kind not in ("plan", "trial", *TYPES):
         raise ValueError(f"a record of type {kind!r}")
     if b"\\ud" in line.lower():
         try:
@@ -127,7 +128,7 @@ def require_trial(record: Record) -> None:
     Raises:
         ValueError: a field is missing or has another type, or a finished trial lacks a number that its goal reads.
     """
-    _require(_Trial, record)
+    require(_Trial, record)
     if record["status"] != "ok":
         return
     for picture in record.get("pictures", {}).values():
@@ -180,7 +181,7 @@ def require_plan(record: Record) -> None:
     Raises:
         ValueError: a field is missing or has another type, or a cell lacks its clean twins or its goal's limit.
     """
-    _require(_Plan, record)
+    require(_Plan, record)
     cells = {(cell["group"], cell["attack"], cell["defence"]) for cell in record["cells"]}
     for cell in record["cells"]:
         twins = ((cell["group"], "none", cell["defence"]), (cell["group"], "none", "none"))
@@ -188,15 +189,6 @@ def require_plan(record: Record) -> None:
             raise ValueError(f"a cell of {cell['attack']} against {cell['defence']} without its clean twins")
         if cell["goal"] not in record["limits"]:
             raise ValueError(f"a cell of the goal {cell['goal']!r}, which has no limit")
-
-
-def _require(model: type[BaseModel], record: Record) -> None:
-    try:
-        model.model_validate(record)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))[:100]
-        raise ValueError(f"a field `{place}` that is wrong ({first['msg'][:200]})") from error
 
 
 def is_begun(line: bytes) -> bool:

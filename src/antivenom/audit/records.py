@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from antivenom.audit.beside import TYPES, require_beside
 from antivenom.audit.lines import is_begun, is_genuine_trial, parsed, require_plan, require_trial
 from antivenom.audit.private import without_places
 from antivenom.audit.trial import Record
@@ -36,6 +37,7 @@ class _Contents:
     Fields:
         plan: the record of the last plan, or None.
         trials: the last record of every trial, by key.
+        beside: the last record of every other type, by type and group; see `antivenom.audit.beside`.
         foreign: the number of records that are not genuine.
         bad: one error for each line that is no record.
         lines: the number of lines that are records.
@@ -43,6 +45,7 @@ class _Contents:
 
     plan: Record | None = None
     trials: dict[str, Record] = field(default_factory=dict)
+    beside: dict[tuple[str, str], Record] = field(default_factory=dict)
     foreign: int = 0
     bad: list[StoreError] = field(default_factory=list)
     lines: int = 0
@@ -51,7 +54,8 @@ class _Contents:
 class Store:
     """The records of one audit folder. Opening it for writing takes a lock, so that two audits cannot mix.
 
-    There are two types of line: "plan" (what was requested; the last one counts) and "trial" (a trial's result).
+    There are lines of type "plan" (what was requested; the last one counts), "trial" (a trial's result), and those of
+    `antivenom.audit.beside`.
 
     Args:
         folder: where records.jsonl is, or will be.
@@ -230,6 +234,9 @@ class Store:
         if record["type"] == "plan":
             require_plan(record)
             found.plan = record
+        elif record["type"] in TYPES:
+            require_beside(record)
+            found.beside[record["type"], record.get("group", "")] = record
         elif not is_genuine_trial(record):
             found.foreign += 1
         else:
@@ -251,6 +258,10 @@ class Store:
     def trials(self) -> dict[str, Record]:
         """The last record of every trial, by key, without records that are not genuine (see `identity.is_genuine`)."""
         return dict(self._usable().trials)
+
+    def beside(self, kind: str) -> list[Record]:
+        """The last record of that type and of each group, in the order in which the groups came first."""
+        return [record for (found, _), record in self._usable().beside.items() if found == kind]
 
     def foreign(self) -> int:
         """The number of records that are not genuine: their key does not follow from their content."""

@@ -62,6 +62,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find out how a machine-learning pipeline can be poisoned, and what stops it.",
 )
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", help="A Python file with plugins; its code is run. Repeatable.")
+]
 
 
 def command_line() -> Any:
@@ -94,6 +97,14 @@ class Format(enum.StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+def load_plugins(files: list[Path]) -> None:
+    """Run plugin files, so that their plugins are registered."""
+    from antivenom.core.registry import load_file
+
+    for path in files:
+        load_file(path)
 
 
 def _version(wanted: bool) -> None:

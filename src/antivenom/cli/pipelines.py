@@ -1,4 +1,4 @@
-"""Commands on pipelines: audit, sanitize, report, init, list, show and data."""
+"""Commands on pipelines: audit, report, init, list, show and data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from typing import Annotated
 
 import typer
 
-from antivenom.cli.app import FAILED, OK, Device, Format, app
+from antivenom.cli.app import FAILED, OK, Device, Format, Plugins, app, load_plugins
 from antivenom.core.errors import AntivenomError, ScenarioError, StoreError, did_you_mean
-
-Plugins = Annotated[
-    list[Path], typer.Option("--plugin", help="A Python file with plugins; its code is run. Repeatable.")
-]
 
 
 @app.command("audit")
@@ -62,7 +58,7 @@ def audit_command(
     from antivenom.audit.records import Store
     from antivenom.audit.run import audit, counts_from, missing
 
-    _load(plugin)
+    load_plugins(plugin)
     _check_device(device)
     plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
@@ -137,54 +133,21 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     return summary.exit_code
 
 
-@app.command("sanitize")
-def sanitize_command(
-    table: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file. It is read, never written.")],
-    label: Annotated[str, typer.Option(help="The column that holds the class.")],
-    sanitizer: Annotated[str, typer.Option(help="A sanitizer; see antivenom list defences.")] = "KNNSanitizer",
-    share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
-    trusted: Annotated[Path | None, typer.Option(help="A file of rows you trust, with the same columns.")] = None,
-    groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
-    ignore: Annotated[list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.")] = [],  # noqa: B006
-    delimiter: Annotated[str, typer.Option(help="Character between cells; default: found in the first line.")] = "",
-    decimal: Annotated[str, typer.Option(help="The decimal sign: . or a comma.")] = ".",
-    encoding: Annotated[str, typer.Option(help="Such as utf-8, latin-1 or cp1252.")] = "utf-8",
-    out: Annotated[Path, typer.Option(help="Folder for kept.csv and suspects.csv.")] = Path("sanitized"),
-    seed: Annotated[int, typer.Option(help="Seed of the sanitizer's randomness.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the results of an earlier run.")] = False,
-    plugin: Plugins = [],  # noqa: B006 - typer copies it
-) -> None:
-    """Split a table into the rows to keep and the suspects, which are ranked and explained. Nothing is deleted.
-
-    Exit codes: 0 done, 2 the table cannot be used, 4 usage.
-    """
-    from antivenom.data import TableFile
-    from antivenom.defences.tables import sanitize_table
-
-    _load(plugin)
-    source = TableFile(
-        str(table),
-        label,
-        ignore=tuple(ignore),
-        group=groups or "",
-        delimiter=delimiter,
-        decimal=decimal,
-        encoding=encoding,
-    )
-    typer.echo(sanitize_table(source, sanitizer, share, trusted, out, seed, force))
-
-
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
+    replay: Annotated[
+        str, typer.Option(metavar="ID", help="Print a scenario file that runs the pair of this record id alone.")
+    ] = "",
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin."""
     from antivenom.audit import catalogue
     from antivenom.audit.report import write_report
+    from antivenom.audit.report.replay import replay_in
 
     with catalogue.known(plugin):
-        typer.echo(write_report(folder))
+        typer.echo(replay_in(folder, replay) if replay else write_report(folder), nl=not replay)
 
 
 @app.command()
@@ -261,13 +224,6 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; without it
             absent += 1
             typer.echo(f"{each:<14} {error}", err=True)
     raise typer.Exit(FAILED if absent else OK)
-
-
-def _load(plugin: list[Path]) -> None:
-    from antivenom.core.registry import load_file
-
-    for path in plugin:
-        load_file(path)
 
 
 def _check_device(device: Device) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from antivenom.audit.worst.limits import limits_of
-from antivenom.audit.worst.space import Axis, Choices, Family, Range
 from antivenom.core.errors import ScenarioError
 from antivenom.core.protocols import Agent
 from antivenom.core.registry import Kind, entry_of
@@ -57,6 +55,8 @@ from antivenom.federated.chain import Chain
 from antivenom.federated.engine import Federation
 from antivenom.federated.weighting import Weighting
 from antivenom.scenarios.federated import Federated
+from antivenom.search.limits import limits_of
+from antivenom.search.space import Axis, Choices, Family, Range
 
 FACTOR = Range(0.1, 100.0, log=True)  # what an update is multiplied with
 CLAIM = Range(1.0, 1e4, log=True)  # claimed examples, as a multiple of the true number

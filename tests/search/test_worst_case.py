@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from antivenom.audit.worst import OMNISCIENT, Attempt, Choices, Family, Range, families_for, worst_case
-from antivenom.audit.worst.limits import limits_of
-from antivenom.audit.worst.strategy import cost, rungs
 from antivenom.core.errors import NotApplicable, PluginError, ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.threat import HARMS, Goal, Knowledge
@@ -47,6 +44,9 @@ from antivenom.federated import (
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.federated import Federated
+from antivenom.search import OMNISCIENT, Attempt, Choices, Family, Range, families_for, worst_case
+from antivenom.search.limits import limits_of
+from antivenom.search.strategy import cost, rungs
 
 FACTOR = Range(0.01, 100.0, log=True)
 TWO = Family(Scaled(IPM(tau=1.0)), {"factor": FACTOR, "agent.tau": FACTOR})

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from antivenom.audit.worst.space import Candidate, Family, candidate, mean_of
-from antivenom.audit.worst.trials import Trials
+from antivenom.search.space import Candidate, Family, candidate, mean_of
+from antivenom.search.trials import Trials
 
 KEPT = 3  # one in so many candidates goes on to the next rung, which has more seeds
 EXPLORED = 0.6  # share of the search's trials that explore; the others refine

@@ -1,6 +1,6 @@
 """The worst attacks found against a few defences, on digits, by accuracy lost; chosen on some seeds, confirmed on others.
 
-    python benchmarks/worst_case.py --budget 400
+    python benchmarks/search/federations.py --budget 400
 
 Prints, for each defence, the finalists with the harm that they were chosen by and their harm on fresh seeds, then the best
 attack of every family that was searched.
@@ -16,11 +16,11 @@ from dataclasses import replace
 import torch
 
 from antivenom.audit.grid import label
-from antivenom.audit.worst import OMNISCIENT, Attempt, WorstCase, worst_case
 from antivenom.core.threat import Knowledge
 from antivenom.federated import CenteredClipping, Federation, Krum, Mean, Median, NormBound
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
+from antivenom.search import OMNISCIENT, Attempt, WorstCase, worst_case
 
 FEDERATION = Federation(
     num_agents=11,

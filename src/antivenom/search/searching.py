@@ -11,14 +11,14 @@ import numpy as np
 from antivenom.audit.evidence import ERROR
 from antivenom.audit.judging import Harms
 from antivenom.audit.statistics import Interval
-from antivenom.audit.worst.families import families_for
-from antivenom.audit.worst.space import Candidate, Family, mean_of
-from antivenom.audit.worst.strategy import cost, explore, leaders, refine
-from antivenom.audit.worst.trials import Attempt, Progress, Trials
 from antivenom.core.errors import ScenarioError
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.engine import Federation
 from antivenom.scenarios.federated import Federated
+from antivenom.search.federated import families_for
+from antivenom.search.space import Candidate, Family, mean_of
+from antivenom.search.strategy import cost, explore, leaders, refine
+from antivenom.search.trials import Attempt, Progress, Trials
 
 OMNISCIENT = Federated(
     goal=Goal.AVAILABILITY, federation=Federation(num_malicious=2, rounds=10, knowledge=Knowledge.OMNISCIENT)

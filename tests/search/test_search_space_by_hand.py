@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from antivenom.audit.worst.limits import Limit, limits_of
-from antivenom.audit.worst.space import Choices, Range
 from antivenom.federated import (
     FLAME,
     LASA,
@@ -17,6 +15,8 @@ from antivenom.federated import (
     NormBound,
     SignGuard,
 )
+from antivenom.search.limits import Limit, limits_of
+from antivenom.search.space import Choices, Range
 
 
 def test_choices_have_equal_parts() -> None:
