@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from antivenom.cli.app import FAILED, OK, Format, Plugins, app
-from antivenom.core.errors import AntivenomError, ScenarioError, StoreError
+from antivenom.core.errors import AntivenomError, ScenarioError, StoreError, did_you_mean
 
 
 @app.command()
@@ -37,6 +37,10 @@ def init(
     """Write a commented scenario file to start from."""
     from importlib import resources
 
+    if path.is_dir():
+        raise ScenarioError(
+            "the name of a file to write", f"{path}, a folder", f"antivenom init {path / 'scenario.yaml'}"
+        )
     if path.exists() and not force:
         raise ScenarioError("a new file", f"{path}, which exists", "choose another name or add --force")
     try:
@@ -88,8 +92,10 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; without it
     """Load data sets, download missing files, and print the numbers of rows."""
     from antivenom.data import DATASETS, load
 
+    if name is not None and name not in DATASETS:
+        raise ScenarioError("the name of a data set", repr(name), did_you_mean(name, DATASETS))
     absent = 0
-    for each in [name] if name else list(DATASETS):
+    for each in list(DATASETS) if name is None else [name]:
         try:
             split = load(each)
             typer.echo(f"{each:<14} {len(split.train)} + {len(split.test)} rows of shape {split.train.shape}")
