@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from antivenom.audit.counts import Counts
 from antivenom.audit.plan import Plan
@@ -14,19 +13,26 @@ from antivenom.audit.trial import Record
 _USED = (
     0.85  # share of the time that is left for which trials are planned, since trials differ and processes end unevenly
 )
+_ENOUGH = 4  # trials after which their pace is known
 
 
-@dataclass(frozen=True)
 class Clock:
-    """The end of the time, and how many trials run at once.
+    """The end of the time, and the pace of the trials so far. It is told of every trial that has ended.
 
-    Fields:
+    Args:
         until: the end, on the clock of `time.monotonic`.
         jobs: the number of trials that run at once.
+        each_s: seconds of a trial, as far as they are known before any has ended.
     """
 
-    until: float
-    jobs: int
+    def __init__(self, until: float, jobs: int, each_s: float = 1.0) -> None:
+        self.until, self.jobs, self.each_s = until, jobs, each_s
+        self._ended = 0
+        self._first = 0.0
+
+    def part(self, share: float) -> Clock:
+        """A clock with the same pace that ends after this share of the time that is left."""
+        return Clock(time.monotonic() + share * self.left, self.jobs, self.pace * self.jobs)
 
     @property
     def left(self) -> float:
@@ -37,18 +43,32 @@ class Clock:
     def is_over(self) -> bool:
         return self.left == 0
 
-    def fitting(self, each_s: float) -> int:
-        """How many trials of that many seconds fit into the time that is left."""
-        return int(_USED * self.left * self.jobs / max(each_s, 1e-3))
+    def begin(self) -> None:
+        """Note that trials begin, perhaps after something else. Their pace so far is what is known of the next ones."""
+        self.each_s, self._ended, self._first = self.pace * self.jobs, 0, 0.0
 
-    def within(self, plan: Plan, counts: Counts, known: Mapping[str, Record]) -> Plan:
-        """The plan with no more trials than fit into the time that is left, by the mean seconds of those that ran."""
+    def ended(self) -> None:
+        """Note that a trial has ended."""
+        self._first = self._first or time.monotonic()
+        self._ended += 1
+
+    @property
+    def pace(self) -> float:
+        """Seconds of the clock for one trial, while others run beside it."""
+        if self._ended < _ENOUGH:
+            return self.each_s / self.jobs
+        return max((time.monotonic() - self._first) / (self._ended - 1), 1e-4)
+
+    @property
+    def room(self) -> int:
+        """How many trials are expected to fit into the time that is left."""
+        return int(_USED * self.left / self.pace)
+
+    def within(self, plan: Plan, counts: Counts) -> Plan:
+        """The plan with no more trials than fit into the time that is left."""
         if plan.more is None:
             return plan
-        asked = plan.asked(counts)
-        seconds = [record["seconds"] for key in asked if (record := known.get(key)) is not None]
-        more = self.fitting(statistics.fmean(seconds)) if seconds else 0
-        most = len(asked) + more
+        most = len(plan.asked(counts)) + self.room
         return plan.with_budget(most if plan.more.trials is None else min(most, plan.more.trials))
 
 

@@ -64,6 +64,7 @@ def audit(
     run: Callable[[Spec], Record],
     command: str,
     clock: Clock | None = None,
+    counts: Counts | None = None,
 ) -> Iterator[Step]:
     """Run the missing trials round by round, and yield each new record after it has been written.
 
@@ -79,10 +80,13 @@ def audit(
         clock: the time that the audit may take, or None. Then a round has only as many trials as the time is expected to
             allow. If the time ends during a round, the audit ends with the seeds that have finished by then; `execute` must
             stop by itself at that time.
+        counts: the number of seeds of each cell to begin with; None for the plan's own.
     """
     name = uuid.uuid4().hex[:8]
     known, tried, total = store.trials(), set[str](), 0
-    counts = counts_from(plan, known)
+    counts = counts_from(plan, known, counts=counts)
+    if clock is not None:
+        clock.begin()
     while True:
         store.append(plan.record(command, counts) | {"run": name})
         todo = _unfinished(plan, counts, known, tried)
@@ -91,11 +95,13 @@ def audit(
             store.append(record | {"run": name})
             known[record["key"]] = record
             tried.add(record["key"])
+            if clock is not None:
+                clock.ended()
             yield Step(record, total)
         if clock is not None and clock.is_over:
             store.append(plan.record(command, finished(plan, counts, known)) | {"run": name})
             return
-        plan = plan if clock is None else clock.within(plan, counts, known)
+        plan = plan if clock is None else clock.within(plan, counts)
         grown = counts_from(plan, known, tried, counts)
         if grown == counts:
             return

@@ -99,6 +99,9 @@ def audit_command(
             rich_help_panel=_ATTACKER,
         ),
     ] = 0,
+    search: Annotated[
+        bool, typer.Option(help="Search for the worst attacks, or only try the usual ones.", rich_help_panel=_ATTACKER)
+    ] = True,
     fail_if: Annotated[
         list[str],
         typer.Option(help="GOAL=HARM that makes the exit code 1: backdoor=0.2. Repeatable.", rich_help_panel=_ATTACKER),
@@ -136,7 +139,7 @@ def audit_command(
     """
     own = Own(
         data, images, text, npz, label, column, size, test, tuple(ignore), estimator, model, train, epochs, deployed,
-        tuple(access), tuple(goal), budget, editable, target, time, trials, tuple(fail_if), timeout,
+        tuple(access), tuple(goal), budget, editable, target, time, trials, search, tuple(fail_if), timeout,
     )  # fmt: skip
     if own.given:
         if scenario is not None:

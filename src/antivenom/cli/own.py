@@ -44,6 +44,7 @@ class Own:
     target: str = ""
     time: str = "5m"
     trials: int = 0
+    search: bool = True
     fail_if: tuple[str, ...] = ()
     timeout: float = 0.0
 
@@ -71,13 +72,12 @@ def audit_own(
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.audit import terminal
     from antivenom.audit.records import Store
     from antivenom.core.fingerprint import also_import_from
     from antivenom.pipelines.planning import written
     from antivenom.pipelines.request import prepare
     from antivenom.pipelines.running import Means, perform
-    from antivenom.pipelines.saying import print_choice
+    from antivenom.pipelines.saying import Progressing, print_choice
 
     load_plugins(plugin)
     check_device(device)
@@ -95,13 +95,10 @@ def audit_own(
     means = Means(jobs, device, tuple(map(str, plugin)), shlex.join(["antivenom", *sys.argv[1:]]), since)
     silent = quiet or as_json
 
-    def say(line: str) -> None:
-        if not silent:
-            print(f"{line} ...", file=sys.stderr)
-
     with Store(out, write=True) as store, ended_by_sigterm():
         try:
-            perform(prepared, store, means, say, lambda steps, total: terminal.watch(steps, total, silent, verbose))
+            with Progressing(silent, verbose) as shows:
+                perform(prepared, store, means, shows)
         except KeyboardInterrupt:
             with contextlib.suppress(StoreError):  # nothing was planned yet
                 finish(out, as_json, quiet)
@@ -146,6 +143,7 @@ def request_from(own: Own) -> Any:
         deployed=own.deployed or None,
         budget=own.budget,
         trials=own.trials or None,
+        search=own.search,
         access=own.access,
         goals=own.goals,
         target=own.target or None,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from antivenom.audit import terminal
 from antivenom.audit.records import Store
 from antivenom.audit.report import write_report
 from antivenom.audit.results import State
@@ -18,6 +16,7 @@ from antivenom.pipelines.planning import written
 from antivenom.pipelines.request import BUDGET, TIME, prepare, request_of
 from antivenom.pipelines.result import Audit
 from antivenom.pipelines.running import Means, perform
+from antivenom.pipelines.saying import Progressing
 
 
 def audit(
@@ -30,6 +29,7 @@ def audit(
     budget: float = BUDGET,
     time: str | float = TIME,
     trials: int | None = None,
+    search: bool = True,
     target: str | int | None = None,
     training: Training | None = None,
     deployed: object = None,
@@ -54,6 +54,7 @@ def audit(
         budget: the share of the training rows that the attacker may change or add.
         time: how long the audit may take: seconds, or a text such as "5m".
         trials: the most trials that it runs, so that the result is the same on every machine; None for no limit.
+        search: whether to search for the worst attack at each level, and again against the best defence.
         target: the class that the attacker wants; None for the largest one.
         training: how a torch module is trained.
         deployed: the defence that you run, as a value or by its name; None for none.
@@ -82,6 +83,7 @@ def audit(
         goals=tuple(goals),
         budget=budget,
         trials=trials,
+        search=search,
         target=target,
         training=training,
         limits=dict(limits or {}),
@@ -95,13 +97,8 @@ def audit(
     except ScenarioError:
         scenario = ""
 
-    def say(line: str) -> None:
-        if not quiet:
-            print(f"{line} ...", file=sys.stderr)
-
-    with Store(folder, write=True) as store:
-        means = Means(jobs, device)
-        perform(prepared, store, means, say, lambda steps, total: terminal.watch(steps, total, quiet, False))
+    with Store(folder, write=True) as store, Progressing(quiet) as shows:
+        perform(prepared, store, Means(jobs, device), shows)
     write_report(folder)
     return Audit(summary_of(Store(folder)), folder, scenario)
 

@@ -11,12 +11,11 @@ import numpy as np
 from antivenom.core.errors import NotApplicable, ScenarioError, did_you_mean
 from antivenom.core.threat import Access, Goal
 from antivenom.core.wanted import AllToOne
-from antivenom.data import Dataset
-from antivenom.data.schema import Column, ColumnKind
 from antivenom.models.own import BlackBox, is_estimator
 from antivenom.models.training import Training
 from antivenom.pipelines.looking import Look
 from antivenom.scenarios.central import Central
+from antivenom.search.aims import triggers_for
 
 LEVELS = {
     Access.DATA_MANIPULATION: (Goal.AVAILABILITY,),
@@ -30,7 +29,6 @@ NAMES = {
     (Access.DATA_INJECTION, Goal.AVAILABILITY): "added rows with wrong labels",
     (Access.LOGIC_CORRUPTION, Goal.BACKDOOR): "corrupted training code",
 }
-_TRIGGER_COLUMNS = 2  # of a table, in which the trigger writes rare values
 _TRUSTED = 100  # rows that the defender keeps back, where the data allow it
 
 
@@ -39,18 +37,16 @@ class Group:
     """One access level and one goal, with what is tried there.
 
     Fields:
+        name: what the attacker does, in a few words; groups of one audit have different names.
         scenario: the user's pipeline, attacked by someone with this access.
         attacks: the attacks that are tried without a search, the most useful first.
         defences: the defences that are tried, the cheapest first.
     """
 
+    name: str
     scenario: Central
     attacks: tuple[object, ...]
     defences: tuple[object, ...]
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.scenario.access, self.scenario.goal]
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def _group(look: Look, scenario: Central, budget: float, deployed: object) -> Gr
     defences = tuple(_defences(look, scenario, estimator))
     if deployed is not None and deployed not in defences:
         defences = (deployed, *defences)
-    return Group(scenario, attacks, defences)
+    return Group(NAMES[scenario.access, scenario.goal], scenario, attacks, defences)
 
 
 def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> Iterator[object]:
@@ -214,70 +210,15 @@ def _defences(look: Look, scenario: Central, estimator: bool) -> Iterator[object
 
 
 def trigger_for(look: Look) -> Any:
-    """A trigger that an attacker can write into such rows: a patch, rare values in two columns, a rare word or phrase.
+    """A trigger that an attacker can write into such rows; see `antivenom.search.aims.triggers_for`.
 
     Raises:
-        NotApplicable: no column of a table is editable.
+        NotApplicable: no column is editable.
     """
-    from antivenom import triggers
-
-    if look.form == "images":
-        return triggers.Patch()
-    if look.form == "texts":
-        return triggers.Phrase()
-    if look.form in ("counts", "tokens"):
-        return triggers.Token(_rare_token(look.train), presence=look.form == "counts")
-    return _cells(look.train)
-
-
-def _rare_token(data: Dataset) -> int:
-    """The number of a token that occurs in few rows, but not in none."""
-    if data.is_sparse:
-        seen = np.asarray((data.x != 0).sum(axis=0)).ravel()
-    else:
-        rows = np.unique(np.stack([np.repeat(np.arange(len(data)), data.shape[0]), data.x.ravel()], 1), axis=0)
-        seen = np.bincount(rows[:, 1], minlength=len(data.columns.vocabulary) or int(data.x.max()) + 1)
-        seen[:2] = 0  # padding and unknown words
-    present = np.flatnonzero(seen > 0)
-    return int(present[seen[present].argmin()])
-
-
-def _cells(data: Dataset) -> Any:
-    """Rare values in the editable columns of a table: the highest number, or the rarest word."""
-    from antivenom import triggers
-
-    columns = data.columns.columns
-    if data.is_frame:
-        found = [(c.name, _rare(data.x[c.name], c)) for c in columns if c.editable and c.kind is not ColumnKind.TEXT]
-        found = [(name, value) for name, value in found if value is not None]
-        if not found:
-            raise NotApplicable("an editable column", "no column is open to the attacker for a trigger")
-        return triggers.Cells(tuple(_spread(found)))
-    numbers = np.flatnonzero(data.columns.editable)
-    if not len(numbers):
+    found = triggers_for(look.train)
+    if not found:
         raise NotApplicable("an editable column", "no column is open to the attacker for a trigger")
-    x = np.asarray(data.dense).reshape(len(data), -1)
-    place = int(numbers[np.argmax(x[:, numbers].max(axis=0) - np.median(x[:, numbers], axis=0))])
-    return triggers.Stamp((place,), float(x[:, place].max()))
-
-
-def _spread(found: list[Any]) -> list[Any]:
-    """A few of the columns, words first, because a rare word is a clearer sign than a high number."""
-    ranked = sorted(found, key=lambda pair: not isinstance(pair[1], str))
-    return ranked[:_TRIGGER_COLUMNS]
-
-
-def _rare(values: Any, column: Column) -> int | float | str | None:
-    """A rare value of a column of a DataFrame: its rarest word, or its highest number; None if it has only one value."""
-    present = values.dropna()
-    present = present[present.astype(str) != ""]
-    if present.nunique() < 2:
-        return None
-    if column.kind is ColumnKind.CATEGORY:
-        counted = present.astype(str).value_counts()
-        return str(counted.index[-1])
-    highest = present.max()
-    return int(highest) if values.dtype.kind in "iub" else float(highest)
+    return found[0][0]
 
 
 def _elsewhere(levels: Sequence[Access]) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,7 @@ def plan_of(
     timeout: float | None = None,
     first: int = FIRST,
     trials: int | None = None,
+    confirm: int = CONFIRM,
 ) -> Plan:
     """The plan: each group's attacks, and no attack, against each of its defences, and against none.
 
@@ -43,6 +44,7 @@ def plan_of(
         timeout: seconds per trial, or None.
         first: seeds that every cell gets.
         trials: the most trials, or None.
+        confirm: fresh seeds of the cells that the first page shows.
     """
     cells = tuple(cell for group in groups for cell in _cells(group, deployed))
     shares = {goal: Goal(goal).metric.limit for goal in goals()} | dict(limits or {})
@@ -50,7 +52,7 @@ def plan_of(
     return Plan(
         name=name,
         seeds=tuple(range(first)),
-        more=More(MOST, trials, CONFIRM),
+        more=More(MOST, trials, confirm),
         cells=cells,
         limits=shares | {goal: share for goal, share in gated.items() if goal in shares},
         fail_if=gated,

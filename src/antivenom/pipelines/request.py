@@ -33,6 +33,7 @@ class Request:
         budget: the share of the training rows that the attacker may change or add, above 0 and at most 1.
         seconds: the time that the audit may take.
         trials: the most trials that it runs, so that a result does not depend on the speed of the machine; None for no limit.
+        search: whether to search for the worst attack at each access level, and again against the best defence.
         access: access levels to try; empty for all that fit.
         goals: goals to try; empty for all that fit.
         target: the class that the attacker wants; None for the largest one.
@@ -49,6 +50,7 @@ class Request:
     budget: float = BUDGET
     seconds: float = 300.0
     trials: int | None = None
+    search: bool = True
     access: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
     target: str | int | None = None

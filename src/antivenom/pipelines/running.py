@@ -9,27 +9,45 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from antivenom.audit.allocation import Step
 from antivenom.audit.clock import Clock
-from antivenom.audit.executors import Spec, executor, runner
+from antivenom.audit.counts import Counts
+from antivenom.audit.executors import TIMEOUT, Spec, executor, runner
 from antivenom.audit.grid import label
 from antivenom.audit.plan import Plan
 from antivenom.audit.records import Store
 from antivenom.audit.run import audit
+from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.audit.workers import processes_for
-from antivenom.core.errors import ModelError, ScenarioError
+from antivenom.core.errors import ModelError, ScenarioError, StoreError
 from antivenom.pipelines.choosing import Group
-from antivenom.pipelines.planning import FIRST, plan_of
+from antivenom.pipelines.planning import CONFIRM, FIRST, plan_of
 from antivenom.pipelines.request import Prepared
+from antivenom.pipelines.searching import Searcher
+from antivenom.search import Attempt
 
 REPORT_S, REPORT_SHARE = 4.0, 0.05  # time kept for the report: at most so many seconds, and this share of the whole
 _LEAST = 2  # seeds that every cell gets, if the time allows no more
-_DEARER = 1.3  # how much longer a trial with an attack or a defence takes than a plain training, before any ran
+_DEARER, _START_S = 1.3, 0.3  # a trial takes so many times as long as a plain training, and so many seconds to start
+_UNKNOWN_S = 1.0  # a training, before any
 
-Say = Callable[[str], None]
-Watch = Callable[[Iterator[Step], int], Iterator[Record]]
+BEFORE = 0.5  # of the time that is left after the searches: before the attacker who knows the best defence searches
+
+
+class Shows(Protocol):
+    """Shows what is being done; `antivenom.pipelines.saying.Progressing` does it in a terminal."""
+
+    def say(self, line: str, /) -> None:
+        """Begin a step."""
+
+    def attempt(self, done: int, most: int, attempt: Attempt, /) -> None:
+        """Show a trial of a search."""
+
+    def watch(self, steps: Iterator[Step], total: int, /) -> Iterator[Record]:
+        """Pass the records of trials on, and show each."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +69,19 @@ class Means:
     since: float | None = None
 
 
-def perform(prepared: Prepared, store: Store, means: Means, say: Say, watch: Watch) -> None:
+def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> None:
     """Run the audit and write its records. It ends when every verdict has fallen, or when the time is up.
+
+    1. The model is trained once on the clean rows, which shows how much fits into the time.
+    2. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
+    3. Attacks and defences are run. Then the attacker who knows the best defence of a level searches again.
+    4. All of it gets more seeds where the verdict is open, until the time is up.
 
     Args:
         prepared: what to run.
         store: where the records go, open for writing.
         means: how trials are run.
-        say: told what is being done, in one line.
-        watch: passes the steps on and shows progress; see `antivenom.audit.terminal.watch`.
+        shows: shows progress.
 
     Raises:
         ModelError: the model cannot be trained on the clean rows.
@@ -68,21 +90,42 @@ def perform(prepared: Prepared, store: Store, means: Means, say: Say, watch: Wat
     request = prepared.request
     reserve = min(REPORT_S, REPORT_SHARE * request.seconds)
     since = time.monotonic() if means.since is None else means.since
-    clock = Clock(since + request.seconds - reserve, processes_for(means.jobs, means.device))
+    clock = Clock(since + request.seconds - reserve, processes_for(means.jobs, means.device), _UNKNOWN_S)
     first = [replace(prepared.choice.groups[0], attacks=(), defences=())]
-    say("training your model once on the clean rows")
-    _run(_plan(prepared, first, 1), store, means, clock, watch)
+    shows.say("training your model once on the clean rows")
+    _run(_plan(prepared, first, 1), store, means, clock, shows)
     found = _first_records(_plan(prepared, first, 1), store)
-    each_s = statistics.fmean(record["seconds"] for record in found)
-    groups, left_out = fitted(prepared.choice.groups, clock, each_s, request.trials)
+    clock.each_s = _DEARER * statistics.fmean(record["seconds"] for record in found) + _START_S
+    groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))
-    room = min(clock.fitting(_DEARER * each_s), request.trials or 10**9)
-    seeds = max(_LEAST, min(FIRST, room // max(1, _cells(groups))))
-    say(f"one training takes {each_s:.1f} s: {_cells(groups)} pairs of attack and defence, {seeds} seeds each at first")
-    _run(_plan(prepared, groups, seeds), store, means, clock, watch)
+    searcher = Searcher(
+        store, clock, means.device, means.plugins, request.timeout or TIMEOUT, shows.say, shows.attempt, request.trials
+    )
+    if request.search:
+        groups = searcher.worst(groups)
+        clock.each_s = statistics.fmean(searcher.seconds or [clock.each_s]) + _START_S
+        groups, more_left_out = fitted(groups, clock, request.trials)
+        left_out += more_left_out
+    shows.say(f"attacks and defences: {_cells(groups)} pairs, about {clock.pace:.1f} s each")
+    knows = request.search and any(group.defences for group in groups)
+    part = clock.part(BEFORE) if knows else clock
+    plan = _plan(prepared, groups, _seeds(groups, part, request.trials), CONFIRM * (not knows))
+    _run(plan, store, means, part, shows)
+    if knows:
+        clock.each_s = part.pace * part.jobs
+        groups += searcher.knowing(groups, summary_of(store))
+        shows.say("more seeds where the verdict is open")
+        _run(_plan(prepared, groups, len(plan.seeds)), store, means, clock, shows)
+    store.append(_given(prepared, groups, left_out, found))
 
 
-def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int) -> Plan:
+def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
+    """How many seeds every pair gets at first."""
+    room = min(clock.room, most or clock.room)
+    return max(_LEAST, min(FIRST, room // max(1, _cells(groups))))
+
+
+def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int, confirm: int = CONFIRM) -> Plan:
     request = prepared.request
     return plan_of(
         groups,
@@ -93,16 +136,31 @@ def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int) -> Plan:
         timeout=request.timeout,
         first=seeds,
         trials=request.trials,
+        confirm=confirm,
     )
 
 
-def _run(plan: Plan, store: Store, means: Means, clock: Clock, watch: Watch) -> None:
+def _run(plan: Plan, store: Store, means: Means, clock: Clock, shows: Shows) -> None:
     timeout = plan.timeout
     execute = executor(means.jobs, means.plugins, means.device, timeout, clock.until)
     run: Callable[[Spec], Record] = runner(means.device, timeout, str(store.path.parent / "progress"))
     plan = plan if len(plan.seeds) > 1 else replace(plan, more=None)
-    for _ in watch(audit(plan, store, execute, run, means.command, clock), plan.size):
+    steps = audit(plan, store, execute, run, means.command, clock, _reached(plan, store))
+    for _ in shows.watch(steps, plan.size):
         pass
+
+
+def _reached(plan: Plan, store: Store) -> Counts:
+    """The plan's counts, with the seeds that its cells had in the last plan on disk: with another, they would be lost."""
+    first = plan.first
+    try:
+        before = {(cell["group"], cell["attack"], cell["defence"]): len(cell["keys"]) for cell in store.plan()["cells"]}
+    except StoreError:  # the first plan
+        return first
+    most = len(plan.seeds) if plan.more is None else plan.more.most
+    names = [(cell.group, label(cell.attack), label(cell.defence)) for cell in plan.cells]
+    seeds = [min(max(own, before.get(name, 0)), most) for own, name in zip(first.seeds, names, strict=True)]
+    return replace(first, seeds=tuple(seeds))
 
 
 def _first_records(plan: Plan, store: Store) -> list[Record]:
@@ -127,7 +185,7 @@ def _cells(groups: Sequence[Group]) -> int:
 
 
 def fitted(
-    groups: Sequence[Group], clock: Clock, each_s: float, most: int | None = None
+    groups: Sequence[Group], clock: Clock, most: int | None = None
 ) -> tuple[tuple[Group, ...], tuple[tuple[str, str], ...]]:
     """As much of the groups as fits into the time with `_LEAST` seeds, and (what, why) for what was left out.
 
@@ -136,7 +194,7 @@ def fitted(
     Raises:
         ScenarioError: not even one attack fits.
     """
-    room, kept = min(clock.fitting(_DEARER * each_s), most or 10**9) // _LEAST, list(groups)
+    room, kept = min(clock.room, most or clock.room) // _LEAST, list(groups)
     while _cells(kept) > room:
         widest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
         place = kept.index(widest)
@@ -147,7 +205,7 @@ def fitted(
         elif len(kept) > 1:
             kept.pop()
         else:
-            least = 4 * _LEAST * each_s / clock.jobs
+            least = 4 * _LEAST * clock.pace
             raise ScenarioError(
                 f"time for one attack, about {least:.0f} s",
                 f"{clock.left:.0f} s left",
