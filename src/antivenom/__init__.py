@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
+    from antivenom.audit.comparing import Comparison, compare
     from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
@@ -68,6 +69,7 @@ __all__ = [
     "BenignEstimation",
     "Bound",
     "Central",
+    "Comparison",
     "Dataset",
     "Delayed",
     "DirtyLabel",
@@ -98,6 +100,7 @@ __all__ = [
     "attack",
     "certified_bound",
     "client_detector",
+    "compare",
     "convert",
     "detonate",
     "estimator",
@@ -127,6 +130,7 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
+    "audit.comparing": ("Comparison", "compare"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "defences.sanitize": ("Sanitized", "sanitize"),
