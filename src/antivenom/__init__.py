@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
     from antivenom.defences.sanitize import Sanitized, sanitize
+    from antivenom.defences.suspects import Suspects, suspects
     from antivenom.federated import (
         AlternatingMinimization,
         BenignEstimation,
@@ -86,6 +87,7 @@ __all__ = [
     "Sanitized",
     "StealthyPoisoning",
     "Streams",
+    "Suspects",
     "ThreatModel",
     "Transfer",
     "Verdict",
@@ -119,6 +121,7 @@ __all__ = [
     "sanitizer",
     "scenario",
     "sign",
+    "suspects",
     "trigger",
     "verify",
     "wanted",
@@ -130,6 +133,7 @@ _ROOMS = {
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "defences.sanitize": ("Sanitized", "sanitize"),
+    "defences.suspects": ("Suspects", "suspects"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
         *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),
