@@ -13,13 +13,14 @@ from antivenom.audit import terminal
 from antivenom.audit.allocation import grow
 from antivenom.audit.evidence import bounds
 from antivenom.audit.executors import serial
-from antivenom.audit.formatting import do_first, effect, unconfirmed
+from antivenom.audit.formatting import effect, unconfirmed
 from antivenom.audit.judging import error_of
 from antivenom.audit.plan import Plan, plan_of
 from antivenom.audit.records import Store
 from antivenom.audit.report import render
 from antivenom.audit.results import CellResult, LevelResult, State, Summary
 from antivenom.audit.run import audit, missing
+from antivenom.audit.sentences import do_first
 from antivenom.audit.stopping import Stop, stops
 from antivenom.audit.summary import summarise, summary_of
 from antivenom.audit.trial import Record, blank
@@ -123,7 +124,9 @@ def test_do_first_gives_means_and_cost_on_fresh_seeds() -> None:
     values = {("none", "none"): ([0.0] * 40, [0.0] * 4), ("A", "none"): ([1.0] * 40, [0.9] * 4)}
     values |= {("none", "D"): ([0.0] * 40, [0.0] * 4), ("A", "D"): ([0.0] * 40, [0.03] * 4)}
     found = summary(values, accuracy={"D": 0.93})
-    assert do_first(found) == "D in g, the cheapest defence that held: worst harm 90% -> 3%, clean accuracy -2.0 pt"
+    assert do_first(found) == (
+        "Deploy D in “g”, the cheapest defence that held: the worst harm goes from 90% to 3%; it costs 2.0 points of accuracy."
+    )
 
 
 def test_fresh_seeds_that_failed_are_left_out_and_named() -> None:

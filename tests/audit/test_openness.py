@@ -118,7 +118,7 @@ def test_a_scenario_in_one_file(tmp_path: Path, plugins: None, capsys: pytest.Ca
     level = next(level for level in document["levels"] if level["level"] == "ballot-box")
     assert level["state"] == "BREACHED"
     report = render(summary)
-    assert "ballot-box: reaches the ballot box" in report
+    assert "An attacker who reaches the ballot box" in report
     assert "votes for the attacker" in report  # its own chart and table
     assert report.count("<figure") == 2  # a figure for each variant; there is no defence whose price could be drawn
     assert "not stated" in report
@@ -131,7 +131,8 @@ def test_a_scenario_in_one_file(tmp_path: Path, plugins: None, capsys: pytest.Ca
 
 def test_without_them_the_audit_says_what_can_be_measured(plugins: None) -> None:
     with pytest.raises(
-        ScenarioError, match="expected kind: acceptance, central, federated, membership, transfer, got 'poll'"
+        ScenarioError,
+        match="the name of a scenario, got 'poll': choose from acceptance, central, federated, membership, transfer",
     ):
         plan_of(WITH_SCENARIO, "x")
     with pytest.raises(ScenarioError, match=r"expected a valid Central\.goal, got 'points-lost'"):

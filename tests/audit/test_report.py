@@ -22,6 +22,7 @@ from antivenom.audit.results import State, Summary
 from antivenom.audit.run import audit
 from antivenom.audit.summary import summarise
 from antivenom.audit.trial import run_trial
+from antivenom.cli import run
 from antivenom.core.errors import StoreError
 
 TEXT = """
@@ -58,7 +59,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "br", "img"):
+        if tag not in ("meta", "link", "br", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -201,6 +202,16 @@ def test_the_replay_file_plans_the_very_trials_of_its_cell(audited: Path) -> Non
         assert len(plan.cells) == (2 if cell.defence == "none" else 4)
 
 
+def test_the_command_of_a_pair_prints_its_replay_file(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summary_of(audited)
+    cell = summary.attacks[0]
+    assert f"antivenom report . --replay {cell.keys[0]}" in Page(render(summary)).text
+    assert run(["report", str(audited), "--replay", cell.keys[0]]) == 0
+    assert capsys.readouterr().out == replay(cell, summary.plan)
+    assert run(["report", str(audited), "--replay", "0" * 16]) != 0
+    assert "the id of a finished trial" in capsys.readouterr().err
+
+
 def test_hostile_names_stay_text(audited: Path, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>\x1b[31m\"'&"
 
@@ -274,8 +285,8 @@ def test_numbers_that_are_missing_are_named_so(audited: Path, tmp_path: Path) ->
 
 
 def test_more_cells_than_a_page_holds_are_cut_and_said(audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antivenom.audit.report.page.MOST_CELLS", 3)
-    monkeypatch.setattr("antivenom.audit.report.page.WORST_CELLS", 1)
+    monkeypatch.setattr("antivenom.audit.report.pairs.MOST_CELLS", 3)
+    monkeypatch.setattr("antivenom.audit.report.pairs.WORST_CELLS", 1)
     assert "6 pairs are not shown here; they are in records.jsonl." in Page(render(summary_of(audited))).text
 
 

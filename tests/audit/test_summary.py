@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from antivenom.audit.evidence import bounds
-from antivenom.audit.formatting import do_first, interval, not_measured, percent, points, stealth
+from antivenom.audit.formatting import interval, not_measured, percent, stealth
 from antivenom.audit.results import CellResult, State, Summary
+from antivenom.audit.sentences import do_first
 from antivenom.audit.statistics import Interval
 from antivenom.audit.summary import severity, summarise
 
@@ -212,7 +213,8 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     assert (level.best.defence, level.best.attack) == ("D", "B")
     assert (level.planned, level.state) == (6, State.BREACHED)
     assert do_first(summary) == (
-        "no defence tried is shown to be sufficient; the least is left by D in g: worst harm 89% -> 7%, clean accuracy +0.0 pt"
+        "No defence tried is shown to be sufficient. The least harm is left by D in “g”: the worst harm goes from 89% to 7%; "
+        "it costs no accuracy."
     )
     assert sorted(summary.attacks, key=severity)[-1].attack == "A"
     absent = [row.level for row in summary.levels if row.planned == 0]
@@ -226,7 +228,8 @@ def test_do_first_names_the_cheapest_defence_that_held() -> None:
     values |= {("none", "free"): 0.9, ("A", "free"): 0.6}
     summary = audit({key: many(value, times=100) for key, value in values.items()}, goal="availability")
     assert do_first(summary) == (
-        "cheap in g, the cheapest defence that held: worst harm 87% -> 0.6%, clean accuracy -1.0 pt"
+        "Deploy cheap in “g”, the cheapest defence that held: the worst harm goes from 87% to 0.6%; "
+        "it costs 1.0 points of accuracy."
     )
 
 
@@ -270,7 +273,6 @@ def test_wording() -> None:
     assert percent(0.834) == "83%"
     assert percent(0.004) == "0.4%"
     assert percent(math.nan) == "not measured"
-    assert points(-0.0123) == "-1.2 pt"
     assert interval(None) == "not measured"
     assert interval(Interval(0.83, 0.71, 0.92, 5, ())) == "83% (71 to 92, 5 seeds)"
     assert interval(Interval(0.83, -math.inf, math.inf, 1, ())) == "83% (1 seed, no interval)"
@@ -282,6 +284,10 @@ def test_stealth_says_what_was_measured() -> None:
     for record in cell(summary, "A", "D").records:
         record["metrics"] |= {"detection_tpr": 0.9, "detection_fpr": 0.02}
     assert stealth(cell(summary, "A", "none"), summary) == "90% found, 2% false"
+    for record in cell(summary, "A", "none").records:
+        record["metrics"] |= {"accuracy_gap": 0.0123}
+    told = stealth(cell(summary, "A", "none"), summary)
+    assert told == "one malicious update alone lowers the accuracy by 1.2 points"
 
 
 def one_cell(

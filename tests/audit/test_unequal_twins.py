@@ -7,7 +7,7 @@ import test_confirmation as confirmation
 from test_summary import BAD, Values, audit, cell, many
 
 from antivenom.audit.evidence import bounds
-from antivenom.audit.report.page import _price
+from antivenom.audit.report.repair import prices
 from antivenom.audit.results import CellResult, State, Summary
 from antivenom.audit.summary import summarise
 
@@ -128,7 +128,7 @@ def test_only_attacks_that_breach_the_bare_pipeline_count_in_the_choice_and_the_
     values |= {("B", "none"): low, ("B", "D"): BAD, ("B", "E"): low}
     summary = audit(values)
     assert next(level for level in summary.levels if level.planned).best == cell(summary, "A", "D")
-    rows = _price(summary)["rows"]
+    rows = prices(summary)["rows"]
     assert [(row["defence"], row["worst"].attack, row["worst"].defence) for row in rows] == [
         ("D", "A", "D"),
         ("E", "A", "E"),

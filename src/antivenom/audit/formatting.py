@@ -29,11 +29,6 @@ def percent(share: float) -> str:
     return f"{points:.1f}%" if 0.05 <= abs(points) < 1 else f"{points:.0f}%".replace("-0%", "0%")
 
 
-def points(difference: float) -> str:
-    """A difference of two shares in percentage points, such as "-2.5 pt"."""
-    return "not measured" if math.isnan(difference) else f"{100 * difference:+.1f} pt".replace("-0.0", "+0.0")
-
-
 def interval(value: Interval | None) -> str:
     """A mean with its interval, such as "83% (71 to 92, 5 seeds)"; for a single seed the text says that it has none."""
     if value is None:
@@ -51,6 +46,14 @@ def effect(cell: CellResult) -> str:
     return f"{percent(value.mean)} on {value.n} fresh seeds ({bounds(value)}, {cell.harm.n} seeds)"
 
 
+def accuracy(cell: CellResult) -> str:
+    """The accuracy of the clean twin and of the attacked model, such as "95% → 68%"."""
+    if cell.clean_accuracy is None:
+        return "not measured"
+    after, lost = cell.clean_accuracy.mean, cell.accuracy_lost
+    return percent(after) if lost is None else f"{percent(after + lost.mean)} → {percent(after)}"
+
+
 def bounds(value: Interval) -> str:
     """The ends of an interval in percent, such as "71 to 92"."""
     return f"{percent(value.low)} to {percent(value.high)}".replace("%", "")
@@ -64,7 +67,10 @@ def stealth(cell: CellResult, summary: Summary) -> str:
     """
     if any("accuracy_gap" in record["metrics"] for record in cell.records):
         gap = cell.mean("accuracy_gap")
-        return "not measured" if math.isnan(gap) else f"model alone {points(-gap)}"
+        if math.isnan(gap):
+            return "not measured"
+        effect = f"lowers the accuracy by {100 * gap:.1f} points" if gap >= 0.0005 else "does not lower the accuracy"
+        return f"one malicious update alone {effect}"
     same = [c for c in summary.attacks if (c.group, c.attack) == (cell.group, cell.attack)]
     found = [(c.mean("detection_tpr"), c.mean("detection_fpr")) for c in same]
     judged = [(tpr, fpr) for tpr, fpr in found if not math.isnan(tpr)]
@@ -72,12 +78,6 @@ def stealth(cell: CellResult, summary: Summary) -> str:
         tpr, fpr = max(judged, key=lambda pair: pair[0] - pair[1])
         return f"{percent(tpr)} found, {percent(fpr)} false"
     return "no row touched" if cell.mean("poisoned_rows") == 0 else "not measured"
-
-
-def headline(cell: CellResult) -> str:
-    """One sentence with state, attack, defence, effect and interval."""
-    against = "no defence" if cell.defence == "none" else cell.defence
-    return f"{cell.state}: {cell.attack} against {against}: {cell.metric.word} {effect(cell)}; {cell.reason}"
 
 
 def not_measured(summary: Summary) -> list[str]:
@@ -126,22 +126,3 @@ def seeds_of(summary: Summary) -> str:
     """The number of seeds of each cell, such as "5 seeds" or "4 to 24 seeds"."""
     numbers = sorted({cell.planned for cell in summary.cells})
     return f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else f"{len(summary.plan['seeds'])} seeds"
-
-
-def do_first(summary: Summary) -> str:
-    """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
-    breached = [level for level in summary.levels if level.deployed is not None and level.state == "BREACHED"]
-    if not breached:
-        return "nothing; no level is shown to be breached as deployed"
-    pairs = [(level.deployed, level.best, level.severity) for level in breached if level.deployed is not None]
-    held = [pair for pair in pairs if pair[1] is not None and pair[1].state == "HELD"]
-    before, after = max(held or pairs, key=lambda pair: pair[2])[:2]
-    if after is None or after.shown_harm is None or before.shown_harm is None:
-        return f"{before.group}: no defence was measured there"
-    cost = f", clean accuracy {points(-after.shown_cost.mean)}" if after.shown_cost else ""
-    change = f"worst harm {percent(before.shown_harm.mean)} -> {percent(after.shown_harm.mean)}{cost}"
-    if held:
-        return f"{after.defence} in {after.group}, the cheapest defence that held: {change}"
-    return (
-        f"no defence tried is shown to be sufficient; the least is left by {after.defence} in {after.group}: {change}"
-    )

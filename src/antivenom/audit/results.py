@@ -73,6 +73,8 @@ class CellResult:
         clean_accuracy: the attacked model's accuracy on untouched test rows.
         accuracy_lost: the accuracy of the clean twin with the same defence minus that of the attacked model.
         cost: the accuracy that the defence costs without any attack; None without a defence.
+        before, after: the goal's share without the attack, in the clean twin, and with it: means over the fresh seeds if they
+            are known there, or else over all seeds. nan if the goal has no such share or it was not measured.
         hits: the number of finished seeds in which the attack succeeded by the goal's metric.
         finished: the number of seeds that finished.
         planned: the number of seeds that were planned.
@@ -102,6 +104,8 @@ class CellResult:
     clean_accuracy: Interval | None
     accuracy_lost: Interval | None
     cost: Interval | None
+    before: float
+    after: float
     hits: int
     finished: int
     planned: int

@@ -12,6 +12,7 @@ Terminal, JSON and HTML are views of one Summary. The rules are:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -129,6 +130,7 @@ class _Judged:
         state, reason = _unjudged(cell, found, failed, refused) or verdict(
             harms, total, limit, self.error, undefended, control
         )
+        before, after = self._ends(cell, twin, parts)
         judged = state is State.INCONCLUSIVE and harm is not None and harm.n == len(keys)
         held = judged and can_be_held(harms, total, limit, self.error, control)
         return CellResult(
@@ -149,6 +151,8 @@ class _Judged:
             clean_accuracy=Interval.of([number(r["metrics"].get("clean_accuracy")) for r in finished], (0.0, 1.0)),
             accuracy_lost=self._lost(cell, twin, parts),
             cost=None if cell["defence"] == "none" else self._lost(twin, bare, parts),
+            before=before,
+            after=after,
             hits=harms.hits(limit),
             finished=len(finished),
             planned=len(keys),
@@ -185,6 +189,19 @@ class _Judged:
         """The harm of every seed of these parts against the clean twin."""
         pairs = self._pairs(cell, twin, parts)
         return Harms.of(Goal(cell["goal"]).metric, [pair and (self._of(pair[0]), self._of(pair[1])) for pair in pairs])
+
+    def _ends(self, cell: Record, twin: Record, parts: tuple[str, ...]) -> tuple[float, float]:
+        """The goal's share without the attack and with it, on the fresh seeds if they are known there; else on all seeds."""
+        metric = Goal(cell["goal"]).metric
+        if metric.ends is None or cell["attack"] == "none":
+            return math.nan, math.nan
+        for some in (("fresh",), parts) if "fresh" in parts else (parts,):
+            pairs = [pair for pair in self._pairs(cell, twin, some) if pair is not None]
+            ends = [metric.ends(self._of(own), self._of(clean)) for own, clean in pairs]
+            known = [both for both in ends if not any(map(math.isnan, both))]
+            if known:
+                return sum(b for b, _ in known) / len(known), sum(a for _, a in known) / len(known)
+        return math.nan, math.nan
 
     def _of(self, record: Record) -> dict[str, float]:
         """The metrics of a finished trial."""

@@ -16,20 +16,20 @@ from rich.text import Text
 
 from antivenom.audit.allocation import Step
 from antivenom.audit.formatting import (
+    accuracy,
     bounds,
-    do_first,
     not_measured,
-    outlook,
     percent,
-    points,
     seeds_of,
     shown,
     stealth,
     unconfirmed,
 )
 from antivenom.audit.grid import label
+from antivenom.audit.naming import short
 from antivenom.audit.plan import Plan
 from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
+from antivenom.audit.sentences import do_first, needs, next_step, on, sentence
 from antivenom.audit.statistics import Interval
 from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.trial import Record, Trial, plain
@@ -128,7 +128,7 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     failed = counts["error"] + counts["timeout"]
     head += f", {failed} failed" if failed else ""
     out.print(shown(f"{head}; {counts['reused']} reused, {counts['run']} run"))
-    titles = f"{'access level':<17} {'verdict':<14} {'clean':>5} {'lost':>8}  success (interval)"
+    titles = f"{'access level':<17} {'verdict':<14} {'accuracy':<12} harm (interval)"
     out.print(titles, style="bold")
     stopped = stops(summary)
     for level in sorted(summary.levels, key=lambda row: list(State).index(row.state)):
@@ -152,15 +152,16 @@ def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Ma
     if worst is None:
         out.print(name + verdict)
         return
-    numbers = f"{_mean(worst.clean_accuracy):>5} {_lost(worst.accuracy_lost):>8}  {_success(worst)}"
+    numbers = f"{accuracy(worst):<12} {_success(worst)}"
     out.print(Text(name) + Text(f"{verdict:<14} ", style=STYLE.get(level.state, "")) + Text(numbers))
-    against = "no defence" if worst.defence == "none" else worst.defence
     why = stopped.get(id_of(worst))
+    number = needs(level, summary)
     for text in (
-        f"{worst.attack} against {against}" + (f"; {worst.planned} seeds: {why}" if why else "") + _fresh(worst),
-        outlook(worst),
+        sentence(level),
+        f"needs: {number}" if number else "",
+        f"{short(worst.attack)} on {on(worst)}" + (f"; {worst.planned} seeds: {why}" if why else "") + _fresh(worst),
         f"stealth: {stealth(worst, summary)}",
-        f"best defence: {_best(level.best)}",
+        f"next: {next_step(level, summary)}",
     ):
         if text:
             _print_wrapped(out, text, indent="  ", style="dim")
@@ -187,23 +188,6 @@ def _success(cell: CellResult) -> str:
     return f"{percent(value.mean)} {span} {cell.metric.short or cell.metric.word}{fewer}"
 
 
-def _mean(value: Interval | None) -> str:
-    return "?" if value is None else percent(value.mean)
-
-
-def _lost(value: Interval | None) -> str:
-    return "?" if value is None else points(value.mean)
-
-
-def _best(best: CellResult | None) -> str:
-    if best is None:
-        return "none tried"
-    harm, price = best.shown_harm, best.shown_cost
-    cost = f", costs {points(price.mean).removeprefix('+')}" if price else ""
-    left = f"leaves {percent(harm.mean)}" if harm else "effect not measured"
-    return f"{best.defence} {left}{cost} ({best.state})"
-
-
 def print_quiet(summary: Summary) -> None:
     """Print one line: the state of every planned level, and the exit code."""
     worst = {level.level: str(level.state) for level in summary.levels if level.planned}
@@ -221,6 +205,9 @@ def print_json(summary: Summary, files: list[str]) -> None:
             {
                 "level": level.level,
                 "state": str(level.state),
+                "said": sentence(level),
+                "needs": needs(level, summary),
+                "next": next_step(level, summary),
                 "deployed": _cell_json(level.deployed, stopped),
                 "undefended": _cell_json(level.undefended, stopped),
                 "best_defence": _cell_json(level.best, stopped),
@@ -228,6 +215,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
             for level in summary.levels
         ],
         "cells": [_cell_json(cell, stopped) for cell in summary.attacks],
+        "do_first": do_first(summary),
         "not_measured": not_measured(summary),
         "not_tried": untried(summary),
         "ignored_records": summary.foreign,
@@ -259,6 +247,7 @@ def _cell_json(cell: CellResult | None, stopped: Mapping[Id, Stop]) -> dict[str,
     values["stopped"] = stopped.get(id_of(cell))
     for name in ("harm", "clean_accuracy", "accuracy_lost", "cost"):
         values[name] = _interval_json(getattr(cell, name))
+    values |= {"before": cell.before, "after": cell.after}
     values["more_seeds"] = cell.more if is_open(cell) else None
     found = cell.confirmed
     values["confirmed"] = found and {"harm": _interval_json(found.harm), "cost": _interval_json(found.cost)}

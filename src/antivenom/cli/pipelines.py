@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from antivenom.cli.app import FAILED, OK, Device, Format, Plugins, app, load_plugins
-from antivenom.core.errors import AntivenomError, ScenarioError, StoreError
+from antivenom.core.errors import AntivenomError, ScenarioError, StoreError, did_you_mean
 
 
 @app.command("audit")
@@ -136,14 +136,18 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
+    replay: Annotated[
+        str, typer.Option(metavar="ID", help="Print a scenario file that runs the pair of this record id alone.")
+    ] = "",
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin."""
     from antivenom.audit import catalogue
     from antivenom.audit.report import write_report
+    from antivenom.audit.report.replay import replay_in
 
     with catalogue.known(plugin):
-        typer.echo(write_report(folder))
+        typer.echo(replay_in(folder, replay) if replay else write_report(folder), nl=not replay)
 
 
 @app.command()
@@ -154,6 +158,10 @@ def init(
     """Write a commented scenario file to start from."""
     from importlib import resources
 
+    if path.is_dir():
+        raise ScenarioError(
+            "the name of a file to write", f"{path}, a folder", f"antivenom init {path / 'scenario.yaml'}"
+        )
     if path.exists() and not force:
         raise ScenarioError("a new file", f"{path}, which exists", "choose another name or add --force")
     try:
@@ -205,8 +213,10 @@ def data(name: Annotated[str | None, typer.Argument(help="A data set; without it
     """Load data sets, download missing files, and print the numbers of rows."""
     from antivenom.data import DATASETS, load
 
+    if name is not None and name not in DATASETS:
+        raise ScenarioError("the name of a data set", repr(name), did_you_mean(name, DATASETS))
     absent = 0
-    for each in [name] if name else list(DATASETS):
+    for each in list(DATASETS) if name is None else [name]:
         try:
             split = load(each)
             typer.echo(f"{each:<14} {len(split.train)} + {len(split.test)} rows of shape {split.train.shape}")

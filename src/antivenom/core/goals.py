@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from antivenom.core.outcome import Curve
 
 Metrics = Mapping[str, float]  # name -> number, as in `Outcome.metrics`; nan where it was not measured
+Ends = tuple[float, float]  # a share without the attack and with it
 
 
 def whole(twin: Metrics) -> float:
@@ -35,6 +36,9 @@ class Metric:
         span: metrics of the clean twin -> by how much that share changes between harm 0 and harm 1.
         curve: the curve of the attacker's success over the rounds, drawn for each defence; None draws nothing.
         limit_in_curve: whether the limit is drawn into that curve, which must then be on the scale of the harm.
+        ends: (metrics of a trial, metrics of its clean twin) -> a share without the attack and the same share with it; nan if
+            it was not measured. None leaves it to the harm alone.
+        said: these two shares in a clause with the places {before} and {after}.
         curves: curves that only this goal has; they become columns of the report's tables.
         terms: (term, explanation) pairs for the report's glossary.
     """
@@ -48,6 +52,8 @@ class Metric:
     span: Callable[[Metrics], float] = whole
     curve: Curve | None = None
     limit_in_curve: bool = True
+    ends: Callable[[Metrics, Metrics], Ends] | None = None
+    said: str = ""
     curves: tuple[Curve, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
 
@@ -66,6 +72,25 @@ def rise(name: str, own: Metrics, twin: Metrics) -> float:
 def above_chance(twin: Metrics) -> float:
     """The accuracy that an attack can take: that of the clean twin above chance."""
     return twin.get("clean_accuracy", math.nan) - twin.get("chance_accuracy", math.nan)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A metric in the clean twin and in the trial."""
+
+    name: str
+
+    def __call__(self, own: Metrics, twin: Metrics) -> Ends:
+        return twin.get(self.name, math.nan), own.get(self.name, math.nan)
+
+
+@dataclass(frozen=True)
+class EndedRate:
+    """The attack success rate on a clean model and on the attacked one; see `Backdoor` for learned triggers."""
+
+    def __call__(self, own: Metrics, twin: Metrics) -> Ends:
+        clean = own.get("asr_clean", math.nan) if own.get("learned_trigger") == 1 else twin.get("asr", math.nan)
+        return clean, own.get("asr", math.nan)
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,8 @@ AVAILABILITY = Metric(
     span=above_chance,
     curve=Curve("accuracy", "test accuracy by defence"),
     limit_in_curve=False,
+    ends=Ended("clean_accuracy"),
+    said="the accuracy is {after} ({before} without the attack)",
 )
 TARGETED = Metric(
     Targeted(),
@@ -123,6 +150,8 @@ TARGETED = Metric(
     limit=0.2,
     rows=None,
     curve=Curve("target_confidence", "target confidence"),
+    ends=Ended("targets_hit"),
+    said="{after} of the target inputs get the attacker's class ({before} without the attack)",
     curves=(Curve("target_confidence", "target confidence"), Curve("targets_hit", "targets hit")),
 )
 BACKDOOR = Metric(
@@ -132,6 +161,8 @@ BACKDOOR = Metric(
     limit=0.2,
     rows="triggered_rows",
     curve=Curve("asr", "attack success rate"),
+    ends=EndedRate(),
+    said="{after} of the inputs with the trigger get the attacker's class ({before} without the attack)",
     curves=(Curve("asr", "attack success rate"),),
     terms=(
         (
@@ -146,4 +177,6 @@ PRIVACY = Metric(
     about="the share of members found at 1% false alarms",
     limit=0.1,
     rows="targets",
+    ends=Ended("tpr_at_1"),
+    said="{after} of the members are recognised at 1% false alarms ({before} without the attack)",
 )

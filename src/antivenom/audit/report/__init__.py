@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from antivenom.audit.formatting import shown
 from antivenom.audit.records import Store, uncollected
@@ -11,6 +12,9 @@ from antivenom.audit.results import Summary
 from antivenom.audit.summary import summary_of
 from antivenom.core.errors import StoreError
 from antivenom.core.regular import write_whole
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def write_report(folder: Path) -> Path:
@@ -61,9 +65,18 @@ def render(summary: Summary, sha256: str = "") -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["ticked"] = _ticked
     text = environment.get_template("report.html.j2").render(contents(summary, sha256))
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text
+
+
+def _ticked(text: str) -> Markup:
+    """Text with its parts between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = (escape(shown(part)) for part in text.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def _line_by_line(value: object) -> object:

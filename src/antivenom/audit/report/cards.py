@@ -1,14 +1,16 @@
-"""The card of a breached level: the worst case in full, with a scenario file that runs it again."""
+"""The card of a breached level: the worst case in full, with sample inputs and a scenario file that runs it again."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from antivenom.audit.formatting import effect, headline, percent, points, stealth
+from antivenom.audit.formatting import accuracy, effect, percent, stealth
+from antivenom.audit.naming import about, short
 from antivenom.audit.report.replay import replay
+from antivenom.audit.report.samples import samples
 from antivenom.audit.results import CellResult, LevelResult, Summary
-from antivenom.audit.statistics import Interval
+from antivenom.audit.sentences import change, on, rows_of, severity_of
 from antivenom.core.registry import split_fields
 
 
@@ -19,31 +21,29 @@ def card(level: LevelResult, summary: Summary) -> dict[str, object]:
     attack = cell.records[0]["spec"]["attack"] if cell.records else {}
     return {
         "cell": cell,
-        "headline": headline(cell),
+        "title": f"{cell.level}: {short(cell.attack)}",
+        "about": about(cell.attack),
+        "change": change(cell),
         "facts": [
-            ("Access", f"{cell.level}: {level.about}"),
+            ("Where", f"{on(cell)} (scenario “{cell.group}”)"),
+            ("Access", f"an attacker who {level.about}"),
             ("Goal", f"{cell.goal}, measured as {cell.metric.word}"),
             ("Knowledge", cell.knowledge),
-            ("Budget", cell.budget or _rows(cell)),
-            ("Attack", _fields(attack)),
-            (
-                "Effect",
-                f"{cell.metric.word} {effect(cell)}; clean accuracy {_mean(cell.clean_accuracy)}, lost {lost(cell.accuracy_lost)}",
-            ),
+            ("Budget", rows_of(cell) or _untouched(cell)),
+            ("Harm", f"{effect(cell)} {cell.metric.word}; severity {severity_of(cell.shown_harm)}; {cell.reason}"),
+            ("Accuracy", f"{accuracy(cell)}, without the attack → with it"),
             ("Stealth", stealth(cell, summary)),
-            ("Against", "no defence, as deployed" if cell.defence == "none" else f"{cell.defence}, as deployed"),
         ],
+        "settings": _fields(attack),
         "notes": sorted({note for record in cell.records for note in record["notes"]})[:5],
+        "samples": samples(cell),
         "replay": replay(cell, summary.plan),
+        "key": cell.keys[0] if cell.records else "",
     }
 
 
-def _rows(cell: CellResult) -> str:
-    """The share and number of training rows that the attack touched."""
-    rows = cell.mean("poisoned_rows")
-    if not rows > 0:
-        return "not measured" if math.isnan(rows) else "no row touched"
-    return f"{percent(cell.mean('poisoned_rate'))} of the training rows ({rows:.0f} rows)"
+def _untouched(cell: CellResult) -> str:
+    return "not measured" if math.isnan(cell.mean("poisoned_rows")) else "no row touched"
 
 
 def _fields(spec: Mapping[str, object] | None) -> str:
@@ -58,10 +58,10 @@ def _fields(spec: Mapping[str, object] | None) -> str:
     return f"({inner})" if named is None else f"{named}: {inner}" if inner else str(named)
 
 
-def _mean(value: Interval | None) -> str:
-    return "not measured" if value is None else percent(value.mean)
-
-
-def lost(value: Interval | None) -> str:
-    """A difference of accuracies in percentage points, or "not measured"."""
-    return "not measured" if value is None else points(value.mean)
+def nearest(levels: list[LevelResult]) -> str:
+    """The worst case of an audit without a breach, as a sentence."""
+    cell = next((level.deployed for level in levels if level.deployed is not None), None)
+    if cell is None:
+        return "no attack was planned"
+    harm = f"{effect(cell)} {cell.metric.word}" if cell.harm else "not measured"
+    return f"{cell.state}: {short(cell.attack)} on {on(cell)}, harm {harm}; {cell.reason}; limit {percent(cell.limit)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from antivenom.audit.naming import short
 from antivenom.audit.pictures import as_png
 from antivenom.audit.results import Summary
 
@@ -24,8 +25,8 @@ def inputs(summary: Summary) -> list[dict[str, object]]:
             rows.append(
                 {
                     "group": cell.group,
-                    "attack": cell.attack,
-                    "defence": cell.defence,
+                    "attack": short(cell.attack),
+                    "defence": short(cell.defence),
                     "recovered": "recovered" in images,
                     "images": shown,
                 }

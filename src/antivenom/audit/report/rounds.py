@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from antivenom.audit.formatting import percent
-from antivenom.audit.report.figures import Line, Panel, curves, price
-from antivenom.audit.results import CellResult, State, Summary
+from antivenom.audit.naming import short, shorts
+from antivenom.audit.report.figures import Line, Panel, curves
+from antivenom.audit.results import CellResult, Summary
 from antivenom.audit.summary import severity
 from antivenom.core.outcome import Chart, Curve
 
@@ -36,7 +37,8 @@ def _one(cell: CellResult, own: list[CellResult], declared: dict[str, Any], numb
     panels, said = [], []
     if goal.curve is not None:
         family = [cell] + [c for c in own if (c.group, c.attack) == (cell.group, cell.attack) and c.defence != "none"]
-        names = ["no defence" if c.defence == "none" else c.defence for c in family]
+        labels = shorts(c.defence for c in family)
+        names = ["no defence" if c.defence == "none" else labels[c.defence] for c in family]
         lines = [_line(n, c, goal.curve, i, band=i == 0) for i, (n, c) in enumerate(zip(names, family, strict=True))]
         level = cell.limit if goal.limit_in_curve else None
         panels.append(Panel(goal.curve.words, lines, goal.curve.share, level))
@@ -47,7 +49,7 @@ def _one(cell: CellResult, own: list[CellResult], declared: dict[str, Any], numb
         ends = ", ".join(f"{line.name} {_last(line)}" for line in lines)
         if panels[-1].percent:
             said.append(f"{chart.title} in the last round: {ends}")
-    title = f"{cell.attack} in {cell.group}, round by round"
+    title = f"{short(cell.attack)} in {cell.group}, round by round"
     columns = {curve.name: curve for curve in (*goal.curves, *(Curve(**curve) for curve in declared["table"]))}
     rows = list(zip(*(_table(cell, curve) for curve in columns.values()), strict=True))
     description = "; ".join([*said, "the table below has every round"]) + "."
@@ -103,13 +105,3 @@ def _mean(values: list[float]) -> float:
 def _last(line: Line) -> str:
     value = line.mean[-1] if line.mean else None
     return "not measured" if value is None else percent(value)
-
-
-def price_figure(rows: Sequence[dict[str, Any]]) -> str | None:
-    """The figure of the defences' clean accuracy cost against the harm they leave; None without rows."""
-    if not rows:
-        return None
-    marks = [(row["number"], 100 * row["cost"].mean, row["worst"].harm.mean) for row in rows]
-    held = sum(row["worst"].state is State.HELD for row in rows)
-    said = f"{len(rows)} defences, {held} of which held against every attack that bites without them; the table has the numbers."
-    return price(marks, "price", "Price of defence", said)

@@ -12,7 +12,7 @@ from typing import Any
 
 from antivenom.core import goals
 from antivenom.core.errors import PluginError
-from antivenom.core.goals import Metric, Metrics, whole
+from antivenom.core.goals import Ends, Metric, Metrics, whole
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.entry import C, Kind, Traits, register, words
 from antivenom.core.threat import Access, Level, define_goal
@@ -177,6 +177,8 @@ def goal(
     span: Callable[[Metrics], float] = whole,
     curve: Curve | None = None,
     limit_in_curve: bool = True,
+    ends: Callable[[Metrics, Metrics], Ends] | None = None,
+    said: str = "",
     curves: tuple[Curve, ...] = (),
     terms: tuple[tuple[str, str], ...] = (),
 ) -> Callable[[C], C]:
@@ -190,7 +192,7 @@ def goal(
 
     def decorate(cls: C) -> C:
         plugin = register(Kind.GOAL, (), (), cite, name)(cls)
-        shown = (curve, limit_in_curve, curves, terms)
+        shown = (curve, limit_in_curve, ends, said, curves, terms)
         define_goal(name, Metric(plugin(), word, about, limit, short, rows, span, *shown))
         return plugin
 
