@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
     from antivenom.defences.sanitize import Sanitized, sanitize
+    from antivenom.defences.suspects import Suspects, suspects
     from antivenom.federated import (
         AlternatingMinimization,
         BenignEstimation,
@@ -88,6 +89,7 @@ __all__ = [
     "Sanitized",
     "StealthyPoisoning",
     "Streams",
+    "Suspects",
     "ThreatModel",
     "Transfer",
     "Verdict",
@@ -122,6 +124,7 @@ __all__ = [
     "sanitizer",
     "scenario",
     "sign",
+    "suspects",
     "trigger",
     "verify",
     "wanted",
@@ -134,6 +137,7 @@ _ROOMS = {
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "defences.sanitize": ("Sanitized", "sanitize"),
+    "defences.suspects": ("Suspects", "suspects"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
         *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),
