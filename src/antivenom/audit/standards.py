@@ -21,7 +21,7 @@ class Entry:
     """One entry of a published list, and what an audit shows of it.
 
     Fields:
-        list: the list's name and edition, such as "MITRE ATLAS 2026.09".
+        list: the list's name and edition, such as "MITRE ATLAS 2026.09", and where it applies if not always.
         id, name: the entry's.
         family: the ways of attack that it was mapped to.
         state: the worst state of a deployed pair of attack and defence of these ways; "NOT MEASURED" if none was planned.
@@ -73,7 +73,8 @@ def touched(summary: Summary) -> list[Entry]:
         title = content["lists"][name_of_list]
         ways = ", ".join(dict.fromkeys(family["family"] for family in own))
         state = State.NOT_MEASURED if worst is None else worst.state
-        found.append(Entry(f"{title['name']} {title['edition']}", identifier, name, ways, state, worst))
+        condition = f", {title['applies']}" if "applies" in title else ""
+        found.append(Entry(f"{title['name']} {title['edition']}{condition}", identifier, name, ways, state, worst))
     return found
 
 
