@@ -1,4 +1,4 @@
-"""Commands on pipelines: audit, report, init, list, show and data."""
+"""Commands on pipelines: audit, init, list, show and data."""
 
 from __future__ import annotations
 
@@ -131,23 +131,6 @@ def _finish(folder: Path, as_json: bool, quiet: bool) -> int:
     else:
         terminal.print_summary(summary, files)
     return summary.exit_code
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of an audit.")],
-    replay: Annotated[
-        str, typer.Option(metavar="ID", help="Print a scenario file that runs the pair of this record id alone.")
-    ] = "",
-    plugin: Plugins = [],  # noqa: B006 - typer copies it
-) -> None:
-    """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin."""
-    from antivenom.audit import catalogue
-    from antivenom.audit.report import write_report
-    from antivenom.audit.report.replay import replay_in
-
-    with catalogue.known(plugin):
-        typer.echo(replay_in(folder, replay) if replay else write_report(folder), nl=not replay)
 
 
 @app.command()
