@@ -66,6 +66,9 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
     assert summary.given["data"]["summary"].startswith("140 + 60 rows, table of 2 columns, 2 classes")
     assert summary.given["accuracy"] > 0.9
     assert (folder / "audit-out" / "report.html").exists()
+    assert [each["group"] for each in summary.searches][:1] == ["added rows with a trigger"]
+    assert summary.suspects is not None
+    assert summary.suspects["rows"] == 200
     assert 8 <= summary.trials["planned"] <= 14
     assert summary.trials["error"] == summary.trials["missing"] == 0
 

@@ -22,7 +22,9 @@ from antivenom.audit.run import audit
 from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.audit.workers import processes_for
-from antivenom.core.errors import ModelError, ScenarioError, StoreError
+from antivenom.core.errors import AntivenomError, ModelError, ScenarioError, StoreError
+from antivenom.core.protocols import Source
+from antivenom.defences.suspects import suspects
 from antivenom.pipelines.choosing import Group
 from antivenom.pipelines.planning import CONFIRM, FIRST, plan_of
 from antivenom.pipelines.request import Prepared
@@ -34,6 +36,7 @@ _LEAST = 2  # seeds that every cell gets, if the time allows no more
 _DEARER, _START_S = 1.3, 0.3  # a trial takes so many times as long as a plain training, and so many seconds to start
 _UNKNOWN_S = 1.0  # a training, before any
 
+SUSPECTS = 0.1  # of the time: for the search of rows that were poisoned already
 BEFORE = 0.5  # of the time that is left after the searches: before the attacker who knows the best defence searches
 
 
@@ -73,9 +76,10 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     """Run the audit and write its records. It ends when every verdict has fallen, or when the time is up.
 
     1. The model is trained once on the clean rows, which shows how much fits into the time.
-    2. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
-    3. Attacks and defences are run. Then the attacker who knows the best defence of a level searches again.
-    4. All of it gets more seeds where the verdict is open, until the time is up.
+    2. The given rows are examined: were some poisoned already?
+    3. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
+    4. Attacks and defences are run. Then the attacker who knows the best defence of a level searches again.
+    5. All of it gets more seeds where the verdict is open, until the time is up.
 
     Args:
         prepared: what to run.
@@ -98,6 +102,8 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     clock.each_s = _DEARER * statistics.fmean(record["seconds"] for record in found) + _START_S
     groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))
+    shows.say("looking for rows that were poisoned already")
+    _examine(request.data, store, SUSPECTS * request.seconds, shows)
     searcher = Searcher(
         store, clock, means.device, means.plugins, request.timeout or TIMEOUT, shows.say, shows.attempt, request.trials
     )
@@ -117,6 +123,16 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
         shows.say("more seeds where the verdict is open")
         _run(_plan(prepared, groups, len(plan.seeds)), store, means, clock, shows)
     store.append(_given(prepared, groups, left_out, found))
+
+
+def _examine(data: Source, store: Store, seconds: float, shows: Shows) -> None:
+    """Write down which of the given rows look mislabelled. Rows for which that cannot be said are no error."""
+    try:
+        found = suspects(data, seconds=seconds)
+    except AntivenomError as error:
+        shows.say(f"no suspects among the rows can be told: {error}")
+        return
+    store.append({"schema": SCHEMA, **found.record()})
 
 
 def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
