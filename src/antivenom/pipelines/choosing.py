@@ -138,8 +138,8 @@ def _is_fitted_whole(model: Any) -> bool:
 
 
 def training_for(rows: int) -> Training:
-    """Training with enough epochs for about 60,000 steps over single rows, at least 5 and at most 40."""
-    return Training(epochs=int(np.clip(60_000 // max(rows, 1), 5, 40)), batch_size=32 if rows < 5_000 else 64)
+    """Training that visits about 30,000 rows, in at least 5 and at most 30 epochs."""
+    return Training(epochs=int(np.clip(30_000 // max(rows, 1), 5, 30)), batch_size=32 if rows < 5_000 else 64)
 
 
 def _group(look: Look, scenario: Central, budget: float, deployed: object) -> Group:

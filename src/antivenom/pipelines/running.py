@@ -32,7 +32,7 @@ from antivenom.pipelines.searching import Searcher
 from antivenom.search import Attempt
 
 REPORT_S, REPORT_SHARE = 4.0, 0.05  # time kept for the report: at most so many seconds, and this share of the whole
-_LEAST = 2  # seeds that every cell gets, if the time allows no more
+_LEAST = 4  # seeds that every cell gets: fewer decide nothing
 _DEARER, _START_S = 1.3, 0.3  # a trial takes so many times as long as a plain training, and so many seconds to start
 _UNKNOWN_S = 1.0  # a training, before any
 
@@ -78,7 +78,8 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     1. The model is trained once on the clean rows, which shows how much fits into the time.
     2. The given rows are examined: were some poisoned already?
     3. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
-    4. Attacks and defences are run. Then the attacker who knows the best defence of a level searches again.
+    4. Attacks and defences are run. Then it is searched how few rows suffice, and the attacker who knows the best defence of a
+       level searches again.
     5. All of it gets more seeds where the verdict is open, until the time is up.
 
     Args:
@@ -119,6 +120,7 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     _run(plan, store, means, part, shows)
     if knows:
         clock.each_s = part.pace * part.jobs
+        searcher.smallest(groups, summary_of(store))
         groups += searcher.knowing(groups, summary_of(store))
         shows.say("more seeds where the verdict is open")
         _run(_plan(prepared, groups, len(plan.seeds)), store, means, clock, shows)
