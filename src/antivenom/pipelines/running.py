@@ -33,6 +33,7 @@ from antivenom.search import Attempt
 
 REPORT_S, REPORT_SHARE = 4.0, 0.05  # time kept for the report: at most so many seconds, and this share of the whole
 _LEAST = 4  # seeds that every cell gets: fewer decide nothing
+_GROUPS = 2  # that are kept rather than a defence
 _DEARER, _START_S = 1.3, 0.3  # a trial takes so many times as long as a plain training, and so many seconds to start
 _UNKNOWN_S = 1.0  # a training, before any
 
@@ -207,19 +208,24 @@ def fitted(
 ) -> tuple[tuple[Group, ...], tuple[tuple[str, str], ...]]:
     """As much of the groups as fits into the time with `_LEAST` seeds, and (what, why) for what was left out.
 
-    `most` is the most trials that the user allows, or None. The last defences go first, then the last attacks, then whole groups from the end.
+    `most` is the most trials that the user allows, or None. Second defences go first, then second attacks, then groups from the
+    end down to `_GROUPS`, then the last defences.
 
     Raises:
         ScenarioError: not even one attack fits.
     """
     room, kept = min(clock.room, most or clock.room) // _LEAST, list(groups)
     while _cells(kept) > room:
-        widest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
-        place = kept.index(widest)
-        if widest.defences:
-            kept[place] = replace(widest, defences=widest.defences[:-1])
-        elif len(widest.attacks) > 1:
-            kept[place] = replace(widest, attacks=widest.attacks[:-1])
+        dearest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
+        fullest = max(kept, key=lambda group: len(group.attacks))
+        if len(dearest.defences) > 1:
+            kept[kept.index(dearest)] = replace(dearest, defences=dearest.defences[:-1])
+        elif len(fullest.attacks) > 1:
+            kept[kept.index(fullest)] = replace(fullest, attacks=fullest.attacks[:-1])
+        elif len(kept) > _GROUPS:
+            kept.pop()
+        elif dearest.defences:
+            kept[kept.index(dearest)] = replace(dearest, defences=())
         elif len(kept) > 1:
             kept.pop()
         else:

@@ -65,7 +65,7 @@ class Progressing:
     def attempt(self, done: int, _: int, attempt: Attempt) -> None:
         """Show a trial of a search."""
         what = "the clean model" if attempt.attack is None else label_of(attempt.attack)
-        self._tick(f"{done} tried, last {what}", attempt.error or "")
+        self._tick(f"{done} tried, last {what}", "")  # the records list the attacks that failed
 
     def watch(self, steps: Iterator[Step], total: int) -> Iterator[Record]:
         """Pass the records of trials on, and show each."""
