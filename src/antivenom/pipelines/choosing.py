@@ -178,7 +178,7 @@ def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> I
         yield attacks.LIRA()
         yield attacks.BlindBackdoor()
     elif level is Access.DATA_MANIPULATION:
-        if look.form != "texts":
+        if not look.texts:  # a surrogate needs numbers
             yield attacks.LabelFlipping(budget, choice="furthest")
         yield attacks.LabelFlipping(budget)
     elif goal is Goal.BACKDOOR:
@@ -199,7 +199,7 @@ def _defences(look: Look, scenario: Central, estimator: bool) -> Iterator[object
         yield defences.FineTuning()
         yield defences.FTSAM()
         return
-    if look.form not in ("texts", "tokens"):
+    if not look.texts and look.form != "tokens":
         yield defences.KNNSanitizer()
     if scenario.goal is Goal.AVAILABILITY or estimator:
         yield defences.LossSanitizer()

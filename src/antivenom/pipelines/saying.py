@@ -101,9 +101,10 @@ def print_choice(prepared: Prepared) -> None:
     )
     rows = max(1, int(request.budget * len(prepared.look.train)))
     out.print(f"The attacker may change or add {request.budget:.2%} of the rows, {rows:,} of them.", soft_wrap=True)
+    found = ", and what a search finds" if request.search else ""
     for group in prepared.choice.groups:
         names = ", ".join(dict.fromkeys(type(attack).__name__ for attack in group.attacks))
-        line = f"Tried: {group.name} ({group.scenario.level}, {group.scenario.goal}): {names}, and what a search finds"
+        line = f"Tried: {group.name} ({group.scenario.level}, {group.scenario.goal}): {names}{found}"
         out.print(shown(line), soft_wrap=True)
     defences = dict.fromkeys(type(each).__name__ for group in prepared.choice.groups for each in group.defences)
     out.print(shown(f"Defences tried: {', '.join(defences) or 'none fits'}"), soft_wrap=True)
