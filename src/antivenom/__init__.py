@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
+    from antivenom.audit.comparing import Comparison, compare
     from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
     from antivenom.defences.sanitize import Sanitized, sanitize
+    from antivenom.defences.suspects import Suspects, suspects
     from antivenom.federated import (
         AlternatingMinimization,
         BenignEstimation,
@@ -68,6 +70,7 @@ __all__ = [
     "BenignEstimation",
     "Bound",
     "Central",
+    "Comparison",
     "Dataset",
     "Delayed",
     "DirtyLabel",
@@ -86,6 +89,7 @@ __all__ = [
     "Sanitized",
     "StealthyPoisoning",
     "Streams",
+    "Suspects",
     "ThreatModel",
     "Transfer",
     "Verdict",
@@ -98,6 +102,7 @@ __all__ = [
     "attack",
     "certified_bound",
     "client_detector",
+    "compare",
     "convert",
     "detonate",
     "estimator",
@@ -119,6 +124,7 @@ __all__ = [
     "sanitizer",
     "scenario",
     "sign",
+    "suspects",
     "trigger",
     "verify",
     "wanted",
@@ -127,9 +133,11 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
+    "audit.comparing": ("Comparison", "compare"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "defences.sanitize": ("Sanitized", "sanitize"),
+    "defences.suspects": ("Suspects", "suspects"),
     "federated.aggregation": ("aggregator", "reducer"),
     "core.registry": (
         *("agent", "architecture", "attack", "client_detector", "estimator", "evasion", "feature_map", "gate"),

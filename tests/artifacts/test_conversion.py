@@ -53,7 +53,7 @@ def test_every_tensor_comes_back_exactly(tmp_path: Path) -> None:
             "'epoch' of the type int: select a part of the file: `only` model",
         ),
         ({"list": [torch.ones(1)]}, "'list' of the type list"),
-        ({"state": {0: torch.ones(1)}}, "'state.0', a int"),
+        ({"state": {0: torch.ones(1)}}, "'state.0', an int"),
         ({"a.b": torch.ones(1), "a": {"b": torch.ones(1)}}, "'a.b' twice"),
         ({"__metadata__": torch.ones(1)}, "__metadata__"),
         ({"sparse": torch.eye(2).to_sparse()}, "'sparse', torch.sparse_coo"),

@@ -251,7 +251,7 @@ def test_the_progress_has_a_growing_total(tmp_path: Path, monkeypatch: pytest.Mo
         ),
         (
             "{first: 4, mots: 8}",
-            "seeds.mots: expected first, most, trials or confirm, got 'mots': did you mean 'most'?",
+            "seeds.mots: expected a known field of `seeds`, got 'mots': did you mean 'most'?",
         ),
         ("1000000000", "expected seeds: a number from 1 to 10000"),
     ],

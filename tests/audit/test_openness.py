@@ -131,7 +131,8 @@ def test_a_scenario_in_one_file(tmp_path: Path, plugins: None, capsys: pytest.Ca
 
 def test_without_them_the_audit_says_what_can_be_measured(plugins: None) -> None:
     with pytest.raises(
-        ScenarioError, match="expected kind: acceptance, central, federated, membership, transfer, got 'poll'"
+        ScenarioError,
+        match="the name of a scenario, got 'poll': choose from acceptance, central, federated, membership, transfer",
     ):
         plan_of(WITH_SCENARIO, "x")
     with pytest.raises(ScenarioError, match=r"expected a valid Central\.goal, got 'points-lost'"):

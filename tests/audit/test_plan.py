@@ -121,7 +121,7 @@ def test_changing_one_field_changes_only_its_trials() -> None:
         ),
         (
             ("kind: federated", "kind: federal"),
-            "bad.yaml line 6, scenarios[0].kind: expected kind: acceptance, central",
+            "bad.yaml line 6, scenarios[0].kind: expected the name of a scenario, got 'federal': did you mean 'federated'?",
         ),
         (("kind: federated", "knd: federated"), "expected `kind` in the scenario"),
         (("deployed: Krum", "deployed: Krumm"), "bad.yaml line 11, scenarios[0].deployed: expected deployed"),

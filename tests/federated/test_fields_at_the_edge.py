@@ -73,7 +73,7 @@ def test_ranges(make: Any, message: str) -> None:
     [
         (Krum(f=2), r"n >= 2f \+ 3 updates for Krum with f = 2, got n = 6: use f <= 1"),
         (MultiKrum(f=2), r"n >= 2f \+ 3 updates for MultiKrum with f = 2, got n = 6"),
-        (Bulyan(f=1), r"n >= 4f \+ 3 updates for Bulyan with f = 1, got n = 6: use f <= 0"),
+        (Bulyan(f=1), r"n >= 4f \+ 3 updates for Bulyan with f = 1, got n = 6: use at least 7 agents, or another rule"),
         (TrimmedMean(f=3), r"n >= 2f \+ 1 updates for TrimmedMean with f = 3, got n = 6: use f <= 2"),
         (NNM(f=3), r"n >= 2f \+ 1 updates for NNM with f = 3, got n = 6"),
         (Chain((ARC(f=4), NNM()), Mean()), r"n >= 2f \+ 1 updates for ARC with f = 4, got n = 6"),

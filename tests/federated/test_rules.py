@@ -54,9 +54,12 @@ def test_krum_ties_go_to_the_first() -> None:
     assert int(Krum(f=1).scores(updates).argmin()) == 0
 
 
-@pytest.mark.parametrize(("n", "f"), [(4, 1), (6, 2), (1, 0), (10, 4)])
-def test_krum_refuses_too_large_f(n: int, f: int) -> None:
-    with pytest.raises(PluginError, match=r"expected n >= 2f \+ 3 updates for Krum with f = .*, got n = .*: use f <= "):
+@pytest.mark.parametrize(
+    ("n", "f", "remedy"),
+    [(4, 1, "at least 5 agents"), (6, 2, "f <= 1"), (1, 0, "at least 3 agents"), (10, 4, "f <= 3")],
+)
+def test_krum_refuses_too_large_f(n: int, f: int, remedy: str) -> None:
+    with pytest.raises(PluginError, match=rf"n >= 2f \+ 3 updates for Krum with f = {f}, got n = {n}: use {remedy}"):
         Krum(f=f)(matrix(0, n, 3))
     with pytest.raises(PluginError, match=r"expected Krum\.f >= 0, got -1"):
         Krum(f=-1)

@@ -74,7 +74,7 @@ class Hill:
 
 
 def search(scenario: Any = Hill(), families: Any = (TWO, Family(SignFlip()), Family(ALIE())), **options: Any) -> Any:
-    asked = {"budget": 120, "seeds": (0, 1), "confirm": (100, 101)} | options
+    asked = {"trials": 120, "seeds": (0, 1), "confirm": (100, 101)} | options
     return worst_case(None, scenario, families=families, **asked)
 
 
@@ -165,9 +165,9 @@ def test_the_budget_is_never_exceeded_and_seldom_left(budget: int, seeds: tuple[
     least = cost(3, len(seeds), 1) + len(seeds) + 2
     if budget < least:
         with pytest.raises(ScenarioError, match=f"a budget of at least {least} trials for 3 families"):
-            search(families=families, budget=budget, seeds=seeds, confirm=(9,), finalists=1)
+            search(families=families, trials=budget, seeds=seeds, confirm=(9,), finalists=1)
         return
-    found = search(families=families, budget=budget, seeds=seeds, confirm=(9,), finalists=1)
+    found = search(families=families, trials=budget, seeds=seeds, confirm=(9,), finalists=1)
     assert budget - len(seeds) < len(found.attempts) <= budget
     assert [a.stage for a in found.attempts][-1] == "confirm"
 
@@ -261,7 +261,7 @@ class Noise:
 
 
 def test_the_winner_among_noise_has_an_unbiased_confirmed_harm() -> None:
-    found = [search(Noise(), families=(TWO,), draws=draws, finalists=1, budget=60) for draws in range(1000, 1025)]
+    found = [search(Noise(), families=(TWO,), draws=draws, finalists=1, trials=60) for draws in range(1000, 1025)]
     chosen, confirmed = [each.harm for each in found], [each.confirmed for each in found]
     assert np.mean(chosen) > 0.2  # what the maximum over noise looks like
     assert abs(np.mean(confirmed)) < 3 * 0.2 / math.sqrt(25 * 2)
@@ -315,17 +315,17 @@ def test_a_family_starts_with_its_own_agent_and_covers_its_ranges() -> None:
     points = list(itertools.islice(TWO.points(rng), 64))
     for axis in range(2):  # every sixteenth of every coordinate is reached
         assert {int(16 * point[axis]) for point in points} == set(range(16))
-    assert TWO.at(TWO.start) == TWO.agent
+    assert TWO.at(TWO.start) == TWO.attack
     found = search()
     explored = [a.attack for a in found.attempts if a.stage == "explore"]
-    assert explored[:3] == [TWO.agent, SignFlip(), ALIE()]
+    assert explored[:3] == [TWO.attack, SignFlip(), ALIE()]
 
 
 def kinds(families: Any) -> set[type]:
     """The types of the agents and of the agents in their fields."""
     found = set()
     for family in families:
-        agent = family.agent
+        agent = family.attack
         while agent is not None:
             found.add(type(agent))
             agent = getattr(agent, "agent", None)
@@ -343,16 +343,16 @@ def test_the_families_of_each_goal_serve_it_and_know_the_rule() -> None:
 
     for goal in HARMS:
         for family in families_for(scenario_of(goal), Median()):
-            assert _agent(family.agent, goal) is family.agent
+            assert _agent(family.attack, goal) is family.attack
             for point in itertools.islice(family.points(np.random.default_rng(1)), 8):
                 assert _agent(family.at(point), goal) is not None
     for rule in (Median(), AccuracyCheck()):  # a detector is known, too
-        tuned = [f.agent for f in families_for(OMNISCIENT, rule) if isinstance(f.agent, LineSearch)]
+        tuned = [f.attack for f in families_for(OMNISCIENT, rule) if isinstance(f.attack, LineSearch)]
         assert {agent.rule for agent in tuned} == {rule}
-    (clipped,) = {f.agent.rule for f in families_for(OMNISCIENT, Clip()) if isinstance(f.agent, LineSearch)}
+    (clipped,) = {f.attack.rule for f in families_for(OMNISCIENT, Clip()) if isinstance(f.attack, LineSearch)}
     assert clipped == Chain((Clip(),), Mean())
     # z of ALIE is searched: its own, from n and f, is about 0 for few attackers
-    assert any(family.agent == ALIE(z=1.0) and "z" in family.fields for family in families_for(OMNISCIENT, Median()))
+    assert any(family.attack == ALIE(z=1.0) and "z" in family.fields for family in families_for(OMNISCIENT, Median()))
 
 
 def test_availability_searches_broken_senders_lies_flips_pauses_and_copies() -> None:
@@ -367,17 +367,17 @@ def test_availability_searches_broken_senders_lies_flips_pauses_and_copies() -> 
 def test_attacks_that_wait_begin_in_the_last_round_at_the_latest() -> None:
     """In ten rounds, at most nine are honest. Every counts the round in which it begins, and Delayed the rounds before it."""
     found = families_for(scenario_of(Goal.AVAILABILITY, rounds=10), Median())
-    every, delayed = (next(f for f in found if isinstance(f.agent, kind)) for kind in (Every, Delayed))
+    every, delayed = (next(f for f in found if isinstance(f.attack, kind)) for kind in (Every, Delayed))
     assert (every.fields["first"].low, every.fields["first"].high) == (1, 10)
     assert (delayed.fields["rounds"].low, delayed.fields["rounds"].high) == (0, 9)
-    assert delayed.agent.rounds == 9
+    assert delayed.attack.rounds == 9
 
 
 @pytest.mark.parametrize("goal", HARMS)
 def test_a_search_starts_from_values_that_it_covers(goal: Goal) -> None:
     for family in families_for(scenario_of(goal), Median()):
         for (path, axis), place in zip(family.fields.items(), family.start, strict=True):
-            own = functools.reduce(getattr, path.split("."), family.agent)
+            own = functools.reduce(getattr, path.split("."), family.attack)
             if own is not None and path != "window":  # PoisonedFL's own window is longer than this federation
                 assert axis.at(place) == pytest.approx(own), path
 
@@ -396,8 +396,8 @@ def test_a_search_starts_from_values_that_it_covers(goal: Goal) -> None:
     ids=["clip", "chain", "centred", "bound", "multiple", "median", "undefended"],
 )
 def test_attacks_stay_just_below_the_defences_own_limit(rule: Any, bound: float | None, factor: float | None) -> None:
-    near = [f for f in families_for(OMNISCIENT, rule) if isinstance(f.agent, NormBounded)]
-    agents: list[Any] = [family.agent for family in near]
+    near = [f for f in families_for(OMNISCIENT, rule) if isinstance(f.attack, NormBounded)]
+    agents: list[Any] = [family.attack for family in near]
     assert [agent.bound for agent in agents if agent.bound is not None] == ([] if bound is None else [bound])
     assert [agent.factor for agent in agents if agent.bound is None] == ([] if factor is None else [factor])
     for family in near:
@@ -443,7 +443,7 @@ def test_against_the_mean_a_larger_scale_is_worse() -> None:
         None,
         small(Goal.AVAILABILITY),
         families=[Family(IPM(tau=0.1), {"tau": Range(0.1, 10.0, log=True)})],
-        budget=20,
+        trials=20,
         seeds=(0,),
         confirm=(100,),
     )
@@ -468,5 +468,5 @@ def test_every_family_runs_in_a_real_federation(goal: Goal, rule: Any, fields: d
         {"clean_accuracy": 1.0, "chance_accuracy": 0.1, "asr": 0.0, "targets_hit": 0.0},
     )
     for family in families_for(scenario, rule):
-        outcome = scenario.run(family.agent, rule, 0)
+        outcome = scenario.run(family.attack, rule, 0)
         assert 0 <= goal.metric.value(outcome.metrics, twin) <= 1

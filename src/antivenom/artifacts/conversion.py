@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antivenom.artifacts.loading import safe_load
-from antivenom.core.errors import FileError
+from antivenom.core.errors import FileError, with_article
 from antivenom.scan import AllowList
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def _leaves(state: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obj
     for key, value in state.items():
         name = f"{prefix}{key}"
         if not isinstance(key, str):
-            raise FileError("text keys", f"{name!r}, a {type(key).__name__}", "select a part of the file with `only`")
+            raise FileError(
+                "text keys", f"{name!r}, {with_article(type(key).__name__)}", "select a part of the file with `only`"
+            )
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:

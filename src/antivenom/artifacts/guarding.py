@@ -11,7 +11,7 @@ import threading
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from antivenom.core.errors import UnsafeFile
+from antivenom.core.errors import UnsafeFile, with_article
 from antivenom.scan import AllowList, allow_list
 from antivenom.scan.stubs import Global
 
@@ -99,7 +99,9 @@ class _Getattr:
 
     def __call__(self, owner: object, name: str, *default: object) -> object:
         if not isinstance(owner, type) or not isinstance(name, str):
-            raise UnsafeFile("getattr on a class", f"getattr on a {type(owner).__name__}", "do not load the file")
+            raise UnsafeFile(
+                "getattr on a class", f"getattr on {with_article(type(owner).__name__)}", "do not load the file"
+            )
         _judge(owner.__module__, f"{owner.__qualname__}.{name}")
         return getattr(owner, name, *default)
 

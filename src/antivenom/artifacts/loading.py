@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from antivenom.artifacts.snapshot import Snapshot, snapshot
-from antivenom.core.errors import FileError, UnsafeFile
+from antivenom.core.errors import FileError, UnsafeFile, with_article
 from antivenom.scan import AllowList, FileReport, Limits, Status, scan_view
 from antivenom.scan.view import View
 
+_REASONS = (  # what the messages of torch's loader say, and what is said instead of them
+    (re.compile(r"GLOBAL ([\w.]+)"), "an object that needs {}"),
+    (re.compile(r"TorchScript"), "a TorchScript program"),
+    (re.compile(r"[Mm]agic number"), "a pickle that torch.save did not write"),
+    (
+        re.compile(r"Unsupported operand (\d+)"),
+        "a pickle with an instruction that torch.save does not write (opcode {})",
+    ),
+    (re.compile(r"^$"), "an empty file, or a part of one"),
+)
 _FIXED = "2.10"  # the first torch whose weights_only loader has no known memory corruption
 
 
@@ -93,19 +105,23 @@ def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
                 f"{torch.__version__}, which CVE-2026-24747 affects",
                 "upgrade torch",
             )
-        return torch.load(file.open(), map_location=map_location, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on files that it then refuses
+            return torch.load(file.open(), map_location=map_location, weights_only=True)
     except FileError as error:
         raise error.at(report.path) from error.__cause__
     except Exception as error:  # loaders raise many types on unexpected bytes
         raise UnsafeFile(
             "tensors only",
-            f"{type(error).__name__}: {_first_line(error)}",
+            _reason(error, report.format),
             "ask for a file of tensors alone, from torch.save(model.state_dict(), path)",
         ).at(report.path) from error
 
 
-def _first_line(error: Exception) -> str:
-    """The line of torch's message that gives the reason, without the general advice around it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reasons = [line for line in lines if line.startswith("WeightsUnpickler error")]
-    return (reasons or lines or [""])[0][:200]
+def _reason(error: Exception, form: str) -> str:
+    """What a loader found in the file, in words of our own, because torch's advise loading it without protection."""
+    if form in ("text", "empty"):
+        return f"{with_article(form)} file"
+    for pattern, found in _REASONS:
+        if match := pattern.search(str(error)):
+            return found.format(*match.groups())
+    return f"content that the loader refuses ({type(error).__name__})"

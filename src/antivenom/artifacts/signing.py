@@ -238,7 +238,7 @@ def _key(path: str | Path, kind: str, read: Callable[[bytes], object], wanted: t
     except OSError as error:
         raise FileError(f"{kind} key", error.strerror or str(error), _MAKE_KEY).at(str(path)) from error
     except Exception as error:  # not PEM, an encrypted key, or a type of key that this build does not support
-        raise FileError(f"{kind} Ed25519 key in PEM", str(error).splitlines()[0][:100], _MAKE_KEY).at(
+        raise FileError(f"{kind} Ed25519 key in PEM", f"a file that is none ({type(error).__name__})", _MAKE_KEY).at(
             str(path)
         ) from error
     if not isinstance(key, wanted):

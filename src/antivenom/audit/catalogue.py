@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from antivenom.audit.grid import label
-from antivenom.core.errors import ScenarioError, did_you_mean
+from antivenom.core.errors import PluginError, ScenarioError, did_you_mean
 from antivenom.core.registry import ATTACKS, DEFENCES, ENTRY_POINTS, Entry, Kind, entries, fields_of, find, load_file
 from antivenom.core.registry.outline import outlined, spelled, written
 from antivenom.core.threat import Access
@@ -83,16 +83,15 @@ def rows(
         ScenarioError: an unknown word; the message holds the most similar known one.
     """
     by_word = {word: [k for k in Kind if word in (k, k.split()[-1])] for k in Kind for word in (str(k), k.split()[-1])}
-    for value, known, name in (
-        (what, _KINDS, "what"),
-        (access, list(Access), "access"),
-        (goal, [entry.name for entry in entries(Kind.GOAL)], "goal"),
-        (kind, by_word, "kind"),
+    goals = [entry.name for entry in entries(Kind.GOAL)]
+    for value, known, shown, name in (
+        (what, _KINDS, _KINDS, "the name of a list"),
+        (access, list(Access), list(Access), "an access level"),
+        (goal, goals, goals, "the name of a goal"),
+        (kind, by_word, list(Kind), "a kind of plugin"),
     ):
         if value is not None and value not in {str(k) for k in known}:
-            raise ScenarioError(
-                f"{name}: {', '.join(map(str, known))}", repr(value), did_you_mean(value, map(str, known))
-            )
+            raise ScenarioError(name, repr(value), did_you_mean(value, map(str, shown)))
     kinds = [k for k in _KINDS[what] if kind is None or k in by_word[kind]]
     found = [_row(entry) for entry in entries(*kinds) if _matches(entry, access, goal)] if kinds else []
     if what in ("data", "all") and access is None and goal is None and kind is None:
@@ -126,6 +125,10 @@ def page(name: str) -> str:
     if data is not None:
         places = [f"  {file}: {url}" for file, url in data["files"]] or ["  no file: comes with scikit-learn"]
         return "\n".join([f"{name} (data)", "", data["about"], "", *places])
+    known = {each.name for each in entries()}
+    if name not in known:
+        known |= {each["name"] for each in stored()["data"]}
+        raise PluginError("the name of a plugin or a data set", repr(name), did_you_mean(name, known, "antivenom list"))
     entry = find(name)
     lines = [f"{entry.name} ({entry.kind}, from {entry.origin})", "", inspect.getdoc(entry.cls) or "", ""]
     lines += _fields(entry.cls)

@@ -14,7 +14,7 @@ from antivenom.audit.identity import is_genuine
 from antivenom.audit.pictures import decoded
 from antivenom.audit.samples import MOST, SampleLine, require_sample
 from antivenom.audit.trial import SCHEMA, Record
-from antivenom.core.errors import StoreError, ThreatError
+from antivenom.core.errors import StoreError, ThreatError, with_article
 from antivenom.core.threat import Goal
 
 _READ_BY_REPORT = ("metrics", "curves", "notes", "versions", "seconds", "started", "device")  # of a finished trial
@@ -99,7 +99,7 @@ def parsed(line: bytes, number: int) -> Record:
     except ValueError as error:
         raise ValueError(f"no JSON ({error})") from error
     if not isinstance(record, dict):
-        raise ValueError(f"a {type(record).__name__} instead of a mapping")
+        raise ValueError(f"{with_article(type(record).__name__)} instead of a mapping")
     schema, kind = record.get("schema"), record.get("type")
     if type(schema) is not int or schema < 1:
         raise ValueError("a mapping without a whole number as `schema`")

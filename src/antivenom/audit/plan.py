@@ -14,6 +14,7 @@ from antivenom.audit.counts import Counts
 from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
+from antivenom.audit.mistaken import require_scenario_file
 from antivenom.audit.settings import (
     MOST_TRIALS,
     More,
@@ -214,6 +215,13 @@ class Plan:
             ],
         }
 
+    def with_budget(self, trials: int) -> Plan:
+        """The same plan with at most so many trials. Keys and fingerprints that were computed for this one are kept."""
+        assert self.more is not None
+        found = replace(self, more=replace(self.more, trials=trials))
+        vars(found).update({name: value for name, value in vars(self).items() if name.startswith("_")})
+        return found
+
     def with_seeds(self, n: int) -> Plan:
         """The same plan with the seeds 0 to n - 1 for every cell, and no more.
 
@@ -247,6 +255,7 @@ def read_plan(path: str | FilePath | None) -> Plan:
     if path is None:
         return plan_of(embedded(), "embedded digits.yaml")
     file = FilePath(path)
+    require_scenario_file(file)
     text = _text_of(file)
     also_import_from(file.parent)
     return plan_of(text, file.name)
@@ -257,8 +266,17 @@ def _text_of(file: FilePath) -> str:
     try:
         return content_of(file, _MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
-        raise ScenarioError(f"a readable scenario file at {file}", f"{reason}", "antivenom init writes one") from error
+        reason = f"{error.strerror}" if isinstance(error, OSError) else "text that is not UTF-8"
+        raise ScenarioError(f"a readable scenario file at {file}", reason, "antivenom init writes one") from error
+
+
+def _kind_of(top: object) -> str:
+    """What a file holds instead of a scenario."""
+    if isinstance(top, Mapping):
+        if "scenarios" in top:
+            return "an empty list" if top["scenarios"] in ([], None) else f"scenarios: {str(top['scenarios'])[:40]!r}"
+        return f"a mapping of {', '.join(map(str, top))[:80]}" if top else "an empty mapping"
+    return "an empty file" if top is None else "a list" if isinstance(top, list) else "plain text"
 
 
 def plan_of(text: str, name: str) -> Plan:
@@ -272,7 +290,7 @@ def plan_of(text: str, name: str) -> Plan:
     with document.at(()):
         if not isinstance(top, Mapping) or not isinstance(top.get("scenarios"), list) or not top["scenarios"]:
             raise ScenarioError(
-                "a mapping with a list of `scenarios`", "something else", "antivenom init writes an example"
+                "a mapping with a list of `scenarios`", _kind_of(top), "antivenom init writes an example"
             )
     _require_known(top, _TOP, document, ())
     with document.at(("version",)):

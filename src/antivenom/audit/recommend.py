@@ -198,7 +198,7 @@ def _check(n: int, f: int, d: int | None, budget: float | None, goal: str | None
         raise ScenarioError("a budget > 0 s with the number of parameters", f"{budget} s and d = {d}", "give both")
     known = [str(each) for each in goals()]
     if goal is not None and goal not in known:
-        raise ScenarioError(f"a goal: {', '.join(known)}", repr(goal), did_you_mean(goal, known))
+        raise ScenarioError("the name of a goal", repr(goal), did_you_mean(goal, known))
     seen = {cell["goal"] for setting in settings for row in setting["defences"] for cell in row["harm"]}
     if goal is not None and goal not in seen:
         raise ScenarioError(f"a goal that was measured: {', '.join(sorted(seen))}", repr(goal))

@@ -57,7 +57,7 @@ def read_seeds(value: object, document: Located) -> tuple[tuple[int, ...], More 
     for name in value:
         with document.at(("seeds", name)):
             if name not in _FIELDS:
-                raise ScenarioError("first, most, trials or confirm", repr(name), did_you_mean(str(name), _FIELDS))
+                raise ScenarioError("a known field of `seeds`", repr(name), did_you_mean(str(name), _FIELDS))
     first, most, trials = (value.get(name) for name in _FIELDS[:3])
     confirm = value.get("confirm", _CONFIRM)
     with document.at(("seeds",)):

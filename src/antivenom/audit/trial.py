@@ -59,7 +59,7 @@ def scenario_entry(name: object) -> Entry:
     """
     known = {entry.name: entry for entry in entries(Kind.SCENARIO)}
     if not isinstance(name, str) or name not in known:
-        raise ScenarioError(f"kind: {', '.join(known)}", repr(name), did_you_mean(str(name), known))
+        raise ScenarioError("the name of a scenario", repr(name), did_you_mean(str(name), known))
     return known[name]
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Any
 
 import click
-import typer
 
-from antivenom.cli import files, inspect, pipelines, recommend, sanitize, use  # noqa: F401 - they register their commands
-from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, app
-from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError
+from antivenom.cli import audit, compare, files, inspect, pipelines, recommend, report, sanitize, use  # noqa: F401 - they register their commands
+from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, command_line
+from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError, similar
 
 # Top-level modules that only an extra installs, and that extra, so that a missing one can be named.
 _AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
@@ -34,14 +32,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    command: Any = typer.main.get_command(app)
+    command = command_line()
     try:
         code = command.main(args=arguments, prog_name="antivenom", standalone_mode=False)
         if code == INTERRUPTED:  # typer catches Ctrl-C and returns this code
             raise KeyboardInterrupt
         return code if isinstance(code, int) else OK
     except click.ClickException as error:
-        return _say(error.format_message(), USAGE)
+        return _say(_usage(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted: finished trials are kept, and the same command continues", INTERRUPTED)
     except (ScenarioError, PluginError, NotApplicable, ScanError) as error:
@@ -58,6 +56,27 @@ def _run(arguments: list[str]) -> int:
         return _say(f"this command needs the extra `{extra}` ({error.name}): pip install 'antivenom[{extra}]'", USAGE)
     except Exception as error:  # Python's own exit code for a crash is 1, which would mean "breach"
         return _crashed(error)
+
+
+def _usage(error: click.ClickException) -> str:
+    """A mistake in the command line in one line, with the place to look if the message itself has no remedy."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return error.format_message()
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        name, about = error.param.opts[0], getattr(error.param, "help", "") or ""
+        name = name if name.startswith("-") else name.upper()
+        return f"{context.command_path} needs {name}: {about}"
+    if isinstance(error, click.NoSuchOption):
+        options = [name for param in context.command.params for name in param.opts if name.startswith("--")]
+        remedy = similar(error.option_name, options) or f"see {context.command_path} --help"
+        return f"expected an option of {context.command_path}, got {error.option_name!r}: {remedy}"
+    message = error.format_message()
+    return (
+        message
+        if isinstance(error, click.BadParameter) or context.parent is None
+        else f"{message}: see {context.command_path} --help"
+    )
 
 
 def _crashed(error: Exception) -> int:

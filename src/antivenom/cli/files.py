@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from antivenom.cli.app import USAGE, app
+from antivenom.cli.app import app
 from antivenom.scan.allow import Tier
 
 
@@ -38,7 +38,7 @@ def scan(
 ) -> None:
     """Report what model files would execute when they are loaded. Nothing in them is executed, imported or written.
 
-    Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage.
+    Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, or there is no file, 4 usage.
     """
     from antivenom.cli import scan_table
     from antivenom.core.terminal import watch
@@ -67,4 +67,4 @@ def scan(
         content = as_json(report) if format is Output.JSON else as_sarif(report)
         json.dump(content, sys.stdout, indent=1)
         print()
-    raise typer.Exit(report.exit_code if report.files else USAGE)
+    raise typer.Exit(report.exit_code)

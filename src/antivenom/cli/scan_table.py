@@ -37,7 +37,8 @@ def print_report(report: Report, quiet: bool) -> None:
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     files = f"{len(report.files)} file" + ("s" if len(report.files) != 1 else "")
     tail = f"; {len(report.accepted)} accepted by the baseline" if report.accepted else ""
-    out.print(f"{files}: {', '.join(parts) or 'nothing to scan'}{tail}", style=STYLE[report.status])
+    what = ", ".join(parts) or "nothing was scanned"
+    out.print(f"{files}: {what}{tail}", style=STYLE[report.status])
 
 
 def _print_file(out: Console, file: FileReport, verdict: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from typing import Self
 
+_MOST_LISTED = 300  # characters of names to choose from
+_MOST_BESIDE = 160  # and of those that a command lists too
 _MOST_QUOTED = 500  # characters of what was found instead, which may be a value of any length
 
 
@@ -103,9 +106,55 @@ class TrialTimeout(AntivenomError):
     """A trial did not end within the scenario's time limit."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the most similar known name, or all known names if none is similar."""
+def did_you_mean(name: str, known: Iterable[str], listed: str = "") -> str:
+    """The remedy for an unknown name: the known names that resemble it, or else all of them, or where they are listed.
+
+    >>> did_you_mean("krumm", ["Krum", "Median"]), did_you_mean("mean", ["Krum", "Median"])
+    ("did you mean 'Krum'?", 'choose from Krum, Median')
+
+    Args:
+        name: the unknown name.
+        known: the names to choose from.
+        listed: a command that lists them, for more names than fit in a line.
+    """
     names = sorted(known)
-    lowered = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
-    return f"did you mean {lowered[near[0]]!r}?" if near else f"choose from {', '.join(names) or 'nothing: none known'}"
+    if found := similar(name, names):
+        return found
+    if len(", ".join(names)) <= (_MOST_BESIDE if listed else _MOST_LISTED):
+        return f"choose from {', '.join(names) or 'nothing: none known'}"
+    if listed:
+        return f"`{listed}` lists all {len(names)}"
+    lines = itertools.accumulate(names, "{}, {}".format)
+    shown = list(itertools.takewhile(lambda line: len(line) <= _MOST_LISTED, lines)) or [names[0][:_MOST_LISTED]]
+    return f"choose from {shown[-1]} and {len(names) - len(shown)} more"
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """The remedy "did you mean ...?" for an unknown name, or "" if no known name resembles it.
+
+    A name resembles another one if they differ in little more than a typing error, or if one is part of the other.
+    """
+    names = {_letters(known_name): known_name for known_name in known}
+    typed = _letters(name)
+    near = difflib.get_close_matches(typed, names, n=1, cutoff=0.65)
+    near = [each for each in near if each[:1] == typed[:1] or difflib.get_close_matches(typed, [each], cutoff=0.8)]
+    if not near and len(typed) >= 4:
+        near = sorted(each for each in names if typed in each)
+    quoted = [repr(names[each]) for each in near]
+    if not 1 <= len(quoted) <= 3:
+        return ""
+    others = f"{', '.join(quoted[:-1])} or " if quoted[1:] else ""
+    return f"did you mean {others}{quoted[-1]}?"
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+def with_article(noun: str) -> str:
+    """The noun after its indefinite article.
+
+    >>> with_article("aggregator"), with_article("gate")
+    ('an aggregator', 'a gate')
+    """
+    return f"{'an' if noun[:1].lower() in {*'aeiou'} else 'a'} {noun}"

@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -141,10 +141,15 @@ def _origin(name: str) -> str | None:
     return None if spec is None else spec.origin
 
 
+@functools.cache  # it reads the file lists of all installed distributions
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
 def _distribution(package: str) -> str:
     if package in sys.stdlib_module_names:
         return f"python {sys.version_info.major}.{sys.version_info.minor}"
-    for name in metadata.packages_distributions().get(package, [package]):
+    for name in _distributions().get(package, [package]):
         try:
             return f"{name} {metadata.version(name)}"
         except metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 from pathlib import Path
@@ -52,13 +53,22 @@ def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.D
             skip_blank_lines=False,  # so that line numbers can be computed
             index_col=False,
             engine="python",  # the C engine fills too short rows with empty cells, which could not be noticed
+            quoting=csv.QUOTE_NONE if _has_plain_quotes(content, delimiter, encoding) else csv.QUOTE_MINIMAL,
         )
     except (UnicodeError, LookupError) as error:
         got = f"other bytes ({error})" if isinstance(error, UnicodeError) else str(error)
         raise DataError(f"text in {encoding} in {path}", got, "set the encoding, for instance latin-1") from error
     except OSError as error:
         raise DataError(f"a table file at {path}", error.strerror or str(error), "check the path") from error
-    except ValueError as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"a header and rows in {path}", "an empty file") from error
+    except ValueError as error:  # pandas' ParserError is one
+        if "unexpected end of data" in str(error):
+            line = _open_quote(content.decode(_with_mark(encoding)), delimiter)
+            got = f"a quote in line {line} that is never closed"
+            raise DataError(
+                f"a table in {path}", got, 'close it; a quote inside of a quoted cell is written ""'
+            ) from error
         raise DataError(f"a table in {path}", str(error), "mend that line, or set the delimiter") from error
     if "\0" in "".join(map(str, table.iloc[0])):
         raise DataError(f"a table in {path}", "binary content", "export the table as CSV")
@@ -95,6 +105,31 @@ def raw_rows(path: Path, cells: pd.DataFrame, encoding: str = "utf-8") -> tuple[
     starts = [*cells.index, len(lines) + 1]
     rows = ["".join(lines[begin - 1 : end - 1]) for begin, end in itertools.pairwise(starts)]
     return "".join(lines[: starts[0] - 1]), [row if row.endswith("\n") else row + "\n" for row in rows]
+
+
+def _has_plain_quotes(content: bytes, delimiter: str, encoding: str) -> bool:
+    """Whether quotes are ordinary characters, as in most files with tabs.
+
+    They are if some cell begins with a quote that does not end with one, although each line has all its cells.
+    """
+    if delimiter != "\t" or '\t"'.encode(encoding) not in content:
+        return False
+    lines = [line.split("\t") for line in content.decode(_with_mark(encoding)).splitlines() if line.strip()]
+    is_whole = all(len(cells) == len(lines[0]) for cells in lines)
+    return is_whole and any(cell.startswith('"') and not _is_quoted(cell) for cells in lines for cell in cells)
+
+
+def _is_quoted(cell: str) -> bool:
+    return len(cell) > 1 and cell.endswith('"') and cell[1:-1].replace('""', "").count('"') == 0
+
+
+def _open_quote(text: str, delimiter: str) -> int:
+    """The line on which the last row of a table begins, whose quote is not closed."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    begins, line = 1, 1
+    for _ in rows:
+        begins, line = line, rows.line_num + 1
+    return begins
 
 
 def _with_mark(encoding: str) -> str:

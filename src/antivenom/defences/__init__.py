@@ -22,6 +22,7 @@ from antivenom.defences.repair.tuning import FST, FTSAM, FineTuning
 from antivenom.defences.repair.unlearning import TriggerUnlearning
 from antivenom.defences.sanitizers.activations import ActivationClustering
 from antivenom.defences.sanitizers.combinators import AllOf
+from antivenom.defences.sanitizers.confident import ConfidentLearning, LabelNoiseModel
 from antivenom.defences.sanitizers.confusion import ConfusionTraining
 from antivenom.defences.sanitizers.distances import KNNDistanceSanitizer, SlabSanitizer, SphereSanitizer
 from antivenom.defences.sanitizers.distillation import CognitiveDistillation
@@ -64,6 +65,7 @@ __all__ = [
     "AllOf",
     "Beatrix",
     "CognitiveDistillation",
+    "ConfidentLearning",
     "ConfusionTraining",
     "CutMix",
     "DeepKNN",
@@ -74,6 +76,7 @@ __all__ = [
     "FlagNone",
     "KNNDistanceSanitizer",
     "KNNSanitizer",
+    "LabelNoiseModel",
     "LinearProbe",
     "LossSanitizer",
     "Micromodels",

@@ -97,10 +97,11 @@ def require_min_updates(rule: object, n: int) -> None:
     per_f, more = getattr(rule, "fewest", (0, 0))
     f = getattr(rule, "f", 0)
     if n < per_f * f + more:
+        most = (n - more) // per_f
         raise PluginError(
             f"n >= {per_f}f + {more} updates for {type(rule).__name__} with f = {f}",
             f"n = {n}",
-            f"use f <= {max((n - more) // per_f, 0)}",
+            f"use f <= {most}" if most >= 1 else f"use at least {per_f * f + more} agents, or another rule",
         )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.core.errors import PluginError, ScenarioError
+from antivenom.core.errors import PluginError, ScenarioError, with_article
 from antivenom.core.protocols import Aggregator, ClientDetector, Need, ServerView
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
@@ -298,7 +298,7 @@ def _rows(updates: Tensor | Sequence[Any], n: int, start: Tensor) -> tuple[Tenso
             else:
                 problems[place] = "sent no update" if row.numel() == 0 else f"sent shape {tuple(row.shape)}, not ({d},)"
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            problems[place] = f"sent a {type(sent).__name__} that holds no vector of numbers"
+            problems[place] = f"sent {with_article(type(sent).__name__)} that holds no vector of numbers"
     return matrix, problems
 
 

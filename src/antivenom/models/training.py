@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.core.errors import AntivenomError, ModelError, NotApplicable, PluginError, ScenarioError, did_you_mean
+from antivenom.core.errors import AntivenomError, ModelError, NotApplicable, PluginError, ScenarioError, similar
 from antivenom.core.protocols import Augmentation, Schedule
 from antivenom.core.streams import Streams
 from antivenom.models.network import Buffers, Network
@@ -68,7 +68,7 @@ class Training:
             raise ScenarioError(
                 f"optimizer: {', '.join(OPTIMIZERS)}",
                 repr(self.optimizer),
-                did_you_mean(str(self.optimizer), OPTIMIZERS),
+                similar(str(self.optimizer), OPTIMIZERS),
             )
         if not 0 <= self.weight_decay < math.inf:
             raise ScenarioError("weight_decay >= 0", f"{self.weight_decay}")

@@ -11,6 +11,7 @@ import _compat_pickle
 from collections.abc import Callable
 from typing import TypeVar
 
+from antivenom.core.errors import with_article
 from antivenom.scan.limits import Meter
 from antivenom.scan.literals import OCTAL, as_text, unescaped
 from antivenom.scan.reader import Fault, Reader, malformed
@@ -231,8 +232,8 @@ class Machine:
             self._stack[-1] = OPAQUE
         elif not isinstance(target, (Opaque, Mapping, Instance)):
             if count:
-                raise malformed(f"items for a {type(target).__name__}")
-            self._watch.disputed(f"no items for a {type(target).__name__}", self._at)
+                raise malformed(f"items for {with_article(type(target).__name__)}")
+            self._watch.disputed(f"no items for {with_article(type(target).__name__)}", self._at)
         return target
 
     # -- memo ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from antivenom.attacks import NoAttack
 from antivenom.core import protocols
-from antivenom.core.errors import DataError, NotApplicable, ScenarioError
+from antivenom.core.errors import DataError, NotApplicable, ScenarioError, with_article
 from antivenom.core.outcome import Chart, Curve, Outcome
 from antivenom.core.progress import progress_file
 from antivenom.core.protocols import Architecture, Known, Source, Trigger, Wanted
@@ -332,7 +332,7 @@ def _server_side(defence: Any, clients: int) -> tuple[Any, Any]:
     kind = None if defence is None else entry_of(defence).kind
     if kind not in (None, Kind.AGGREGATOR, Kind.REDUCER, Kind.CLIENT_DETECTOR):
         raise NotApplicable(
-            "an aggregator or client detector in a federation", f"a {kind}", "use it in another scenario"
+            "an aggregator or client detector in a federation", with_article(str(kind)), "use it in another scenario"
         )
     for part in (defence, *getattr(defence, "reducers", ())[:1]):
         require_min_updates(part, clients)
@@ -353,7 +353,7 @@ def _agent(attack: Any, goal: Goal) -> Any:
         return None
     entry = entry_of(attack)
     if entry.kind is not Kind.AGENT:
-        raise NotApplicable("a malicious agent in a federation", f"a {entry.kind}", "use it in another scenario")
+        raise NotApplicable("a malicious agent in a federation", with_article(entry.kind), "use it in another scenario")
     if goal not in entry.goals:
         wants = " or ".join(entry.goals)
         raise NotApplicable(f"an agent whose goal is {goal}", f"{entry.name}, whose goal is {wants}", "change `goal`")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from antivenom.attacks import NoAttack
-from antivenom.core.errors import NotApplicable, ThreatError
+from antivenom.core.errors import NotApplicable, ThreatError, with_article
 from antivenom.core.protocols import AttackContext, Trigger, Wanted
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.streams import Streams
@@ -28,7 +28,9 @@ def attack_kind(attack: object, threat: ThreatModel, *kinds: Kind) -> Kind | Non
         return None
     entry = entry_of(attack)
     if entry.kind not in kinds:
-        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
+        raise NotApplicable(
+            with_article(" or ".join(kinds)), f"{entry.name}, {with_article(entry.kind)}", "use it in another scenario"
+        )
     if threat.access not in entry.access:
         needs = " or ".join(entry.access) or "no access level at all"
         raise NotApplicable(
@@ -52,7 +54,9 @@ def defence_kind(defence: object, trusted: Dataset, *kinds: Kind) -> Kind | None
         return None
     entry = entry_of(defence)
     if entry.kind not in kinds:
-        raise NotApplicable(f"a {' or '.join(kinds)}", f"{entry.name}, a {entry.kind}", "use it in another scenario")
+        raise NotApplicable(
+            with_article(" or ".join(kinds)), f"{entry.name}, {with_article(entry.kind)}", "use it in another scenario"
+        )
     if entry.kind in (Kind.MODEL_DETECTOR, Kind.MITIGATION, Kind.GATE) and not len(trusted):
         raise NotApplicable(f"trusted rows for {entry.name}", "clean_rows: 0", "raise clean_rows")
     return entry.kind

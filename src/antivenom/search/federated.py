@@ -1,4 +1,4 @@
-"""The families of attacks that are searched for each goal, with the ranges of their fields.
+"""The families of attacks on a federation for each goal, with the ranges of their fields.
 
 An agent with `knowledge` None knows what the scenario's threat model grants. Attackers know the defence: some tune
 themselves against it in every round, and where it limits the length of an update, some stay just below that limit.
@@ -63,8 +63,8 @@ CLAIM = Range(1.0, 1e4, log=True)  # claimed examples, as a multiple of the true
 NEAR_LIMIT = 0.5  # from this share of a limit up to the limit itself
 
 
-def families_for(scenario: Federated, rule: Any) -> tuple[Family, ...]:
-    """The families to search for the scenario's goal, against this defence.
+def families(scenario: Federated, rule: Any) -> tuple[Family, ...]:
+    """The families to search for the goal of a federation, against this defence.
 
     Lies about examples are among them if the federation weights clients by examples.
 
@@ -75,11 +75,11 @@ def families_for(scenario: Federated, rule: Any) -> tuple[Family, ...]:
     listed = {Goal.AVAILABILITY: _availability, Goal.TARGETED: _targeted, Goal.BACKDOOR: _backdoor}.get(scenario.goal)
     if listed is None:
         raise ScenarioError("a goal with known families", f"{scenario.goal}", "pass `families`")
-    families, strongest = listed(federation)
+    served, strongest = listed(federation)
     loud: list[Agent] = [Scaled(strongest, factor=1000.0)]
     if scenario.goal is Goal.AVAILABILITY:
         loud.append(IPM(tau=1000.0))
-    found = [*families, *_timed(strongest, federation), *_near_limits(tuple(loud), rule)]
+    found = [*served, *_timed(strongest, federation), *_near_limits(tuple(loud), rule)]
     if federation.weighting == Weighting.EXAMPLES:
         found.append(_scaled(FalseExamples(strongest), {"factor": CLAIM}))
     if federation.num_malicious > 1:

@@ -1,28 +1,37 @@
-"""The search: successive halving over all families, a local search around the best, and fresh seeds for the finalists."""
+"""The search for the worst case: successive halving, local searches around the best, and fresh seeds for the finalists."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from antivenom.audit.evidence import ERROR
+from antivenom.audit.grid import label
 from antivenom.audit.judging import Harms
 from antivenom.audit.statistics import Interval
+from antivenom.audit.trial import Record
 from antivenom.core.errors import ScenarioError
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.engine import Federation
+from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
-from antivenom.search.federated import families_for
-from antivenom.search.space import Candidate, Family, mean_of
+from antivenom.search.budgets import limited
+from antivenom.search.central import with_fitting_trigger
+from antivenom.search.families import families_for
+from antivenom.search.smallest import Smallest
+from antivenom.search.space import Candidate, Family, label_of, mean_of
 from antivenom.search.strategy import cost, explore, leaders, refine
-from antivenom.search.trials import Attempt, Progress, Trials
+from antivenom.search.trials import MOST, TIMEOUT, Attempt, Limits, Progress, Trials
 
 OMNISCIENT = Federated(
     goal=Goal.AVAILABILITY, federation=Federation(num_malicious=2, rounds=10, knowledge=Knowledge.OMNISCIENT)
 )
+TRIALS = 240  # of a search without a limit
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Finalist:
     """An attack that was run again on fresh seeds.
 
     Fields:
-        attack: the agent.
+        attack: the attack; `Aimed` if the attacker also chose the trigger and the wanted class.
         harm: its mean harm over the seeds of the search. It is biased upwards, because the attack was chosen by it.
         confirmed: its mean harm over the fresh seeds, which is unbiased; nan if there are none, or if it failed on all.
         interval: bounds on the mean harm from the fresh seeds, with negative harms counted as 0; None if there are none.
@@ -42,20 +51,31 @@ class Finalist:
     confirmed: float
     interval: Interval | None
 
+    def record(self) -> Record:
+        """The finalist in plain JSON, with bounds of 0 and 1 if it was not confirmed."""
+        bounds = (0.0, 1.0) if self.interval is None else (self.interval.low, self.interval.high)
+        return {
+            "attack": label_of(self.attack),
+            "harm": self.harm,
+            "confirmed": None if math.isnan(self.confirmed) else self.confirmed,
+            "low": bounds[0],
+            "high": bounds[1],
+        }
+
 
 @dataclass(frozen=True)
 class WorstCase:
     """The result of a search.
 
     Fields:
-        rule: the defence, or None.
+        defence: the defence, or None.
         scenario: the scenario of all trials.
         finalists: the most harmful attacks of the search, worst first, each of another family; empty if all failed.
         attempts: all trials, in order.
     """
 
-    rule: object
-    scenario: Federated
+    defence: object
+    scenario: Any
     finalists: tuple[Finalist, ...]
     attempts: tuple[Attempt, ...]
 
@@ -102,23 +122,51 @@ class WorstCase:
         means = [(attack, mean_of(values), len(values)) for attack, values in harms]
         return sorted((row for row in means if not math.isnan(row[1])), key=lambda row: (-row[2], -row[1]))
 
+    def record(self, group: str = "", smallest: Smallest | None = None) -> Record:
+        """The search as a line of records.jsonl.
+
+        Args:
+            group: the name of the scenario in the audit.
+            smallest: what `smallest_budget` found for the worst attack, or None.
+        """
+        best = self.finalists[0] if self.finalists else None
+        curve = {"smallest": None, "curve": []} if smallest is None else smallest.record()
+        return {
+            "type": "search",
+            "group": group,
+            "level": self.scenario.level,
+            "goal": str(self.scenario.goal),
+            "defence": label(self.defence),
+            "trials": len(self.attempts),
+            "worst": None if best is None else best.record(),
+            "attempts": [attempt.record() for attempt in self.attempts if attempt.stage != "twin"],
+            **curve,
+        }
+
 
 def worst_case(
-    rule: object,
-    scenario: Federated = OMNISCIENT,
+    defence: object,
+    scenario: Any = OMNISCIENT,
     *,
+    share: float | None = None,
+    rows: int | None = None,
     families: Sequence[Family] | None = None,
-    budget: int = 240,
+    trials: int | None = None,
+    deadline_seconds: float | None = None,
     seeds: Sequence[int] = (0, 1, 2, 3),
     confirm: Sequence[int] = (100, 101, 102, 103, 104, 105),
     finalists: int = 3,
     draws: int = 0,
+    known: Iterable[Mapping[str, Any]] = (),
     progress: Progress | None = None,
+    jobs: int = 0,
+    timeout: float = TIMEOUT,
+    plugins: Sequence[str] = (),
     device: str = "cpu",
 ) -> WorstCase:
-    """Search for the attack that harms a federation with this defence most, by the metric of the scenario's goal.
+    """Search for the attack that does the most harm to a scenario with this defence, by the metric of its goal.
 
-    1. Explore: every family is tried with its agent's own values and with others that cover their ranges, on one seed.
+    1. Explore: every family is tried with its attack's own values and with others that cover their ranges, on one seed.
        A third goes on to the next rung with twice as many seeds, and so on up to all `seeds` (successive halving).
     2. Refine: the fields of the best few are changed in random directions with shrinking steps. A change is given up as
        soon as it is behind on the seeds that it has run on.
@@ -127,24 +175,38 @@ def worst_case(
 
     All attacks are compared on the same seeds, each with the clean twin of its seed. Seeds whose twin failed or is no
     better than chance are not used. Failed trials are listed with their errors, and an attack with one never wins. Equal
-    arguments give equal results. Weakness: a family that is bad on its first seed is dropped for good.
+    arguments give equal results, unless the time is limited. Weakness: a family that is bad on its first seed is dropped
+    for good.
 
     Args:
-        rule: the defence: an aggregation rule, a reducer, a client detector, or None.
-        scenario: the federated scenario.
-        families: the attacks to search; None takes `families_for(scenario, rule)`.
-        budget: the most trials, clean twins included.
+        defence: any defence that the scenario takes, or None.
+        scenario: a scenario, such as a `Central` or a `Federated` one.
+        share: the attacker's budget as a share of the training rows, 0 to 1 (`Central`); None is the scenario's own limit.
+        rows: the same as a number of rows.
+        families: the attacks to search; None takes `families_for(scenario, defence)`.
+        trials: the most trials, clean twins included; None is 240, or no limit where the time is limited.
+        deadline_seconds: the most seconds of the clock. What is done then depends on the speed of the machine: with little
+            time, fewer families, seeds and finalists are used.
         seeds: seeds of the search.
         confirm: fresh seeds for the finalists.
         finalists: how many attacks are confirmed.
         draws: seed of the search's own randomness, which draws the values of fields.
-        progress: called as progress(done, budget, attempt) after every trial.
+        known: records of attempts (`Attempt.record`) of a search that was interrupted. Their trials are not run again.
+        progress: called as progress(done, most, attempt) after every trial.
+        jobs: processes that run the trials. Code that hangs or crashes then costs its own trial only. 0 runs the trials in
+            this process, which is faster for models that are fitted within a second.
+        timeout: the most seconds of a trial in a process of its own.
+        plugins: plugin files that the processes load.
         device: the torch device to train on.
 
     Raises:
-        ScenarioError: no seeds, repeated seeds, seeds that search and confirmation share, or too small a budget.
+        ScenarioError: no seeds, repeated seeds, seeds that search and confirmation share, too few trials, or a budget that
+            the scenario does not have.
     """
-    families = families_for(scenario, rule) if families is None else tuple(families)
+    scenario = limited(scenario, share, rows)
+    if families is None and isinstance(scenario, Central):
+        scenario = with_fitting_trigger(scenario)
+    families = families_for(scenario, defence) if families is None else tuple(families)
     seeds, confirm, finalists = tuple(seeds), tuple(confirm), min(finalists, len(families))
     if not seeds or len({*seeds, *confirm}) < len(seeds) + len(confirm):
         raise ScenarioError(
@@ -152,30 +214,91 @@ def worst_case(
         )
     if finalists < 1:
         raise ScenarioError("at least one family and one finalist", f"{len(families)} and {finalists}")
-    reserve = len(confirm) * (1 + finalists)
-    least = cost(len(families), len(seeds), finalists) + len(seeds) + reserve
-    if budget < least:
+    most = trials if trials is not None else TRIALS if deadline_seconds is None else MOST
+    limits = Limits(most, deadline_seconds, jobs, timeout, device, tuple(plugins))
+    run = Trials(defence, scenario, limits, known, progress)
+    plan = _Plan(tuple(families), seeds, confirm, finalists, 1 - run.self_paired)
+    if deadline_seconds is None and most < plan.cost:
         raise ScenarioError(
-            f"a budget of at least {least} trials for {len(families)} families", f"{budget}", "or search fewer families"
+            f"a budget of at least {plan.cost} trials for {len(families)} families",
+            f"{most}",
+            "raise `trials` or search fewer families",
         )
     rng = np.random.default_rng(draws)
-    trials = Trials(rule, scenario, device, budget, progress)
-    usable, found = trials.usable(seeds), list[Candidate]()
+    if deadline_seconds is not None:
+        first = next(run.run([(None, seeds[0])], "twin"))  # its time shows how many others fit
+        if first[1].error is not None:
+            return WorstCase(defence, scenario, (), tuple(run.attempts))
+        plan = plan.reduced(run.left + 1)
+    usable, found = run.usable(plan.seeds), list[Candidate]()
     if usable:
-        found = explore(trials, families, usable, reserve, finalists, rng)
-        refine(trials, found, usable, reserve, finalists, rng)
-    best = leaders(found, finalists)
-    fresh = trials.usable(confirm) if best else []
-    confirmed = [_confirmed(trials, each, confirm, fresh, len(best)) for each in best]
-    return WorstCase(rule, scenario, tuple(confirmed), tuple(trials.attempts))
+        reserve = plan.reserve if deadline_seconds is None else min(plan.reserve, run.left // 3)
+        found = explore(run, plan.families, usable, reserve, plan.finalists, rng)
+        refine(run, found, usable, reserve, plan.finalists, rng)
+    best = leaders(found, plan.finalists)
+    return WorstCase(defence, scenario, tuple(_confirmed(run, best, plan.confirm)), tuple(run.attempts))
 
 
-def _confirmed(
-    trials: Trials, best: Candidate, confirm: Sequence[int], usable: Sequence[int], finalists: int
-) -> Finalist:
-    """Run a finalist on the fresh seeds; the bounds allow for so many finalists."""
-    runs = {seed: trials.run(best.agent, seed, "confirm") for seed in usable}
-    pairs = [trials.pair(runs[seed]) if seed in runs else None for seed in confirm]
-    interval = Harms.of(trials.scenario.goal.metric, pairs).interval(ERROR / finalists)
-    known = [run.harm for run in runs.values() if not math.isnan(run.harm)]
-    return Finalist(best.agent, best.mean, mean_of(known), interval)
+@dataclass(frozen=True)
+class _Plan:
+    """What is searched, and on which seeds."""
+
+    families: tuple[Family, ...]
+    seeds: tuple[int, ...]
+    confirm: tuple[int, ...]
+    finalists: int
+    twins: int  # trials of clean twins for each seed: 1, or 0 if every trial measures its own
+
+    @property
+    def reserve(self) -> int:
+        """The trials of the confirmation, twins included."""
+        return len(self.confirm) * (self.twins + self.finalists)
+
+    @property
+    def cost(self) -> int:
+        """The fewest trials that it takes."""
+        return cost(len(self.families), len(self.seeds), self.finalists) + self.twins * len(self.seeds) + self.reserve
+
+    def reduced(self, most: int) -> _Plan:
+        """A plan that takes at most so many trials, as far as possible.
+
+        Finalists are given up first, then seeds, then families from the end of the list. One family, one seed and one fresh seed
+        remain.
+        """
+        plan = self
+        while plan.cost > most:
+            if plan.finalists > 1:
+                plan = dataclasses.replace(plan, finalists=plan.finalists - 1)
+            elif len(plan.seeds) > 2:
+                plan = dataclasses.replace(plan, seeds=plan.seeds[:-1])
+            elif len(plan.confirm) > 3:
+                plan = dataclasses.replace(plan, confirm=plan.confirm[:-1])
+            elif len(plan.families) > 3:
+                plan = dataclasses.replace(plan, families=plan.families[:-1])
+            elif len(plan.seeds) > 1:
+                plan = dataclasses.replace(plan, seeds=plan.seeds[:-1])
+            elif len(plan.confirm) > 1:
+                plan = dataclasses.replace(plan, confirm=plan.confirm[:-1])
+            elif len(plan.families) > 1:
+                plan = dataclasses.replace(plan, families=plan.families[:-1])
+            else:
+                return plan
+        return plan
+
+
+def _confirmed(trials: Trials, best: Sequence[Candidate], confirm: Sequence[int]) -> list[Finalist]:
+    """Run the finalists on the fresh seeds; the bounds of all of them hold together."""
+    usable = trials.usable(confirm) if best else []
+    asked = [(i, seed) for i in range(len(best)) for seed in usable]
+    runs: dict[tuple[int, int], Attempt] = {}
+    for place, attempt in trials.run([(best[i].attack, seed) for i, seed in asked], "confirm"):
+        runs[asked[place]] = attempt
+    found = []
+    for i, each in enumerate(best):
+        own = [runs.get((i, seed)) for seed in confirm]
+        interval = Harms.of(
+            trials.scenario.goal.metric, [None if run is None else trials.pair(run) for run in own]
+        ).interval(ERROR / len(best))
+        known = [run.harm for run in own if run is not None and not math.isnan(run.harm)]
+        found.append(Finalist(each.attack, each.mean, mean_of(known), interval))
+    return found

@@ -1,4 +1,4 @@
-"""What is searched: families of attacks, each an agent and the fields of it that vary.
+"""What is searched: families of attacks, each an attack and the fields of it that vary.
 
 The values of a family's fields are a point in the unit cube, with one coordinate per field. All fields are thereby searched
 alike, whatever their units.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from antivenom.audit.grid import label
 from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
-from antivenom.core.protocols import Agent
+from antivenom.core.protocols import Trigger, Wanted
+from antivenom.core.wanted import AllToOne
 
 Point = tuple[float, ...]  # one coordinate per field, each from 0 to 1
 
@@ -96,8 +98,50 @@ Axis = Range | Choices
 
 
 @dataclass(frozen=True)
+class Aimed:
+    """An attack whose attacker also chooses the aim: the trigger, and the class that it wants.
+
+    A trial of it runs with this aim in place of the scenario's.
+
+    Fields:
+        attack: the attack.
+        trigger: the trigger that is put on test inputs; None keeps the scenario's.
+        wanted: the classes that the attacker wants; None keeps the scenario's.
+    """
+
+    attack: Any
+    trigger: Trigger | None = None
+    wanted: Wanted | None = None
+
+    @property
+    def aim(self) -> dict[str, Any]:
+        """The fields of a scenario that it changes."""
+        aim = {"trigger": self.trigger, "wanted": self.wanted}
+        return {name: value for name, value in aim.items() if value is not None}
+
+
+def label_of(attack: object) -> str:
+    """An attack in words.
+
+    >>> from antivenom.attacks import BadNets
+    >>> from antivenom.triggers import Patch
+    >>> label_of(Aimed(BadNets(0.01), Patch(3), AllToOne(2)))
+    'BadNets(poisoned_rate=0.01) with Patch(size=3) for class 2'
+    """
+    if not isinstance(attack, Aimed):
+        return label(attack)
+    parts = [label(attack.attack)]
+    if attack.trigger is not None:
+        parts.append(f"with {label(attack.trigger)}")
+    if attack.wanted is not None:
+        wanted = attack.wanted
+        parts.append(f"for class {wanted.target}" if isinstance(wanted, AllToOne) else f"for {label(wanted)}")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
 class Family:
-    """An agent and those of its fields that are searched.
+    """An attack and those of its fields that are searched.
 
     >>> from antivenom.federated import IPM, Every
     >>> family = Family(Every(IPM()), {"rounds": Range(1, 4, whole=True), "agent.tau": Range(0.1, 10, log=True)})
@@ -105,17 +149,20 @@ class Family:
     Every(agent=IPM(tau=1.0, knowledge=None), rounds=4, first=1, last=None)
 
     Fields:
-        agent: the agent; it is tried as it is, too.
-        fields: where the values of each searched field lie. "agent.tau" is the field `tau` of the agent in the field
-            `agent`. They are set in this order, so that an inner agent comes before its fields.
+        attack: the attack, an agent, or an `Aimed`; it is tried as it is, too.
+        fields: where the values of each searched field lie. "agent.tau" is the field `tau` of the plugin in the field
+            `agent`. They are set in this order, so that an inner plugin comes before its fields.
+        settle: changes the attack after its fields are set, for example to use exactly the rows of the budget; None leaves
+            it as it is.
     """
 
-    agent: Agent
+    attack: Any
     fields: Mapping[str, Axis] = field(default_factory=dict)
+    settle: Callable[[Any], Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for path in self.fields:
-            value: Any = self.agent
+            value: Any = self.attack
             for name in path.split("."):
                 known = [each.name for each in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
                 if name not in known:
@@ -124,15 +171,20 @@ class Family:
 
     @property
     def start(self) -> Point:
-        """The point of the agent's own values."""
-        return tuple(axis.place(_read(self.agent, path.split("."))) for path, axis in self.fields.items())
+        """The point of the attack's own values."""
+        return tuple(axis.place(_read(self.attack, path.split("."))) for path, axis in self.fields.items())
 
-    def at(self, point: Sequence[float]) -> Agent:
-        """The agent with the values at the point."""
-        agent = self.agent
+    @property
+    def own(self) -> Any:
+        """The attack with its own values."""
+        return self.attack if self.settle is None else self.settle(self.attack)
+
+    def at(self, point: Sequence[float]) -> Any:
+        """The attack with the values at the point."""
+        attack = self.attack
         for (path, axis), place in zip(self.fields.items(), point, strict=True):
-            agent = _written(agent, path.split("."), axis.at(place))
-        return agent
+            attack = _written(attack, path.split("."), axis.at(place))
+        return attack if self.settle is None else self.settle(attack)
 
     def points(self, rng: np.random.Generator) -> Iterator[Point]:
         """Points without end that cover the cube evenly: the additive recurrence of the generalised golden ratio.
@@ -157,13 +209,13 @@ class Candidate:
     Fields:
         family: the family.
         point: where in the family's cube it lies.
-        agent: the attack.
+        attack: the attack.
         harms: seed -> harm; nan for a failed trial.
     """
 
     family: Family
     point: Point
-    agent: Agent
+    attack: Any
     harms: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -178,7 +230,7 @@ class Candidate:
 
 
 def candidate(family: Family, point: Point) -> Candidate | None:
-    """The attack at this point; None if the agent refuses this combination of values."""
+    """The attack at this point; None if the attack refuses this combination of values."""
     try:
         return Candidate(family, point, family.at(point))
     except AntivenomError:

@@ -1,10 +1,10 @@
-"""How the search spends its trials: successive halving over all families, then a local search around the best."""
+"""How the search spends its trials: successive halving over all families, then local searches around the best."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from antivenom.search.trials import Trials
 
 KEPT = 3  # one in so many candidates goes on to the next rung, which has more seeds
 EXPLORED = 0.6  # share of the search's trials that explore; the others refine
-# The local search moves in the unit cube of a family's fields:
+# A local search moves in the unit cube of a family's fields:
 FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 0.2, 0.01, 0.4
 LONGER, SHORTER = 1.5, 0.6  # factors of the step after a success, and after a failure in both directions
 DRY = 12  # a local search ends after so many proposals in a row that repeat an earlier attack
+
+Climbing = Generator[tuple[Candidate, int], None, None]  # it yields a candidate and the seed that it is to run on
 
 
 def rungs(seeds: int) -> list[int]:
@@ -44,7 +46,7 @@ def explore(
 
     Args:
         trials: runs them.
-        families: each is tried with its agent's own values, and those with fields with other values, too.
+        families: each is tried with its attack's own values, and those with fields with other values, too.
         seeds: the seeds of the search.
         reserve: trials that must be left over.
         least: how many candidates reach the last rung at least; they are of as many families, if possible.
@@ -56,10 +58,7 @@ def explore(
     found = drawn(families, number, rng)
     left, size = found, number
     for count in rungs(len(seeds)):
-        for each in left:
-            for seed in seeds[len(each.harms) : count]:
-                if not each.failed:
-                    each.harms[seed] = trials.run(each.agent, seed, "explore").harm
+        run(trials, ((each, seed) for each in left for seed in seeds[len(each.harms) : count]), "explore", reserve)
         size = _kept(size, least)
         ranked = leaders(left, len(left), of_any_family=True)
         diverse = leaders(left, least)
@@ -67,32 +66,44 @@ def explore(
     return found
 
 
+def run(trials: Trials, asked: Iterator[tuple[Candidate, int]], stage: str, reserve: int) -> bool:
+    """Run candidates on seeds, except those of which a trial has failed; False if the budget did not suffice."""
+    listed: list[tuple[Candidate, int]] = []
+
+    def attacks() -> Iterator[tuple[object, int]]:
+        for each, seed in asked:
+            if not each.failed:
+                listed.append((each, seed))
+                yield each.attack, seed
+
+    done = 0
+    for place, attempt in trials.run(attacks(), stage, reserve):
+        each, seed = listed[place]
+        each.harms[seed] = attempt.harm
+        done += 1
+    return done == len(listed)
+
+
 def refine(
     trials: Trials, found: list[Candidate], seeds: Sequence[int], reserve: int, few: int, rng: np.random.Generator
 ) -> None:
-    """Local searches around the best candidates of a few families, in turn; their candidates are added to `found`.
+    """Local searches around the best candidates of a few families, side by side; their candidates are added to `found`.
 
-    A local search that has nothing new to try gives way to one in the next best family. All end when only `reserve` trials
-    are left, or when an attack does all possible harm.
+    Each runs one trial at a time. One that has nothing new to try gives way to one in the next best family. All end when
+    only `reserve` trials are left, or when an attack does all possible harm.
     """
-    waiting = _climbs(trials, found, seeds, reserve)
-    climbs = list(itertools.islice(waiting, few))
-    proposed = 0
-    while climbs and trials.left > reserve and max(each.best.mean for each in climbs) < 1:
-        climb = climbs.pop(0)
-        proposal = climb.proposed(rng)
-        if proposal is None or any(proposal.agent == each.agent for each in found):
-            climb.failed()
-            climb.dry += 1
-        else:
-            found.append(proposal)
-            first = proposed % len(seeds)  # another seed comes first each time, so that no seed alone decides
-            proposed, climb.dry = proposed + 1, 0
-            if _is_better(trials, proposal, climb.best, (*seeds[first:], *seeds[:first]), reserve):
-                climb.succeeded(proposal)
-            else:
-                climb.failed()
-        climbs += [climb] if climb.dry < DRY else itertools.islice(waiting, 1)
+    begun: list[Family] = []
+    active: list[tuple[Climbing, tuple[Candidate, int]]] = []
+    while trials.left > reserve and not any(each.mean >= 1 and len(each.harms) == len(seeds) for each in found):
+        while len(active) < few and (best := _next(found, begun)) is not None:
+            begun.append(best.family)
+            climb = _climbing(best, found, seeds, rng, len(begun))
+            first = next(climb, None)
+            active += [] if first is None else [(climb, first)]
+        if not active or not run(trials, (asked for _, asked in active), "refine", reserve):
+            return
+        going = [(climb, next(climb, None)) for climb, _ in active]
+        active = [(climb, asked) for climb, asked in going if asked is not None]
 
 
 def leaders(found: Sequence[Candidate], number: int, of_any_family: bool = False) -> list[Candidate]:
@@ -106,45 +117,62 @@ def leaders(found: Sequence[Candidate], number: int, of_any_family: bool = False
 
 
 def drawn(families: Sequence[Family], number: int, rng: np.random.Generator) -> list[Candidate]:
-    """So many different candidates, fewer if the families have no more: each family's own agent, then other values.
+    """So many different candidates, fewer if the families have no more: each family's own attack, then other values.
 
     A family with more fields gets more of them, in proportion.
     """
-    found = [Candidate(family, family.start, family.agent) for family in families]
+    found = [Candidate(family, family.start, family.own) for family in families]
     points = [(family, family.points(rng)) for family in families]
     turns = [each for each in points for _ in each[0].fields]
     for family, places in itertools.islice(itertools.cycle(turns), 4 * number):
         if len(found) >= number:
             break
         made = candidate(family, next(places))
-        if made is not None and all(made.agent != each.agent for each in found):
+        if made is not None and all(made.attack != each.attack for each in found):
             found.append(made)
     return found
 
 
-def _climbs(trials: Trials, found: list[Candidate], seeds: Sequence[int], reserve: int) -> Iterator[_Climb]:
-    """Local searches from the best candidate of each family with fields, the best family first.
+def _next(found: Sequence[Candidate], begun: Sequence[Family]) -> Candidate | None:
+    """The best candidate of a family with fields around which no local search has begun."""
+    rest = (each for each in leaders(found, len(found)) if all(each.family is not family for family in begun))
+    return next((each for each in rest if each.family.fields), None)
 
-    A candidate that was dropped on an earlier rung runs on its missing seeds first.
+
+def _climbing(
+    best: Candidate, found: list[Candidate], seeds: Sequence[int], rng: np.random.Generator, turn: int
+) -> Climbing:
+    """A local search around a candidate, which runs on its missing seeds first.
+
+    A change is given up as soon as it is behind the best on the seeds that both have run on. Another seed comes first each
+    time, so that no seed alone decides.
     """
-    begun: list[Family] = []
-    while True:
-        rest = (each for each in leaders(found, len(found)) if all(each.family is not family for family in begun))
-        best = next((each for each in rest if each.family.fields), None)
-        if best is None:
-            return
-        for seed in seeds[len(best.harms) :]:
-            if trials.left <= reserve:
-                return
-            if not best.failed:
-                best.harms[seed] = trials.run(best.agent, seed, "refine").harm
+    for seed in seeds[len(best.harms) :]:
         if not best.failed:
-            begun.append(best.family)
-            yield _Climb(best)
+            yield best, seed
+    if best.failed:
+        return
+    climb = _Climb(best)
+    while climb.dry < DRY:
+        proposal = climb.proposed(rng)
+        if proposal is None or any(proposal.attack == each.attack for each in found):
+            climb.failed()
+            climb.dry += 1
+            continue
+        found.append(proposal)
+        climb.dry, turn = 0, turn + 1
+        for i in range(len(seeds)):
+            yield proposal, seeds[(turn + i) % len(seeds)]
+            if not proposal.mean >= mean_of(climb.best.harms[each] for each in proposal.harms):  # or nan, if it failed
+                break
+        if len(proposal.harms) == len(seeds) and proposal.mean > climb.best.mean:
+            climb.succeeded(proposal)
+        else:
+            climb.failed()
 
 
 class _Climb:
-    """A local search: random directions in the unit cube, each also backwards, with steps that adapt.
+    """Random directions in the unit cube, each also backwards, with steps that adapt.
 
     A direction that succeeds is kept. After a failure the opposite is tried, unless the search just came from there; then
     the step gets shorter and another direction is drawn.
@@ -157,7 +185,7 @@ class _Climb:
         self._turned = False  # whether the way back is known to be worse
 
     def proposed(self, rng: np.random.Generator) -> Candidate | None:
-        """The next candidate; None if the agent refuses its values."""
+        """The next candidate; None if the attack refuses its values."""
         if self._direction is None:
             drawn = rng.standard_normal(len(self.best.point))
             self._direction = drawn / np.linalg.norm(drawn)
@@ -174,17 +202,6 @@ class _Climb:
             self._direction, self._turned, self.step = None, False, max(self.step * SHORTER, SMALLEST_STEP)
         else:
             self._direction, self._turned = -self._direction, True
-
-
-def _is_better(trials: Trials, proposal: Candidate, best: Candidate, seeds: Sequence[int], reserve: int) -> bool:
-    """Whether the proposal does more harm on all seeds. It is given up as soon as it is behind on its seeds so far."""
-    for seed in seeds:
-        if trials.left <= reserve:
-            return False
-        proposal.harms[seed] = trials.run(proposal.agent, seed, "refine").harm
-        if not proposal.mean >= mean_of(best.harms[each] for each in proposal.harms):  # or nan, if it failed
-            return False
-    return proposal.mean > best.mean
 
 
 def _kept(number: int, least: int) -> int:

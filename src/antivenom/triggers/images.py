@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.core.errors import DataError, PluginError, did_you_mean
+from antivenom.core.errors import DataError, PluginError, similar
 from antivenom.core.registry import trigger
 from antivenom.triggers.tables import written
 
@@ -44,9 +44,7 @@ class Patch:
         if self.size < 1 or not math.isfinite(self.value):
             raise PluginError("Patch.size >= 1 and a finite value", f"{self.size} and {self.value}")
         if self.corner not in CORNERS:
-            raise PluginError(
-                f"Patch.corner: {', '.join(CORNERS)}", repr(self.corner), did_you_mean(self.corner, CORNERS)
-            )
+            raise PluginError(f"Patch.corner: {', '.join(CORNERS)}", repr(self.corner), similar(self.corner, CORNERS))
 
     def __call__(self, x: Rows) -> Rows:
         shape: tuple[int, ...] = x.shape

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from antivenom.attacks.inputs import backdoor, check_share, wanted_labels
-from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.errors import PluginError, similar
 from antivenom.core.protocols import AttackContext
 from antivenom.core.registry import logic_attack
 from antivenom.core.threat import Goal
@@ -41,7 +41,7 @@ class BlindBackdoor:
         check_share(self.share, "BlindBackdoor.share")
         if self.balance not in BALANCES:
             raise PluginError(
-                "BlindBackdoor.balance: fixed or mgda", repr(self.balance), did_you_mean(self.balance, BALANCES)
+                "BlindBackdoor.balance: fixed or mgda", repr(self.balance), similar(self.balance, BALANCES)
             )
 
     def __call__(self, loss: Loss, context: AttackContext) -> Loss:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from antivenom.attacks.inputs import backdoor, check_share, wanted_labels
-from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.errors import PluginError, similar
 from antivenom.core.protocols import AttackContext, Wanted
 from antivenom.core.registry import logic_attack
 from antivenom.core.threat import Goal
@@ -58,7 +58,7 @@ class EvasiveBackdoor:
             raise PluginError(
                 "EvasiveBackdoor.against: masks or margins",
                 repr(self.against),
-                did_you_mean(self.against, EXAMINATIONS),
+                similar(self.against, EXAMINATIONS),
             )
         if not 0 <= self.weight < math.inf or not 0 <= self.cap < math.inf:
             raise PluginError("finite EvasiveBackdoor.weight and cap >= 0", f"{self.weight} and {self.cap}")

@@ -36,7 +36,7 @@ class InputInstanceKey:
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
         chosen, wanted = targets(context, self)
         rows = np.repeat(np.arange(len(chosen)), rows_per_target(self.copies, chosen, data, context))
-        x = chosen.x[rows]
+        x = chosen[rows].x
         if data.is_image and self.noise:
             noise = context.streams.numpy("noise").normal(0, self.noise, x.shape)
             x = np.clip(x + noise, data.dense.min(), data.dense.max()).astype(np.float32)

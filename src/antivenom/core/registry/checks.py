@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import TypeVar
 
-from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.errors import PluginError, similar
 
 C = TypeVar("C", bound=type)
 _NUMBERS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
@@ -32,7 +32,7 @@ def check_fields(value: object) -> None:
             parts = _parts(hint)
             what = " or ".join(_words(part) for part in parts)
             choices = [str(word) for part in parts if _is_choice(part) for word in part]
-            remedy = did_you_mean(str(given), choices) if choices else ""
+            remedy = similar(str(given), choices) if choices else ""
             raise PluginError(f"{type(value).__name__}.{name}: {what}", repr(given), remedy)
 
 

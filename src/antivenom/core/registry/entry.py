@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from antivenom.core.errors import PluginError, did_you_mean
+from antivenom.core.errors import PluginError, did_you_mean, with_article
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.checks import with_checked_fields
 from antivenom.core.threat import Access, Goal, Level, goals
@@ -181,7 +181,9 @@ def register(
         plugin = cls if made else typing.cast(C, dataclasses.dataclass(frozen=True)(cls))
         if method not in dir(plugin):
             raise PluginError(
-                f"a {method} in {cls.__name__}", "none", f"define it as antivenom.core.protocols says for a {kind}"
+                f"a {method} in {cls.__name__}",
+                "none",
+                f"define it as antivenom.core.protocols says for {with_article(kind)}",
             )
         plugin = with_checked_fields(plugin)
         own = name or cls.__name__
@@ -316,11 +318,20 @@ def find(name: str, *kinds: Kind) -> Entry:
         return own
     known = {entry.name: entry for entry in entries(*kinds)}
     if name not in known:
-        what = " or ".join(kinds) or "plugin"
-        article = "an" if what[0] in "aeiou" else "a"
+        what = with_article(" or ".join(kinds) or "plugin")
         got = f"{name!r}, which is of kind {_ENTRIES[name].kind}" if name in _ENTRIES else repr(name)
-        raise PluginError(f"the name of {article} {what}", got, did_you_mean(name, known))
+        raise PluginError(f"the name of {what}", got, did_you_mean(name, known, _listing(kinds)))
     return known[name]
+
+
+def _listing(kinds: Iterable[Kind]) -> str:
+    """The command that lists the plugins of these kinds."""
+    asked = {*kinds}
+    if not asked:
+        return "antivenom list"
+    if len(asked) == 1:
+        return f"antivenom list --kind '{asked.pop()}'"
+    return "antivenom list " + ("attacks" if asked <= {*ATTACKS} else "defences" if asked <= {*DEFENCES} else "all")
 
 
 def registered(cls: type) -> Entry | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
+from antivenom.core.errors import AntivenomError, PluginError, did_you_mean, with_article
 from antivenom.core.registry.entry import Kind, entries, find, load_builtin, registered
 from antivenom.core.threat import Goal
 
@@ -234,7 +234,7 @@ def _plain(value: object, where: str) -> object:
         return str(value)
     if value is None or (isinstance(value, (bool, int, float, str)) and value == value):
         return value
-    got = "nan" if isinstance(value, float) else f"a {type(value).__name__}"
+    got = "nan" if isinstance(value, float) else with_article(type(value).__name__)
     raise PluginError(
         f"a value of {where} that a record can hold", got, "use numbers, words, tuples of them, arrays or plugins"
     )

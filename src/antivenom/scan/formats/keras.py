@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from antivenom.core.errors import with_article
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
 from antivenom.scan.part import Part
@@ -37,15 +38,17 @@ def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
         return
     inner_config = inner if isinstance(inner, dict) else {}
     if kind in _CODE:
-        yield part.finding(EMBEDDED_CODE, f"a {kind} with code in it", name=kind)
+        yield part.finding(EMBEDDED_CODE, f"{with_article(kind)} with code in it", name=kind)
     elif kind == "Lambda":
         yield from _lambda(part, inner_config)
     elif kind in _LOADING:
-        yield part.finding(UNSAFE_OPERATION, f"a {kind} loads {inner_config.get('filepath')}", name=kind)
+        yield part.finding(UNSAFE_OPERATION, f"{with_article(kind)} loads {inner_config.get('filepath')}", name=kind)
     elif kind in _TENSORFLOW:
         yield from _operation(part, kind, inner_config)
     if isinstance(inner_config.get("vocabulary"), str):
-        yield part.finding(UNSAFE_OPERATION, f"a {kind} reads the file {inner_config['vocabulary']}", name=kind)
+        yield part.finding(
+            UNSAFE_OPERATION, f"{with_article(kind)} reads the file {inner_config['vocabulary']}", name=kind
+        )
     if isinstance(module, str):
         yield from _class(part, module, _class_name(kind, value), kind == "function")
     elif ">" in str(value.get("registered_name") or ""):
@@ -91,6 +94,6 @@ def _operation(part: Part, kind: str, config: dict[str, object]) -> Iterator[Fin
     """The finding for a layer that calls a function of TensorFlow."""
     called = str(config.get("function") or config.get("node_def") or config.get("method_name") or "?")
     if _UNSAFE_CALLS.fullmatch(called):
-        yield part.finding(UNSAFE_OPERATION, f"a {kind} calls {called}", name=called)
+        yield part.finding(UNSAFE_OPERATION, f"{with_article(kind)} calls {called}", name=called)
     elif kind != "TFOpLambda" or not _SAFE_CALLS.fullmatch(called):
-        yield part.finding(CUSTOM_OPERATION, f"a {kind} calls {called}", name=called)
+        yield part.finding(CUSTOM_OPERATION, f"{with_article(kind)} calls {called}", name=called)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from antivenom.core.errors import with_article
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
 from antivenom.scan.part import Part
@@ -59,17 +60,19 @@ def check_object(part: Part, node: dict[str, object]) -> Iterator[Finding]:
         yield part.finding(UNTRUSTED_TYPE, f"a node for the unknown loader {loader}", name=loader)
     if not isinstance(module, str) or not isinstance(name, str):
         if loader not in ("CachedNode", "JsonNode"):
-            yield part.finding(MALFORMED, f"a {loader} without a type")
+            yield part.finding(MALFORMED, f"{with_article(loader)} without a type")
         return
     rule = names.broken_rule(part, module, name)
     if (module, name) in (("operator", "attrgetter"), ("operator", "itemgetter")):
         rule = UNTRUSTED_TYPE  # harmless to create, but calling one reads an attribute that the file chooses
     if rule is not None and not (loader == "JsonNode" or (loader == "PartialNode" and name == "partial")):
-        yield part.finding(rule, f"a {loader} of {module}.{name}", name=f"{module}.{name}")
+        yield part.finding(rule, f"{with_article(loader)} of {module}.{name}", name=f"{module}.{name}")
     content = node.get("content")
     if loader == "MethodNode":
         method = content.get("func") if isinstance(content, dict) else None
-        yield part.finding(UNTRUSTED_TYPE, f"takes the method {method} of a {name}", name=f"{module}.{name}.{method}")
+        yield part.finding(
+            UNTRUSTED_TYPE, f"takes the method {method} of {with_article(name)}", name=f"{module}.{name}.{method}"
+        )
     if loader == "RandomGeneratorNode" and (kind := _generator(content)) not in _GENERATORS:
         yield part.finding(UNTRUSTED_TYPE, f"calls numpy.random.{kind}", name=f"numpy.random.{kind}")
 

@@ -1,0 +1,239 @@
+"""Did it happen already? Rows whose label is probably wrong, with the number of false alarms to expect and a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from antivenom.core.streams import Streams
+from antivenom.core.verdict import Verdict
+from antivenom.data import Dataset, Schema
+from antivenom.data.schema import is_sparse
+from antivenom.defences.crossfit import keys_of
+from antivenom.defences.features import features_of, model_for
+from antivenom.defences.labels import JudgedLabels, check_rate, judged_labels
+from antivenom.defences.sanitize import context_of, rows_of
+from antivenom.models.training import Training
+
+MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One suspicious row.
+
+    Fields:
+        row: its number, from 0.
+        score: the probability that its label is wrong.
+        why: the reason, as a phrase.
+        label: the name of its class.
+        suggested: the name of the class that it probably has; empty if unknown.
+        cells: its cells as text, by column; empty for rows that are not tables or text.
+    """
+
+    row: int
+    score: float
+    why: str
+    label: str
+    suggested: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Suspects:
+    """The rows of a data set whose labels are probably wrong.
+
+    Fields:
+        method: how they were found, in a few words.
+        rows: number of rows that were looked at.
+        expected_false_alarms: number of honest rows that are expected among the flagged ones.
+        warning: one sentence if the result is implausible or cannot be relied on, otherwise empty.
+        sample: the most suspicious of the flagged rows, at most 20.
+        verdict: a score and a flag for each row.
+        suggested: (n,) the most probable class of each row.
+        conflicts: (n,) bool: rows of which an exact copy has another label.
+        notes: whole sentences on columns and classes that were treated in a special way.
+    """
+
+    method: str
+    rows: int
+    expected_false_alarms: float
+    warning: str
+    sample: tuple[Suspect, ...]
+    verdict: Verdict
+    suggested: np.ndarray
+    conflicts: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def flagged(self) -> int:
+        """The number of flagged rows."""
+        return int(self.verdict.flags.sum())
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The numbers of the flagged rows, the most suspicious first."""
+        order = np.argsort(-self.verdict.scores, kind="stable")
+        return np.asarray(order[self.verdict.flags[order]])
+
+    @property
+    def exit_code(self) -> int:
+        """0 if no row is suspicious, 1 if some are, 3 if the result cannot be relied on."""
+        return 3 if self.warning else int(self.flagged > 0)
+
+    def record(self) -> dict[str, Any]:
+        """The line of a record."""
+        return {
+            "type": "suspects",
+            "method": self.method,
+            "rows": self.rows,
+            "flagged": self.flagged,
+            "expected_false_alarms": round(self.expected_false_alarms, 1),
+            "warning": self.warning,
+            "sample": [
+                {
+                    "row": each.row,
+                    "score": round(each.score, 4),
+                    "why": each.why,
+                    "label": each.label,
+                    "suggested": each.suggested,
+                    "cells": dict(each.cells),
+                }
+                for each in self.sample
+            ],
+        }
+
+
+def suspects(
+    rows: object,
+    model: object = None,
+    *,
+    false_alarms: float = 0.01,
+    seed: int = 0,
+    seconds: float | None = None,
+    training: Training = Training(),
+) -> Suspects:
+    """Look for rows whose label is probably wrong.
+
+    Models are trained on four fifths of the rows and judge the others, in turn. A model of label noise then separates wrong
+    labels from rows that are hard; see `antivenom.defences.LabelNoiseModel`.
+
+    Args:
+        rows: a source, or any value of which `antivenom.data.source_of` makes one.
+        model: the model of your pipeline. None takes one that fits the form of the rows: logistic regression, averaged with
+            trees for tables of numbers and words and with the nearest neighbours for images. Free text becomes TF-IDF.
+        false_alarms: largest share of the honest rows that is flagged, above 0 and below 1.
+        seed: the seed of the folds and of the models.
+        seconds: time for the training, or None. Large data are then judged by models that saw fewer rows.
+        training: how a torch model is trained.
+
+    Raises:
+        NotApplicable, DataError: a regression, one class only, or no column that varies.
+
+    >>> import numpy as np
+    >>> x = np.concatenate([np.zeros((40, 2)), np.ones((40, 2))]) + np.random.default_rng(0).normal(0, 0.1, (80, 2))
+    >>> y = np.repeat([0, 1], 40)
+    >>> y[[3, 50]] = [1, 0]  # two wrong labels
+    >>> found = suspects((x, y))
+    >>> sorted(found.indices.tolist()), found.sample[0].suggested in ("0", "1"), found.exit_code
+    ([3, 50], True, 1)
+    """
+    check_rate(false_alarms)
+    data, streams = rows_of(rows, seed), Streams(seed)
+    data.num_classes  # noqa: B018 - refuses a regression
+    judged, estimator, name = data, model, "the given model"
+    notes: tuple[str, ...] = ()
+    if model is None:
+        features = features_of(data)
+        judged, estimator, notes = _numbers(data, features.x), model_for(features, len(data)), features.notes
+        name = f"models for {features.form} rows"
+    context = context_of(estimator, streams.child("defence"), None, training)
+    found = judged_labels(judged, context.fit, context.streams, false_alarms, seconds)
+    return _described(data, found, f"label-noise model on out-of-sample probabilities of {name}", notes)
+
+
+def _numbers(data: Dataset, x: Any) -> Dataset:
+    return Dataset(x if is_sparse(x) else np.asarray(x, dtype=np.float32), data.y, data.classes, data.name)
+
+
+def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str, ...]) -> Suspects:
+    conflicts = _conflicts(data)
+    more = [*notes]
+    if found.unjudged:
+        names = ", ".join(data.classes[j] for j in found.unjudged)
+        more.append(f"Too few rows to judge the labels of the classes: {names}.")
+    if conflicts.any():
+        more.append(f"{int(conflicts.sum())} rows have an exact copy with another label.")
+    if found.cut:
+        more.append("The time was short, so that models were trained on a part of the rows.")
+    result = Suspects(
+        method,
+        len(data),
+        found.expected,
+        _warning(data, found),
+        (),
+        found.verdict,
+        found.suggested,
+        conflicts,
+        tuple(more),
+    )
+    return replace(result, sample=tuple(_suspect(data, found, conflicts, int(row)) for row in result.indices[:SAMPLE]))
+
+
+def _warning(data: Dataset, found: JudgedLabels) -> str:
+    """One sentence if the result is implausible."""
+    flags = found.verdict.flags
+    if found.noise is None:
+        return "The classes have too few rows to judge any label."
+    if flags.mean() > MOST_FLAGGED:
+        return (
+            f"{flags.mean():.0%} of the rows are flagged, which is implausible: the model does not fit the rows, or the labels "
+            "follow another rule."
+        )
+    if found.capped:
+        names = ", ".join(repr(data.classes[j]) for j in found.capped[:3])
+        return (
+            f"More than half of the rows of {names} look mislabelled, which is implausible, and only half are flagged."
+        )
+    return ""
+
+
+def _conflicts(data: Dataset) -> np.ndarray:
+    """(n,) bool: rows with an exact copy that has another label."""
+    _, group = np.unique(keys_of(data), return_inverse=True)
+    low, high = np.full(group.max() + 1, data.num_classes), np.full(group.max() + 1, -1)
+    np.minimum.at(low, group, data.y)
+    np.maximum.at(high, group, data.y)
+    return np.asarray(low[group] != high[group])
+
+
+def _suspect(data: Dataset, found: JudgedLabels, conflicts: np.ndarray, row: int) -> Suspect:
+    label, best = int(data.y[row]), int(found.suggested[row])
+    p = found.probabilities[row]
+    why = f"models that did not see this row give {data.classes[label]!r} {p[label]:.0%}"
+    if best != label:
+        why += f" and {data.classes[best]!r} {p[best]:.0%}"
+    if conflicts[row]:
+        why += "; an exact copy has another label"
+    suggested = data.classes[best] if best != label else ""
+    return Suspect(row, float(found.verdict.scores[row]), why, data.classes[label], suggested, _cells(data, row))
+
+
+def _cells(data: Dataset, row: int) -> dict[str, str]:
+    """The cells of a row as text, cut to a readable length; no cells for images, tokens and sparse rows."""
+    if data.is_frame:
+        return {str(name): _short(str(data.x[name].iloc[row])) for name in data.x.columns}
+    if data.is_image or data.is_tokens or data.is_sparse or np.ndim(data.x) != 2:
+        return {}
+    schema: Schema = data.columns
+    names = [column.name for column in schema.columns]
+    if len(names) != data.shape[0]:
+        names = [f"column {i}" for i in range(data.shape[0])]
+    return {name: f"{value:.6g}" for name, value in zip(names[:50], data.x[row], strict=False)}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
