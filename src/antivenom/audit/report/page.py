@@ -19,6 +19,7 @@ from antivenom.audit.report.repair import changes, prices
 from antivenom.audit.report.rounds import rounds
 from antivenom.audit.results import State, Summary, id_of
 from antivenom.audit.sentences import do_first
+from antivenom.audit.standards import editions, touched
 from antivenom.audit.stopping import stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
@@ -39,11 +40,12 @@ _SECTIONS = {
     "certified": "Certified floor",
     "detection": "Detection",
     "inputs": "Inputs",
+    "standards": "Published lists",
     "absent": "Not measured",
     "method": "Method and limits",
     "appendix": "Appendix",
 }
-_ONLY_IF_PRESENT = ("suspects", "given", "certified", "rounds", "inputs", "detection")
+_ONLY_IF_PRESENT = ("standards", "suspects", "given", "certified", "rounds", "inputs", "detection")
 
 
 def contents(summary: Summary, sha256: str) -> dict[str, object]:
@@ -55,6 +57,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
     every = sorted(shown, key=severity, reverse=True)
     places = {id_of(cell): number for number, cell in enumerate(every, start=1)}
     breached = [level for level in levels if level.state is State.BREACHED]
+    entries = touched(summary)
     found: dict[str, object] = {
         "budgets": curves(summary),
         "searches": searches(summary),
@@ -64,6 +67,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "rounds": rounds(summary),
         "detection": _detection(summary),
         "inputs": inputs(summary),
+        "standards": [entry for entry in entries if entry.evidence is not None],
     }
     return found | {
         "name": summary.plan["name"],
@@ -93,6 +97,8 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "facts": _facts(summary, sha256),
         "errors": sorted({(c.group, error) for c in summary.cells for error in c.errors}),
         "text": {"interval": interval, "percent": percent, "seeds": seeds_of, "short": short},
+        "editions": editions(),
+        "unmapped": [f"{entry.id} {entry.name}" for entry in entries if entry.evidence is None],
         "profile": profile(),
         "required": required(),
         "State": State,
