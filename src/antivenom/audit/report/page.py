@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from antivenom.audit.changes import since
+from antivenom.audit.comparing import Comparison
 from antivenom.audit.formatting import interval, percent, seeds_of, unconfirmed
 from antivenom.audit.naming import short
 from antivenom.audit.report.cards import card, nearest
@@ -15,6 +17,7 @@ from antivenom.audit.report.repair import changes, prices
 from antivenom.audit.report.rounds import rounds
 from antivenom.audit.results import State, Summary, id_of
 from antivenom.audit.sentences import do_first
+from antivenom.audit.standards import editions, touched
 from antivenom.audit.stopping import stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
@@ -31,13 +34,15 @@ _SECTIONS = {
     "price": "Price of defence",
     "detection": "Detection",
     "inputs": "Inputs",
+    "baseline": "Change since the baseline",
+    "standards": "Published lists",
     "absent": "Not measured",
     "method": "Method and limits",
     "appendix": "Appendix",
 }
 
 
-def contents(summary: Summary, sha256: str) -> dict[str, object]:
+def contents(summary: Summary, sha256: str, comparison: Comparison | None = None) -> dict[str, object]:
     """All values that the template uses. `sha256` is the hash of records.jsonl, or empty."""
     shown = shown_of(summary)
     stopped = stops(summary)
@@ -72,6 +77,8 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "price": prices(summary),
         "detection": _detection(summary),
         "pictures": inputs(summary),
+        "baseline": None if comparison is None else since(comparison),
+        "standards": {"entries": touched(summary), "lists": editions()},
         "every": [row(cell, stopped) for cell in every],
         "clean": clean(summary),
         "facts": _facts(summary, sha256),
