@@ -65,7 +65,7 @@ def written(folder: Path, rate: float, seeds: int = 12) -> Path:
 def test_what_got_worse_is_said_at_the_end_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, after = written(tmp_path / "before", 0.3), written(tmp_path / "after", 0.6)
     assert finish(after, as_json=False, quiet=False) == 0
-    assert "No baseline was given" in (after / "report.html").read_text()
+    assert "What changed since an earlier audit?" in (after / "report.html").read_text()
     assert finish(after, as_json=False, quiet=False, baseline=before) == 1
     out = capsys.readouterr().out
     assert "WORSE: A against no defence (data-injection, backdoor)" in out
