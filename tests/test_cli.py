@@ -142,6 +142,18 @@ def test_a_report_needs_nothing_that_trains(audited: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_compare_with_itself_is_unchanged_in_every_format(audited: Path, capsys) -> None:
+    out = str(audited / "out")
+    again(audited, "--quiet")
+    capsys.readouterr()
+    assert run(["compare", out, f"{out}/records.jsonl"]) == 0
+    assert "2 unchanged" in capsys.readouterr().out.splitlines()[0]
+    assert run(["compare", out, out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["unchanged"] >= 1
+    assert run(["compare", out, str(audited)]) == 2
+    assert capsys.readouterr().err.endswith("no records.jsonl there: run antivenom audit first\n")
+
+
 def test_init_writes_the_embedded_scenario_and_never_overwrites(tmp_path: Path, capsys) -> None:
     path = tmp_path / "mine.yaml"
     assert run(["init", str(path)]) == 0

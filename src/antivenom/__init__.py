@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
+    from antivenom.audit.comparing import Comparison, compare
     from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
@@ -69,6 +70,7 @@ __all__ = [
     "BenignEstimation",
     "Bound",
     "Central",
+    "Comparison",
     "Dataset",
     "Delayed",
     "DirtyLabel",
@@ -100,6 +102,7 @@ __all__ = [
     "attack",
     "certified_bound",
     "client_detector",
+    "compare",
     "convert",
     "detonate",
     "estimator",
@@ -130,6 +133,7 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
+    "audit.comparing": ("Comparison", "compare"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
     "defences.sanitize": ("Sanitized", "sanitize"),
