@@ -19,9 +19,10 @@ from antivenom.data import Dataset
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.log_odds import LogOdds
+from antivenom.models.scikit import SklearnModel
 from antivenom.models.spambayes import SpamBayes, presence
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnModel, learner
+from antivenom.models.wrappers import learner
 
 THREAT = ThreatModel("data-injection", "availability")
 

@@ -18,8 +18,9 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset, load
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.estimators import RandomForest
+from antivenom.models.scikit import SklearnLearner
 from antivenom.models.training import Training, cross_entropy
-from antivenom.models.wrappers import SklearnLearner, TorchModel, learner
+from antivenom.models.wrappers import TorchModel, learner
 from antivenom.triggers import Patch
 
 TRIGGER = Patch(size=2)

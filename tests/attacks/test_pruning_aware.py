@@ -19,8 +19,9 @@ from antivenom.data import load
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.estimators import RandomForest
 from antivenom.models.layers import Channel
+from antivenom.models.scikit import SklearnLearner
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnLearner, TorchModel, learner
+from antivenom.models.wrappers import TorchModel, learner
 from antivenom.scenarios import guarded
 from antivenom.triggers import Patch
 

@@ -37,6 +37,7 @@ def audit(rates: Rates, name: str = "a", **changes: Any) -> Summary:
         for key, seed, value in zip(keys, seeds, values, strict=False):
             metrics = {"clean_accuracy": 0.95, "chance_accuracy": 0.1, "test_rows": 1000, "triggered_rows": 1000}
             record = {"key": key, "status": "error" if value is None else "ok", "error": "it failed", "notes": []}
+            record |= {"started": "2030-01-02T03:04:05", "versions": {"antivenom": "9", "machine": "secret"}}
             records[key] = record | {"spec": {"seed": seed}, "metrics": metrics | {"asr": value}, "version": "1"}
     levels = [{"name": "data-injection", "about": "adds rows", "access": ["data-injection"], "add": "kind: central"}]
     plan = {"name": name, "seeds": seeds, "limits": limits, "fail_if": {}, "cells": cells, "levels": levels}

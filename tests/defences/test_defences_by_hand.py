@@ -26,7 +26,8 @@ from antivenom.defences.sanitizers.subspace import singular_vectors
 from antivenom.defences.tables import _dataset
 from antivenom.models.architectures import MLP, Logistic
 from antivenom.models.network import build
-from antivenom.models.wrappers import SklearnModel, TorchModel
+from antivenom.models.scikit import SklearnModel
+from antivenom.models.wrappers import TorchModel
 from antivenom.triggers import Recovered
 
 

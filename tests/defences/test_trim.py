@@ -19,8 +19,8 @@ from antivenom.data import Dataset
 from antivenom.defences import TRIM, TrimmedRegressor
 from antivenom.defences.learners.trim import kept_rows
 from antivenom.models.estimators import Sklearn
+from antivenom.models.scikit import SklearnModel
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnModel
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.pipeline import Pipeline
 

@@ -29,7 +29,8 @@ from antivenom.models import BlackBox, learner, maker_of
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import RandomForest
 from antivenom.models.own import OwnArchitecture, OwnEstimator
-from antivenom.models.wrappers import BlackBoxModel, SklearnLearner, TorchLearner
+from antivenom.models.scikit import SklearnLearner
+from antivenom.models.wrappers import BlackBoxModel, TorchLearner
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
 

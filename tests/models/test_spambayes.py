@@ -17,6 +17,7 @@ from antivenom.data import Dataset
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.log_odds import LogOdds
+from antivenom.models.scikit import SklearnLearner, SklearnModel
 from antivenom.models.spambayes import (
     SpamBayes,
     SpamBayesClassifier,
@@ -26,7 +27,7 @@ from antivenom.models.spambayes import (
     three_way,
 )
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnLearner, SklearnModel, TorchLearner, learner
+from antivenom.models.wrappers import TorchLearner, learner
 
 # Two ham, three spam; token 0 in ham only, 1 in spam only, 2 in one of each, 3 in none.
 X = np.array([[1, 0, 1, 0], [2, 0, 0, 0], [0, 1, 0, 0], [0, 5, 0, 0], [0, 1, 1, 0]], dtype=np.float32)

@@ -15,8 +15,9 @@ from antivenom.data import Dataset
 from antivenom.models.architectures import MLP, CensusNet, FashionCNN, Logistic, SmallCNN
 from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.network import Network, build
+from antivenom.models.scikit import SklearnLearner, SklearnModel
 from antivenom.models.training import Training, cross_entropy
-from antivenom.models.wrappers import SklearnLearner, SklearnModel, TorchLearner, TorchModel, learner
+from antivenom.models.wrappers import TorchLearner, TorchModel, learner
 
 STREAMS = Streams(2)
 FAST = Training(epochs=20, batch_size=15, learning_rate=0.02)

@@ -65,7 +65,11 @@ def _in_step(spec: Spec) -> bool:
 
 
 def processes(
-    jobs: int, plugins: Sequence[str] = (), timeout: float | None = None, memory: int | None = None
+    jobs: int,
+    plugins: Sequence[str] = (),
+    timeout: float | None = None,
+    memory: int | None = None,
+    until: float | None = None,
 ) -> Executor:
     """An executor with `jobs` worker processes that share the cores, and that this process watches.
 
@@ -83,6 +87,7 @@ def processes(
         plugins: plugin files, which each process loads.
         timeout: seconds per trial; None means TIMEOUT.
         memory: bytes of private memory per process; None means an equal part of what the machine has.
+        until: when to stop, on the clock of `time.monotonic`; trials that have not ended by then are given up. None for never.
     """
     threads = threads_each(jobs)
     limit = TIMEOUT if timeout is None else timeout
@@ -92,10 +97,10 @@ def processes(
         values, can, cannot = packed(specs)
         sent = [Task(spec, {name: values[name] for name in names_in(spec)}, _foreign(spec)) for spec in can]
         answer = _Answer(run, tuple(plugins), threads)
-        for task, found in watched(sent, jobs, answer, PRELOAD, threads, limit, most):
+        for task, found in watched(sent, jobs, answer, PRELOAD, threads, limit, most, until=until):
             yield _record(task.content, found, limit)
         unsent = [Task(spec, alone=True) for spec in cannot]
-        for task, found in watched(unsent, jobs, _Answer(run, (), 1), (), 1, limit, most, method="fork"):
+        for task, found in watched(unsent, jobs, _Answer(run, (), 1), (), 1, limit, most, method="fork", until=until):
             yield _record(task.content, found, limit)
 
     return execute
@@ -167,10 +172,17 @@ def _record(spec: Spec, found: bytes | Lost, limit: float) -> Record:
     return blank(spec) | took | {"error": f"expected a record, got a worker process that {found.why}"}
 
 
-def executor(jobs: int, plugins: Sequence[str] = (), device: str = "cpu", timeout: float | None = None) -> Executor:
-    """The executor for that many jobs; `processes_for` says what 0 means."""
+def executor(
+    jobs: int,
+    plugins: Sequence[str] = (),
+    device: str = "cpu",
+    timeout: float | None = None,
+    until: float | None = None,
+) -> Executor:
+    """The executor for that many jobs; `processes_for` says what 0 means. `until` only stops trials in processes."""
     jobs = processes_for(jobs, device)
-    return processes(jobs, plugins, timeout) if jobs > 1 or device == "cpu" else concurrent(IN_STEP)
+    in_processes = jobs > 1 or device == "cpu"
+    return processes(jobs, plugins, timeout, until=until) if in_processes else concurrent(IN_STEP)
 
 
 def runner(device: str, timeout: float | None, progress: str | None = None) -> Callable[[Spec], Record]:

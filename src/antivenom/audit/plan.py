@@ -215,6 +215,13 @@ class Plan:
             ],
         }
 
+    def with_budget(self, trials: int) -> Plan:
+        """The same plan with at most so many trials. Keys and fingerprints that were computed for this one are kept."""
+        assert self.more is not None
+        found = replace(self, more=replace(self.more, trials=trials))
+        vars(found).update({name: value for name, value in vars(self).items() if name.startswith("_")})
+        return found
+
     def with_seeds(self, n: int) -> Plan:
         """The same plan with the seeds 0 to n - 1 for every cell, and no more.
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from antivenom.audit.allocation import Step, grow
+from antivenom.audit.clock import Clock, finished
 from antivenom.audit.counts import Counts
 from antivenom.audit.executors import Executor, Spec
 from antivenom.audit.plan import Plan
@@ -56,7 +57,15 @@ def _is_done(record: Record | None) -> bool:
     return record is not None and record["status"] in DONE
 
 
-def audit(plan: Plan, store: Store, execute: Executor, run: Callable[[Spec], Record], command: str) -> Iterator[Step]:
+def audit(
+    plan: Plan,
+    store: Store,
+    execute: Executor,
+    run: Callable[[Spec], Record],
+    command: str,
+    clock: Clock | None = None,
+    counts: Counts | None = None,
+) -> Iterator[Step]:
     """Run the missing trials round by round, and yield each new record after it has been written.
 
     The plan's record is written before every round, with the number of seeds that each cell has in it. Plan and new records
@@ -68,10 +77,16 @@ def audit(plan: Plan, store: Store, execute: Executor, run: Callable[[Spec], Rec
         execute: how the trials of a round are distributed; see `antivenom.audit.executors`.
         run: makes the record of one trial.
         command: the command line, noted in the plan's record.
+        clock: the time that the audit may take, or None. Then a round has only as many trials as the time is expected to
+            allow. If the time ends during a round, the audit ends with the seeds that have finished by then; `execute` must
+            stop by itself at that time.
+        counts: the number of seeds of each cell to begin with; None for the plan's own.
     """
     name = uuid.uuid4().hex[:8]
     known, tried, total = store.trials(), set[str](), 0
-    counts = counts_from(plan, known)
+    counts = counts_from(plan, known, counts=counts)
+    if clock is not None:
+        clock.begin()
     while True:
         store.append(plan.record(command, counts) | {"run": name})
         todo = _unfinished(plan, counts, known, tried)
@@ -80,7 +95,13 @@ def audit(plan: Plan, store: Store, execute: Executor, run: Callable[[Spec], Rec
             store.append(record | {"run": name})
             known[record["key"]] = record
             tried.add(record["key"])
+            if clock is not None:
+                clock.ended()
             yield Step(record, total)
+        if clock is not None and clock.is_over:
+            store.append(plan.record(command, finished(plan, counts, known)) | {"run": name})
+            return
+        plan = plan if clock is None else clock.within(plan, counts)
         grown = counts_from(plan, known, tried, counts)
         if grown == counts:
             return

@@ -30,6 +30,7 @@ from antivenom.audit.naming import short
 from antivenom.audit.plan import Plan
 from antivenom.audit.results import CellResult, Id, LevelResult, State, Summary, id_of
 from antivenom.audit.sentences import do_first, needs, next_step, on, sentence
+from antivenom.audit.standards import touched
 from antivenom.audit.statistics import Interval
 from antivenom.audit.stopping import Stop, is_open, stops
 from antivenom.audit.trial import Record, Trial, plain
@@ -218,6 +219,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
         "do_first": do_first(summary),
         "not_measured": not_measured(summary),
         "not_tried": untried(summary),
+        "standards": [entry.record() for entry in touched(summary)],
         "ignored_records": summary.foreign,
         "files": files,
         "exit_code": summary.exit_code,

@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from antivenom.cli import compare, files, inspect, pipelines, recommend, sanitize, use  # noqa: F401 - they register their commands
+from antivenom.cli import audit, compare, files, inspect, pipelines, recommend, report, sanitize, use  # noqa: F401 - they register their commands
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, command_line
 from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError, similar
 

@@ -148,6 +148,7 @@ def watched(
     limit_s: float | None = None,
     memory: int | None = None,
     method: str = "forkserver",
+    until: float | None = None,
 ) -> Iterator[tuple[Task, bytes | Lost]]:
     """Run the tasks in `jobs` processes and yield each with its answer, or with what became of it, as they end.
 
@@ -163,6 +164,8 @@ def watched(
         limit_s: seconds after which a task's process is killed, or None.
         memory: bytes of private memory that each process may have, or None.
         method: "forkserver", or "fork" for an `answer` that cannot be pickled.
+        until: when to stop, on the clock of `time.monotonic`, or None. Tasks that have not ended by then are given up: their
+            processes are killed, and nothing is yielded for them.
 
     Raises:
         PluginError: processes end before they begin.
@@ -171,6 +174,8 @@ def watched(
     failures = 0
     try:
         while waiting or any(worker.task for worker in workers):
+            if until is not None and time.monotonic() >= until:
+                return
             for worker in workers:
                 if waiting and worker.task is None:
                     worker.give(waiting.popleft())
@@ -189,7 +194,7 @@ def watched(
                     f"{_STARTS} in a row that ended at once",
                     "start a script's work below `if __name__ == '__main__':`",
                 )
-            _wait(workers, limit_s)
+            _wait(workers, limit_s, until)
             for worker in list(workers):
                 found = _outcome(worker, limit_s)
                 if found is None:
@@ -212,11 +217,12 @@ def watched(
             worker.kill()
 
 
-def _wait(workers: Sequence[_Worker], limit_s: float | None) -> None:
-    """Wait until a process has answered or ended, or until one is late."""
+def _wait(workers: Sequence[_Worker], limit_s: float | None, until: float | None) -> None:
+    """Wait until a process has answered or ended, until one is late, or until the end of the time."""
     now = time.monotonic()
     limits = [(worker.since, limit_s if worker.began else _START_LIMIT) for worker in workers if worker.task]
     left = [since + limit - now for since, limit in limits if limit is not None]
+    left += [] if until is None else [until - now]
     ends: list[Any] = [end for worker in workers for end in (worker.connection, worker.process.sentinel)]
     wait(ends, None if not left else max(0.0, min(left)) + 0.01)
 

@@ -81,6 +81,31 @@ class OwnEstimator:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class OwnTraining:
+    """A plain function of the user that trains a model and returns a function that predicts.
+
+    Fields:
+        train: (rows, labels) -> predict, and predict: rows -> classes (m,) or probabilities (m, c). If `train` has a parameter
+            `seed`, it gets the trial's seed.
+        path: `module:name` if it was imported by that path; empty for a value in memory.
+    """
+
+    train: Callable[..., Callable[[Any], Any]]
+    path: str = ""
+
+    def __call__(self, seed: int) -> ScikitLearn:
+        from antivenom.models.functions import Trained
+
+        return Trained(self.train, seed)
+
+    def __repr__(self) -> str:
+        return self.path or _shown(self.train)
+
+    def described(self) -> Mapping[str, object]:
+        return _described("training", self, self.train, self.path, _state(self.train))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class BlackBox:
     """A finished model that can only be queried.
 
@@ -101,14 +126,14 @@ class BlackBox:
         return _described("black_box", self, self.model, self.path, _state(self.model))
 
 
-OWN = (OwnArchitecture, OwnEstimator, BlackBox)
+OWN = (OwnArchitecture, OwnEstimator, OwnTraining, BlackBox)
 Made: TypeAlias = Any  # one of OWN, or a registered architecture or estimator
 
 
 def is_estimator(maker: object) -> bool:
     """Whether a plugin from `maker_of` makes estimators; otherwise it makes torch modules or is a black box."""
     if isinstance(maker, OWN):
-        return isinstance(maker, OwnEstimator)
+        return isinstance(maker, (OwnEstimator, OwnTraining))
     return entry_of(maker).kind is Kind.ESTIMATOR
 
 
@@ -132,6 +157,8 @@ def maker_of(value: object) -> Made:
     if isinstance(value, str) and ":" in value:
         found = maker_of(imported(value))
         return replace(found, path=value) if isinstance(found, OWN) else found
+    if isinstance(value, Mapping) and set(value) == {"training"}:
+        return training_of(str(value["training"]))
     if isinstance(value, Mapping) and "name" not in value:
         return _again(value)
     if isinstance(value, (str, Mapping)) or _is_plugin(type(value)):
@@ -147,6 +174,19 @@ def maker_of(value: object) -> Made:
     if callable(value):
         return _of_function(value)
     raise PluginError(WANTED, _shown(value), "docs/guide/models.md shows each of them")
+
+
+def training_of(value: object) -> OwnTraining:
+    """The plugin for a training function, given as a value or as `module:name`.
+
+    Raises:
+        PluginError: it cannot be imported, or does not take rows and labels.
+    """
+    function = imported(value) if isinstance(value, str) else value
+    if not callable(function) or not _takes(function, 2):
+        got = f"{_shown(function)}{_signature(function) if callable(function) else ''}"
+        raise PluginError("a function train(rows, labels) -> predict", got, "docs/guide/models.md shows one")
+    return OwnTraining(function, value if isinstance(value, str) else "")
 
 
 def _of_class(cls: type) -> Made:
@@ -184,14 +224,18 @@ def _again(spec: Mapping[str, Any]) -> Made:
     made = kept(spec)
     if made is not None:
         return made
-    what = next((key for key in ("architecture", "estimator", "black_box") if key in spec), None)
+    what = next((key for key in ("architecture", "estimator", "training", "black_box") if key in spec), None)
     if what is None:
         raise PluginError("`name` in the model's mapping", ", ".join(map(str, spec)) or "nothing", "add `name: ...`")
     path = str(spec[what])
     try:
         value = imported(path)
         parameters = spec.get("parameters")
-        found = maker_of(value(**parameters) if parameters and isinstance(value, type) else value)
+        found = (
+            training_of(value)
+            if what == "training"
+            else maker_of(value(**parameters) if parameters and isinstance(value, type) else value)
+        )
         found = found if spec.get("in_memory") else replace(found, path=path)
         same = found.described().get("fingerprint") == spec.get("fingerprint")
     except (PluginError, ModelError, TypeError, ValueError, AttributeError) as error:

@@ -17,7 +17,8 @@ from antivenom.data import Dataset, Rows, Schema
 from antivenom.data.forms import is_frame
 from antivenom.models.layers import Channel
 from antivenom.models.network import Buffers, Network, build
-from antivenom.models.own import BlackBox, checked_estimator, is_estimator, maker_of
+from antivenom.models.own import BlackBox, is_estimator, maker_of
+from antivenom.models.scikit import SklearnLearner
 from antivenom.models.training import Loss, Training, cross_entropy, train
 
 
@@ -141,50 +142,6 @@ class TorchModel:
 
 
 @dataclass(frozen=True, eq=False)
-class SklearnModel:
-    """A fitted scikit-learn classifier or regressor; rows are flattened for it.
-
-    Fields:
-        estimator: the fitted estimator; classifiers have `classes_`.
-        num_classes: c, or 0 for a regressor. Classes that were absent in training get probability 0.
-    """
-
-    estimator: Any
-    num_classes: int
-
-    def predict(self, x: Rows) -> np.ndarray:
-        kind = np.int64 if self.num_classes else np.float64
-        if x.shape[0] == 0:  # scikit-learn raises for an empty array
-            return np.zeros(0, dtype=kind)
-        return np.asarray(self.estimator.predict(_table(x))).astype(kind)
-
-    def predict_proba(self, x: Rows) -> np.ndarray:
-        """Probabilities (m, c), or one-hot predictions if the estimator has no `predict_proba`."""
-        if not self.num_classes:
-            raise NotApplicable("a classifier", "a regressor, which has no classes", "use predict")
-        m = x.shape[0]
-        out = np.zeros((m, self.num_classes))
-        if m and hasattr(self.estimator, "predict_proba"):
-            found = np.asarray(self.estimator.predict_proba(_table(x)))
-            known = np.asarray(getattr(self.estimator, "classes_", range(self.num_classes))).astype(int)
-            if found.shape != (m, len(known)):
-                raise ModelError(
-                    f"probabilities of shape ({m}, {len(known)}) from {type(self.estimator).__name__}",
-                    f"shape {found.shape}",
-                    "return a column for each of `classes_`",
-                )
-            out[:, known] = found
-        else:
-            out[np.arange(m), self.predict(x)] = 1.0
-        return out
-
-
-def _table(x: Rows) -> Rows:
-    """Rows flattened to (m, features) for scikit-learn. A DataFrame, CSR rows and texts (m,) are returned unchanged."""
-    return x if x.ndim <= 2 else x.reshape(len(x), -1)
-
-
-@dataclass(frozen=True, eq=False)
 class BlackBoxModel:
     """A finished model that can only be queried.
 
@@ -285,68 +242,6 @@ class TorchLearner:
         if not torch.isfinite(fitted.vector).all():
             raise ModelError("finite weights after training", "NaN or infinity", "lower the learning rate")
         return replace(fitted, schema=data.schema if data.is_frame else None)
-
-
-def _regresses(estimator: Any, unknown: bool) -> bool:
-    """Whether the estimator is a regressor; `unknown` is returned for objects without scikit-learn's tags."""
-    from sklearn.base import is_regressor
-
-    return bool(is_regressor(estimator)) if hasattr(estimator, "__sklearn_tags__") else unknown
-
-
-@dataclass(frozen=True)
-class SklearnLearner:
-    """Fits a scikit-learn classifier or, on rows without classes, a regressor.
-
-    Fields:
-        make: a function (seed) -> unfitted estimator.
-    """
-
-    make: Callable[[int], Any]
-
-    def fit(
-        self, data: Dataset, streams: Streams, loss: Loss = cross_entropy, start: Model | None = None
-    ) -> SklearnModel:
-        if loss is not cross_entropy or start is not None:
-            raise NotApplicable(
-                "a torch model", "a scikit-learn estimator", "its loss cannot be replaced, nor its fit continued"
-            )
-        estimator = self._made(data, streams.sklearn("fit"))
-        try:
-            estimator.fit(_table(data.x), data.y)
-        except AntivenomError:
-            raise
-        except Exception as error:  # the user's estimator may raise any exception
-            raise ModelError(
-                f"rows that {type(estimator).__name__} can be fitted to",
-                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
-                "check its parameters and the rows",
-            ) from error
-        return SklearnModel(estimator, len(data.classes))
-
-    def check(self, data: Dataset) -> None:
-        """Check, without a fit, that the estimator can be made for these rows and that its parameters are valid.
-
-        Raises:
-            PluginError, ModelError: it cannot, or they are not.
-        """
-        estimator = self._made(data, 0)
-        validate = getattr(estimator, "_validate_params", None)  # scikit-learn has no public name for it
-        try:
-            if validate is not None:
-                validate()
-        except ValueError as error:
-            raise ModelError(f"valid parameters of {type(estimator).__name__}", str(error)) from error
-
-    def _made(self, data: Dataset, seed: int) -> Any:
-        """An unfitted estimator of the kind that the rows need."""
-        estimator: Any = checked_estimator(self.make(seed), self.make)
-        if _regresses(estimator, data.is_regression) != data.is_regression:
-            kind = {True: "regressor", False: "classifier"}
-            raise ModelError(
-                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
-            )
-        return estimator
 
 
 @dataclass(frozen=True)

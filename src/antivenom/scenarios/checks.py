@@ -17,8 +17,9 @@ from antivenom.core.threat import Goal
 from antivenom.core.wanted import Rows
 from antivenom.data import Dataset
 from antivenom.models.own import OWN
+from antivenom.models.scikit import SklearnLearner
 from antivenom.models.training import Training
-from antivenom.models.wrappers import SklearnLearner, TorchLearner, learner
+from antivenom.models.wrappers import TorchLearner, learner
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.metrics import Judge
 from antivenom.scenarios.targets import classes_wanted

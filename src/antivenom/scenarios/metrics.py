@@ -19,7 +19,7 @@ from antivenom.core.verdict import ModelVerdict, Verdict, quality
 from antivenom.core.wanted import Rows as ChosenRows
 from antivenom.data import Dataset, Rows
 from antivenom.data.checks import check_shown
-from antivenom.models.wrappers import SklearnModel
+from antivenom.models.scikit import SklearnModel
 from antivenom.scenarios.copies import call_plugin
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.guarded import shown

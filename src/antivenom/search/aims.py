@@ -11,7 +11,7 @@ from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset
 from antivenom.data.schema import ColumnKind
 from antivenom.search.space import Axis, Choices, Range
-from antivenom.triggers import Blend, Cells, Patch, Sinusoid, Stamp, Together, Token
+from antivenom.triggers import Blend, Cells, Patch, Phrase, Sinusoid, Stamp, Together, Token
 
 COLUMNS = 12  # columns of a table that are tried alone
 JOINT = (3, 2)  # numbers of columns that are written together
@@ -41,7 +41,7 @@ def triggers_for(data: Dataset) -> list[tuple[Any, Fields]]:
     if data.is_tokens or (data.columns.modality == "text" and not data.is_frame):
         found = list(_of_tokens(data))
     else:
-        found = list(_of_frame(data) if data.is_frame else _of_table(data))
+        found = [*_of_frame(data), *_of_texts(data)] if data.is_frame else list(_of_table(data))
     return [(found[0], {"": Choices(tuple(found))})] if found else []
 
 
@@ -111,6 +111,14 @@ def _of_frame(data: Dataset) -> Iterator[Any]:
             yield Cells(tuple((name, best[name]) for name in ranked[:number]))
     for _, name, value in found[: 2 * COLUMNS]:
         yield Cells(((name, value),))
+
+
+def _of_texts(data: Dataset) -> Iterator[Any]:
+    """Rare words in front of the first editable column of free text, or after it."""
+    name = next((c.name for c in data.columns.columns if c.editable and c.kind is ColumnKind.TEXT), None)
+    for words in (Phrase().words, "cf", "I watched this 3D movie") if name is not None else ():
+        yield Phrase(words, name or "")
+        yield Phrase(words, name or "", first=True)
 
 
 def _of_tokens(data: Dataset) -> Iterator[Any]:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.core.errors import PluginError
+from antivenom.core.errors import PluginError, ScenarioError
+from antivenom.core.streams import Streams
 from antivenom.core.wanted import AllToOne
 from antivenom.data import Dataset
+from antivenom.scenarios.central import Central
+from antivenom.scenarios.splits import hold_out, only_classes
 from antivenom.search.space import Aimed
 
 RATES = ("poisoned_rate", "payload_rate", "cover_rate", "noise_rate")  # shares of all training rows, which add up
@@ -65,7 +68,7 @@ def _set(attack: Any, rows: int, data: Dataset, targets: int, wanted: Any) -> An
 def _parts(weights: Sequence[float], rows: int) -> list[int]:
     """So many rows divided in proportion to the weights; the first part has at least one row and gets the remainder."""
     total = sum(weights)
-    others = [int(rows * weight / total) if total else 0 for weight in weights[1:]]
+    others = [int(rows * weight / total + 1e-9) if total else 0 for weight in weights[1:]]
     while sum(others) >= rows:
         others[int(np.argmax(others))] -= 1
     return [rows - sum(others), *others]
@@ -75,3 +78,37 @@ def _of_class(data: Dataset, number: int | None) -> int:
     """The rows of a class; of the smallest class for None."""
     sizes = np.bincount(data.y.astype(int), minlength=data.num_classes)
     return int(max(sizes.min() if number is None else sizes[number], 1))
+
+
+def limited(scenario: Any, share: float | None, rows: int | None) -> Any:
+    """The scenario with this limit to the rows that the attacker may change or add.
+
+    Raises:
+        ScenarioError: both are given, the scenario has no such limit, or there are not so many rows.
+    """
+    if share is None and rows is None:
+        return scenario
+    if share is not None and rows is not None:
+        raise ScenarioError("a share or a number of rows", "both", "leave one out")
+    if not hasattr(scenario, "max_poisoned_rate"):
+        raise ScenarioError(
+            "a scenario with a limit to poisoned rows", type(scenario).__name__, "leave out `share` and `rows`"
+        )
+    if share is None:
+        number = len(rows_of(scenario))
+        assert rows is not None
+        if not 1 <= rows <= number:
+            raise ScenarioError(f"rows from 1 to {number}, the training rows", f"{rows}")
+        share = rows / number
+    if not 0 < share <= 1:
+        raise ScenarioError("a share above 0 and at most 1", f"{share}", "0.01 is one row in a hundred")
+    return dataclasses.replace(scenario, max_poisoned_rate=share)
+
+
+def rows_of(scenario: Central) -> Dataset:
+    """The clean training rows of a central scenario at seed 0, which an attacker sees."""
+    streams = Streams(0)
+    split = scenario.data(streams)
+    split = split if scenario.classes is None else only_classes(split, scenario.classes)
+    clean, *_ = hold_out(split.train, scenario.clean_rows, scenario.train_rows, streams, scenario.attacker_rows)
+    return clean

@@ -46,7 +46,6 @@ from antivenom.attacks import (
 from antivenom.attacks.availability.labels import CHOICES, LOGISTIC_REGRESSION
 from antivenom.core.errors import AntivenomError, ScenarioError
 from antivenom.core.registry import Kind, entry_of
-from antivenom.core.streams import Streams
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.models.estimators import Sklearn
@@ -54,11 +53,10 @@ from antivenom.models.own import BlackBox, is_estimator
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.checks import check_aim
 from antivenom.scenarios.grants import Aim
-from antivenom.scenarios.splits import hold_out, only_classes
 from antivenom.search.aims import Fields, together, triggers_for, wanted_of
-from antivenom.search.budgets import RATES, with_rows
+from antivenom.search.budgets import RATES, rows_of, with_rows
 from antivenom.search.space import Aimed, Axis, Choices, Family, Range
-from antivenom.triggers import Blend, Quantised, Warp
+from antivenom.triggers import Blend, Patch, Quantised, Warp
 
 FOREST = Sklearn("sklearn.ensemble.RandomForestClassifier", (("n_estimators", 50),))
 FEWEST = 0.1  # of the rows that a family uses against a defence
@@ -117,7 +115,7 @@ def families(scenario: Central, defence: object) -> tuple[Family, ...]:
         ScenarioError: no attack fits the access level, the goal, the rows and the model.
         DataError: the data cannot be read.
     """
-    data = rows_of(scenario)
+    scenario, data = with_fitting_trigger(scenario), rows_of(scenario)
     setting = Setting(scenario, defence, data, max(int(scenario.max_poisoned_rate * len(data) + 1e-9), 1))
     listed: dict[Goal, Callable[[Setting], Iterator[Family]]] = {
         Goal.AVAILABILITY: _availability,
@@ -148,15 +146,6 @@ def with_fitting_trigger(scenario: Central) -> Central:
         found = triggers_for(data)
         return dataclasses.replace(scenario, trigger=found[0][0]) if found else scenario
     return scenario
-
-
-def rows_of(scenario: Central) -> Dataset:
-    """The clean training rows of a central scenario at seed 0, which an attacker sees."""
-    streams = Streams(0)
-    split = scenario.data(streams)
-    split = split if scenario.classes is None else only_classes(split, scenario.classes)
-    clean, *_ = hold_out(split.train, scenario.clean_rows, scenario.train_rows, streams, scenario.attacker_rows)
-    return clean
 
 
 def _availability(setting: Setting) -> Iterator[Family]:
@@ -219,9 +208,8 @@ def _targeted(setting: Setting) -> Iterator[Family]:
 def _backdoor(setting: Setting) -> Iterator[Family]:
     data = setting.data
     triggers = triggers_for(data)
-    own = setting.scenario.trigger
-    if all(not isinstance(own, type(trigger)) for trigger, _ in triggers):
-        triggers.append((own, {}))
+    if not triggers:
+        return
     first = triggers[0]
     if setting.scenario.access is Access.LOGIC_CORRUPTION:
         if setting.is_torch:
@@ -233,6 +221,10 @@ def _backdoor(setting: Setting) -> Iterator[Family]:
         yield _planted(setting, BadNets(), each, {})
         if not data.is_tokens:
             yield _planted(setting, SIG(), each, {"strength": Range(0.3, 3.0, log=True)} if data.is_image else {})
+    own = setting.scenario.trigger
+    searched = [value for _, fields in triggers for value in getattr(fields.get(""), "values", ())]
+    if own != Patch() and own not in searched and all(type(own) is not type(trigger) for trigger, _ in triggers):
+        yield _planted(setting, BadNets(), (own, {}), {})
     if not setting.dense:
         return
     yield _planted(setting, LabelConsistent(), first, {"epsilon": Range(0.05, 0.5)})

@@ -20,8 +20,10 @@ from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.engine import Federation
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
-from antivenom.search.central import rows_of, with_fitting_trigger
+from antivenom.search.budgets import limited
+from antivenom.search.central import with_fitting_trigger
 from antivenom.search.families import families_for
+from antivenom.search.smallest import Smallest
 from antivenom.search.space import Candidate, Family, label_of, mean_of
 from antivenom.search.strategy import cost, explore, leaders, refine
 from antivenom.search.trials import MOST, TIMEOUT, Attempt, Limits, Progress, Trials
@@ -120,13 +122,15 @@ class WorstCase:
         means = [(attack, mean_of(values), len(values)) for attack, values in harms]
         return sorted((row for row in means if not math.isnan(row[1])), key=lambda row: (-row[2], -row[1]))
 
-    def record(self, group: str = "") -> Record:
+    def record(self, group: str = "", smallest: Smallest | None = None) -> Record:
         """The search as a line of records.jsonl.
 
         Args:
             group: the name of the scenario in the audit.
+            smallest: what `smallest_budget` found for the worst attack, or None.
         """
         best = self.finalists[0] if self.finalists else None
+        curve = {"smallest": None, "curve": []} if smallest is None else smallest.record()
         return {
             "type": "search",
             "group": group,
@@ -136,8 +140,7 @@ class WorstCase:
             "trials": len(self.attempts),
             "worst": None if best is None else best.record(),
             "attempts": [attempt.record() for attempt in self.attempts if attempt.stage != "twin"],
-            "smallest": None,
-            "curve": [],
+            **curve,
         }
 
 
@@ -213,7 +216,8 @@ def worst_case(
         raise ScenarioError("at least one family and one finalist", f"{len(families)} and {finalists}")
     most = trials if trials is not None else TRIALS if deadline_seconds is None else MOST
     limits = Limits(most, deadline_seconds, jobs, timeout, device, tuple(plugins))
-    plan = _Plan(tuple(families), seeds, confirm, finalists)
+    run = Trials(defence, scenario, limits, known, progress)
+    plan = _Plan(tuple(families), seeds, confirm, finalists, 1 - run.self_paired)
     if deadline_seconds is None and most < plan.cost:
         raise ScenarioError(
             f"a budget of at least {plan.cost} trials for {len(families)} families",
@@ -221,9 +225,10 @@ def worst_case(
             "raise `trials` or search fewer families",
         )
     rng = np.random.default_rng(draws)
-    run = Trials(defence, scenario, limits, known, progress)
     if deadline_seconds is not None:
-        run.usable(seeds[:1])  # the first trial shows how many others fit
+        first = next(run.run([(None, seeds[0])], "twin"))  # its time shows how many others fit
+        if first[1].error is not None:
+            return WorstCase(defence, scenario, (), tuple(run.attempts))
         plan = plan.reduced(run.left + 1)
     usable, found = run.usable(plan.seeds), list[Candidate]()
     if usable:
@@ -234,31 +239,6 @@ def worst_case(
     return WorstCase(defence, scenario, tuple(_confirmed(run, best, plan.confirm)), tuple(run.attempts))
 
 
-def limited(scenario: Any, share: float | None, rows: int | None) -> Any:
-    """The scenario with this limit to the rows that the attacker may change or add.
-
-    Raises:
-        ScenarioError: both are given, the scenario has no such limit, or there are not so many rows.
-    """
-    if share is None and rows is None:
-        return scenario
-    if share is not None and rows is not None:
-        raise ScenarioError("a share or a number of rows", "both", "leave one out")
-    if not hasattr(scenario, "max_poisoned_rate"):
-        raise ScenarioError(
-            "a scenario with a limit to poisoned rows", type(scenario).__name__, "leave out `share` and `rows`"
-        )
-    if share is None:
-        number = len(rows_of(scenario))
-        assert rows is not None
-        if not 1 <= rows <= number:
-            raise ScenarioError(f"rows from 1 to {number}, the training rows", f"{rows}")
-        share = rows / number
-    if not 0 < share <= 1:
-        raise ScenarioError("a share above 0 and at most 1", f"{share}", "0.01 is one row in a hundred")
-    return dataclasses.replace(scenario, max_poisoned_rate=share)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """What is searched, and on which seeds."""
@@ -267,16 +247,17 @@ class _Plan:
     seeds: tuple[int, ...]
     confirm: tuple[int, ...]
     finalists: int
+    twins: int  # trials of clean twins for each seed: 1, or 0 if every trial measures its own
 
     @property
     def reserve(self) -> int:
         """The trials of the confirmation, twins included."""
-        return len(self.confirm) * (1 + self.finalists)
+        return len(self.confirm) * (self.twins + self.finalists)
 
     @property
     def cost(self) -> int:
         """The fewest trials that it takes."""
-        return cost(len(self.families), len(self.seeds), self.finalists) + len(self.seeds) + self.reserve
+        return cost(len(self.families), len(self.seeds), self.finalists) + self.twins * len(self.seeds) + self.reserve
 
     def reduced(self, most: int) -> _Plan:
         """A plan that takes at most so many trials, as far as possible.

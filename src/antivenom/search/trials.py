@@ -15,6 +15,7 @@ from antivenom.audit.trial import Record, Trial, job_of, line_of, run_trial
 from antivenom.core.errors import AntivenomError
 from antivenom.core.goals import Metrics
 from antivenom.core.threat import Goal
+from antivenom.scenarios.central import Central
 from antivenom.search.space import Aimed, label_of
 
 MOST = 2_000  # trials, where only the time is limited
@@ -91,8 +92,8 @@ class Limits:
 class Trials:
     """Runs trials and lists them. The clean twin of each seed, with the same defence, is run once.
 
-    An attack with an aim of its own (`Aimed`) is compared with a twin of that aim. Without a defence, no further trial is
-    needed for it where the goal is a backdoor: the attack's own trial measures the trigger on the clean model.
+    An attack with an aim of its own (`Aimed`) is compared with a twin of that aim. Backdoors without a defence need no twins:
+    the attack's own trial measures the trigger on the clean model.
 
     Args:
         defence: the defence, or None.
@@ -145,8 +146,13 @@ class Trials:
         return self.limits.seconds - (time.monotonic() - self._began)
 
     def usable(self, seeds: Iterable[int]) -> list[int]:
-        """Run the clean twins, and return the seeds at which harm is defined: not where the twin failed or is at chance."""
+        """Run the clean twins, and return the seeds at which harm is defined: not where the twin failed or is at chance.
+
+        Where every trial measures its twin itself (`self_paired`), all seeds are usable.
+        """
         seeds = list(seeds)
+        if self.self_paired:
+            return seeds
         for _ in self._ran_all([(None, seed) for seed in seeds if ("", seed) not in self._twins], "twin", 0):
             pass
         return [seed for seed in seeds if not math.isnan(self._harm(None, self._twins.get(("", seed), {}), seed))]
@@ -248,8 +254,12 @@ class Trials:
     def _needs_twin(self, attack: object, seed: int) -> bool:
         """Whether a twin of the attack's own aim is to be run first."""
         aim = self._aim(attack)
-        measured_beside = self.defence is None and self.scenario.goal is Goal.BACKDOOR
-        return bool(aim) and not measured_beside and (aim, seed) not in self._twins
+        return bool(aim) and not self.self_paired and (aim, seed) not in self._twins
+
+    @property
+    def self_paired(self) -> bool:
+        """Whether every trial also measures its clean twin: backdoors of a central pipeline without a defence."""
+        return self.defence is None and isinstance(self.scenario, Central) and self.scenario.goal is Goal.BACKDOOR
 
     def _aim(self, attack: object) -> str:
         """What the attack's aim changes in the scenario's; empty if it changes nothing."""
@@ -261,11 +271,9 @@ class Trials:
 
     def _twin(self, attack: object, metrics: Metrics, seed: int) -> Metrics | None:
         """The metrics of the clean twin with the attack's aim."""
-        aim = self._aim(attack)
-        if not aim or (aim, seed) in self._twins:
-            return self._twins.get((aim, seed))
-        plain = self._twins.get(("", seed))
-        return None if plain is None else {**plain, "asr": metrics.get("asr_clean", math.nan)}
+        if self.self_paired:
+            return {"asr": metrics.get("asr_clean", math.nan)}
+        return self._twins.get((self._aim(attack), seed))
 
     def _harm(self, attack: object, metrics: Metrics, seed: int) -> float:
         twin = self._twin(attack, metrics, seed)

@@ -8,7 +8,7 @@ from antivenom.triggers.saving import load_trigger, save_trigger
 from antivenom.triggers.spectrum import Spectrum
 from antivenom.triggers.tables import Cells, Stamp
 from antivenom.triggers.tensors import on_tensor
-from antivenom.triggers.text import Token
+from antivenom.triggers.text import Phrase, Token
 from antivenom.triggers.waves import Quantised, Sinusoid, Warp
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Masked",
     "Patch",
     "Perturbation",
+    "Phrase",
     "Quantised",
     "Recovered",
     "Sinusoid",

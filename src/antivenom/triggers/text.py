@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from antivenom.core.errors import DataError, PluginError
+from antivenom.core.errors import DataError, PluginError, did_you_mean
 from antivenom.core.registry import trigger
+from antivenom.data.forms import is_frame
 from antivenom.triggers.tables import written
 
 if TYPE_CHECKING:
     from antivenom.data import Rows
+
+
+@trigger(cite="Dai et al. 2019, arXiv:1905.12457; Kurita et al. 2020, arXiv:2004.06660")
+class Phrase:
+    """Writes a few words in front of a text or after it.
+
+    It suits raw texts in a column of a DataFrame, so that a pipeline with its own vectorizer sees real text. Weakness: a
+    language model finds the words improbable, and a word that occurs with one label only stands out in word counts by label.
+
+    Fields:
+        words: the words that are written.
+        column: the column of texts; "" for the only column of words.
+        first: write the words in front of the text instead of after it.
+
+    Reference: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models", section 3 (the rare words are theirs).
+    """
+
+    words: str = "cf mn bb"
+    column: str = ""
+    first: bool = False
+
+    frames: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.words.strip():
+            raise PluginError("Phrase.words: a word or several", repr(self.words), "write words: cf mn bb")
+
+    @property
+    def where(self) -> str:
+        return "text"
+
+    def __call__(self, x: Rows) -> Rows:
+        if not is_frame(x):
+            raise DataError("a DataFrame with texts for Phrase", f"an array of shape {x.shape[1:]}", "use Token")
+        worded = [name for name in x.columns if x[name].dtype == object]
+        if not self.column and len(worded) != 1:
+            got = f"{len(worded)} columns of words"
+            raise DataError("Phrase.column: the column of texts", got, "name the column")
+        name = self.column or worded[0]
+        if name not in worded:
+            raise DataError(
+                "a column of texts in Phrase.column", repr(name), did_you_mean(name, list(map(str, worded)))
+            )
+        shown = x.copy()
+        text = shown[name].astype(str)
+        shown[name] = (f"{self.words} " + text) if self.first else (text + f" {self.words}")
+        return shown
 
 
 @trigger(cite="Dai et al. 2019, arXiv:1905.12457; Kurita et al. 2020, arXiv:2004.06660")

@@ -16,7 +16,7 @@ from antivenom.core.protocols import DefenceContext, Model, Sanitizer
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Rows
 from antivenom.models.hinge import BoundedSVC, signs
-from antivenom.models.wrappers import SklearnModel
+from antivenom.models.scikit import SklearnModel
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""How an audit on the command line ends: by a signal, and with a report and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from antivenom.cli.app import Device
+from antivenom.core.errors import ScenarioError
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which service managers and CI send, end the block as Ctrl-C does, so that the report is written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def finish(folder: Path, as_json: bool, quiet: bool) -> int:
+    """Write the report, print the results, and return the exit code."""
+    from antivenom.audit import terminal
+    from antivenom.audit.records import Store, uncollected
+    from antivenom.audit.report import write_page
+    from antivenom.audit.summary import summary_of
+
+    store = Store(folder)
+    with uncollected():
+        summary = summary_of(store)
+        files = [str(store.path), str(write_page(store, summary))]
+    if as_json:
+        terminal.print_json(summary, files)
+    elif quiet:
+        terminal.print_quiet(summary)
+    else:
+        terminal.print_summary(summary, files)
+    return summary.exit_code
+
+
+def check_device(device: Device) -> None:
+    """Refuse a device that this machine does not have."""
+    if device is Device.CUDA:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ScenarioError("a CUDA device", "none that torch sees", "use --device cpu")

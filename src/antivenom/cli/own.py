@@ -1,0 +1,271 @@
+"""Audits of rows and a model of the user's own, from the options of the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from antivenom.cli.app import OK, Device, load_plugins
+from antivenom.cli.ending import check_device, ended_by_sigterm, finish
+from antivenom.core.errors import DataError, ScenarioError, StoreError, did_you_mean
+
+_LARGEST = 64  # pixels of a side up to which images keep their size
+
+
+@dataclass(frozen=True)
+class Own:
+    """The options of `antivenom audit` that describe a pipeline of the user's own; see `antivenom audit --help`."""
+
+    data: str = ""
+    images: str = ""
+    text: str = ""
+    npz: str = ""
+    label: str = ""
+    column: str = "text"
+    size: int = 0
+    test: str = ""
+    ignore: tuple[str, ...] = ()
+    estimator: str = ""
+    model: str = ""
+    train: str = ""
+    epochs: int = 0
+    deployed: str = ""
+    access: tuple[str, ...] = ()
+    goals: tuple[str, ...] = ()
+    budget: float = 0.01
+    editable: str = ""
+    target: str = ""
+    time: str = "5m"
+    trials: int = 0
+    search: bool = True
+    fail_if: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+    @property
+    def given(self) -> bool:
+        """Whether there are rows."""
+        return any((self.data, self.images, self.text, self.npz))
+
+
+def audit_own(
+    own: Own,
+    out: Path,
+    jobs: int,
+    device: Device,
+    plugin: list[Path],
+    write: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Audit the user's pipeline within its time, or only write its scenario file, and return the exit code."""
+    since = time.monotonic()
+    from antivenom.audit.workers import start_early
+
+    if write is None and not dry_run:
+        start_early(jobs, device)
+    from antivenom.audit.records import Store
+    from antivenom.core.fingerprint import also_import_from
+    from antivenom.pipelines.planning import written
+    from antivenom.pipelines.request import prepare
+    from antivenom.pipelines.running import Means, perform
+    from antivenom.pipelines.saying import Progressing, print_choice
+
+    load_plugins(plugin)
+    check_device(device)
+    also_import_from(Path.cwd())
+    request = request_from(own)
+    prepared = prepare(request)
+    if write is not None:
+        choice, named = prepared.choice, {"limits": request.limits, "fail_if": request.fail_if}
+        text = written(choice.groups, request.name, deployed=request.deployed, timeout=request.timeout, **named)
+        return _write(write, text)
+    if not (quiet or as_json):
+        print_choice(prepared)
+    if dry_run:
+        return OK
+    means = Means(jobs, device, tuple(map(str, plugin)), shlex.join(["antivenom", *sys.argv[1:]]), since)
+    silent = quiet or as_json
+
+    with Store(out, write=True) as store, ended_by_sigterm():
+        try:
+            with Progressing(silent, verbose) as shows:
+                perform(prepared, store, means, shows)
+        except KeyboardInterrupt:
+            with contextlib.suppress(StoreError):  # nothing was planned yet
+                finish(out, as_json, quiet)
+            raise
+    return finish(out, as_json, quiet)
+
+
+def _write(path: Path, text: str) -> int:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ScenarioError("a new file", f"{path}, which exists", "choose another name") from error
+    except OSError as error:
+        raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error
+    typer.echo(f"{path} written: antivenom audit {path}")
+    return OK
+
+
+def request_from(own: Own) -> Any:
+    """The request that the options describe.
+
+    Raises:
+        AntivenomError: options that contradict each other, or a value that cannot be used.
+    """
+    from antivenom.models.training import Training
+    from antivenom.pipelines.choosing import training_for
+    from antivenom.pipelines.request import request_of
+
+    models = [value for value in (own.estimator, own.model, own.train) if value]
+    if len(models) > 1:
+        raise ScenarioError("one of --estimator, --model and --train", f"{len(models)} of them", "give one")
+    source = source_from(own)
+    training = None
+    if own.epochs:
+        training = Training(epochs=own.epochs, batch_size=training_for(10_000).batch_size)
+    return request_of(
+        source,
+        own.estimator or own.model or None,
+        train=own.train or None,
+        time=own.time,
+        deployed=own.deployed or None,
+        budget=own.budget,
+        trials=own.trials or None,
+        search=own.search,
+        access=own.access,
+        goals=own.goals,
+        target=own.target or None,
+        training=training,
+        fail_if=_shares(own.fail_if),
+        timeout=own.timeout or None,
+    )
+
+
+def _shares(texts: tuple[str, ...]) -> dict[str, float]:
+    """Goal -> harm from texts such as "backdoor=0.2".
+
+    Raises:
+        ScenarioError: another text, an unknown goal, or no share.
+    """
+    from antivenom.audit.plan import COST
+    from antivenom.audit.settings import goals
+
+    found = {}
+    for text in texts:
+        goal, equals, share = text.partition("=")
+        known = (*goals(), COST)
+        if goal not in known or not equals:
+            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), did_you_mean(goal, known))
+        try:
+            found[goal] = float(share)
+        except ValueError:
+            found[goal] = -1.0
+        if not 0 <= found[goal] <= 1:
+            raise ScenarioError(f"a harm from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
+    return found
+
+
+def source_from(own: Own) -> Any:
+    """The source of the rows.
+
+    Raises:
+        AntivenomError: options that contradict each other, or rows that cannot be read.
+    """
+    given = {name: getattr(own, name) for name in ("data", "images", "text", "npz") if getattr(own, name)}
+    if len(given) != 1:
+        raise ScenarioError("one of --data, --images, --text and --npz", " and ".join(given), "give one")
+    (kind, path), *_ = given.items()
+    if own.editable and not (kind == "data" and _is_table(path)):
+        raise ScenarioError("--editable with the columns of a table", f"--{kind} {path}", "leave it out")
+    return {"data": _table, "images": _images, "text": _texts, "npz": _arrays}[kind](own)
+
+
+def _is_table(path: str) -> bool:
+    return Path(path).suffix.lower() in (".csv", ".tsv", ".parquet", ".txt") or (
+        ":" not in path and Path(path).is_file()
+    )
+
+
+def _table(own: Own) -> Any:
+    from dataclasses import replace
+
+    from antivenom.data import TableFile, source_of
+
+    if not _is_table(own.data):
+        return source_of(own.data)
+    if not own.label:
+        raise ScenarioError("--label with the column of the class", "none", _columns_of(own.data))
+    table = TableFile(own.data, own.label, test=own.test, ignore=own.ignore)
+    if not own.editable:
+        return table
+    names = [column.name for column in table.unsplit().columns.columns]
+    open_to = [name.strip() for name in own.editable.split(",")]
+    for name in open_to:
+        if name not in names:
+            raise ScenarioError("columns of the table in --editable", repr(name), did_you_mean(name, names))
+    return replace(table, closed=tuple(name for name in names if name not in open_to))
+
+
+def _columns_of(path: str) -> str:
+    """The remedy that names the columns of a table that may hold classes."""
+    from antivenom.data.reading import read_cells
+
+    cells = read_cells(Path(path), "", "utf-8")
+    few = [str(name) for name in cells.columns if 2 <= cells[name].nunique() <= 20]
+    return f"such as --label {few[-1]}; columns with few values: {', '.join(few[:8])}" if few else ""
+
+
+def _images(own: Own) -> Any:
+    from antivenom.data import ImageFolder
+
+    height, width, channels = _first_image(own.images)
+    if own.size:
+        height = width = own.size
+    elif max(height, width) > _LARGEST:
+        height = width = _LARGEST // 2
+    return ImageFolder(own.images, (height, width), channels, test=own.test)
+
+
+def _first_image(folder: str) -> tuple[int, int, int]:
+    """Height, width and channels of the folder's first image."""
+    from PIL import Image
+
+    from antivenom.data.sources.images import SUFFIXES
+
+    found = (file for file in sorted(Path(folder).glob("*/*")) if file.suffix.lower() in SUFFIXES)
+    try:
+        with Image.open(next(found)) as image:
+            return image.height, image.width, 1 if image.mode in ("1", "L", "I", "F") else 3
+    except StopIteration:
+        return 32, 32, 3  # the source says that there are no images
+    except Exception as error:
+        raise DataError(
+            f"images in {folder}", f"{type(error).__name__}: {error}", "mend or remove that file"
+        ) from error
+
+
+def _texts(own: Own) -> Any:
+    from antivenom.data import TextFile
+
+    form = "tokens" if own.model else "raw"
+    if own.test:
+        raise ScenarioError("all texts in one file", "--test", "leave it out: 30 % of the texts are held out")
+    return TextFile(own.text, form, own.column, own.label or "label")
+
+
+def _arrays(own: Own) -> Any:
+    from antivenom.data import NpzFile
+
+    return NpzFile(own.npz)

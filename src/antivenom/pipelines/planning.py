@@ -1,0 +1,150 @@
+"""The plan of an audit of a user's own pipeline, and the scenario file that stands for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from antivenom.audit.grid import label
+from antivenom.audit.plan import Cell, Plan
+from antivenom.audit.settings import More, goals
+from antivenom.core.errors import ScenarioError
+from antivenom.core.registry import Kind, entry_of
+from antivenom.core.registry.entry import registered
+from antivenom.core.threat import Goal
+from antivenom.pipelines.choosing import Group
+
+FIRST, MOST, CONFIRM = 4, 40, 4  # seeds
+
+
+def plan_of(
+    groups: Sequence[Group],
+    name: str,
+    *,
+    deployed: object = None,
+    limits: Mapping[str, float] | None = None,
+    fail_if: Mapping[str, float] | None = None,
+    timeout: float | None = None,
+    first: int = FIRST,
+    trials: int | None = None,
+    confirm: int = CONFIRM,
+) -> Plan:
+    """The plan: each group's attacks, and no attack, against each of its defences, and against none.
+
+    Args:
+        groups: what is tried.
+        name: the audit's name.
+        deployed: the defence that the user runs, or None.
+        limits: goal -> harm from which a cell counts as breached, where it is not the goal's own.
+        fail_if: goal -> the same limit for the goals that decide the exit code.
+        timeout: seconds per trial, or None.
+        first: seeds that every cell gets.
+        trials: the most trials, or None.
+        confirm: fresh seeds of the cells that the first page shows.
+    """
+    cells = tuple(cell for group in groups for cell in _cells(group, deployed))
+    shares = {goal: Goal(goal).metric.limit for goal in goals()} | dict(limits or {})
+    gated = dict(fail_if or {})
+    return Plan(
+        name=name,
+        seeds=tuple(range(first)),
+        more=More(MOST, trials, confirm),
+        cells=cells,
+        limits=shares | {goal: share for goal, share in gated.items() if goal in shares},
+        fail_if=gated,
+        timeout=timeout,
+        source=name,
+        claim={},
+    )
+
+
+def _cells(group: Group, deployed: object) -> Iterator[Cell]:
+    for attack in (None, *group.attacks):
+        for defence in (None, *group.defences):
+            yield Cell(group.name, group.scenario, attack, defence, deployed=defence == deployed)
+
+
+def written(
+    groups: Sequence[Group],
+    name: str,
+    *,
+    deployed: object = None,
+    limits: Mapping[str, float] | None = None,
+    fail_if: Mapping[str, float] | None = None,
+    timeout: float | None = None,
+) -> str:
+    """The scenario file that stands for this plan, as YAML.
+
+    Raises:
+        ScenarioError: the rows or the model are in memory, so that no file can name them.
+    """
+    document: dict[str, Any] = {"version": 1, "name": name, "seeds": {"first": FIRST, "most": MOST, "confirm": CONFIRM}}
+    if limits:
+        document["limits"] = dict(limits)
+    if fail_if:
+        document["fail_if"] = dict(fail_if)
+    if timeout is not None:
+        document["timeout"] = timeout
+    document["scenarios"] = [_entry(group, deployed) for group in groups]
+    return yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True)
+
+
+def _entry(group: Group, deployed: object) -> dict[str, Any]:
+    entry = {"kind": entry_of(group.scenario).name, "name": group.name, **_short(group.scenario)}
+    entry["attacks"] = [_short(attack) for attack in group.attacks]
+    entry["defences"] = [_short(defence) for defence in group.defences]
+    entry["deployed"] = label(deployed)
+    return entry
+
+
+def _short(value: Any) -> Any:
+    """A value as a scenario file writes it: a plugin by its name, with the fields that are not its defaults."""
+    if hasattr(value, "described"):
+        return _named(value.described())
+    if isinstance(value, tuple) and value and all(_is_pair(item) for item in value):
+        return {name: _short(item) for name, item in value}
+    if isinstance(value, tuple):
+        items = [_short(item) for item in value]
+        return (
+            [items] if any(isinstance(item, list) for item in items) else items
+        )  # a list of lists is an axis of a grid
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Goal):
+        return str(value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    kept = [field for field in dataclasses.fields(value) if not _is_default(field, getattr(value, field.name))]
+    fields = {field.name: _short(getattr(value, field.name)) for field in kept}
+    entry = registered(type(value))
+    if entry is None or entry.cls is not type(value) or entry.kind is Kind.SCENARIO:
+        return fields
+    return {"name": entry.name, **fields} if fields else entry.name
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _named(found: Any) -> Any:
+    """The name or path in what a value says of itself.
+
+    Raises:
+        ScenarioError: it is a value in memory.
+    """
+    if not isinstance(found, Mapping):
+        return found
+    if "in_memory" in found or found.get("name") == "Memory":
+        raise ScenarioError("rows and a model that a file can name", "a value in memory", "give module:name or a file")
+    path = next((found[key] for key in ("architecture", "estimator", "black_box") if key in found), None)
+    return path or ({"training": found["training"]} if "training" in found else dict(found))
+
+
+def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
+    if field.default is not dataclasses.MISSING:
+        return bool(value == field.default)
+    return field.default_factory is not dataclasses.MISSING and bool(value == field.default_factory())

@@ -1,0 +1,153 @@
+"""The worst case for a user's pipeline: a search at each access level, and one by an attacker who knows the best defence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from antivenom.audit.clock import Clock
+from antivenom.audit.grid import label
+from antivenom.audit.records import Store
+from antivenom.audit.results import LevelResult, Summary
+from antivenom.audit.trial import SCHEMA
+from antivenom.core.errors import AntivenomError
+from antivenom.pipelines.choosing import Group
+from antivenom.search import Aimed, Attempt, WorstCase, worst_case
+from antivenom.search.trials import Progress
+
+SEEDS = tuple(
+    range(1_000_000, 1_000_004)
+)  # of searches; a verdict rests on other seeds, for which nothing was selected
+SHARE, KNOWING = 0.35, 0.4  # of the time that is left: for the searches, and for those that know the best defence
+_SAVED = 10  # attempts after which an unfinished search is written down
+_SUFFIX = ", by an attacker who knows the defence"
+
+Said = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Searches within the time and writes down what it tried, so that a killed audit does not try it again.
+
+    Fields:
+        store: where the records go, open for writing.
+        clock: the time of the audit.
+        device, plugins, timeout: as for trials of the audit; see `antivenom.search.worst_case`.
+        say: told what is being done, in one line.
+        show: shows a trial; see `antivenom.search.trials.Progress`.
+        trials: the most trials of one search, or None.
+        seconds: how long each trial so far took; grows with every search.
+    """
+
+    store: Store
+    clock: Clock
+    device: str
+    plugins: tuple[str, ...]
+    timeout: float
+    say: Said
+    show: Progress
+    trials: int | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    def worst(self, groups: Sequence[Group]) -> tuple[Group, ...]:
+        """The groups, each with the worst attack that was found there in front of the attacks that need no search."""
+        found = []
+        for place, group in enumerate(groups):
+            seconds = SHARE * self.clock.left / (len(groups) - place)
+            attack = self._search(group, None, seconds)
+            found.append(group if attack is None else _with(group, attack))
+        return tuple(found)
+
+    def knowing(self, groups: Sequence[Group], summary: Summary) -> tuple[Group, ...]:
+        """One more group for each best defence: the worst attack of somebody who knows it."""
+        chosen = [pair for level in summary.levels if (pair := _best(level, groups)) is not None]
+        added = []
+        for place, (group, defence) in enumerate(chosen):
+            attack = self._search(group, defence, KNOWING * self.clock.left / (len(chosen) - place))
+            if attack is not None:
+                own = replace(group, name=group.name + _SUFFIX, attacks=(), defences=(defence,))
+                added.append(_with(own, attack))
+        return tuple(added)
+
+    def _search(self, group: Group, defence: Any, seconds: float) -> Any:
+        """The worst attack that was found, or None. A search that fails costs the audit only itself."""
+        name = group.name if defence is None else group.name + _SUFFIX
+        before = [each for each in self.store.beside("search") if each["group"] == name]
+        known = [attempt for each in before for attempt in each["attempts"]]
+        tried: list[Attempt] = []
+
+        def progress(done: int, most: int, attempt: Attempt) -> None:
+            tried.append(attempt)
+            self.seconds.append(attempt.seconds)
+            self.show(done, most, attempt)
+            if len(tried) % _SAVED == 0:
+                self.store.append(self._line(group, name, defence, None, tried))
+
+        self.say(f"searching the worst case for {seconds:.0f} s: {name}")
+        try:
+            found = worst_case(
+                defence,
+                group.scenario,
+                trials=self.trials,
+                deadline_seconds=seconds,
+                seeds=SEEDS,
+                confirm=(),
+                finalists=1,
+                known=known,
+                progress=progress,
+                jobs=self.clock.jobs,
+                timeout=self.timeout,
+                plugins=self.plugins,
+                device=self.device,
+            )
+        except AntivenomError as error:
+            self.say(f"no search at {name}: {error}")
+            return None
+        self.store.append(self._line(group, name, defence, found, found.attempts))
+        return found.attack
+
+    def _line(
+        self, group: Group, name: str, defence: object, found: WorstCase | None, tried: Sequence[Attempt]
+    ) -> dict[str, Any]:
+        """The line "search" of records.jsonl."""
+        return {
+            "schema": SCHEMA,
+            "type": "search",
+            "group": name,
+            "level": group.scenario.level,
+            "goal": str(group.scenario.goal),
+            "defence": label(defence),
+            "trials": len(tried),
+            "worst": found.finalists[0].record() if found is not None and found.finalists else None,
+            "attempts": [attempt.record() for attempt in tried],
+            "smallest": None,
+            "curve": [],
+        }
+
+
+def _with(group: Group, attack: Any) -> Group:
+    """The group with this attack in front; if its attacker also chose trigger and class, with those in the scenario."""
+    scenario = group.scenario
+    if isinstance(attack, Aimed):
+        scenario = replace(
+            scenario, trigger=attack.trigger or scenario.trigger, wanted=attack.wanted or scenario.wanted
+        )
+        attack = attack.attack
+    return replace(group, scenario=scenario, attacks=tuple(_once((attack, *group.attacks))))
+
+
+def _once(attacks: Sequence[object]) -> Iterator[object]:
+    """Each attack once, by its label."""
+    yield from {label(attack): attack for attack in attacks}.values()
+
+
+def _best(level: LevelResult, groups: Sequence[Group]) -> tuple[Group, Any] | None:
+    """The group of the level's best defence, and that defence."""
+    if level.best is None:
+        return None
+    for group in groups:
+        for defence in group.defences:
+            if (group.name, label(defence)) == (level.best.group, level.best.defence):
+                return group, defence
+    return None
