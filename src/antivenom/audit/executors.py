@@ -33,6 +33,7 @@ RESULT = (
     "curves",
     "notes",
     "pictures",
+    "samples",
     "versions",
     "seconds",
 )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from antivenom.audit.beside import TYPES, require
 from antivenom.audit.identity import is_genuine
 from antivenom.audit.pictures import decoded
+from antivenom.audit.samples import MOST, SampleLine, require_sample
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.core.errors import StoreError, ThreatError, with_article
 from antivenom.core.threat import Goal
@@ -34,6 +35,7 @@ class _Trial(_Checked):
     curves: dict[str, list[float | None]] = {}
     notes: list[str] = []
     pictures: dict[str, dict[str, Any]] = {}
+    samples: list[SampleLine] = Field([], max_length=MOST)
     versions: dict[str, str] = {}
     seconds: float = 0.0
     started: str = ""
@@ -133,6 +135,8 @@ def require_trial(record: Record) -> None:
         return
     for picture in record.get("pictures", {}).values():
         decoded(picture)
+    for sample in record.get("samples", ()):
+        require_sample(sample)
     for name in _READ_BY_REPORT:
         if name not in record:
             raise ValueError(f"a finished trial without `{name}`")

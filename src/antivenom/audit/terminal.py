@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,7 @@ from antivenom.audit.formatting import (
     stealth,
     unconfirmed,
 )
+from antivenom.audit.grades import grade
 from antivenom.audit.grid import label
 from antivenom.audit.naming import short
 from antivenom.audit.plan import Plan
@@ -162,6 +164,7 @@ def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Ma
         f"needs: {number}" if number else "",
         f"{short(worst.attack)} on {on(worst)}" + (f"; {worst.planned} seeds: {why}" if why else "") + _fresh(worst),
         f"stealth: {stealth(worst, summary)}",
+        grade(level, summary).said,
         f"next: {next_step(level, summary)}",
     ):
         if text:
@@ -209,6 +212,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
                 "said": sentence(level),
                 "needs": needs(level, summary),
                 "next": next_step(level, summary),
+                "grade": asdict(grade(level, summary)),
                 "deployed": _cell_json(level.deployed, stopped),
                 "undefended": _cell_json(level.undefended, stopped),
                 "best_defence": _cell_json(level.best, stopped),

@@ -16,6 +16,7 @@ from typing import Any
 
 from antivenom.audit.identity import Identity, code_in, identity_of, version
 from antivenom.audit.pictures import encoded
+from antivenom.audit.samples import encoded_samples
 from antivenom.core.errors import (
     AntivenomError,
     NotApplicable,
@@ -161,6 +162,7 @@ def blank(job: Job) -> Record:
         "curves": {},
         "notes": [],
         "pictures": {},
+        "samples": [],
         "versions": versions(),
         "seconds": 0.0,
     }
@@ -196,8 +198,9 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None, progr
             file.unlink(missing_ok=True)
         notes = [_shortened(str(note), LINE) for note in outcome.notes]
         record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": notes}
-        if trial.seed == 0:  # the pictures of other seeds would show the same and make the file longer
+        if trial.seed == 0:  # pictures and samples of other seeds would show the same and make the file longer
             record["pictures"] = {str(name): encoded(image) for name, image in outcome.pictures.items()}
+            record["samples"] = encoded_samples(outcome.samples)
     except NotApplicable as error:
         record |= {"status": "not-applicable", "error": line_of(error)}
     except TrialTimeout as error:

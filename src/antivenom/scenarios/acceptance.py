@@ -48,6 +48,7 @@ class Acceptance:
         train_rows: number of the provider's rows, or None for all.
         clean_rows: number of the user's clean rows, which are held out before the provider trains.
         repair: a mitigation for models that the detector flags, or None.
+        private: whether the rows are private. Then records and report show no picture of them.
     """
 
     data: Source = Named("digits")
@@ -61,6 +62,7 @@ class Acceptance:
     train_rows: int | None = None
     clean_rows: int = 100
     repair: Mitigation | None = None
+    private: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -138,7 +140,9 @@ class Acceptance:
         poisoned = float(poison.mask.sum())
         counts = {"poisoned_rows": poisoned, "poisoned_rate": poisoned / len(theirs), "removed_rows": 0.0}
         measured |= counts | {"refused": float(refused)} | found
-        return Outcome(measured, notes=tuple(notes), pictures=judge.pictures(poison.trigger, recovered))
+        return Outcome(
+            measured, notes=tuple(notes), pictures={} if self.private else judge.pictures(poison.trigger, recovered)
+        )
 
     def _offered(
         self, attack: object, attack_arrow: Kind | None, theirs: Dataset, aim: Aim, pipeline: Pipeline

@@ -22,6 +22,7 @@ from antivenom.scenarios.fields import settle
 from antivenom.scenarios.grants import Aim, attack_kind, defence_kind
 from antivenom.scenarios.metrics import Judge, detection
 from antivenom.scenarios.pipeline import Pipeline
+from antivenom.scenarios.samples import poisoned
 from antivenom.scenarios.splits import Sources, hold_out, joined, known_test_rows, only_classes
 from antivenom.scenarios.targets import draw_targets
 from antivenom.scenarios.twins import twin
@@ -62,6 +63,7 @@ class Central:
             case, and the accuracy on the other test rows is reported too (`unseen_accuracy`).
         sources: number of honest sources that sent the rows. With more than 1, the defence knows the source of each row.
         attacker_sources: number of further sources that sent the poison, if sources are known.
+        private: whether the rows are private. Then records and report show no sample of them.
     """
 
     data: Source = Named("digits")
@@ -80,6 +82,7 @@ class Central:
     test_known: float = 0.0
     sources: int = 1
     attacker_sources: int = 1
+    private: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -197,7 +200,13 @@ class Central:
         }
         found |= {f"attack_{name}": float(value) for name, value in poison.measured}
         notes = (*self._notes(attack_arrow, defence_arrow, mask), *said, *pipeline.notes(model, loss))
-        return Outcome(measured | counts | found, notes=notes, pictures=judge.pictures(poison.trigger, recovered))
+        shown = not self.private
+        return Outcome(
+            measured | counts | found,
+            notes=notes,
+            pictures=judge.pictures(poison.trigger, recovered) if shown else {},
+            samples=(*poisoned(clean, poison), *judge.samples(poison.trigger)) if shown and seed == 0 else (),
+        )
 
     def _received(self, poison: Poison, streams: Streams) -> tuple[Dataset, np.ndarray]:
         """The rows that reach the user, in random order, and the mask of the poison among them.

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from antivenom.core.errors import DataError, ModelError, PluginError, ScenarioError
+from antivenom.core.outcome import Sample
 from antivenom.core.protocols import InputFilter, Model, Trigger
 from antivenom.core.threat import Goal
 from antivenom.core.verdict import ModelVerdict, Verdict, quality
@@ -24,6 +25,7 @@ from antivenom.scenarios.copies import call_plugin
 from antivenom.scenarios.grants import Aim
 from antivenom.scenarios.guarded import shown
 from antivenom.scenarios.pictures import pictures
+from antivenom.scenarios.samples import triggered
 from antivenom.scenarios.targets import classes_wanted
 
 
@@ -164,6 +166,17 @@ class Judge:
         x = self.test.x[first]
         rows = {"clean": x[0], "triggered": shown(self.aim.trigger if learned is None else learned, x)[0]}
         return pictures(rows if recovered is None else rows | {"recovered": shown(recovered, x)[0]})
+
+    def samples(self, learned: Trigger | None = None) -> tuple[Sample, ...]:
+        """A test input that is no image without and with the trigger; images are in `pictures`."""
+        if not self.backdoor or self.test.is_image:
+            return ()
+        first = np.flatnonzero(self._wanted_of(self.test.y) >= 0)[:1]
+        if not len(first):
+            return ()
+        row = self.test[first]
+        x = shown(self.aim.trigger if learned is None else learned, row.x)
+        return (triggered(row, x, int(self._wanted_of(row.y)[0])),)
 
     def detection_metrics(self, verdict: ModelVerdict, attacked: bool, model: Model) -> dict[str, float]:
         """The verdict of a model detector, and its quality over classes: which classes does the backdoor lead to?

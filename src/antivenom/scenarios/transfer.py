@@ -53,6 +53,7 @@ class Transfer:
         fine_tune_learning_rate: the user's step size, usually a fraction of the provider's.
         train_rows: number of training rows, provider's and user's together; None is all.
         clean_rows: number of trusted rows for detectors, mitigations and gates. They are held out beforehand.
+        private: whether the rows are private. Then records and report show no picture of them.
     """
 
     data: Source = Named("digits")
@@ -68,6 +69,7 @@ class Transfer:
     fine_tune_learning_rate: float = 0.001
     train_rows: int | None = None
     clean_rows: int = 100
+    private: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -161,7 +163,9 @@ class Transfer:
         measured = judge.metrics(model, gate) | judge.trigger_metrics(model, clean, learned, gate)
         counts = {"poisoned_rows": 0.0, "poisoned_rate": 0.0, "removed_rows": 0.0}
         said = (*notes, *pipeline.notes(pretrained))
-        return Outcome(measured | counts | found, notes=said, pictures=judge.pictures(learned, recovered))
+        return Outcome(
+            measured | counts | found, notes=said, pictures={} if self.private else judge.pictures(learned, recovered)
+        )
 
     def _fine_tuned(self, received: Model, ours: Dataset, pipeline: Pipeline) -> Model:
         """The received model after the user's fine-tuning."""

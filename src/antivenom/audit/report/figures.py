@@ -53,6 +53,25 @@ class Panel:
     level: float | None = None
 
 
+@dataclass(frozen=True)
+class Points:
+    """The harm of one attack at several budgets.
+
+    Fields:
+        name: the label in the legend.
+        shares: the shares of poisoned rows, ascending.
+        harms, lows, highs: the harm at each of them, and the ends of its interval.
+        crossing: the smallest share that breaches, or None.
+    """
+
+    name: str
+    shares: Sequence[float]
+    harms: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    crossing: float | None
+
+
 def curves(panels: Sequence[Panel], name: str, title: str, description: str) -> str:
     """Panels side by side as one SVG.
 
@@ -115,6 +134,39 @@ def price(points: Sequence[tuple[str, float, float]], name: str, title: str, des
         axes.annotate(text, (x, y), xytext=(6, 6), textcoords="offset points", color=INK, fontsize=9)
     axes.margins(x=0.12)
     figure.tight_layout()
+    return _svg(figure, name, title, description)
+
+
+def budget_plot(lines: Sequence[Points], limit: float, name: str, title: str, description: str) -> str:
+    """Harm against the share of poisoned rows, with intervals, the limit, and a ring where a breach begins."""
+    figure = _figure(6.4, 3.4)
+    axes = figure.add_subplot()
+    _plain_axes(axes, "harm", "share of the training rows that are poisoned")
+    axes.set_ylim(-0.04, 1.04)
+    shares = [share for line in lines for share in line.shares if share > 0]
+    if shares and max(shares) >= 8 * min(shares):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
+        axes.set_xticks(sorted(set(shares))[:: max(1, len({*shares}) // 6)])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    axes.axhline(limit, color=INK, linewidth=0.8, linestyle=":")
+    for i, line in enumerate(lines):
+        colour, dash = SERIES[(i + 1) % 7], DASHES[i % 7]
+        axes.fill_between(line.shares, line.lows, line.highs, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(
+            line.shares, line.harms, color=colour, linestyle=dash, marker="o", markersize=4, label=shown(line.name)
+        )
+        if line.crossing is not None:
+            at = line.harms[list(line.shares).index(line.crossing)]
+            axes.plot(
+                [line.crossing], [at], marker="o", markersize=11, markerfacecolor="none", color=INK, linestyle="none"
+            )
+    legend = axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-0.05, -0.18), ncols=2)
+    for text in legend.get_texts():
+        text.set_color(INK)
+        text.set_parse_math(False)
+    figure.subplots_adjust(left=0.09, right=0.985, top=0.91, bottom=0.2 + 0.06 * ((len(lines) + 1) // 2))
     return _svg(figure, name, title, description)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antivenom.audit.formatting import bounds, effect, percent
+from antivenom.audit.grades import grade
 from antivenom.audit.naming import about, details, of_value, short
 from antivenom.audit.results import CellResult, LevelResult, State, Summary
 from antivenom.audit.sentences import needs, next_step, on, sentence, severity_of
@@ -59,6 +60,7 @@ def rung(level: LevelResult, summary: Summary) -> dict[str, object]:
     return {
         "name": level.level,
         "about": level.about,
+        "add": level.add,
         "state": level.state,
         "sentence": sentence(level),
         "severity": severity_of(None if worst is None else worst.shown_harm),
@@ -66,6 +68,7 @@ def rung(level: LevelResult, summary: Summary) -> dict[str, object]:
         "next": next_step(level, summary),
         "worst": None if worst is None else _worst(worst),
         "strip": None if worst is None else strip(worst, level.undefended, level.best),
+        "grade": grade(level, summary),
         "planned": level.planned,
         "conclusive": level.conclusive,
     }

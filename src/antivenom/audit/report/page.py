@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 
 from antivenom.audit.formatting import interval, percent, seeds_of, unconfirmed
+from antivenom.audit.grades import profile, required
 from antivenom.audit.naming import short
+from antivenom.audit.report.budget import curves, searches
 from antivenom.audit.report.cards import card, nearest
+from antivenom.audit.report.certified import certified
 from antivenom.audit.report.coverage import funnel, gaps
 from antivenom.audit.report.front import audited, banner, rung, verdict
+from antivenom.audit.report.given import given, suspects
 from antivenom.audit.report.inputs import inputs
 from antivenom.audit.report.pairs import clean, counts, matrix, row, shown_of
 from antivenom.audit.report.repair import changes, prices
 from antivenom.audit.report.rounds import rounds
 from antivenom.audit.results import State, Summary, id_of
 from antivenom.audit.sentences import do_first
+from antivenom.audit.standards import editions, touched
 from antivenom.audit.stopping import stops
 from antivenom.audit.summary import severity
 from antivenom.audit.trial import Record
@@ -25,16 +30,22 @@ _SECTIONS = {
     "verdict": "What an attacker can do",
     "todo": "What to do",
     "worst": "Worst case",
+    "budget": "How much is needed",
+    "suspects": "Did it happen already?",
+    "given": "What was looked at",
     "coverage": "Coverage",
     "pairs": "Attack and defence",
     "rounds": "Rounds",
     "price": "Price of defence",
+    "certified": "Certified floor",
     "detection": "Detection",
     "inputs": "Inputs",
+    "standards": "Published lists",
     "absent": "Not measured",
     "method": "Method and limits",
     "appendix": "Appendix",
 }
+_ONLY_IF_PRESENT = ("standards", "suspects", "given", "certified", "rounds", "inputs", "detection")
 
 
 def contents(summary: Summary, sha256: str) -> dict[str, object]:
@@ -46,10 +57,22 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
     every = sorted(shown, key=severity, reverse=True)
     places = {id_of(cell): number for number, cell in enumerate(every, start=1)}
     breached = [level for level in levels if level.state is State.BREACHED]
-    return {
+    entries = touched(summary)
+    found: dict[str, object] = {
+        "budgets": curves(summary),
+        "searches": searches(summary),
+        "suspects": suspects(summary),
+        "given": given(summary),
+        "certified": certified(summary),
+        "rounds": rounds(summary),
+        "detection": _detection(summary),
+        "inputs": inputs(summary),
+        "standards": [entry for entry in entries if entry.evidence is not None],
+    }
+    return found | {
         "name": summary.plan["name"],
         "date": _date(summary),
-        "sections": list(_SECTIONS.items()),
+        "sections": [s for s in _SECTIONS.items() if s[0] not in _ONLY_IF_PRESENT or found[s[0]]],
         "summary": summary,
         "banner": banner(summary),
         "verdict": verdict(levels),
@@ -68,15 +91,16 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
             matrix(level.level, shown, places) for level in levels if any(c.level == level.level for c in shown)
         ],
         "left_out": len(summary.attacks) - len(shown),
-        "rounds": rounds(summary),
         "price": prices(summary),
-        "detection": _detection(summary),
-        "pictures": inputs(summary),
         "every": [row(cell, stopped) for cell in every],
         "clean": clean(summary),
         "facts": _facts(summary, sha256),
         "errors": sorted({(c.group, error) for c in summary.cells for error in c.errors}),
-        "text": {"interval": interval, "seeds": seeds_of, "short": short},
+        "text": {"interval": interval, "percent": percent, "seeds": seeds_of, "short": short},
+        "editions": editions(),
+        "unmapped": [f"{entry.id} {entry.name}" for entry in entries if entry.evidence is None],
+        "profile": profile(),
+        "required": required(),
         "State": State,
         "harms": "; or ".join(f"{metric.about}" for metric in goals),
         "terms": dict(term for metric in goals for term in metric.terms),

@@ -16,12 +16,13 @@ MOST_FIGURES = 12
 Values = list[float | None]
 
 
-def rounds(summary: Summary) -> dict[str, object]:
-    """A figure and a table for each of the worst attacks whose trials have curves, and how many are left out."""
+def rounds(summary: Summary) -> dict[str, Any]:
+    """A figure and a table for each of the worst attacks whose trials have curves, and how many are left out; empty without any."""
     own = [c for c in summary.attacks if any(record["curves"] for record in c.records)]
     bare = sorted((c for c in own if c.defence == "none"), key=severity, reverse=True)
     shown = [_one(cell, own, summary.plan["curves"][cell.kind], i) for i, cell in enumerate(bare[:MOST_FIGURES])]
-    return {"shown": [one for one in shown if one["rows"]], "left_out": max(len(bare) - MOST_FIGURES, 0)}
+    shown = [one for one in shown if one["rows"]]
+    return {"shown": shown, "left_out": max(len(bare) - MOST_FIGURES, 0)} if shown else {}
 
 
 def _one(cell: CellResult, own: list[CellResult], declared: dict[str, Any], number: int) -> dict[str, Any]:
