@@ -23,8 +23,36 @@ from antivenom.defences.suspects import implausible
 
 LINEAR = LogisticRegression()
 rng = np.random.default_rng(0)
-HAM = ["the", "meeting", "lunch", "home", "tomorrow", "dinner", "friend", "thanks", "call", "later", "love", "today", "work"]
-SPAM = ["free", "prize", "winner", "claim", "cash", "urgent", "offer", "txt", "award", "guaranteed", "mobile", "reply", "now"]
+HAM = [
+    "the",
+    "meeting",
+    "lunch",
+    "home",
+    "tomorrow",
+    "dinner",
+    "friend",
+    "thanks",
+    "call",
+    "later",
+    "love",
+    "today",
+    "work",
+]
+SPAM = [
+    "free",
+    "prize",
+    "winner",
+    "claim",
+    "cash",
+    "urgent",
+    "offer",
+    "txt",
+    "award",
+    "guaranteed",
+    "mobile",
+    "reply",
+    "now",
+]
 
 
 def messages(ham: int, spam: int) -> tuple[pd.DataFrame, np.ndarray]:
