@@ -1,6 +1,6 @@
 """The worst attacks found against a few defences, on digits, by accuracy lost; chosen on some seeds, confirmed on others.
 
-    python benchmarks/search/federations.py --budget 400
+    python benchmarks/search/federations.py --trials 400
 
 Prints, for each defence, the finalists with the harm that they were chosen by and their harm on fresh seeds, then the best
 attack of every family that was searched.
@@ -34,7 +34,7 @@ DEFENCES = (Krum(f=2), Median(), CenteredClipping(tau=0.5), NormBound(factor=1.5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", type=int, default=400, help="trials per defence")
+    parser.add_argument("--trials", type=int, default=400, help="trials per defence")
     parser.add_argument("--seeds", type=int, default=4, help="seeds of the search")
     parser.add_argument("--confirm", type=int, default=10, help="fresh seeds")
     asked = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> None:
         began = time.process_time()
         fresh = range(100, 100 + asked.confirm)
         found = worst_case(
-            rule, scenario, budget=asked.budget, seeds=range(asked.seeds), confirm=fresh, progress=progress
+            rule, scenario, trials=asked.trials, seeds=range(asked.seeds), confirm=fresh, progress=progress
         )
         print(f"\n{label(rule)}: {len(found.attempts)} trials, {time.process_time() - began:.0f} CPU-s", flush=True)
         show(found)
@@ -70,8 +70,8 @@ def spread(found: WorstCase, attack: object, fresh: bool) -> list[float]:
     return [a.harm for a in found.attempts if a.attack == attack and (a.stage == "confirm") == fresh]
 
 
-def progress(done: int, budget: int, attempt: Attempt) -> None:
-    print(f"\r{done} of at most {budget} trials", end="", flush=True)
+def progress(done: int, most: int, attempt: Attempt) -> None:
+    print(f"\r{done} of at most {most} trials", end="", flush=True)
 
 
 if __name__ == "__main__":

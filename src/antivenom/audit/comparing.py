@@ -14,7 +14,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,19 @@ def compare(before: Source, after: Source, tolerance: float = 0.0) -> Comparison
     code, reason = _exit(measured, new)
     notes = _notes(both, old, new) + _reach(measured, error)
     return Comparison(old.plan["name"], new.plan["name"], tuple(measured), tuple(notes), code, reason)
+
+
+def with_baseline(summary: Summary, comparison: Comparison | None) -> Summary:
+    """The summary of the later audit with an exit code that takes account of the comparison with an earlier one.
+
+    Something worse gives 1. If nothing else is wrong with the audit, a comparison that is incomplete gives 2.
+    """
+    if comparison is None or summary.exit_code == 1 or comparison.exit_code == 0:
+        return summary
+    if comparison.exit_code == 1 or summary.exit_code == 0:
+        reason = f"compared with the baseline: {comparison.exit_reason}"
+        return replace(summary, exit_code=comparison.exit_code, exit_reason=reason)
+    return summary
 
 
 def _summary(source: Source) -> Summary:

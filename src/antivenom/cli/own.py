@@ -57,6 +57,7 @@ class Own:
 def audit_own(
     own: Own,
     out: Path,
+    baseline: Path | None,
     jobs: int,
     device: Device,
     plugin: list[Path],
@@ -101,9 +102,9 @@ def audit_own(
                 perform(prepared, store, means, shows)
         except KeyboardInterrupt:
             with contextlib.suppress(StoreError):  # nothing was planned yet
-                finish(out, as_json, quiet)
+                finish(out, as_json, quiet, baseline)
             raise
-    return finish(out, as_json, quiet)
+    return finish(out, as_json, quiet, baseline)
 
 
 def _write(path: Path, text: str) -> int:

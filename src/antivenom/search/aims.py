@@ -14,7 +14,8 @@ from antivenom.search.space import Axis, Choices, Range
 from antivenom.triggers import Blend, Cells, Patch, Phrase, Sinusoid, Stamp, Together, Token
 
 COLUMNS = 12  # columns of a table that are tried alone
-JOINT = (3, 2)  # numbers of columns that are written together
+JOINT = (3, 2)  # numbers of columns, or of tokens, that are written together
+WINDOWS = 6  # sets of neighbours in the ranking that are written together
 TOKENS = 12
 MOST_CLASSES = 20  # that are tried as the wanted one
 
@@ -85,9 +86,8 @@ def _of_table(data: Dataset) -> Iterator[Any]:
     found.sort()
     best = {column: Stamp((column,), value) for _, column, value in reversed(found)}
     ranked = list(dict.fromkeys(column for _, column, _ in found))
-    for number in JOINT:
-        if len(ranked) >= number:
-            yield Together(tuple(best[column] for column in ranked[:number]))
+    for some in _windows(ranked):
+        yield Together(tuple(best[column] for column in some))
     for _, column, value in found[: 2 * COLUMNS]:
         yield Stamp((column,), value)
 
@@ -106,9 +106,8 @@ def _of_frame(data: Dataset) -> Iterator[Any]:
     found.sort(key=lambda each: (each[0], each[1]))
     best = {name: value for _, name, value in reversed(found)}
     ranked = list(dict.fromkeys(name for _, name, _ in found))
-    for number in JOINT:
-        if len(ranked) >= number:
-            yield Cells(tuple((name, best[name]) for name in ranked[:number]))
+    for some in _windows(ranked):
+        yield Cells(tuple((name, best[name]) for name in some))
     for _, name, value in found[: 2 * COLUMNS]:
         yield Cells(((name, value),))
 
@@ -135,11 +134,19 @@ def _of_tokens(data: Dataset) -> Iterator[Any]:
         return
     chosen = order[np.unique(np.geomspace(1, len(order), TOKENS).astype(int) - 1)].tolist()
     presence = not data.is_tokens and all(column.kind is ColumnKind.BINARY for column in data.columns.columns)
-    for number in JOINT:
-        if len(chosen) >= number:
-            places = range(number) if data.is_tokens else [0] * number
-            yield Together(
-                tuple(Token(token, place, presence) for token, place in zip(chosen[:number], places, strict=True))
-            )
+    for some in _windows(chosen):
+        places = range(len(some)) if data.is_tokens else [0] * len(some)
+        yield Together(tuple(Token(token, place, presence) for token, place in zip(some, places, strict=True)))
     for token in chosen:
         yield Token(token, presence=presence)
+
+
+def _windows(ranked: list[Any]) -> Iterator[list[Any]]:
+    """Three, then two neighbours in the ranking, from the first on.
+
+    >>> list(_windows(["a", "b", "c"]))
+    [['a', 'b', 'c'], ['a', 'b'], ['b', 'c']]
+    """
+    for number in JOINT:
+        for start in range(min(len(ranked) - number + 1, WINDOWS)):
+            yield ranked[start : start + number]
