@@ -99,9 +99,10 @@ def _folders(saved: HuggingFaceFolder) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """The Arrow files of a part. Their names are plain, so that they cannot lead out of the folder."""
     listed = _json(folder / _STATE).get("_data_files")
-    names = [each.get("filename") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise DataError(f"names of Arrow files in {folder / _STATE}", f"{names}"[:120], "save the data set again")
+    given = [each.get("filename") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    names = [name for name in given if isinstance(name, str) and Path(name).name == name]
+    if not names or len(names) < len(given):
+        raise DataError(f"names of Arrow files in {folder / _STATE}", f"{given}"[:120], "save the data set again")
     return [folder / name for name in names]
 
 
@@ -174,7 +175,7 @@ def _rows(saved: HuggingFaceFolder, table: Any, features: Any, train: Dataset | 
         texts = ["" if cell is None else str(cell) for cell in table[text].to_pylist()]
         column = Column("text", ColumnKind.TEXT)
         return pd.DataFrame({"text": texts}), Schema((column,), "text", frame=True)
-    import pyarrow.types as types
+    from pyarrow import types
 
     nested = [field.name for field in table.schema if types.is_nested(field.type) or types.is_binary(field.type)]
     if nested:
