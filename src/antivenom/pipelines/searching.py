@@ -168,7 +168,10 @@ class Searcher:
         except AntivenomError as error:
             self.say(f"no search at {name}: {error}")
             return None
-        self.store.append(self._line(group, name, defence, found, found.attempts))
+        line = self._line(group, name, defence, found, found.attempts)
+        keys = {attempt["key"] for attempt in line["attempts"]}
+        kept = [attempt for attempt in known if attempt["key"] not in keys]  # of the curve, which is not tried again
+        self.store.append({**line, "attempts": [*line["attempts"], *kept]})
         return found.attack
 
     def _line(
