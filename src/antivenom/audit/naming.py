@@ -130,9 +130,11 @@ def of_value(value: object) -> str:
     'loans.csv'
     >>> of_value({"name": "Sklearn", "estimator": "sklearn.svm.SVC"})
     'SVC'
+    >>> of_value({"architecture": "my_package.net:Net", "fingerprint": "7d1c"})
+    'Net'
     """
     if isinstance(value, Mapping):
-        for key in ("path", "data", "estimator", "function", "target"):
+        for key in ("path", "data", "estimator", "architecture", "training", "black_box", "function", "target"):
             if isinstance(value.get(key), str) and value[key]:
                 text = str(value[key]).rstrip("/")
                 return _cut(text.rsplit("/", 1)[-1] if key == "path" else text.rsplit(":", 1)[-1].rsplit(".", 1)[-1])

@@ -17,6 +17,9 @@ from antivenom.defences.sanitize import context_of, numbers_for, rows_of
 from antivenom.models.training import Training
 
 MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
+MOST_WRONG = (
+    0.35  # share of the rows with another class out of sample, beyond which the stated rate was not seen to hold
+)
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,12 @@ def _warning(data: Dataset, found: JudgedLabels) -> str:
         return (
             f"More than half of the rows of class {names} look mislabelled, which is implausible; the model may not be able to "
             "tell this class from the others, and only half of its rows are flagged."
+        )
+    wrong = float((found.probabilities.argmax(axis=1) != data.y).mean())
+    if wrong > MOST_WRONG and found.verdict.flags.any():
+        return (
+            f"The models that judged the rows give {wrong:.0%} of them another class than their label, so they know these data "
+            "too little for a flag to mean much, and more honest rows may be flagged than stated."
         )
     return implausible(found.verdict.flags, data.y, data.classes)
 
