@@ -13,13 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from antivenom import suspects
 from antivenom.cli import run
 from antivenom.core.errors import AntivenomError, PluginError
+from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
 from antivenom.defences import ConfidentLearning, LabelNoiseModel
 from antivenom.defences.crossfit import canonical, folds_of, keys_of
 from antivenom.defences.features import features_of
+from antivenom.defences.labels import JudgedLabels
 from antivenom.defences.noise import _objective, _parts, label_noise
 from antivenom.defences.sanitizers.confident import confident_joint, margins, noise_counts, pruned
-from antivenom.defences.suspects import implausible
+from antivenom.defences.suspects import _warning, implausible
 
 LINEAR = LogisticRegression()
 rng = np.random.default_rng(0)
@@ -223,6 +225,18 @@ def test_confident_learning_by_hand() -> None:
     empty = np.array([[0.4, 0.6], [0.4, 0.6]])  # no row of class 0 reaches a limit of another class
     assert noise_counts(np.zeros((2, 2), dtype=np.int64), np.array([0, 0])).tolist() == [[2, 0], [0, 0]]
     assert not pruned(empty, np.array([0, 0]), "class").any()
+
+
+def test_models_that_do_not_know_the_data_are_said_so() -> None:
+    y = np.arange(40) % 4
+    data = Dataset.from_arrays(np.eye(4, dtype=np.float32)[y] + np.arange(40)[:, None], y)
+    flags = np.arange(40) < 4
+    for right, said in ((40, False), (25, False), (23, True), (0, True)):
+        answers = np.where(np.arange(40) >= 40 - right, y, (y + 1) % 4)
+        answers[:4] = (y[:4] + 1) % 4  # the flagged rows are classed differently, as they should be
+        noise = label_noise(np.eye(4)[y] * 0.9 + 0.025, y)
+        found = JudgedLabels(Verdict(flags.astype(float), flags), answers, 0.4, noise, np.eye(4)[answers])
+        assert ("know these data too little" in _warning(data, found)) == said
 
 
 # --- the command -------------------------------------------------------------------------------------------------------

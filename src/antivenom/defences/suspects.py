@@ -17,7 +17,7 @@ from antivenom.defences.sanitize import context_of, numbers_for, rows_of
 from antivenom.models.training import Training
 
 MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
-MOST_WRONG = (
+UNEXPLAINED = 0.3  # share of rows that the models class differently and that are not flagged, beyond which they know too little
     0.35  # share of the rows with another class out of sample, beyond which the stated rate was not seen to hold
 )
 
