@@ -25,7 +25,8 @@ def audit_command(
     data: Annotated[
         str,
         typer.Option(
-            help="A CSV, TSV or Parquet file, the name of a data set, or module:function.", rich_help_panel=_ROWS
+            help="A CSV, TSV or Parquet file, a folder that datasets has saved to disk, the name of a data set, or module:function.",
+            rich_help_panel=_ROWS,
         ),
     ] = "",
     images: Annotated[
