@@ -19,8 +19,8 @@ from antivenom.defences.views import contradiction
 from antivenom.models.training import Training
 
 MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
-UNEXPLAINED = 0.3  # share of rows that the models class differently and that are not flagged, beyond which they know too little
-    0.35  # share of the rows with another class out of sample, beyond which the stated rate was not seen to hold
+UNEXPLAINED = (
+    0.3  # share of rows that the models class differently and that are not flagged, beyond which they know too little
 )
 
 
@@ -240,8 +240,9 @@ def _warning(data: Dataset, found: JudgedLabels) -> str:
             f"More than half of the rows of class {names} look mislabelled, which is implausible; the model may not be able to "
             "tell this class from the others, and only half of its rows are flagged."
         )
+    flags = found.verdict.flags
     wrong = float((found.probabilities.argmax(axis=1) != data.y).mean())
-    if wrong > MOST_WRONG and found.verdict.flags.any():
+    if flags.any() and wrong - flags.mean() > UNEXPLAINED:
         return (
             f"The models that judged the rows give {wrong:.0%} of them another class than their label, so they know these data "
             "too little for a flag to mean much, and more honest rows may be flagged than stated."
