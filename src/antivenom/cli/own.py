@@ -168,7 +168,8 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
         goal, equals, share = text.partition("=")
         known = (*goals(), COST)
         if goal not in known or not equals:
-            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), did_you_mean(goal, known))
+            remedy = f"write --fail-if {goal}=0.2" if goal in known else did_you_mean(goal, known)
+            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), remedy)
         try:
             found[goal] = float(share)
         except ValueError:

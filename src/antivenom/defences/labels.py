@@ -61,10 +61,11 @@ def judged_labels(
     streams: Streams,
     false_alarms: float = 0.01,
     seconds: float | None = None,
+    rounds: int = ROUNDS,
 ) -> JudgedLabels:
     """Judge all labels.
 
-    Up to 5,000 rows are judged in three rounds with other folds, whose probabilities are averaged. Rows that were flagged are
+    Up to 5,000 rows are judged in several rounds with other folds, whose probabilities are averaged. Rows that were flagged are
     not trained on in the rounds that follow.
 
     Args:
@@ -73,6 +74,7 @@ def judged_labels(
         streams: the randomness of the folds.
         false_alarms: largest share of the honest rows that is flagged.
         seconds: time for the training; None for no limit.
+        rounds: number of rounds.
 
     Raises:
         DataError: the rows have one class only.
@@ -82,16 +84,16 @@ def judged_labels(
     if (counts > 0).sum() < 2:
         raise DataError("rows of two classes", f"{int((counts > 0).sum())}", "name the column of classes")
     judge, keys = judge_of(data, fit), keys_of(data)
-    begun, total, rounds, cut = time.monotonic(), np.zeros((len(y), c)), 0, False
+    begun, total, done, cut = time.monotonic(), np.zeros((len(y), c)), 0, False
     found, left_out = None, None
-    for number in range(ROUNDS if len(y) <= MOST_REPEATED else 1):
+    for number in range(rounds if len(y) <= MOST_REPEATED else 1):
         spent = time.monotonic() - begun
-        if seconds is not None and rounds and spent * (rounds + 1) / rounds > seconds:
+        if seconds is not None and done and spent * (done + 1) / done > seconds:
             break
         limit = None if seconds is None else seconds - spent
         drawn = out_of_sample(judge, keys, y, c, streams.child("crossfit", number), left_out=left_out, seconds=limit)
-        total, rounds, cut = total + drawn.probabilities, rounds + 1, cut or drawn.cut
-        found = _judged(total / rounds, y, counts, false_alarms, cut)
+        total, done, cut = total + drawn.probabilities, done + 1, cut or drawn.cut
+        found = _judged(total / done, y, counts, false_alarms, cut)
         left_out = found.verdict.flags
     assert found is not None
     return found

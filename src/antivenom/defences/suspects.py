@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from antivenom.data import Dataset, Schema
 from antivenom.defences.crossfit import keys_of
 from antivenom.defences.labels import LARGEST_PART, JudgedLabels, check_rate, judged_labels
 from antivenom.defences.sanitize import context_of, numbers_for, rows_of
+from antivenom.defences.views import contradiction
 from antivenom.models.training import Training
 
 MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
@@ -172,11 +174,21 @@ def suspects(
         judged, estimator, features = numbers_for(data)
         notes, name = features.notes, f"a model for {features.form} rows"
     context = context_of(estimator, streams.child("defence"), None, training)
+    begun = time.monotonic()
     found = judged_labels(judged, context.fit, context.streams, false_alarms, seconds)
-    return _described(data, found, f"label-noise model on out-of-sample probabilities of {name}", notes)
+    doubt, remark = "", ""
+    if model is None and (seconds is None or time.monotonic() - begun < seconds / 2):
+        doubt, remark = contradiction(judged, found, features.form, streams.child("views"))
+    return _described(
+        data,
+        found,
+        f"label-noise model on out-of-sample probabilities of {name}",
+        (*notes, *([remark] if remark else [])),
+        doubt,
+    )
 
 
-def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str, ...]) -> Suspects:
+def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str, ...], doubt: str) -> Suspects:
     conflicts = _conflicts(data)
     more = [*notes]
     if found.unjudged:
@@ -190,7 +202,7 @@ def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str
         method,
         len(data),
         found.expected,
-        _warning(data, found),
+        _warning(data, found) or doubt,
         (),
         found.verdict,
         found.suggested,

@@ -1,18 +1,23 @@
-"""A second opinion on flagged rows: do their nearest neighbours contradict their labels as well?
+"""Second opinions: do the nearest neighbours contradict the flagged labels as well, and does a linear model flag other rows?
 
-A filter that an attacker has fooled flags honest rows, whose neighbours agree with their labels. Two views that have little in
-common, a model and the neighbours, are seldom fooled in the same way.
+A filter that an attacker has fooled flags honest rows, whose neighbours agree with their labels, or it has learnt to expect the
+wrong labels, which a model that cannot bend around them contradicts. Views that have little in common are seldom fooled in the
+same way.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
+from antivenom.defences.labels import JudgedLabels, judged_labels
+from antivenom.defences.sanitize import context_of
 
 NEIGHBOURS, COMPARED, LEAST_FLAGGED = 10, 500, 5
 LEAST_AGREEMENT = 0.6  # agreement below it is called contradiction; 0.5 is that of two unrelated views
+LEARNT = 0.25  # median probability of a wrong label below which rows that another model flags count as learnt
 
 
 def agreement(flags: np.ndarray, scores: np.ndarray) -> float:
@@ -46,3 +51,33 @@ def neighbours_agree(numbers: Dataset, flags: np.ndarray, streams: Streams) -> f
     nearest = index.kneighbors(numbers.flat[chosen], return_distance=False)
     differs = (numbers.y[nearest] != numbers.y[chosen][:, None]) & (nearest != chosen[:, None])
     return agreement(flags[chosen], differs.sum(axis=1) / k)
+
+
+def contradiction(numbers: Dataset, found: JudgedLabels, form: str, streams: Streams) -> tuple[str, str]:
+    """A warning if the neighbours contradict the flags, and a note if a linear model does; each is a sentence or empty.
+
+    Args:
+        numbers: the rows as numbers.
+        found: the judgement of their labels.
+        form: the form of the rows; only tables are compared with a linear model.
+        streams: the randomness of the views.
+    """
+    flags, scores = found.verdict.flags, found.verdict.scores
+    warning, note = "", ""
+    if neighbours_agree(numbers, flags, streams) < LEAST_AGREEMENT:
+        warning = (
+            "The nearest rows agree with the labels of the flagged rows: either the model or the neighbourhoods were fooled, as "
+            "by flips that an attacker has selected."
+        )
+    if form != "table" or numbers.is_sparse:
+        return warning, note
+    linear = context_of(LogisticRegression(max_iter=300), streams.child("linear"))
+    other = judged_labels(numbers, linear.fit, linear.streams, rounds=1)
+    seen = other.verdict.flags
+    plausible = not other.capped and LEAST_FLAGGED <= seen.sum() <= 0.2 * len(seen)
+    if plausible and np.median(scores[seen]) < LEARNT:
+        note = (
+            f"A linear model contradicts {int(seen.sum())} labels, most of which this model has learnt to expect: one of the two "
+            "may be fooled, as by flips that an attacker has selected."
+        )
+    return warning, note

@@ -20,6 +20,7 @@ from antivenom.data.splitting import split_by_seed
 from antivenom.data.text import RESERVED, token_rows
 
 FORMS = ("raw", "counts", "tokens")
+_OPTIONS = "fields `text` and `label` of TextFile, or --column and --label"
 
 
 @source(cite="the user's own text, split into words by scikit-learn")
@@ -119,7 +120,9 @@ def _read(file: TextFile) -> tuple[list[str], list[str]]:
     for name in (file.text, file.label):
         if name not in cells.columns:
             raise DataError(
-                f"a column {name!r} in {path}", ", ".join(map(str, cells.columns)), "set `text` and `label`"
+                f"a column {name!r} in {path}",
+                ", ".join(map(str, cells.columns)),
+                f"name the columns of text and class ({_OPTIONS})",
             )
     return cells[file.text].astype(str).tolist(), cells[file.label].astype(str).str.strip().tolist()
 
@@ -152,6 +155,6 @@ def _lines(file: TextFile, path: Path) -> tuple[list[str], list[str]]:
         raise DataError(
             f"one JSON object with {file.text!r} and {file.label!r} on each line of {path}",
             f"{type(error).__name__} in line {number}: {error}",
-            "mend that line, or set `text` and `label`",
+            f"mend that line, or name the keys ({_OPTIONS})",
         ) from error
     return texts, labels
