@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from antivenom.audit.comparing import Change, Seeds, judged
 from antivenom.audit.evidence import ERROR
 from antivenom.audit.judging import Harms
+from antivenom.audit.paired import Change, Seeds, judged
 
 PAIRS, ROWS = 10, 500
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]

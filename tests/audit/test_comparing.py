@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from antivenom.audit.changes import difference, html_of
-from antivenom.audit.comparing import Change, Comparison, compare
+from antivenom.audit.comparing import Comparison, compare
+from antivenom.audit.paired import Change
 from antivenom.audit.results import State, Summary
 from antivenom.audit.summary import summarise
 

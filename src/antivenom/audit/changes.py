@@ -6,9 +6,10 @@ import html
 import math
 import textwrap
 
-from antivenom.audit.comparing import CellChange, Change, Comparison
+from antivenom.audit.comparing import CellChange, Comparison
 from antivenom.audit.formatting import percent, shown
 from antivenom.audit.naming import short
+from antivenom.audit.paired import Change
 
 _MOST_UNCHANGED = 5  # pairs that did not change and are listed one by one
 _MOST_SHOWN = 50  # changed pairs on the page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from antivenom.core.errors import ScenarioError
@@ -58,3 +59,12 @@ def taken_by(path: Path) -> tuple[str, str] | None:
     if name.endswith(_IMAGES):
         return "an image", f"antivenom audit --images {shlex.quote(str(path.parent))}"
     return None
+
+
+def kind_of(top: object) -> str:
+    """What a file holds instead of a scenario."""
+    if isinstance(top, Mapping):
+        if "scenarios" in top:
+            return "an empty list" if top["scenarios"] in ([], None) else f"scenarios: {str(top['scenarios'])[:40]!r}"
+        return f"a mapping of {', '.join(map(str, top))[:80]}" if top else "an empty mapping"
+    return "an empty file" if top is None else "a list" if isinstance(top, list) else "plain text"

@@ -131,12 +131,13 @@ def of_value(value: object) -> str:
     >>> of_value({"name": "Sklearn", "estimator": "sklearn.svm.SVC"})
     'SVC'
     >>> of_value({"architecture": "my_package.net:Net", "fingerprint": "7d1c"})
-    'Net'
+    'my_package.net:Net'
     """
     if isinstance(value, Mapping):
-        for key in ("path", "data", "estimator", "architecture", "training", "black_box", "function", "target"):
+        for key in ("path", "data", "architecture", "estimator", "training", "black_box", "function"):
             if isinstance(value.get(key), str) and value[key]:
                 text = str(value[key]).rstrip("/")
-                return _cut(text.rsplit("/", 1)[-1] if key == "path" else text.rsplit(":", 1)[-1].rsplit(".", 1)[-1])
+                whole = key == "path" or ":" in text
+                return _cut(text.rsplit("/", 1)[-1] if whole else text.rsplit(".", 1)[-1])
         return _cut(str(value.get("name", "not stated")))
     return _cut(str(value)) if isinstance(value, str) and value else "not stated"

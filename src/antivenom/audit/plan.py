@@ -14,7 +14,7 @@ from antivenom.audit.counts import Counts
 from antivenom.audit.grid import label, plugins, require_few, variants
 from antivenom.audit.identity import Identity, identity_of
 from antivenom.audit.knowledge import knowledge
-from antivenom.audit.mistaken import require_scenario_file
+from antivenom.audit.mistaken import kind_of, require_scenario_file
 from antivenom.audit.settings import (
     MOST_TRIALS,
     More,
@@ -270,15 +270,6 @@ def _text_of(file: FilePath) -> str:
         raise ScenarioError(f"a readable scenario file at {file}", reason, "antivenom init writes one") from error
 
 
-def _kind_of(top: object) -> str:
-    """What a file holds instead of a scenario."""
-    if isinstance(top, Mapping):
-        if "scenarios" in top:
-            return "an empty list" if top["scenarios"] in ([], None) else f"scenarios: {str(top['scenarios'])[:40]!r}"
-        return f"a mapping of {', '.join(map(str, top))[:80]}" if top else "an empty mapping"
-    return "an empty file" if top is None else "a list" if isinstance(top, list) else "plain text"
-
-
 def plan_of(text: str, name: str) -> Plan:
     """The plan that a YAML text describes; `name` is its file's name, for messages and as the audit's default name.
 
@@ -290,7 +281,7 @@ def plan_of(text: str, name: str) -> Plan:
     with document.at(()):
         if not isinstance(top, Mapping) or not isinstance(top.get("scenarios"), list) or not top["scenarios"]:
             raise ScenarioError(
-                "a mapping with a list of `scenarios`", _kind_of(top), "antivenom init writes an example"
+                "a mapping with a list of `scenarios`", kind_of(top), "antivenom init writes an example"
             )
     _require_known(top, _TOP, document, ())
     with document.at(("version",)):
