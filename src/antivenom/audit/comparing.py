@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from antivenom.audit.evidence import ERROR
+import numpy as np
+
+from antivenom.audit.evidence import ERROR, above
 from antivenom.audit.judging import Harms, numbers
 from antivenom.audit.paired import Change, Seeds, judged
 from antivenom.audit.records import FILENAME, Store, uncollected
