@@ -55,7 +55,17 @@ from antivenom.core.registry import (
 )
 from antivenom.core.verdict import ModelVerdict, Verdict
 from antivenom.core.wanted import Rows
-from antivenom.data import Dataset, ImageFolder, Memory, NpzFile, Poison, PythonSource, TableFile, TextFile
+from antivenom.data import (
+    Dataset,
+    HuggingFaceFolder,
+    ImageFolder,
+    Memory,
+    NpzFile,
+    Poison,
+    PythonSource,
+    TableFile,
+    TextFile,
+)
 from antivenom.defences import ANP, RNP, RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
@@ -111,6 +121,7 @@ QUICK = {
     "Memory": Memory(ten_rows()),
     "PythonSource": PythonSource(f"{__name__}:ten_rows"),
     "TableFile": TableFile(str(SAMPLES / "people.csv"), "premium", encoding="latin-1"),
+    "HuggingFaceFolder": HuggingFaceFolder(str(SAMPLES / "saved" / "table"), "left"),
     "ImageFolder": ImageFolder(str(SAMPLES / "pictures"), (4, 4)),
     "TextFile": TextFile(str(SAMPLES / "mails.jsonl")),
     "NpzFile": NpzFile(str(SAMPLES / "arrays.npz")),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from antivenom.artifacts import safe_load
 from antivenom.core.errors import DataError, PluginError, UnsafeFile, did_you_mean
+from antivenom.core.streams import Streams
+from antivenom.data import NpzFile
 from antivenom.data.reading import read_cells
 from antivenom.federated.aggregation import require_min_updates
 from antivenom.federated.aggregators import Krum
@@ -83,3 +87,15 @@ def test_a_quote_that_is_never_closed_is_named_with_its_line(tmp_path: Path) -> 
     (tmp_path / "none.csv").touch()
     with pytest.raises(DataError, match=r"expected a header and rows in .*, got an empty file"):
         read_cells(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("content", [b"not arrays", np.array([{}], dtype=object)], ids=["text", "objects"])
+def test_numpy_never_advises_to_load_objects(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.savez(path, x=content, y=np.zeros(1))
+    with pytest.raises(DataError) as caught:
+        NpzFile(str(path))(Streams(0))
+    assert "got another format, or Python objects, which are not loaded: write it with np.savez" in str(caught.value)

@@ -41,9 +41,14 @@ TABLE = [
     ("audit map.yaml --dry-run", 4, "expected a mapping with a list of `scenarios`, got a mapping of a, b: antivenom"),
     ("audit none.yaml --dry-run", 4, "expected a mapping with a list of `scenarios`, got an empty file: antivenom"),
     ("scan", 4, "antivenom scan needs PATHS: Files, folders, archives; - for standard input."),
-    ("sanitize t.csv", 4, "antivenom sanitize needs --label: The column that holds the class."),
+    ("sanitize t.csv", 4, "expected --label, the column with the class, got none"),
     ("data foo", 4, "expected the name of a data set, got 'foo': choose from adult, "),
     ("data ''", 4, "expected the name of a data set, got '': choose from adult, "),
+    ("compare", 4, "antivenom compare needs BEFORE: The folder of the earlier audit, or its records.jsonl."),
+    ("compare empty empty", 2, "expected records in empty, got no records.jsonl there: run antivenom audit first"),
+    ("audit --label x", 4, "got none: add --data, --images, --text or --npz"),
+    ("audit --baseline empty", 4, "expected the folder of an audit as --baseline, got empty, without records.jsonl"),
+    ("report empty --card --serve", 4, "expected one of --replay, --card and --serve, got several"),
     ("init empty", 4, "got empty, a folder: antivenom init empty/scenario.yaml"),
 ]
 

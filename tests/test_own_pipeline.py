@@ -66,6 +66,9 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
     assert summary.given["data"]["summary"].startswith("140 + 60 rows, table of 2 columns, 2 classes")
     assert summary.given["accuracy"] > 0.9
     assert (folder / "audit-out" / "report.html").exists()
+    assert [each["group"] for each in summary.searches][:1] == ["added rows with a trigger"]
+    assert summary.suspects is not None
+    assert summary.suspects["rows"] == 200
     assert 8 <= summary.trials["planned"] <= 14
     assert summary.trials["error"] == summary.trials["missing"] == 0
 
@@ -205,3 +208,31 @@ def test_values_in_memory_have_no_file(folder: Path) -> None:
     made = prepare(request_of((rng.random((60, 3)), np.arange(60) % 2)))
     with pytest.raises(ScenarioError, match="a value in memory"):
         written(made.choice.groups, "mine")
+
+
+def test_a_phrase_is_written_into_the_column_of_texts() -> None:
+    import pandas as pd
+
+    from antivenom.core.errors import DataError
+    from antivenom.triggers import Phrase
+
+    texts = pd.DataFrame({"stars": [5, 1], "text": ["good film", "bad film"]})
+    assert Phrase("cf")(texts)["text"].tolist() == ["good film cf", "bad film cf"]
+    assert Phrase("cf", first=True)(texts)["text"].tolist() == ["cf good film", "cf bad film"]
+    assert texts["text"].tolist() == ["good film", "bad film"]
+    with pytest.raises(DataError, match="'words': choose from text"):
+        Phrase("cf", column="words")(texts)
+    with pytest.raises(DataError, match="2 columns of words"):
+        Phrase("cf")(texts.assign(title="x"))
+
+
+def test_raw_texts_are_audited_as_strings(folder: Path) -> None:
+    lines = [json.dumps({"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": "np"[i % 2]}) for i in range(80)]
+    (folder / "reviews.jsonl").write_text("\n".join(lines))
+    from antivenom.data import TextFile
+
+    made = prepare(request_of(TextFile("reviews.jsonl", "raw"), budget=0.2))
+    group = next(group for group in made.choice.groups if str(group.scenario.goal) == "backdoor")
+    found = group.scenario.run(group.attacks[0], None, 0).metrics
+    assert found["clean_accuracy"] == 1.0
+    assert found["asr"] > 0.9 > 0.1 > found["asr_clean"]

@@ -143,7 +143,7 @@ def test_it_is_complete_without_style(browser: Any, audited: Any) -> None:
     shown(browser, audited[0])
     browser.execute_script("document.querySelector('style').remove()")
     words = browser.find_element("tag name", "main").text
-    for part in ("Verdict", "Coverage", "Worst case in full", "Method and limits", "Appendix"):
+    for part in ("What an attacker can do", "Coverage", "Worst case in full", "Method and limits", "Appendix"):
         assert part in words
 
 

@@ -86,6 +86,12 @@ def test_equal_trials_are_unchanged_without_an_interval() -> None:
     assert difference(found.cells[0]) == "none"
 
 
+def test_more_seeds_of_the_same_trials_are_no_change() -> None:
+    values: list[float | None] = [0.1, 0.9] * 6
+    found = compare(audit({("A", "none"): values[:4]}), audit({("A", "none"): values}))
+    assert (found.cells[0].reason, difference(found.cells[0])) == ("the same trials", "none")
+
+
 def test_a_tolerance_forgives_a_small_rise() -> None:
     before, after = audit({("A", "none"): [0.1] * SEEDS}), audit({("A", "none"): [0.4] * SEEDS}, "b")
     assert compare(before, after, tolerance=0.3).exit_code == 0

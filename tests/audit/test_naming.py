@@ -8,8 +8,9 @@ import pytest
 from test_summary import Values, audit, many
 
 from antivenom.audit.naming import MOST, details, of_value, parts_of, short, shorts
+from antivenom.audit.report.front import verdict
 from antivenom.audit.results import State
-from antivenom.audit.sentences import next_step, price, price_range, sentence, severity_of
+from antivenom.audit.sentences import do_first, next_step, price, price_range, sentence, severity_of
 from antivenom.audit.statistics import Interval
 
 
@@ -58,10 +59,11 @@ def test_equal_short_names_get_the_fields_in_which_they_differ() -> None:
         ("digits", "digits"),
         ({"name": "TableFile", "path": "/home/ann/loans.csv"}, "loans.csv"),
         ({"name": "OwnEstimator", "path": "pkg.train:make_model"}, "pkg.train:make_model"),
+        ({"architecture": "mine:Net", "fingerprint": "23ff"}, "mine:Net"),
         ({"name": "MLP", "hidden": [64]}, "MLP"),
         (None, "not stated"),
     ],
-    ids=["named", "file", "own", "plugin", "absent"],
+    ids=["named", "file", "own", "own torch", "plugin", "absent"],
 )
 def test_names_of_data_and_models(value: object, name: str) -> None:
     assert of_value(value) == name
@@ -99,5 +101,31 @@ def test_levels_without_a_verdict_say_so() -> None:
 def test_prices_below_zero_are_said_in_words() -> None:
     assert price(None) == "its cost in accuracy was not measured"
     assert price(Interval(-0.02, -0.05, 0.01, 5, ())) == "costs no accuracy"
-    assert price_range(Interval(-0.02, -0.05, 0.01, 5, ())) == "between a gain of 5.0 and a loss of 1.0 points"
+    assert price_range(Interval(-0.02, -0.05, 0.01, 5, ())) == "between a gain of 5.0 points and a loss of 1.0 points"
+    assert price_range(Interval(0.0, -0.0001, 0.02, 5, ())) == "between no change and a loss of 2.0 points"
+    assert price_range(Interval(0.0, 0.0, 0.0, 5, ())) == "no change"
     assert price_range(Interval(0.1, -math.inf, math.inf, 1, ())) == ""
+
+
+def test_the_first_sentence_counts_the_levels_that_were_tried() -> None:
+    def first(values: Values, n: int = 100) -> str:
+        summary = audit(
+            {key: many(value, times=n) for key, value in values.items()},
+            deployed="D" if ("A", "D") in values else "none",
+        )  # type: ignore[arg-type]
+        return verdict(list(summary.levels))
+
+    bare = {("none", "none"): 0.0, ("A", "none"): 0.9}
+    assert first(bare) == "The one access level that was tried is breached as deployed."
+    assert (
+        first(bare | {("none", "D"): 0.0, ("A", "D"): 0.0}) == "The one access level that was tried held in this test."
+    )
+    assert first({("none", "none"): 0.0, ("A", "none"): 0.3}, 1).endswith("is not shown to be breached or to hold.")
+    assert verdict([]) == "No attack was planned, so nothing is known."
+
+
+def test_an_open_level_is_what_to_do_first_if_nothing_is_breached() -> None:
+    summary = audit({("none", "none"): [0.0, 0.0], ("A", "none"): [0.5, 0.5]})
+    assert do_first(summary).startswith(
+        "No level is shown to be breached as deployed. data-injection is open: Run more seeds:"
+    )

@@ -130,7 +130,7 @@ def test_it_listens_on_the_loopback_interface_only(port: int, tmp_path: Path) ->
 def test_the_page_follows_the_records(tmp_path: Path) -> None:
     page = serving.Page(tmp_path)
     assert b"There is nothing to show yet" in page.content()
-    assert b'http-equiv="refresh" content="30"' in page.content()
+    assert b'http-equiv="refresh" content="3"' in page.content()
     with Store(tmp_path, write=True) as store:
         store.append(plan_of(PLAN, "s.yaml").record("antivenom audit s.yaml"))
         running = page.content()
@@ -138,6 +138,7 @@ def test_the_page_follows_the_records(tmp_path: Path) -> None:
         assert running.count(b'http-equiv="refresh" content="3"') == 1
         assert page.content() is running
     assert b"Interrupted: 0 of 1 trials were run." in page.content()
+    assert b'http-equiv="refresh" content="30"' in page.content()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.jsonl"]
 
 

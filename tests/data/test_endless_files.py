@@ -137,7 +137,10 @@ def test_decompression_equals_the_standard_library_up_to_the_limit(suffix: str) 
 NPZ = {
     "a bomb": (npz(x=npy(np.zeros(LIMIT)), y=npy(np.zeros(1))), "more than 1 MiB when it is decompressed"),
     "another array that is a bomb": (npz(x=npy(np.zeros(2)), y=npy(np.zeros(2)), z=ZEROS), "more than 1 MiB"),
-    "Python objects": (npz(x=npy(np.array([{}], dtype=object)), y=npy(np.zeros(1))), "allow_pickle"),
+    "Python objects": (
+        npz(x=npy(np.array([{}], dtype=object)), y=npy(np.zeros(1))),
+        "Python objects, which are not loaded",
+    ),
     "no array": (npz(x=b"hello", y=b""), "an .npz archive of plain arrays"),
     "a single array": (npy(np.zeros(3)), "a single array"),
     "no archive": (b"PK\x03\x04 no", "an .npz archive of plain arrays"),

@@ -121,10 +121,10 @@ def test_a_regression(tmp_path: Path) -> None:
     [
         ("x,y\n1,a\n2\n", {}, "2 cells in every row of .*, got fewer in line 3: mend that line, or set the delimiter"),
         ("x,y\n1,a\n2,b,c\n", {}, "a table in .*Expected 2 fields in line 3, saw 3"),
-        ('x,y\n1,a\n"2,b\n', {}, "a table in .*unexpected end of data"),
+        ('x,y\n1,a\n"2,b\n', {}, "a table in .*a quote in line 3 that is never closed"),
         ("x,x,y\n1,2,a\n", {}, "different names of columns .*'x' twice"),
         ("x,y\n", {}, "a header and rows"),
-        ("", {}, "a table in .*No columns"),
+        ("", {}, "a header and rows in .*an empty file"),
         ("x,y\n1,a\n\n\n2\n", {}, "fewer in line 5"),
         ('x,y\n1,a\n"1\n2",b\n3\n', {}, "fewer in line 5"),
         ("x\0,y\n1,a\n", {}, "binary content"),
@@ -230,8 +230,8 @@ def test_text_in_tables_and_folders(tmp_path: Path) -> None:
     ("name", "text", "says"),
     [
         ("t.jsonl", '{"text": "a b"\n', "one JSON object with 'text' and 'label' .*JSONDecodeError"),
-        ("t.jsonl", '{"text": "a b"}\n', "KeyError: 'label'"),
-        ("t.csv", "text,kind\na,b\n", "a column 'label' in .*got text, kind: set `text` and `label`"),
+        ("t.jsonl", '{"text": "a b"}\n', "KeyError in line 1: 'label'"),
+        ("t.csv", "text,kind\na,b\n", "a column 'label' in .*got text, kind: name the columns of text and class"),
         ("t.jsonl", '{"text": ".", "label": "a"}\n{"text": "!", "label": "b"}\n', "texts with words"),
     ],
 )
@@ -251,7 +251,7 @@ def test_arrays(tmp_path: Path) -> None:
     parts = NpzFile(tmp_path / "parts.npz", "a", "b", "c", "d")(Streams(0))
     assert parts.test.x.tolist() == [[1, 1]]
     np.savez(tmp_path / "objects.npz", x=np.array([{}, {}], dtype=object), y=[0, 1])
-    with pytest.raises(DataError, match=r"plain arrays at .*Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match=r"plain arrays at .*Python objects, which are not loaded"):
         NpzFile(tmp_path / "objects.npz")(Streams(0))
     with pytest.raises(DataError, match=r"an array 'rows' in .*, got x, y"):
         NpzFile(SAMPLES / "arrays.npz", "rows")(Streams(0))
@@ -266,3 +266,17 @@ def test_scenarios_take_files_by_mapping() -> None:
     assert scenario.data == ARRAYS
     assert describe(scenario)["data"]["name"] == "NpzFile"
     assert scenario.run(None, None, 0).metrics["test_rows"] == 6
+
+
+def test_a_line_ends_with_a_line_feed_alone(tmp_path: Path) -> None:
+    texts = ["a\u2028b", "c\x85d", "e\x0cf", "g h"]  # other characters that `str.splitlines` takes for ends of lines
+    lines = [json.dumps({"text": text, "label": "ab"[i % 2]}, ensure_ascii=False) for i, text in enumerate(texts)]
+    (tmp_path / "t.jsonl").write_bytes("\r\n".join(lines).encode())
+    assert TextFile(tmp_path / "t.jsonl", form="raw").unsplit().x["text"].tolist() == texts
+    cells = "text\tn\tlabel\n" + "".join(
+        f'{text} "{i}" x\t{i}\t{"ab"[i % 2]}\n"q\t1\ta\n' for i, text in enumerate(texts)
+    )
+    (tmp_path / "t.tsv").write_bytes(cells.encode())
+    found = TableFile(str(tmp_path / "t.tsv"), "label").unsplit().x["text"].tolist()
+    assert found[::2] == [f'{text} "{i}" x' for i, text in enumerate(texts)]
+    assert found[1::2] == ['"q'] * 4

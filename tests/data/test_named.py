@@ -256,7 +256,7 @@ def test_an_npz_with_other_arrays_is_named(folder):
     tiny_mnist(folder / "mnist.npz", y_train=np.array([3, 1, 11]))
     refused("mnist", "labels from 0 to 9", "mnist.npz")
     tiny_mnist(folder / "mnist.npz", y_train=np.array([3, 1, None]))
-    refused("mnist", "allow_pickle", "mnist.npz")
+    refused("mnist", "Python objects, which are not loaded", "mnist.npz")
 
 
 # --- Adult: text -----------------------------------------------------------------------------------------------------

@@ -229,10 +229,18 @@ def test_writing_a_closed_column_is_refused() -> None:
         (lambda: Column("a", ColumnKind.CATEGORY), "categories in a category column"),
         (lambda: Schema(()  , "smell"), "modality: table, image, text, audio, got 'smell'"),
         (lambda: Schema.of(pd.DataFrame({"when": pd.to_datetime(["2030-01-01"])})), "numbers or words in column when"),
-        (lambda: Schema.of(pd.DataFrame({"empty": [np.nan]})), "no number at all"),
+        (lambda: Schema.of(pd.DataFrame({"far": [np.inf, 1.0]})), "finite numbers in column far, got infinite ones"),
     ],
 )  # fmt: skip
 def test_rows_and_schemas_that_disagree_are_told_so_in_one_line(make, says) -> None:
     with pytest.raises(DataError, match=says) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_column_without_any_number_is_encoded_as_missing() -> None:
+    rows = pd.DataFrame({"empty": [np.nan, np.nan], "age": [1.0, 2.0]})
+    schema = Schema.of(rows)
+    assert schema.encode(rows).tolist() == [[0, 1, 0], [0, 1, 1]]
+    assert schema.decode(schema.encode(rows))["empty"].isna().all()
+    assert schema.allows(rows).all()

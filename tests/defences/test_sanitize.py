@@ -38,14 +38,14 @@ def test_flipped_labels_of_real_data_become_suspects_with_reasons(
     data, out = tmp_path / "data.csv", tmp_path / "out"
     flipped = breast_cancer(data, flips=30)
     before = data.read_bytes()
-    assert run(["sanitize", str(data), "--label", "diagnosis", "--out", str(out)]) == 0
+    assert run(["sanitize", str(data), "--label", "diagnosis", "--out", str(out)]) == 1
     said = capsys.readouterr()
     assert said.err == ""
     assert data.read_bytes() == before
     suspects = table(out / "suspects.csv")
     found = {int(row["line"]) for row in suspects}
-    assert len(found & flipped) >= 26
-    assert len(found - flipped) <= 20
+    assert len(found & flipped) >= 22
+    assert len(found - flipped) <= 5  # the stated rate of false alarms: 1 % of 539 honest rows
     assert [int(row["rank"]) for row in suspects] == list(range(1, len(suspects) + 1))
     scores = [float(row["score"]) for row in suspects]
     assert scores == sorted(scores, reverse=True)
@@ -68,14 +68,14 @@ def test_trusted_rows_share_and_another_sanitizer(tmp_path: Path, capsys) -> Non
     breast_cancer(trusted, slice(400, None))
     arguments = ["sanitize", str(data), "--label", "diagnosis", "--ignore", "patient", "--trusted", str(trusted)]
     arguments += ["--sanitizer", "SlabSanitizer", "--share", "0.1", "--out", str(tmp_path / "out")]
-    assert run(arguments) == 0
+    assert run(arguments) == 1
     found = {int(row["line"]) for row in table(tmp_path / "out" / "suspects.csv")}
     assert len(found & flipped) >= 30
     assert len(found - flipped) <= 80
     capsys.readouterr()
     assert run(arguments) == 4
     assert "which exists: choose another --out or add --force" in capsys.readouterr().err
-    assert run([*arguments, "--force"]) == 0
+    assert run([*arguments, "--force"]) == 1
 
 
 def test_a_harmful_source_is_named_by_its_column(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_harmful_source_is_named_by_its_column(tmp_path: Path) -> None:
     ]
     (tmp_path / "data.csv").write_text("\n".join(lines))
     arguments = ["sanitize", str(tmp_path / "data.csv"), "--label", "y", "--groups", "ward"]
-    assert run([*arguments, "--sanitizer", "ProvenanceGroups", "--out", str(tmp_path / "out")]) == 0
+    assert run([*arguments, "--sanitizer", "ProvenanceGroups", "--out", str(tmp_path / "out")]) == 3
     assert {row["ward"] for row in table(tmp_path / "out" / "suspects.csv")} == {"ward 3"}
     assert "ward 3" not in (tmp_path / "out" / "kept.csv").read_text()
 
@@ -108,7 +108,7 @@ def mixed(path: Path) -> None:
 def test_words_numbers_missing_cells_and_line_ends_in_quotes(tmp_path: Path, capsys) -> None:
     data, out = tmp_path / "data.csv", tmp_path / "out"
     mixed(data)
-    assert run(["sanitize", str(data), "--label", "kind", "--out", str(out)]) == 0
+    assert run(["sanitize", str(data), "--label", "kind", "--out", str(out)]) == 1
     printed = capsys.readouterr().out
     assert "60 rows, 2 columns of numbers, 2 of words" in printed
     suspects = table(out / "suspects.csv", ";")
@@ -130,12 +130,12 @@ def test_decimal_commas_other_bytes_and_parquet(tmp_path: Path, capsys) -> None:
     rows[8] = rows[8].replace("apfel", "birne")
     (tmp_path / "d.csv").write_bytes("\n".join(["farbe;gewicht;art", *rows]).encode("latin-1"))
     arguments = ["sanitize", str(tmp_path / "d.csv"), "--label", "art", "--decimal", ",", "--encoding", "latin-1"]
-    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 1
     assert "1 columns of numbers, 1 of words" in capsys.readouterr().out
     assert [row["line"] for row in table(tmp_path / "out" / "suspects.csv", ";")] == ["10"]
     read_cells(tmp_path / "d.csv", encoding="latin-1").to_parquet(tmp_path / "d.parquet")
     arguments = ["sanitize", str(tmp_path / "d.parquet"), "--label", "art", "--decimal", ","]
-    assert run([*arguments, "--out", str(tmp_path / "parquet")]) == 0
+    assert run([*arguments, "--out", str(tmp_path / "parquet")]) == 1
     assert [row["line"] for row in table(tmp_path / "parquet" / "suspects.csv")] == ["9"]
 
 
@@ -145,7 +145,7 @@ def test_a_rare_word_is_a_reason(tmp_path: Path) -> None:
     lines[9] = lines[9].replace("red", "mauve")
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
     arguments = ["sanitize", str(tmp_path / "d.csv"), "--label", "y", "--sanitizer", "SphereSanitizer"]
-    assert run([*arguments, "--share", "0.5", "--out", str(tmp_path / "out")]) == 0
+    assert run([*arguments, "--share", "0.5", "--out", str(tmp_path / "out")]) == 3
     reasons = [row["reason"] for row in table(tmp_path / "out" / "suspects.csv")]
     assert any("colour is 'mauve' in 1 of 40 rows of '0'" in reason for reason in reasons)
 
@@ -170,10 +170,10 @@ def test_the_cells_are_read_as_they_stand(tmp_path: Path) -> None:
         (b"a,y\n1,0\n2,\n3,1\n", ["--label", "y"], 2, "none in line 3"),
         (b"a,a,y\n1,1,0\n", ["--label", "y"], 2, "'a' twice"),
         (b"a,y\n", ["--label", "y"], 2, "a header and rows"),
-        (b"", ["--label", "y"], 2, "a table in"),
+        (b"", ["--label", "y"], 2, "a header and rows in"),
         (b"\xff\xfe\x00", ["--label", "y"], 2, "text in utf-8"),
         (b"a\0,y\n", ["--label", "y"], 2, "binary content"),
-        (b'a,y\n"1,0\n', ["--label", "y"], 2, "unexpected end of data"),
+        (b'a,y\n"1,0\n', ["--label", "y"], 2, "a quote in line 2 that is never closed"),
         (b"a,y\n5,0\n5,1\n5,1\n", ["--label", "y"], 2, "a column that varies"),
         (b"a,y\n1,0.1\n2,0.2\n3,0.3\n4,0.4\n", ["--label", "y"], 2, "name a column of classes"),
         (b"a,y\n1,0\n2,1\n", ["--label", "y", "--share", "0.1"], 4, "a sanitizer with a field `share`"),
@@ -194,6 +194,7 @@ def test_bad_input_is_one_line_and_the_right_code(tmp_path: Path, capsys, conten
 def test_files_that_are_not_there_or_not_alike(tmp_path: Path, capsys) -> None:
     breast_cancer(tmp_path / "d.csv", slice(0, 60))
     arguments = ["sanitize", str(tmp_path / "d.csv"), "--label", "diagnosis", "--out", str(tmp_path / "out")]
+    arguments += ["--sanitizer", "KNNSanitizer"]
     assert run([*arguments, "--trusted", str(tmp_path / "absent.csv")]) == 2
     assert "No such file" in capsys.readouterr().err
     (tmp_path / "t.csv").write_text("a,diagnosis\n1,benign\n")
@@ -212,5 +213,6 @@ def test_trusted_rows_that_are_also_in_the_table_are_judged_like_any_other(tmp_p
     breast_cancer(tmp_path / "d.csv", slice(0, 200))
     breast_cancer(tmp_path / "t.csv", slice(0, 100))
     arguments = ["sanitize", str(tmp_path / "d.csv"), "--label", "diagnosis", "--trusted", str(tmp_path / "t.csv")]
-    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    arguments += ["--sanitizer", "KNNSanitizer"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 1
     assert len(table(tmp_path / "out" / "suspects.csv")) < 20

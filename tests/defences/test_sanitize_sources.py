@@ -117,9 +117,9 @@ def test_trusted_rows_get_the_classes_and_columns_of_the_others(labels: Any) -> 
 def test_token_rows_and_free_text_are_refused_by_name() -> None:
     tokens = Dataset(rng.integers(0, 9, (60, 4)), Y, ("a", "b"), schema=Schema.tokens([*"abcdefghi"], 4))
     with pytest.raises(NotApplicable, match="rows of numbers, got token rows"):
-        sanitize(tokens)
+        sanitize(tokens, KNNSanitizer())
     with pytest.raises(NotApplicable, match="free text in column text"):
-        sanitize(TextFile(str(SAMPLES / "mails.jsonl"), form="raw"))
+        sanitize(TextFile(str(SAMPLES / "mails.jsonl"), form="raw"), KNNSanitizer())
 
 
 def test_every_sanitizer_is_a_verb_away() -> None:

@@ -11,6 +11,7 @@ from antivenom.audit.formatting import percent, shown
 from antivenom.audit.naming import short
 
 _MOST_UNCHANGED = 5  # pairs that did not change and are listed one by one
+_MOST_SHOWN = 50  # changed pairs on the page
 _WIDTH = 80
 
 
@@ -32,6 +33,20 @@ def rows_of(comparison: Comparison) -> list[dict[str, str]]:
     ]
 
 
+def since(comparison: Comparison) -> dict[str, object]:
+    """What the page shows of a comparison: one row for each pair that changed, and the number of the others."""
+    rows = rows_of(comparison)
+    changed = [row for row in rows if row["change"] != Change.UNCHANGED]
+    return {
+        "name": shown(comparison.before),
+        "said": comparison.exit_reason,
+        "rows": changed[:_MOST_SHOWN],
+        "unchanged": len(rows) - len(changed),
+        "left_out": max(len(changed) - _MOST_SHOWN, 0),
+        "notes": [shown(note) for note in comparison.notes],
+    }
+
+
 def difference(cell: CellChange) -> str:
     """The difference of the mean harms in percentage points, with its interval; empty if it is not known."""
     found = cell.difference
@@ -49,7 +64,13 @@ def _points(value: float) -> str:
 
 
 def text_of(comparison: Comparison) -> str:
-    """The comparison in lines of at most 80 characters: changes first, then a few unchanged pairs, and the exit code."""
+    """The comparison in lines of at most 80 characters, and its exit code."""
+    end = _wrapped(f"Exit {comparison.exit_code}: {comparison.exit_reason}")
+    return "\n".join([*lines_of(comparison), *end])
+
+
+def lines_of(comparison: Comparison) -> list[str]:
+    """The comparison in lines of at most 80 characters: changes first, then a few unchanged pairs and the notes."""
     lines = _wrapped(f"{comparison.before} → {comparison.after}: {counted(comparison)}")
     left = _MOST_UNCHANGED
     for row in rows_of(comparison):
@@ -64,7 +85,7 @@ def text_of(comparison: Comparison) -> str:
         lines.append(f"and {-left} more unchanged")
     for note in comparison.notes:
         lines += _wrapped(f"Note: {note}.")
-    return "\n".join([*lines, *_wrapped(f"Exit {comparison.exit_code}: {comparison.exit_reason}")])
+    return lines
 
 
 def counted(comparison: Comparison) -> str:

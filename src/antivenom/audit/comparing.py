@@ -14,7 +14,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import Record, plain
 
 Source = str | os.PathLike[str] | Summary
+SAME = "the same trials"
 
 
 class Change(enum.StrEnum):
@@ -159,6 +160,19 @@ def compare(before: Source, after: Source, tolerance: float = 0.0) -> Comparison
     return Comparison(old.plan["name"], new.plan["name"], tuple(measured), tuple(notes), code, reason)
 
 
+def with_baseline(summary: Summary, comparison: Comparison | None) -> Summary:
+    """The summary of the later audit with an exit code that takes account of the comparison with an earlier one.
+
+    Something worse gives 1. If nothing else is wrong with the audit, a comparison that is incomplete gives 2.
+    """
+    if comparison is None or summary.exit_code == 1 or comparison.exit_code == 0:
+        return summary
+    if comparison.exit_code == 1 or summary.exit_code == 0:
+        reason = f"compared with the baseline: {comparison.exit_reason}"
+        return replace(summary, exit_code=comparison.exit_code, exit_reason=reason)
+    return summary
+
+
 def _summary(source: Source) -> Summary:
     if isinstance(source, Summary):
         return source
@@ -174,7 +188,8 @@ def _measurable(summary: Summary) -> list[CellResult]:
 
 
 def _key(cell: CellResult) -> tuple[str, ...]:
-    budget = cell.budget or str(cell.scenario.get("max_poisoned_rate", ""))
+    most = cell.scenario.get("max_poisoned_rate", 1.0)
+    budget = cell.budget or ("" if most == 1.0 else f"at most {most} of the rows")
     return cell.level, cell.goal, cell.attack, cell.defence, budget
 
 
@@ -193,8 +208,9 @@ def _matched(old: Sequence[CellResult], new: Sequence[CellResult]) -> list[tuple
 
 
 def _are_same_trials(a: CellResult, b: CellResult) -> bool:
-    """Whether both cells rest on the same trials, whose results are equal."""
-    return a.keys == b.keys and a.finished == b.finished
+    """Whether both cells rest on the same trials, whose results are equal; one of them may have more of them."""
+    both, fewer = {*a.keys} & {*b.keys}, min(len(a.keys), len(b.keys))
+    return len(both) == fewer and (a.finished, b.finished) == (a.planned, b.planned)
 
 
 def _change(
@@ -220,14 +236,15 @@ def _change(
         reason = "not part of the other audit" if other is None else f"{other.state}: {other.reason}"
         return CellChange(*place, change, states, mean[0], mean[1], None, reason)
     if _are_same_trials(a, b):
-        assert a.harm is not None
-        mean_harm = a.harm.mean
-        none = Interval(0.0, 0.0, 0.0, a.harm.n, (0.0,) * a.harm.n)
-        return CellChange(*place, Change.UNCHANGED, states, mean_harm, mean_harm, none, "the same trials")
-    change, reason, (first, then), found = judged(_by_seed(a, audits[0]), _by_seed(b, audits[1]), error, tolerance)
-    if audits[0].plan["limits"] == audits[1].plan["limits"] and {*states} == {State.HELD, State.BREACHED}:
-        change = Change.WORSE if b.state is State.BREACHED else Change.BETTER
-        reason = f"{a.state} before, {b.state} now"
+        harm = min((a, b), key=lambda each: each.planned).harm
+        assert harm is not None
+        found = Interval(0.0, 0.0, 0.0, harm.n, (0.0,) * harm.n)
+        change, reason, first, then = Change.UNCHANGED, SAME, harm.mean, harm.mean
+    else:
+        change, reason, (first, then), found = judged(_by_seed(a, audits[0]), _by_seed(b, audits[1]), error, tolerance)
+        if audits[0].plan["limits"] == audits[1].plan["limits"] and {*states} == {State.HELD, State.BREACHED}:
+            change = Change.WORSE if b.state is State.BREACHED else Change.BETTER
+            reason = f"{a.state} before, {b.state} now"
     if change is Change.UNCHANGED and b.deployed and a.state is State.HELD and b.state is not State.HELD:
         change, reason = Change.OPEN, f"{a.state} before, {b.state} now: {b.reason}"
     return CellChange(*place, change, states, first, then, found, reason)
@@ -382,7 +399,7 @@ def _text(value: Any) -> str:
 
 def _reach(cells: Sequence[CellChange], error: float) -> list[str]:
     """A note if the shared seeds are too few to show any change by themselves."""
-    shared = [cell.difference.n for cell in cells if cell.difference is not None and cell.reason != "the same trials"]
+    shared = [cell.difference.n for cell in cells if cell.difference is not None and cell.reason != SAME]
     needed = int(above(np.ones(500), 0.5, error / 2).argmax()) + 1
     if not shared or max(shared) >= needed:
         return []

@@ -103,11 +103,12 @@ def price(cost: Interval | None) -> str:
 
 
 def price_range(cost: Interval | None) -> str:
-    """The interval of that cost, such as "between a gain of 1.0 and a loss of 4.0 points"; empty for fewer than two seeds."""
+    """The interval of that cost, such as "between a gain of 1.0 points and a loss of 4.0 points"; empty for fewer than two seeds."""
     if cost is None or cost.n < 2:
         return ""
-    ends = [f"a {'loss' if end >= 0 else 'gain'} of {abs(100 * end):.1f}" for end in (cost.low, cost.high)]
-    return f"between {ends[0]} and {ends[1]} points"
+    ends = [100 * cost.low, 100 * cost.high]
+    words = ["no change" if abs(e) < 0.05 else f"a {'loss' if e > 0 else 'gain'} of {abs(e):.1f} points" for e in ends]
+    return words[0] if words[0] == words[1] else f"between {words[0]} and {words[1]}"
 
 
 def next_step(level: LevelResult, summary: Summary) -> str:
@@ -163,6 +164,10 @@ def do_first(summary: Summary) -> str:
     """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
     breached = [level for level in summary.levels if level.deployed is not None and level.state is State.BREACHED]
     if not breached:
+        open_levels = [level for level in summary.levels if level.state is State.INCONCLUSIVE]
+        if open_levels:
+            worst = max(open_levels, key=lambda level: level.severity)
+            return f"No level is shown to be breached as deployed. {worst.level} is open: {next_step(worst, summary)}"
         return "Nothing: no level is shown to be breached as deployed."
     held = [level for level in breached if level.best is not None and level.best.state is State.HELD]
     level = max(held or breached, key=lambda level: level.severity)

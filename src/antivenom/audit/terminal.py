@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from antivenom.audit.allocation import Step
+from antivenom.audit.changes import lines_of
+from antivenom.audit.comparing import Comparison
 from antivenom.audit.formatting import (
     accuracy,
     bounds,
@@ -118,12 +120,13 @@ def print_plan(plan: Plan, missing: int, asked: int) -> None:
         out.print(f"{cells}, {seeds}: {done} trials on disk, {missing} to run at first, at most {at_most}")
 
 
-def print_summary(summary: Summary, files: list[str]) -> None:
+def print_summary(summary: Summary, files: list[str], comparison: Comparison | None = None) -> None:
     """Print the table of access levels, what was not measured, the most useful change, and the exit code.
 
     Args:
         summary: what to print.
         files: paths that were written, printed one per line.
+        comparison: what changed since the baseline; None if there is none.
     """
     out = console(sys.stdout)
     counts = summary.trials
@@ -143,6 +146,8 @@ def print_summary(summary: Summary, files: list[str]) -> None:
     if gap := untried(summary):
         _print_wrapped(out, f"{gap}. `antivenom list attacks` names them.")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
+    for line in lines_of(comparison) if comparison is not None else ():
+        out.print(line, soft_wrap=True)
     for file in files:
         out.print(file, soft_wrap=True)
     out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
@@ -198,8 +203,8 @@ def print_quiet(summary: Summary) -> None:
     print(", ".join(f"{name} {state}" for name, state in worst.items()) + f"; exit {summary.exit_code}")
 
 
-def print_json(summary: Summary, files: list[str]) -> None:
-    """Print the summary as one JSON document."""
+def print_json(summary: Summary, files: list[str], comparison: Comparison | None = None) -> None:
+    """Print the summary, and what changed since the baseline, as one JSON document."""
     stopped = stops(summary)
     document = {
         "schema": summary.plan["schema"],
@@ -223,6 +228,7 @@ def print_json(summary: Summary, files: list[str]) -> None:
         "do_first": do_first(summary),
         "not_measured": not_measured(summary),
         "not_tried": untried(summary),
+        "baseline": None if comparison is None else comparison.record(),
         "standards": [entry.record() for entry in touched(summary)],
         "ignored_records": summary.foreign,
         "files": files,

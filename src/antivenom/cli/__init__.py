@@ -10,7 +10,15 @@ import click
 
 from antivenom.cli import audit, compare, files, inspect, pipelines, recommend, report, sanitize, use  # noqa: F401 - they register their commands
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, command_line
-from antivenom.core.errors import AntivenomError, NotApplicable, PluginError, ScanError, ScenarioError, similar
+from antivenom.core.errors import (
+    AntivenomError,
+    NotApplicable,
+    PluginError,
+    ScanError,
+    ScenarioError,
+    ThreatError,
+    similar,
+)
 
 # Top-level modules that only an extra installs, and that extra, so that a missing one can be named.
 _AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
@@ -42,7 +50,7 @@ def _run(arguments: list[str]) -> int:
         return _say(_usage(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted: finished trials are kept, and the same command continues", INTERRUPTED)
-    except (ScenarioError, PluginError, NotApplicable, ScanError) as error:
+    except (ScenarioError, PluginError, NotApplicable, ScanError, ThreatError) as error:
         return _say(str(error), USAGE)
     except AntivenomError as error:
         return _say(str(error), FAILED)

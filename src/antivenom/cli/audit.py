@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
-from antivenom.cli.ending import check_device, ended_by_sigterm, finish
+from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
 from antivenom.cli.own import Own, audit_own
 from antivenom.core.errors import ScenarioError
 
@@ -25,7 +25,8 @@ def audit_command(
     data: Annotated[
         str,
         typer.Option(
-            help="A CSV, TSV or Parquet file, the name of a data set, or module:function.", rich_help_panel=_ROWS
+            help="A CSV, TSV or Parquet file, a folder that datasets has saved to disk, the name of a data set, or module:function.",
+            rich_help_panel=_ROWS,
         ),
     ] = "",
     images: Annotated[
@@ -113,6 +114,9 @@ def audit_command(
     out: Annotated[Path, typer.Option(help="Folder for records and report. An audit in it continues.")] = Path(
         "audit-out"
     ),
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier audit's folder: say what got worse since, in the exit code too.")
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option(
@@ -134,27 +138,32 @@ def audit_command(
 
     antivenom audit --data train.csv --label target --estimator my_package.train:make_model
 
-    Exit codes: 0 within the limits or no goal gated, 1 breach, 2 the audit is incomplete or failed, 3 not enough evidence, 4 usage,
+    Exit codes: 0 within the limits or no goal gated, 1 breach or worse than the baseline, 2 the audit is incomplete or failed, 3 not enough evidence, 4 usage,
     130 interrupted. An interrupted or killed audit continues when it is started again.
     """
     own = Own(
         data, images, text, npz, label, column, size, test, tuple(ignore), estimator, model, train, epochs, deployed,
         tuple(access), tuple(goal), budget, editable, target, time, trials, search, tuple(fail_if), timeout,
     )  # fmt: skip
+    if baseline is not None:
+        require_baseline(baseline, out)
     if own.given:
         if scenario is not None:
             raise ScenarioError("a scenario file or rows of your own", "both", "give one of them")
-        raise typer.Exit(audit_own(own, out, jobs, device, plugin, write, dry_run, as_json, quiet, verbose))
+        raise typer.Exit(audit_own(own, out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose))
     if own != Own():
         raise ScenarioError("rows of your own with these options", "none", "add --data, --images, --text or --npz")
     if write is not None:
         raise ScenarioError("rows of your own with --write", "none", f"antivenom init {write} writes an example")
-    raise typer.Exit(_audit_file(scenario, out, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose))
+    raise typer.Exit(
+        _audit_file(scenario, out, baseline, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose)
+    )
 
 
 def _audit_file(
     scenario: Path | None,
     out: Path,
+    baseline: Path | None,
     jobs: int,
     device: Device,
     seeds: int | None,
@@ -197,9 +206,9 @@ def _audit_file(
             for _ in terminal.watch(steps, todo, quiet or as_json, verbose):
                 pass
         except KeyboardInterrupt:
-            finish(out, as_json, quiet)
+            finish(out, as_json, quiet, baseline)
             raise
-    return finish(out, as_json, quiet)
+    return finish(out, as_json, quiet, baseline)
 
 
 def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> int:

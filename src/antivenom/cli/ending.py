@@ -25,9 +25,21 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def finish(folder: Path, as_json: bool, quiet: bool) -> int:
-    """Write the report, print the results, and return the exit code."""
+def require_baseline(baseline: Path, out: Path) -> None:
+    """Refuse a baseline that is no audit, or the audit that is to be run, before anything runs."""
+    from antivenom.audit.records import FILENAME
+
+    file = baseline / FILENAME if baseline.is_dir() else baseline
+    if not file.is_file():
+        raise ScenarioError("the folder of an audit as --baseline", f"{baseline}, without {FILENAME}", "check the path")
+    if (out / FILENAME).exists() and file.samefile(out / FILENAME):
+        raise ScenarioError("another folder than --out as --baseline", f"{baseline}", "use another --out")
+
+
+def finish(folder: Path, as_json: bool, quiet: bool, baseline: Path | None = None) -> int:
+    """Write the report, print the results, and return the exit code, which takes account of a baseline."""
     from antivenom.audit import terminal
+    from antivenom.audit.comparing import compare, with_baseline
     from antivenom.audit.records import Store, uncollected
     from antivenom.audit.report import write_page
     from antivenom.audit.summary import summary_of
@@ -35,13 +47,15 @@ def finish(folder: Path, as_json: bool, quiet: bool) -> int:
     store = Store(folder)
     with uncollected():
         summary = summary_of(store)
-        files = [str(store.path), str(write_page(store, summary))]
+        comparison = None if baseline is None else compare(baseline, summary)
+        summary = with_baseline(summary, comparison)
+        files = [str(store.path), str(write_page(store, summary, comparison))]
     if as_json:
-        terminal.print_json(summary, files)
+        terminal.print_json(summary, files, comparison)
     elif quiet:
         terminal.print_quiet(summary)
     else:
-        terminal.print_summary(summary, files)
+        terminal.print_summary(summary, files, comparison)
     return summary.exit_code
 
 

@@ -57,6 +57,7 @@ class Own:
 def audit_own(
     own: Own,
     out: Path,
+    baseline: Path | None,
     jobs: int,
     device: Device,
     plugin: list[Path],
@@ -101,9 +102,9 @@ def audit_own(
                 perform(prepared, store, means, shows)
         except KeyboardInterrupt:
             with contextlib.suppress(StoreError):  # nothing was planned yet
-                finish(out, as_json, quiet)
+                finish(out, as_json, quiet, baseline)
             raise
-    return finish(out, as_json, quiet)
+    return finish(out, as_json, quiet, baseline)
 
 
 def _write(path: Path, text: str) -> int:
@@ -167,7 +168,8 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
         goal, equals, share = text.partition("=")
         known = (*goals(), COST)
         if goal not in known or not equals:
-            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), did_you_mean(goal, known))
+            remedy = f"write --fail-if {goal}=0.2" if goal in known else did_you_mean(goal, known)
+            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), remedy)
         try:
             found[goal] = float(share)
         except ValueError:
@@ -201,8 +203,13 @@ def _is_table(path: str) -> bool:
 def _table(own: Own) -> Any:
     from dataclasses import replace
 
-    from antivenom.data import TableFile, source_of
+    from antivenom.data import HuggingFaceFolder, TableFile, source_of
+    from antivenom.data.sources.hugging_face import is_saved
 
+    if is_saved(Path(own.data)):
+        text = "" if own.column == "text" else own.column
+        size = (own.size, own.size)
+        return HuggingFaceFolder(own.data, own.label or "label", text, own.ignore, size)
     if not _is_table(own.data):
         return source_of(own.data)
     if not own.label:

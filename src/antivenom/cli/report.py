@@ -22,6 +22,9 @@ def report(
         bool, typer.Option("--serve", help="Show the report in a browser of this machine, also while the audit runs.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of --serve; 0 means any free one.")] = 0,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier audit's folder, with which the page compares this one.")
+    ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write report.html again from an audit's records. Only goals that a plugin file defines need --plugin.
@@ -42,4 +45,4 @@ def report(
         elif replay:
             typer.echo(replay_in(folder, replay), nl=False)
         else:
-            typer.echo(write_card(folder) if card else write_report(folder))
+            typer.echo(write_card(folder) if card else write_report(folder, baseline))

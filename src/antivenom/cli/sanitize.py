@@ -1,20 +1,31 @@
-"""The command `sanitize`: did it happen already, in this data?"""
+"""The command `sanitize`: which rows have probably a wrong label?"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from antivenom.cli.app import Plugins, app, load_plugins
+from antivenom.core.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from antivenom.data import ImageFolder, NpzFile, TextFile
 
 
 @app.command("sanitize")
 def sanitize_command(
-    table: Annotated[Path, typer.Argument(help="A CSV, TSV or Parquet file. It is read, never written.")],
-    label: Annotated[str, typer.Option(help="The column that holds the class.")],
-    sanitizer: Annotated[str, typer.Option(help="A sanitizer; see antivenom list defences.")] = "KNNSanitizer",
+    table: Annotated[Path | None, typer.Argument(help="A CSV, TSV or Parquet file. It is read, never written.")] = None,
+    label: Annotated[str, typer.Option(help="The column that holds the class; for --text, the key or column.")] = "",
+    text: Annotated[str, typer.Option(help="Texts instead: a .jsonl file, a table, or a folder per class.")] = "",
+    images: Annotated[str, typer.Option(help="Images instead: a folder with one folder per class.")] = "",
+    npz: Annotated[str, typer.Option(help="Arrays instead: a file of numpy.")] = "",
+    shape: Annotated[str, typer.Option(help="Shape to which images are brought: channels,height,width.")] = "3,32,32",
+    false_alarms: Annotated[
+        float | None, typer.Option(help="Largest share of honest rows that may be flagged; default 0.01.")
+    ] = None,
+    sanitizer: Annotated[str, typer.Option(help="A sanitizer; see antivenom list defences.")] = "LabelNoiseModel",
     share: Annotated[float | None, typer.Option(help="Its field `share`, 0 to 1, if it has one.")] = None,
     trusted: Annotated[Path | None, typer.Option(help="A file of rows you trust, with the same columns.")] = None,
     groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
@@ -27,21 +38,57 @@ def sanitize_command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the results of an earlier run.")] = False,
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Split a table into the rows to keep and the suspects, which are ranked and explained. Nothing is deleted.
+    """Find rows whose label is probably wrong. Write the rows to keep and the suspects, ranked and explained.
 
-    Exit codes: 0 done, 2 the table cannot be used, 4 usage.
+    Nothing is deleted. Exit codes: 0 no suspects, 1 suspects, 2 the rows cannot be used, 3 the result is implausible, 4 usage.
     """
-    from antivenom.data import TableFile
-    from antivenom.defences.tables import sanitize_table
-
+    given = [value for value in (table, text, images, npz) if value]
+    if len(given) != 1:
+        raise ScenarioError("one of a table file, --text, --images and --npz", f"{len(given)} of them")
     load_plugins(plugin)
-    source = TableFile(
-        str(table),
-        label,
-        ignore=tuple(ignore),
-        group=groups or "",
-        delimiter=delimiter,
-        decimal=decimal,
-        encoding=encoding,
-    )
-    typer.echo(sanitize_table(source, sanitizer, share, trusted, out, seed, force))
+    if table is None:
+        from antivenom.defences.listings import sanitize_source
+
+        if sanitizer != "LabelNoiseModel" or share is not None or trusted is not None or groups is not None:
+            raise ScenarioError(
+                "--sanitizer, --share, --trusted and --groups with a table only", "texts, images or arrays"
+            )
+        source = _source(text, images, npz, label, shape, encoding)
+        said, code = sanitize_source(source, out, seed, force, 0.01 if false_alarms is None else false_alarms)
+    else:
+        from antivenom.data import TableFile
+        from antivenom.defences.tables import sanitize_table
+
+        if not label:
+            raise ScenarioError("--label, the column with the class", "none")
+        rows = TableFile(
+            str(table),
+            label,
+            ignore=tuple(ignore),
+            group=groups or "",
+            delimiter=delimiter,
+            decimal=decimal,
+            encoding=encoding,
+        )
+        said, code = sanitize_table(rows, sanitizer, share, trusted, out, seed, force, false_alarms)
+    typer.echo(said)
+    raise typer.Exit(code)
+
+
+def _source(
+    text: str, images: str, npz: str, label: str, shape: str, encoding: str
+) -> TextFile | ImageFolder | NpzFile:
+    from antivenom.data import ImageFolder, NpzFile, TextFile
+
+    if text:
+        return TextFile(text, form="raw", label=label or "label", encoding=encoding)
+    if npz:
+        return NpzFile(npz)
+    parts = shape.split(",")
+    if (
+        len(parts) != 3
+        or not all(part.strip().isdecimal() and int(part) for part in parts)
+        or int(parts[0]) not in (1, 3)
+    ):
+        raise ScenarioError("--shape as channels (1 or 3), height and width, such as 3,32,32", repr(shape))
+    return ImageFolder(images, (int(parts[1]), int(parts[2])), int(parts[0]))

@@ -8,6 +8,7 @@ from antivenom.data.named import DATASETS, load
 from antivenom.data.schema import Column, ColumnKind, Schema
 from antivenom.data.shards import IID, Dirichlet, Partition, missing_classes
 from antivenom.data.sources import (
+    HuggingFaceFolder,
     ImageFolder,
     Memory,
     Named,
@@ -25,6 +26,7 @@ __all__ = [
     "ColumnKind",
     "Dataset",
     "Dirichlet",
+    "HuggingFaceFolder",
     "ImageFolder",
     "Memory",
     "Named",

@@ -19,7 +19,7 @@ def schema_of(rows: pd.DataFrame) -> Schema:
     """Infer a schema: kinds, ranges and categories are those that occur. A missing word counts as the category "".
 
     Raises:
-        DataError: a column holds dates, infinite numbers, or no values at all.
+        DataError: a column holds dates or infinite numbers.
     """
     return Schema(tuple(_column(str(name), rows[name]) for name in rows.columns), frame=True)
 
@@ -29,9 +29,10 @@ def _column(name: str, values: pd.Series[Any]) -> Column:
         return Column(name, ColumnKind.BINARY)
     if pd.api.types.is_numeric_dtype(values):
         present = values.dropna().to_numpy(dtype=np.float64)
-        if not len(present) or not np.isfinite(present).all():
-            got = "infinite ones" if len(present) else "no number at all"
-            raise DataError(f"finite numbers in column {name}", got, "leave the column out, or drop those rows")
+        if not len(present):  # an empty column tells nothing and harms nothing
+            return Column(name, ColumnKind.REAL, 0.0, 0.0, missing=True)
+        if not np.isfinite(present).all():
+            raise DataError(f"finite numbers in column {name}", "infinite ones", "drop those rows")
         whole = bool((present == np.floor(present)).all())
         low, high = float(present.min()), float(present.max())
         binary = whole and (low, high) == (0, 1)

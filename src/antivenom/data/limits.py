@@ -64,6 +64,16 @@ def arrays(file: BinaryIO, names: Sequence[str]) -> list[np.ndarray]:
         OSError: together they are larger than `MOST_BYTES`.
         ValueError, zipfile.BadZipFile: the file is no such archive.
     """
+    try:
+        return _arrays(file, names)
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        # numpy's message advises to load Python objects without protection
+        raise ValueError("another format, or Python objects, which are not loaded") from error
+
+
+def _arrays(file: BinaryIO, names: Sequence[str]) -> list[np.ndarray]:
     found = np.load(file, allow_pickle=False)
     if not isinstance(found, np.lib.npyio.NpzFile):
         raise ValueError("a single array instead of an .npz archive")

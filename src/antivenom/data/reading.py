@@ -112,11 +112,13 @@ def _has_plain_quotes(content: bytes, delimiter: str, encoding: str) -> bool:
 
     They are if some cell begins with a quote that does not end with one, although each line has all its cells.
     """
-    if delimiter != "\t" or '\t"'.encode(encoding) not in content:
+    text = content.decode(_with_mark(encoding)) if delimiter == "\t" else ""
+    if '"' not in text:
         return False
-    lines = [line.split("\t") for line in content.decode(_with_mark(encoding)).splitlines() if line.strip()]
-    is_whole = all(len(cells) == len(lines[0]) for cells in lines)
-    return is_whole and any(cell.startswith('"') and not _is_quoted(cell) for cells in lines for cell in cells)
+    lines = text.replace("\r\n", "\n").split("\n")  # splitlines() would also end lines inside of cells
+    rows = [line.split("\t") for line in lines if line.strip()]
+    is_whole = all(len(cells) == len(rows[0]) for cells in rows)
+    return is_whole and any(cell.startswith('"') and not _is_quoted(cell) for cells in rows for cell in cells)
 
 
 def _is_quoted(cell: str) -> bool:

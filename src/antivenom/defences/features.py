@@ -48,7 +48,7 @@ def model_for(features: Features, rows: int) -> Any:
         return VotingClassifier(
             [("linear", linear), ("neighbours", KNeighborsClassifier(15, weights="distance"))], voting="soft"
         )
-    if features.form == "table" and features.x.shape[1] <= WIDEST:
+    if features.form == "table" and not sp.issparse(features.x) and features.x.shape[1] <= WIDEST:
         trees = HistGradientBoostingClassifier(
             max_iter=60, max_leaf_nodes=15, min_samples_leaf=max(2, min(20, rows // 40)), early_stopping=False
         )

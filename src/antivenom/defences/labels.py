@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from antivenom.data import Dataset
 from antivenom.defences.crossfit import judge_of, keys_of, out_of_sample
 from antivenom.defences.noise import LabelNoise, label_noise
 
+ROUNDS, MOST_REPEATED = 3, 5000  # rounds of cross-fitting, and rows up to which there is more than one
 LEAST_ROWS = 10  # of a class; the labels of smaller classes are not judged
 LARGEST_PART = 0.5  # of a class that is flagged
 FLOOR = 0.01  # rate of wrong labels that scores assume at least, so that rows are ranked where no noise was found
@@ -59,8 +61,12 @@ def judged_labels(
     streams: Streams,
     false_alarms: float = 0.01,
     seconds: float | None = None,
+    rounds: int = ROUNDS,
 ) -> JudgedLabels:
     """Judge all labels.
+
+    Up to 5,000 rows are judged in several rounds with other folds, whose probabilities are averaged. Rows that were flagged are
+    not trained on in the rounds that follow.
 
     Args:
         data: the rows; their order has no influence.
@@ -68,6 +74,7 @@ def judged_labels(
         streams: the randomness of the folds.
         false_alarms: largest share of the honest rows that is flagged.
         seconds: time for the training; None for no limit.
+        rounds: number of rounds.
 
     Raises:
         DataError: the rows have one class only.
@@ -76,33 +83,41 @@ def judged_labels(
     counts = np.bincount(y, minlength=c)
     if (counts > 0).sum() < 2:
         raise DataError("rows of two classes", f"{int((counts > 0).sum())}", "name the column of classes")
-    found = out_of_sample(judge_of(data, fit), keys_of(data), y, c, streams.child("crossfit"), seconds=seconds)
+    judge, keys = judge_of(data, fit), keys_of(data)
+    begun, total, done, cut = time.monotonic(), np.zeros((len(y), c)), 0, False
+    found, left_out = None, None
+    for number in range(rounds if len(y) <= MOST_REPEATED else 1):
+        spent = time.monotonic() - begun
+        if seconds is not None and done and spent * (done + 1) / done > seconds:
+            break
+        limit = None if seconds is None else seconds - spent
+        drawn = out_of_sample(judge, keys, y, c, streams.child("crossfit", number), left_out=left_out, seconds=limit)
+        total, done, cut = total + drawn.probabilities, done + 1, cut or drawn.cut
+        found = _judged(total / done, y, counts, false_alarms, cut)
+        left_out = found.verdict.flags
+    assert found is not None
+    return found
+
+
+def _judged(p: np.ndarray, y: np.ndarray, counts: np.ndarray, false_alarms: float, cut: bool) -> JudgedLabels:
+    """The judgement from out-of-sample probabilities p (n, c)."""
     unjudged = tuple(int(j) for j in np.flatnonzero((counts > 0) & (counts < LEAST_ROWS)))
     judged = ~np.isin(y, unjudged)
-    kept = np.array([j for j in range(c) if counts[j] >= LEAST_ROWS])
-    n = len(y)
+    kept = np.flatnonzero(counts >= LEAST_ROWS)
+    scores, flags, suggested = np.zeros(len(y)), np.zeros(len(y), dtype=bool), y.copy()
     if len(kept) < 2:
-        nothing = Verdict(np.zeros(n), np.zeros(n, dtype=bool))
-        return JudgedLabels(nothing, y.copy(), 0.0, None, found.probabilities, unjudged, (), found.cut)
-    p = found.probabilities[np.ix_(judged, kept)] + 1e-12
-    place = np.full(c, -1)
-    place[kept] = np.arange(len(kept))
-    own = place[y[judged]]
-    noise = label_noise(p / p.sum(axis=1, keepdims=True), own)
-    scores, flags = np.zeros(n), np.zeros(n, dtype=bool)
-    scores[judged] = noise.wrong(FLOOR)[np.arange(len(own)), own]
-    limit = _limit(noise, false_alarms)
-    wrong = noise.wrong()
-    chosen = wrong[np.arange(len(own)), own] > limit
-    flags[judged] = chosen
+        return JudgedLabels(Verdict(scores, flags), suggested, 0.0, None, p, unjudged, (), cut)
+    own = np.searchsorted(kept, y[judged])
+    shares = p[np.ix_(judged, kept)] + 1e-12
+    noise = label_noise(shares / shares.sum(axis=1, keepdims=True), own)
+    rows = np.arange(len(own))
+    scores[judged] = noise.wrong(FLOOR)[rows, own]
+    limit, wrong = _limit(noise, false_alarms), noise.wrong()
+    flags[judged] = wrong[rows, own] > limit
+    suggested[judged] = kept[noise.clean.argmax(axis=1)]
     capped = _cap(flags, scores, y, counts)
-    suggested = y.copy()
-    others = noise.clean.copy()
-    suggested[judged] = kept[others.argmax(axis=1)]
     expected = float(noise.honest[wrong > limit].sum())
-    return JudgedLabels(
-        Verdict(scores, flags), suggested, expected, noise, found.probabilities, unjudged, capped, found.cut
-    )
+    return JudgedLabels(Verdict(scores, flags), suggested, expected, noise, p, unjudged, capped, cut)
 
 
 def _limit(noise: LabelNoise, false_alarms: float) -> float:

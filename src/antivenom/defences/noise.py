@@ -2,9 +2,8 @@
 
 The probabilities p(true class | row) are those of a classifier, sharpened by one exponent and one offset per class. A transition
 matrix turns them into probabilities of the recorded label. All of it is fitted by maximum likelihood to the recorded labels.
-Three matrices of different size are tried: no noise, one rate for all pairs of classes, and one rate per pair. Akaike's
-criterion chooses. Without noise in the matrix, a confident classifier that contradicts a label is explained by rows that are
-hard; with noise, by labels that are wrong.
+Two matrices are tried: one rate for all pairs of classes, and one rate per pair. Akaike's criterion chooses. At a rate of 0, a
+confident classifier that contradicts a label is explained by a row that is hard; at a high rate, by a label that is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class LabelNoise:
     Fields:
         clean: (n, c) probabilities of the true class, given the row but not its label.
         transition: (c, c) probability that a row of true class j is labelled k.
-        kind: "none", "uniform" or "pairs".
+        kind: "uniform" or "pairs".
         criterion: Akaike's criterion, half of it: negative log-likelihood plus number of parameters.
     """
 
@@ -53,7 +52,7 @@ class LabelNoise:
 
 
 def label_noise(probabilities: np.ndarray, y: np.ndarray) -> LabelNoise:
-    """Fit the three models and choose one.
+    """Fit both models and choose one.
 
     Args:
         probabilities: (n, c) out-of-sample probabilities.
@@ -62,7 +61,7 @@ def label_noise(probabilities: np.ndarray, y: np.ndarray) -> LabelNoise:
     Reference: Bootkrajang and Kaban 2012, "Label-noise robust logistic regression and its applications", ECML PKDD, whose
     model this is with the classifier's log-probabilities as features; Goldberger and Ben-Reuven 2017, ICLR, for networks.
     """
-    kinds = ["none", "uniform", *(["pairs"] if probabilities.shape[1] <= MOST_PAIRED else [])]
+    kinds = ["uniform", *(["pairs"] if probabilities.shape[1] <= MOST_PAIRED else [])]
     return min((_fitted(probabilities, y, kind) for kind in kinds), key=lambda found: found.criterion)
 
 
@@ -72,7 +71,7 @@ def _fitted(probabilities: np.ndarray, y: np.ndarray, kind: str) -> LabelNoise:
     _n, c = probabilities.shape
     logs = np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0))
     logs -= logs.mean(axis=1, keepdims=True)
-    extra = {"none": 0, "uniform": 1, "pairs": c * c}[kind]
+    extra = c * c if kind == "pairs" else 1
     start = np.concatenate([[1.0], np.zeros(c), _first(kind, c)])
     bounds = [(0.2, 6.0)] + [(-3.0, 3.0)] * c + [(-12.0, 12.0)] * extra
     parts = _parts(kind, logs, c)
@@ -80,7 +79,7 @@ def _fitted(probabilities: np.ndarray, y: np.ndarray, kind: str) -> LabelNoise:
         _objective(kind, logs, y, parts), start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}
     )
     clean, transition = parts(solved.x)
-    free = {"none": 0, "uniform": 1, "pairs": c * (c - 1)}[kind]
+    free = c * (c - 1) if kind == "pairs" else 1
     return LabelNoise(clean, transition, kind, float(solved.fun) + free)
 
 
@@ -88,7 +87,7 @@ def _first(kind: str, c: int) -> np.ndarray:
     """The parameters of the matrix at the start, with about 2 % of noise."""
     if kind == "pairs":
         return np.asarray((4.0 + np.log(max(c - 1, 1))) * np.eye(c)).ravel()
-    return np.array([-4.0] if kind == "uniform" else [])
+    return np.array([-4.0])
 
 
 def _parts(kind: str, logs: np.ndarray, c: int) -> Callable[[np.ndarray], _Parts]:
@@ -98,7 +97,7 @@ def _parts(kind: str, logs: np.ndarray, c: int) -> Callable[[np.ndarray], _Parts
         clean = _softmax(parameters[0] * logs + parameters[1 : 1 + c])
         if kind == "pairs":
             return clean, _softmax(parameters[1 + c :].reshape(c, c))
-        rate = 1 / (1 + np.exp(-parameters[1 + c])) if kind == "uniform" else 0.0
+        rate = 1 / (1 + np.exp(-parameters[1 + c]))
         transition = np.full((c, c), rate / max(1, c - 1))
         np.fill_diagonal(transition, 1 - rate)
         return clean, transition
@@ -121,12 +120,11 @@ def _objective(
         slope, offsets = np.zeros_like(parameters), parameters[1 : 1 + c]
         slope[0] = ((clean - true) * logs).sum()
         slope[1 : 1 + c] = (clean - true).sum(axis=0) + 0.1 * offsets
-        if kind == "uniform":
-            rate, wrong = 1 - transition[0, 0], 1 - true[np.arange(n), y]
-            slope[1 + c] = n * rate - wrong.sum()
-        elif kind == "pairs":
+        if kind == "pairs":
             counts = true.T @ labels
             slope[1 + c :] = (counts.sum(axis=1, keepdims=True) * transition - counts).ravel()
+        else:
+            slope[1 + c] = n * (1 - transition[0, 0]) - (1 - true[np.arange(n), y]).sum()
         return float(-np.log(likelihood).sum() + 0.05 * (offsets**2).sum()), slope
 
     return objective

@@ -13,6 +13,9 @@ from antivenom.core.registry import Kind, build
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, source_of
+from antivenom.data.schema import is_sparse
+from antivenom.defences.features import Features, features_of, model_for
+from antivenom.defences.sanitizers.confident import ConfidentLearning, LabelNoiseModel
 from antivenom.fast.trainer import train_fastest
 from antivenom.models.training import Training
 from antivenom.models.wrappers import learner
@@ -44,7 +47,7 @@ class Sanitized:
 
 def sanitize(
     data: object,
-    sanitizer: object = "KNNSanitizer",
+    sanitizer: object = "LabelNoiseModel",
     *,
     trusted: object = None,
     model: object = None,
@@ -59,7 +62,8 @@ def sanitize(
         sanitizer: a sanitizer, or its name.
         trusted: clean rows in any of these forms, which some sanitizers use as a reference; or None.
         model: the model that a sanitizer fits if it needs one: an estimator, a torch module, or anything else that a scenario
-            takes. None stands for logistic regression on the encoded rows.
+            takes. None stands for logistic regression on the encoded rows; `LabelNoiseModel` and `ConfidentLearning` get a
+            model for the form of the rows instead (see `suspects`).
         training: how a torch model is trained.
         seed: the seed of the sanitizer's and the model's randomness.
 
@@ -77,14 +81,24 @@ def sanitize(
     rows, streams = rows_of(data, seed), Streams(seed)
     known = None if trusted is None else _like(rows_of(trusted, seed), rows)
     defence = build(sanitizer, Kind.SANITIZER)
-    judged = rows.encoded if model is None else rows
-    if known is not None and model is None:
-        known = known.encoded
-    context = context_of(default_model() if model is None else model, streams.child("defence"), known, training)
+    judged, estimator = rows, model
+    if model is None and isinstance(defence, (ConfidentLearning, LabelNoiseModel)):
+        judged, estimator, _ = numbers_for(rows)
+    elif model is None:
+        judged, estimator = rows.encoded, default_model()
+        known = None if known is None else known.encoded
+    context = context_of(estimator, streams.child("defence"), known, training)
     verdict = defence(judged, context)
     if not isinstance(verdict, Verdict) or len(verdict) != len(rows):
         raise PluginError(f"a Verdict over {len(rows)} rows from {type(defence).__name__}", type(verdict).__name__)
     return Sanitized(rows, verdict)
+
+
+def numbers_for(rows: Dataset) -> tuple[Dataset, Any, Features]:
+    """The rows as numbers, an unfitted estimator for them, and how they were encoded (see `features_of`)."""
+    found = features_of(rows)
+    x = found.x if is_sparse(found.x) else np.asarray(found.x, dtype=np.float32)
+    return Dataset(x, rows.y, rows.classes, rows.name), model_for(found, len(rows)), found
 
 
 def rows_of(data: object, seed: int = 0) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +12,10 @@ import numpy as np
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, Schema
-from antivenom.data.schema import is_sparse
 from antivenom.defences.crossfit import keys_of
-from antivenom.defences.features import features_of, model_for
-from antivenom.defences.labels import JudgedLabels, check_rate, judged_labels
-from antivenom.defences.sanitize import context_of, rows_of
+from antivenom.defences.labels import LARGEST_PART, JudgedLabels, check_rate, judged_labels
+from antivenom.defences.sanitize import context_of, numbers_for, rows_of
+from antivenom.defences.views import contradiction
 from antivenom.models.training import Training
 
 MOST_FLAGGED, SAMPLE, LONGEST = 0.2, 20, 200
@@ -55,6 +55,8 @@ class Suspects:
         verdict: a score and a flag for each row.
         suggested: (n,) the most probable class of each row.
         conflicts: (n,) bool: rows of which an exact copy has another label.
+        probabilities: (n, c) the out-of-sample probabilities on which the verdict rests.
+        data: the rows.
         notes: whole sentences on columns and classes that were treated in a special way.
     """
 
@@ -66,6 +68,8 @@ class Suspects:
     verdict: Verdict
     suggested: np.ndarray
     conflicts: np.ndarray
+    probabilities: np.ndarray
+    data: Dataset
     notes: tuple[str, ...] = ()
 
     @property
@@ -78,6 +82,26 @@ class Suspects:
         """The numbers of the flagged rows, the most suspicious first."""
         order = np.argsort(-self.verdict.scores, kind="stable")
         return np.asarray(order[self.verdict.flags[order]])
+
+    def why(self, row: int) -> str:
+        """The reason for a row's score, as a phrase."""
+        label, best, p = int(self.data.y[row]), int(self.suggested[row]), self.probabilities[row]
+        said = f"models that did not see this row give {self.data.classes[label]!r} {p[label]:.0%}"
+        if best != label:
+            said += f" and {self.data.classes[best]!r} {p[best]:.0%}"
+        return said + ("; an exact copy has another label" if self.conflicts[row] else "")
+
+    def suspect(self, row: int) -> Suspect:
+        """One row, with its reason and its cells."""
+        label, best = int(self.data.y[row]), int(self.suggested[row])
+        return Suspect(
+            row,
+            float(self.verdict.scores[row]),
+            self.why(row),
+            self.data.classes[label],
+            self.data.classes[best] if best != label else "",
+            _cells(self.data, row),
+        )
 
     @property
     def exit_code(self) -> int:
@@ -147,19 +171,24 @@ def suspects(
     judged, estimator, name = data, model, "the given model"
     notes: tuple[str, ...] = ()
     if model is None:
-        features = features_of(data)
-        judged, estimator, notes = _numbers(data, features.x), model_for(features, len(data)), features.notes
-        name = f"models for {features.form} rows"
+        judged, estimator, features = numbers_for(data)
+        notes, name = features.notes, f"a model for {features.form} rows"
     context = context_of(estimator, streams.child("defence"), None, training)
+    begun = time.monotonic()
     found = judged_labels(judged, context.fit, context.streams, false_alarms, seconds)
-    return _described(data, found, f"label-noise model on out-of-sample probabilities of {name}", notes)
+    doubt, remark = "", ""
+    if model is None and (seconds is None or time.monotonic() - begun < seconds / 2):
+        doubt, remark = contradiction(judged, found, features.form, streams.child("views"))
+    return _described(
+        data,
+        found,
+        f"label-noise model on out-of-sample probabilities of {name}",
+        (*notes, *([remark] if remark else [])),
+        doubt,
+    )
 
 
-def _numbers(data: Dataset, x: Any) -> Dataset:
-    return Dataset(x if is_sparse(x) else np.asarray(x, dtype=np.float32), data.y, data.classes, data.name)
-
-
-def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str, ...]) -> Suspects:
+def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str, ...], doubt: str) -> Suspects:
     conflicts = _conflicts(data)
     more = [*notes]
     if found.unjudged:
@@ -173,32 +202,42 @@ def _described(data: Dataset, found: JudgedLabels, method: str, notes: tuple[str
         method,
         len(data),
         found.expected,
-        _warning(data, found),
+        _warning(data, found) or doubt,
         (),
         found.verdict,
         found.suggested,
         conflicts,
+        found.probabilities,
+        data,
         tuple(more),
     )
-    return replace(result, sample=tuple(_suspect(data, found, conflicts, int(row)) for row in result.indices[:SAMPLE]))
+    return replace(result, sample=tuple(result.suspect(int(row)) for row in result.indices[:SAMPLE]))
+
+
+def implausible(flags: np.ndarray, y: np.ndarray, classes: tuple[str, ...]) -> str:
+    """One sentence if so many rows are flagged that the result is implausible, otherwise nothing."""
+    if len(flags) and flags.mean() > MOST_FLAGGED:
+        return (
+            f"{flags.mean():.0%} of the rows are flagged, which is implausible: the method does not fit these rows, or the "
+            "labels follow a rule that it cannot learn."
+        )
+    for c, name in enumerate(classes):
+        own = flags[y == c]
+        if len(own) and own.mean() >= LARGEST_PART:
+            return f"{int(own.sum())} of the {len(own)} rows of class {name!r} are flagged, which is implausible."
+    return ""
 
 
 def _warning(data: Dataset, found: JudgedLabels) -> str:
-    """One sentence if the result is implausible."""
-    flags = found.verdict.flags
     if found.noise is None:
         return "The classes have too few rows to judge any label."
-    if flags.mean() > MOST_FLAGGED:
-        return (
-            f"{flags.mean():.0%} of the rows are flagged, which is implausible: the model does not fit the rows, or the labels "
-            "follow another rule."
-        )
     if found.capped:
         names = ", ".join(repr(data.classes[j]) for j in found.capped[:3])
         return (
-            f"More than half of the rows of {names} look mislabelled, which is implausible, and only half are flagged."
+            f"More than half of the rows of class {names} look mislabelled, which is implausible; the model may not be able to "
+            "tell this class from the others, and only half of its rows are flagged."
         )
-    return ""
+    return implausible(found.verdict.flags, data.y, data.classes)
 
 
 def _conflicts(data: Dataset) -> np.ndarray:
@@ -208,18 +247,6 @@ def _conflicts(data: Dataset) -> np.ndarray:
     np.minimum.at(low, group, data.y)
     np.maximum.at(high, group, data.y)
     return np.asarray(low[group] != high[group])
-
-
-def _suspect(data: Dataset, found: JudgedLabels, conflicts: np.ndarray, row: int) -> Suspect:
-    label, best = int(data.y[row]), int(found.suggested[row])
-    p = found.probabilities[row]
-    why = f"models that did not see this row give {data.classes[label]!r} {p[label]:.0%}"
-    if best != label:
-        why += f" and {data.classes[best]!r} {p[best]:.0%}"
-    if conflicts[row]:
-        why += "; an exact copy has another label"
-    suggested = data.classes[best] if best != label else ""
-    return Suspect(row, float(found.verdict.scores[row]), why, data.classes[label], suggested, _cells(data, row))
 
 
 def _cells(data: Dataset, row: int) -> dict[str, str]:

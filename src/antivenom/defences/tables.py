@@ -1,14 +1,14 @@
-"""The command `antivenom sanitize`: splits a table file into the rows to keep and a ranked table of suspects with reasons.
+"""The command `antivenom sanitize` on table files: the rows to keep, and a ranked table of suspects with reasons.
 
-The file is read as the source TableFile reads it. A number becomes its z-score (missing: 0, the mean, with a column that
-says so), a word one column per category (the 30 most frequent, all others together; missing is a category). With trusted
-rows, mean and deviation are theirs.
+The file is read as the source TableFile reads it. `LabelNoiseModel` and `ConfidentLearning` judge it as `antivenom.suspects`
+does. For other sanitizers, a number becomes its z-score (missing: 0, the mean, with a column that says so), a word one column
+per category (the 30 most frequent, all others together; missing is a category). With trusted rows, mean and deviation are
+theirs.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,52 +16,56 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 
-from antivenom.core.errors import DataError, PluginError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.errors import DataError, PluginError, ScenarioError, did_you_mean
 from antivenom.core.registry import Kind, build
 from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset, TableFile
-from antivenom.defences.sanitize import context_of
+from antivenom.defences.outputs import as_text, class_table, is_run, said_of, write_new
+from antivenom.defences.reasons import CATEGORIES, Cells, centre, ranked, reasons_for
+from antivenom.defences.sanitize import context_of, numbers_for, sanitize
+from antivenom.defences.sanitizers.confident import ConfidentLearning, LabelNoiseModel
+from antivenom.defences.suspects import Suspects, implausible, suspects
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from antivenom.core.protocols import Sanitizer
 
-CATEGORIES, NEIGHBOURS = 30, 10
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of cells that a spreadsheet runs
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?")
-UNUSUAL = 3.0  # standard deviations from the class's mean that are worth a word
-
 
 @dataclass(frozen=True, eq=False)
-class Column:
-    """One column of the table, as numbers.
+class Judged:
+    """What is known of the rows of a table after a sanitizer has judged them.
 
     Fields:
-        name: as in the header.
-        text: its cells.
-        numbers: (n,) NaN where missing; None for words.
-        encoded: (n, width) what a sanitizer sees.
+        data: the rows as numbers.
+        verdict: a score and a flag for each row.
+        found: the suspects, if `LabelNoiseModel` judged them; otherwise None.
+        warning: one sentence if the result is implausible, otherwise empty.
+        exit_code: 0 if no row is suspicious, 1 if some are, 3 if the result is implausible.
     """
 
-    name: str
-    text: list[str]
-    numbers: np.ndarray | None
-    encoded: np.ndarray
+    data: Dataset
+    verdict: Verdict
+    found: Suspects | None
+    warning: str
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.warning else int(self.verdict.flags.any())
 
 
 def sanitize_table(
     source: TableFile,
-    sanitizer: str,
-    share: float | None,
-    trusted: Path | None,
-    out: Path,
-    seed: int,
-    force: bool,
-) -> str:
+    sanitizer: str = "LabelNoiseModel",
+    share: float | None = None,
+    trusted: Path | None = None,
+    out: Path = Path("sanitized"),
+    seed: int = 0,
+    force: bool = False,
+    false_alarms: float | None = None,
+) -> tuple[str, int]:
     """Write the rows to keep and the suspects, ranked and with reasons, as `kept.csv` and `suspects.csv`.
 
     Args:
@@ -72,15 +76,14 @@ def sanitize_table(
         out: the folder for both files.
         seed: the seed of the sanitizer's randomness.
         force: whether existing files in `out` may be overwritten.
+        false_alarms: the sanitizer's field `false_alarms`, or None for its default.
 
     Returns:
-        A summary as text.
+        A summary as text, and the exit code: 0 without suspects, 1 with some, 3 if the result is implausible.
 
     Raises:
         AntivenomError: the table cannot be used, a name is unknown, or `out` holds results and `force` is not set.
     """
-    import pandas as pd
-
     path, label = Path(source.path), source.label
     table = _cells(source, path)
     known = table.iloc[:0] if trusted is None else _cells(source, trusted)
@@ -91,30 +94,54 @@ def sanitize_table(
         raise DataError(
             "trusted rows with the same columns", ", ".join(map(str, known.columns)), f"give them those of {path}"
         )
-    defence = _built(sanitizer, share, trusted is not None)
-    n, both = len(table), pd.concat([table, known[table.columns]])
-    features = both.drop(columns=[*{label, *source.ignore, *([source.group] if source.group else [])}])
-    columns = [_column(str(name), features[name], n, source) for name in features.columns]
-    encoded = np.hstack([column.encoded for column in columns]) if columns else np.zeros((len(both), 0))
-    if not encoded.shape[1]:
-        raise DataError("a column that varies", "none", f"add columns to {path}")
-    data = _dataset(encoded, both, n, source)
-    rest = replace(data, groups=None)
-    learner = LogisticRegression(max_iter=1000)
-    verdict = defence(data[:n], context_of(learner, Streams(seed).child("defence"), rest[n:] if len(known) else None))
-    suspects = _ranked(verdict)
-    reasons = _reasons(columns, data[:n], table, suspects)
+    defence = _built(sanitizer, share, trusted is not None, false_alarms)
+    columns, both = _columns(source, table, known)
+    judged = _judged(source, defence, columns, both, len(table), seed)
+    order = ranked(judged.verdict)
+    reasons = reasons_for(columns, judged.data, table, order)
+    if judged.found is not None:
+        reasons = [f"{judged.found.why(int(row))}; {reason}" for row, reason in zip(order, reasons, strict=True)]
     texts = {
-        "kept.csv": _kept(source, path, table, ~verdict.flags),
-        "suspects.csv": _suspects(source, path, table, verdict, suspects, reasons),
+        "kept.csv": _kept(source, path, table, ~judged.verdict.flags),
+        "suspects.csv": _suspects(source, path, table, judged.verdict, order, reasons),
     }
-    written = _write(texts, out, (path, *([trusted] if trusted else [])), force)
-    summary = _summary(path, type(defence).__name__, data[:n], verdict, columns, written)
-    formulas = sum(_is_run(str(cell)) for cell in table.loc[~verdict.flags].to_numpy(dtype=object).ravel())
+    written = write_new(texts, out, (path, *([trusted] if trusted else [])), force)
+    summary = _summary(path, type(defence).__name__, judged, columns, written)
+    formulas = sum(is_run(str(cell)) for cell in table.loc[~judged.verdict.flags].to_numpy(dtype=object).ravel())
     if formulas:
         advice = "which are left as they stand in the file: open it as text"
         summary += f"\nkept.csv holds {formulas} cells that a spreadsheet would run as formulas, {advice}"
-    return summary
+    return summary, judged.exit_code
+
+
+def _columns(source: TableFile, table: pd.DataFrame, known: pd.DataFrame) -> tuple[list[Cells], pd.DataFrame]:
+    """The columns that are features, and all cells of the table and of the trusted rows."""
+    import pandas as pd
+
+    both = pd.concat([table, known[table.columns]])
+    features = both.drop(columns=[*{source.label, *source.ignore, *([source.group] if source.group else [])}])
+    return [_column(str(name), features[name], len(table), source) for name in features.columns], both
+
+
+def _judged(
+    source: TableFile, defence: Sanitizer, columns: list[Cells], both: pd.DataFrame, n: int, seed: int
+) -> Judged:
+    encoded = np.hstack([column.encoded for column in columns]) if columns else np.zeros((len(both), 0))
+    if not encoded.shape[1]:
+        raise DataError("a column that varies", "none", f"add columns to {source.path}")
+    data = _dataset(encoded, both, n, source)
+    if isinstance(defence, LabelNoiseModel):
+        found = suspects(source, false_alarms=defence.false_alarms, seed=seed)
+        return Judged(numbers_for(source.unsplit())[0], found.verdict, found, found.warning)
+    if isinstance(defence, ConfidentLearning):
+        verdict = sanitize(source, defence, seed=seed).verdict
+        data = numbers_for(source.unsplit())[0]
+    else:
+        rest = replace(data, groups=None)[n:] if len(both) > n else None
+        data = data[:n]
+        context = context_of(LogisticRegression(max_iter=1000), Streams(seed).child("defence"), rest)
+        verdict = defence(data, context)
+    return Judged(data, verdict, None, implausible(verdict.flags, data.y, data.classes))
 
 
 def _cells(source: TableFile, path: Path) -> pd.DataFrame:
@@ -135,19 +162,21 @@ def _kept(source: TableFile, path: Path, table: pd.DataFrame, kept: np.ndarray) 
     return "".join([header, *(rows[i] for i in np.flatnonzero(kept))])
 
 
-def _built(name: str, share: float | None, trusted: bool) -> Sanitizer:
+def _built(name: str, share: float | None, trusted: bool, false_alarms: float | None) -> Sanitizer:
     """The sanitizer with the fields that the command line names."""
     defence = build(name, Kind.SANITIZER)
     known = {field.name for field in fields(defence)}
-    wanted: dict[str, Any] = ({} if share is None else {"share": share}) | ({"trusted": True} if trusted else {})
+    given = {"share": share, "trusted": trusted or None, "false_alarms": false_alarms}
+    wanted: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     for field in wanted:
         if field not in known:
-            raise PluginError(f"a sanitizer with a field `{field}`", name, f"leave out --{field}, or choose another")
+            option = field.replace("_", "-")
+            raise PluginError(f"a sanitizer with a field `{field}`", name, f"leave out --{option}, or choose another")
     changed: Sanitizer = replace(defence, **wanted)
     return changed
 
 
-def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
+def _column(name: str, cells: Any, n: int, source: TableFile) -> Cells:
     """A column of the table and, from row n on, of the trusted rows."""
     from antivenom.data.reading import is_missing, typed
 
@@ -155,21 +184,15 @@ def _column(name: str, cells: Any, n: int, source: TableFile) -> Column:
     read = typed(cells.reset_index(drop=True).to_frame(), source.decimal, source.words)
     if not len(read.columns) or read[name].dtype == object:
         absent = is_missing(cells).tolist()
-        return Column(name, text, None, _one_hot(["" if a else cell for cell, a in zip(text, absent, strict=True)]))
+        return Cells(name, text, None, _one_hot(["" if a else cell for cell, a in zip(text, absent, strict=True)]))
     numbers = read[name].to_numpy(dtype=np.float64, na_value=np.nan)
     absent = np.isnan(numbers)
-    centre, spread = _centre(numbers[n:] if len(numbers) > n else numbers)
-    spread = spread or _centre(numbers)[1]
-    parts = [np.where(absent, 0.0, numbers - centre) / spread] if spread else []
+    middle, spread = centre(numbers[n:] if len(numbers) > n else numbers)
+    spread = spread or centre(numbers)[1]
+    parts = [np.where(absent, 0.0, numbers - middle) / spread] if spread else []
     if absent.any() and not absent.all():
         parts.append(absent.astype(float))
-    return Column(name, text, numbers, np.stack(parts, axis=1) if parts else np.zeros((len(text), 0)))
-
-
-def _centre(numbers: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of what is not missing."""
-    there = numbers[~np.isnan(numbers)]
-    return (float(there.mean()), float(there.std())) if len(there) else (0.0, 0.0)
+    return Cells(name, text, numbers, np.stack(parts, axis=1) if parts else np.zeros((len(text), 0)))
 
 
 def _one_hot(words: list[str]) -> np.ndarray:
@@ -205,65 +228,6 @@ def _dataset(encoded: np.ndarray, cells: Any, n: int, source: TableFile) -> Data
     return Dataset(encoded, numbers, tuple(map(str, classes)), groups=groups)
 
 
-def _ranked(verdict: Verdict) -> np.ndarray:
-    """Numbers of the flagged rows, the most suspicious first."""
-    order = np.argsort(-verdict.scores, kind="stable")
-    return np.asarray(order[verdict.flags[order]])
-
-
-def _reasons(columns: list[Column], data: Dataset, table: pd.DataFrame, suspects: np.ndarray) -> list[str]:
-    """Per suspect what its neighbours and its class say about it, in words."""
-    k = min(NEIGHBOURS, len(data) - 1)
-    nearest = np.zeros((0, 0), dtype=int)
-    if k > 0 and len(suspects):
-        index = NearestNeighbors(n_neighbors=k + 1).fit(data.dense)
-        nearest = index.kneighbors(data.dense[suspects], return_distance=False)
-    unusual = [_unusual(column, data.y, suspects) for column in columns]
-    found = []
-    for s, row in enumerate(suspects):
-        own = data.classes[data.y[row]]
-        said = []
-        if len(nearest):
-            said.append(_neighbours(data, table, own, nearest[s][nearest[s] != row][:k]))
-        surprise, place = max((unusual[j][0][s], -j) for j in range(len(columns)))
-        if surprise >= UNUSUAL:
-            said.append(f"{unusual[-place][1][s]} {own!r}")
-        found.append("; ".join(said) or "the only row")
-    return found
-
-
-def _neighbours(data: Dataset, table: pd.DataFrame, own: str, nearest: np.ndarray) -> str:
-    counts = np.bincount(data.y[nearest], minlength=data.num_classes)
-    other = int(np.argmax(counts))
-    lines = ", ".join(str(table.index[i]) for i in nearest[data.y[nearest] == other][:3])
-    if data.classes[other] == own:
-        return f"labelled {own!r} as {counts[other]} of its {len(nearest)} nearest rows are (lines {lines})"
-    return f"labelled {own!r}, but {counts[other]} of its {len(nearest)} nearest rows are {data.classes[other]!r} (lines {lines})"
-
-
-def _unusual(column: Column, y: np.ndarray, suspects: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Per suspect, how unusual its cell is in its class (in standard deviations), and the words for it."""
-    cells, own = [column.text[row] for row in suspects], y[suspects]
-    if column.numbers is None and len(set(column.text)) > CATEGORIES:  # names and free text: all are rare
-        return np.zeros(len(suspects)), [""] * len(suspects)
-    if column.numbers is None:
-        peers, same = Counter(y.tolist()), Counter(zip(y.tolist(), column.text, strict=False))
-        shares = [(same[c, cell], peers[c]) for c, cell in zip(own.tolist(), cells, strict=True)]
-        words = [
-            f"{column.name} is {cell!r} in {few} of {all_} rows of"
-            for cell, (few, all_) in zip(cells, shares, strict=True)
-        ]
-        return np.array([math.sqrt(all_ / few - 1) for few, all_ in shares]), words  # z of an indicator
-    stats = np.array([_centre(column.numbers[: len(y)][y == c]) for c in range(int(y.max()) + 1)])
-    z = np.divide(column.numbers[suspects] - stats[own, 0], stats[own, 1], where=stats[own, 1] > 0, out=0.0 * own)
-    z = np.nan_to_num(z)
-    side = np.where(z > 0, "above", "below")
-    return np.abs(z), [
-        f"{column.name} = {cell} is {abs(far):.1f} standard deviations {where} the mean of"
-        for cell, far, where in zip(cells, z, side, strict=True)
-    ]
-
-
 def _suspects(
     source: TableFile, path: Path, table: pd.DataFrame, verdict: Verdict, suspects: np.ndarray, reasons: list[str]
 ) -> str:
@@ -277,53 +241,18 @@ def _suspects(
     found.insert(0, "rank", range(1, len(suspects) + 1), allow_duplicates=True)
     parquet = path.suffix == ".parquet"
     delimiter = source.delimiter or ("," if parquet else delimiter_of(path, source.encoding))
-    found.columns = [_as_text(str(name)) for name in found.columns]
+    found.columns = [as_text(str(name)) for name in found.columns]
     for place, values in enumerate(found.to_numpy(dtype=object).T.tolist()):
-        found.isetitem(place, [_as_text(cell) if isinstance(cell, str) else cell for cell in values])
+        found.isetitem(place, [as_text(cell) if isinstance(cell, str) else cell for cell in values])
     return str(found.to_csv(index=False, sep=delimiter, lineterminator="\n"))
 
 
-def _as_text(cell: str) -> str:
-    """The cell with an apostrophe in front if a spreadsheet would run it as a formula. Numbers such as -5 stay as they are.
-
-    >>> _as_text("=1+1"), _as_text("-5"), _as_text("-1,5"), _as_text("@SUM(A1)"), _as_text("a=b")
-    ("'=1+1", '-5', '-1,5', "'@SUM(A1)", 'a=b')
-    """
-    return f"'{cell}" if _is_run(cell) else cell
-
-
-def _is_run(cell: str) -> bool:
-    """Whether a spreadsheet would take the cell for a formula."""
-    return cell.startswith(_FORMULAS) and _NUMBER.fullmatch(cell) is None
-
-
-def _write(texts: dict[str, str], out: Path, inputs: tuple[Path, ...], force: bool) -> list[Path]:
-    targets = {out / name: text for name, text in texts.items()}
-    for target in targets:
-        if any(target.exists() and target.samefile(path) for path in inputs):
-            raise ScenarioError("another folder than the input's", f"{target}, an input", "choose another --out")
-        if target.exists() and not force:
-            raise ScenarioError("a new file", f"{target}, which exists", "choose another --out or add --force")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for target, text in targets.items():
-            target.write_bytes(text.encode("utf-8"))
-    except OSError as error:
-        raise StoreError(f"a place to write {out}", f"{error.strerror}", "choose another --out") from error
-    return list(targets)
-
-
-def _summary(path: Path, name: str, data: Dataset, verdict: Verdict, columns: list[Column], written: list[Path]) -> str:
-    words = sum(column.numbers is None for column in columns)
+def _summary(path: Path, name: str, judged: Judged, columns: list[Cells], written: list[Path]) -> str:
     from antivenom.data.reading import MISSING
 
+    data, flags = judged.data, judged.verdict.flags
+    words = sum(column.numbers is None for column in columns)
     missing = sum(cell.lower() in MISSING for column in columns for cell in column.text[: len(data)])
     head = f"{path}: {len(data)} rows, {len(columns) - words} columns of numbers, {words} of words, {missing} cells missing"
-    width = max(12, *(len(c) for c in data.classes)) + 2
-    lines = [head, f"{name}", "", f"{'class':<{width}}{'rows':>8}{'suspects':>10}{'kept':>8}"]
-    for c, shown in enumerate(data.classes):
-        rows, flagged = int((data.y == c).sum()), int(verdict.flags[data.y == c].sum())
-        lines.append(f"{shown:<{width}}{rows:>8}{flagged:>10}{rows - flagged:>8}")
-    total = int(verdict.flags.sum())
-    lines += [f"{'all':<{width}}{len(data):>8}{total:>10}{len(data) - total:>8}", ""]
+    lines = [head, f"{name}", "", *class_table(data, flags), "", *said_of(judged.found, judged.warning, name)]
     return "\n".join([*lines, *(f"written: {target}" for target in written)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
@@ -322,7 +323,10 @@ def _parameters(estimator: object) -> dict[str, object]:
 
 
 def _plain(value: object) -> Plain:
-    return value if isinstance(value, (bool, int, float, str, type(None))) else " ".join(repr(value).split())
+    """A parameter as JSON can hold it: what is no plain value, and NaN, which SimpleImputer has, as its text."""
+    if isinstance(value, (bool, int, str, type(None))) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return " ".join(repr(value).split())
 
 
 def _takes(function: Callable[..., object], arguments: int) -> bool:

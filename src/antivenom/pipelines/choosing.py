@@ -138,8 +138,8 @@ def _is_fitted_whole(model: Any) -> bool:
 
 
 def training_for(rows: int) -> Training:
-    """Training with enough epochs for about 60,000 steps over single rows, at least 5 and at most 40."""
-    return Training(epochs=int(np.clip(60_000 // max(rows, 1), 5, 40)), batch_size=32 if rows < 5_000 else 64)
+    """Training that visits about 30,000 rows, in at least 5 and at most 30 epochs."""
+    return Training(epochs=int(np.clip(30_000 // max(rows, 1), 5, 30)), batch_size=32 if rows < 5_000 else 64)
 
 
 def _group(look: Look, scenario: Central, budget: float, deployed: object) -> Group:
@@ -178,7 +178,7 @@ def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> I
         yield attacks.LIRA()
         yield attacks.BlindBackdoor()
     elif level is Access.DATA_MANIPULATION:
-        if look.form != "texts":
+        if not look.texts:  # a surrogate needs numbers
             yield attacks.LabelFlipping(budget, choice="furthest")
         yield attacks.LabelFlipping(budget)
     elif goal is Goal.BACKDOOR:
@@ -199,7 +199,7 @@ def _defences(look: Look, scenario: Central, estimator: bool) -> Iterator[object
         yield defences.FineTuning()
         yield defences.FTSAM()
         return
-    if look.form not in ("texts", "tokens"):
+    if not look.texts and look.form != "tokens":
         yield defences.KNNSanitizer()
     if scenario.goal is Goal.AVAILABILITY or estimator:
         yield defences.LossSanitizer()

@@ -24,7 +24,9 @@ def tables(seed: int) -> Any:
     from sklearn.preprocessing import OrdinalEncoder
 
     words = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, max_categories=200)
-    columns = make_column_transformer((words, make_column_selector(dtype_include=object)), remainder="passthrough")
+    columns = make_column_transformer(
+        (words, make_column_selector(dtype_exclude=["number", "bool"])), remainder="passthrough"
+    )
     return make_pipeline(columns, HistGradientBoostingClassifier(random_state=seed))
 
 

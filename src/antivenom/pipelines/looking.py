@@ -59,6 +59,11 @@ class Look:
         return tuple(column.name for column in self.train.columns.columns if column.editable)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of the columns that hold free text, which cannot be encoded as numbers."""
+        return tuple(column.name for column in self.train.columns.columns if column.kind is ColumnKind.TEXT)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences about what makes the rows special."""
         return tuple(self._remarks())
@@ -72,6 +77,11 @@ class Look:
             yield f"{self.conflicts} rows equal another row and have another label."
         elif self.duplicates:
             yield f"{self.duplicates} rows equal another row."
+        if self.texts and self.form == "table":
+            yield (
+                f"Free text or ids in {', '.join(self.texts)}: methods that need numbers do not apply; "
+                f"--ignore {self.texts[0]} leaves a column out."
+            )
         if self.missing:
             yield f"{self.missing} cells are missing."
         if n < 200:

@@ -18,7 +18,7 @@ from antivenom.core.registry.entry import registered
 from antivenom.core.threat import Goal
 from antivenom.pipelines.choosing import Group
 
-FIRST, MOST, CONFIRM = 4, 40, 4  # seeds
+FIRST, MOST, CONFIRM = 5, 40, 4  # seeds
 
 
 def plan_of(

@@ -144,7 +144,7 @@ def prepare(request: Request) -> Prepared:
     """Look at the rows and choose what to try. Nothing is trained.
 
     Raises:
-        AntivenomError: the rows cannot be used, or nothing fits.
+        AntivenomError: the rows cannot be used, the model does not fit them, or nothing can be tried.
     """
     found = look(request.data)
     model, why = request.model, ""
@@ -161,4 +161,6 @@ def prepare(request: Request) -> Prepared:
         training=request.training,
         deployed=request.deployed,
     )
+    for group in choice.groups:
+        group.scenario.check_rows(found.split)
     return Prepared(request, found, model, why, choice)

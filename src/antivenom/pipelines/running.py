@@ -22,7 +22,9 @@ from antivenom.audit.run import audit
 from antivenom.audit.summary import summary_of
 from antivenom.audit.trial import SCHEMA, Record
 from antivenom.audit.workers import processes_for
-from antivenom.core.errors import ModelError, ScenarioError, StoreError
+from antivenom.core.errors import AntivenomError, ModelError, ScenarioError, StoreError
+from antivenom.core.protocols import Source
+from antivenom.defences.suspects import suspects
 from antivenom.pipelines.choosing import Group
 from antivenom.pipelines.planning import CONFIRM, FIRST, plan_of
 from antivenom.pipelines.request import Prepared
@@ -30,10 +32,12 @@ from antivenom.pipelines.searching import Searcher
 from antivenom.search import Attempt
 
 REPORT_S, REPORT_SHARE = 4.0, 0.05  # time kept for the report: at most so many seconds, and this share of the whole
-_LEAST = 2  # seeds that every cell gets, if the time allows no more
+_LEAST = 4  # seeds that every cell gets: fewer decide nothing
+_GROUPS = 2  # that are kept rather than a defence
 _DEARER, _START_S = 1.3, 0.3  # a trial takes so many times as long as a plain training, and so many seconds to start
 _UNKNOWN_S = 1.0  # a training, before any
 
+SUSPECTS = 0.1  # of the time: for the search of rows that were poisoned already
 BEFORE = 0.5  # of the time that is left after the searches: before the attacker who knows the best defence searches
 
 
@@ -73,9 +77,11 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     """Run the audit and write its records. It ends when every verdict has fallen, or when the time is up.
 
     1. The model is trained once on the clean rows, which shows how much fits into the time.
-    2. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
-    3. Attacks and defences are run. Then the attacker who knows the best defence of a level searches again.
-    4. All of it gets more seeds where the verdict is open, until the time is up.
+    2. The given rows are examined: were some poisoned already?
+    3. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
+    4. Attacks and defences are run. Then it is searched how few rows suffice, and the attacker who knows the best defence of a
+       level searches again.
+    5. All of it gets more seeds where the verdict is open, until the time is up.
 
     Args:
         prepared: what to run.
@@ -98,6 +104,8 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     clock.each_s = _DEARER * statistics.fmean(record["seconds"] for record in found) + _START_S
     groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))
+    shows.say("looking for rows that were poisoned already")
+    _examine(request.data, store, SUSPECTS * request.seconds, shows)
     searcher = Searcher(
         store, clock, means.device, means.plugins, request.timeout or TIMEOUT, shows.say, shows.attempt, request.trials
     )
@@ -113,10 +121,21 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     _run(plan, store, means, part, shows)
     if knows:
         clock.each_s = part.pace * part.jobs
+        searcher.smallest(groups, summary_of(store))
         groups += searcher.knowing(groups, summary_of(store))
         shows.say("more seeds where the verdict is open")
         _run(_plan(prepared, groups, len(plan.seeds)), store, means, clock, shows)
     store.append(_given(prepared, groups, left_out, found))
+
+
+def _examine(data: Source, store: Store, seconds: float, shows: Shows) -> None:
+    """Write down which of the given rows look mislabelled. Rows for which that cannot be said are no error."""
+    try:
+        found = suspects(data, seconds=seconds)
+    except AntivenomError as error:
+        shows.say(f"no suspects among the rows can be told: {error}")
+        return
+    store.append({"schema": SCHEMA, **found.record()})
 
 
 def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
@@ -189,19 +208,24 @@ def fitted(
 ) -> tuple[tuple[Group, ...], tuple[tuple[str, str], ...]]:
     """As much of the groups as fits into the time with `_LEAST` seeds, and (what, why) for what was left out.
 
-    `most` is the most trials that the user allows, or None. The last defences go first, then the last attacks, then whole groups from the end.
+    `most` is the most trials that the user allows, or None. Second defences go first, then second attacks, then groups from the
+    end down to `_GROUPS`, then the last defences.
 
     Raises:
         ScenarioError: not even one attack fits.
     """
     room, kept = min(clock.room, most or clock.room) // _LEAST, list(groups)
     while _cells(kept) > room:
-        widest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
-        place = kept.index(widest)
-        if widest.defences:
-            kept[place] = replace(widest, defences=widest.defences[:-1])
-        elif len(widest.attacks) > 1:
-            kept[place] = replace(widest, attacks=widest.attacks[:-1])
+        dearest = max(kept, key=lambda group: (len(group.defences), len(group.attacks)))
+        fullest = max(kept, key=lambda group: len(group.attacks))
+        if len(dearest.defences) > 1:
+            kept[kept.index(dearest)] = replace(dearest, defences=dearest.defences[:-1])
+        elif len(fullest.attacks) > 1:
+            kept[kept.index(fullest)] = replace(fullest, attacks=fullest.attacks[:-1])
+        elif len(kept) > _GROUPS:
+            kept.pop()
+        elif dearest.defences:
+            kept[kept.index(dearest)] = replace(dearest, defences=())
         elif len(kept) > 1:
             kept.pop()
         else:

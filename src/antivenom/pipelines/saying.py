@@ -65,7 +65,7 @@ class Progressing:
     def attempt(self, done: int, _: int, attempt: Attempt) -> None:
         """Show a trial of a search."""
         what = "the clean model" if attempt.attack is None else label_of(attempt.attack)
-        self._tick(f"{done} tried, last {what}", attempt.error or "")
+        self._tick(f"{done} tried, last {what}", "")  # the records list the attacks that failed
 
     def watch(self, steps: Iterator[Step], total: int) -> Iterator[Record]:
         """Pass the records of trials on, and show each."""
@@ -101,9 +101,10 @@ def print_choice(prepared: Prepared) -> None:
     )
     rows = max(1, int(request.budget * len(prepared.look.train)))
     out.print(f"The attacker may change or add {request.budget:.2%} of the rows, {rows:,} of them.", soft_wrap=True)
+    found = ", and what a search finds" if request.search else ""
     for group in prepared.choice.groups:
         names = ", ".join(dict.fromkeys(type(attack).__name__ for attack in group.attacks))
-        line = f"Tried: {group.name} ({group.scenario.level}, {group.scenario.goal}): {names}, and what a search finds"
+        line = f"Tried: {group.name} ({group.scenario.level}, {group.scenario.goal}): {names}{found}"
         out.print(shown(line), soft_wrap=True)
     defences = dict.fromkeys(type(each).__name__ for group in prepared.choice.groups for each in group.defences)
     out.print(shown(f"Defences tried: {', '.join(defences) or 'none fits'}"), soft_wrap=True)

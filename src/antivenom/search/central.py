@@ -48,6 +48,7 @@ from antivenom.core.errors import AntivenomError, ScenarioError
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.data.schema import ColumnKind
 from antivenom.models.estimators import Sklearn
 from antivenom.models.own import BlackBox, is_estimator
 from antivenom.scenarios.central import Central
@@ -95,6 +96,11 @@ class Setting:
             return False
         x = self.data.dense
         return bool(x.min() >= 0 and x.max() <= 1)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a column holds free text, which cannot be encoded as numbers."""
+        return any(column.kind is ColumnKind.TEXT for column in self.data.columns.columns)
 
     @property
     def counts(self) -> bool:
@@ -163,17 +169,20 @@ def _availability(setting: Setting) -> Iterator[Family]:
         return
     classes: Axis = Choices((None, *range(min(data.num_classes, 20))))
     surrogates: Axis = Choices((LOGISTIC_REGRESSION, FOREST))
-    yield setting.family(
-        LabelFlipping(choice="lowest-loss"),
-        {"choice": Choices(CHOICES), "source": classes, "surrogate": surrogates},
-    )
+    if setting.has_text:  # a surrogate needs numbers
+        yield setting.family(LabelFlipping(), {"source": classes})
+    else:
+        yield setting.family(
+            LabelFlipping(choice="lowest-loss"),
+            {"choice": Choices(CHOICES), "source": classes, "surrogate": surrogates},
+        )
     yield setting.family(FlippedPoints(), {"label": classes})
     two = data.num_classes == 2
     if setting.counts and two:
         yield setting.family(DictionaryAttack(), {"size": Range(10, max(data.shape[0], 11), log=True, whole=True)})
         yield setting.family(FocusedAttack(), {"guess_rate": Range(0.1, 1.0)})
         yield setting.family(Pseudospam())
-    if two and not data.is_tokens and not data.is_image:
+    if two and not data.is_tokens and not data.is_image and not setting.has_text:
         yield setting.family(MinMax(), {"rho_squared": Range(0.1, 10.0, log=True), "percentile": Range(50.0, 99.0)})
         yield setting.family(
             InfluenceAttack(), {"positive": Range(0.1, 0.9), "weight_decay": Range(0.001, 0.3, log=True)}

@@ -48,7 +48,7 @@ class Phrase:
     def __call__(self, x: Rows) -> Rows:
         if not is_frame(x):
             raise DataError("a DataFrame with texts for Phrase", f"an array of shape {x.shape[1:]}", "use Token")
-        worded = [name for name in x.columns if x[name].dtype == object]
+        worded = [name for name in x.columns if x[name].dtype.kind not in "iufb"]
         if not self.column and len(worded) != 1:
             got = f"{len(worded)} columns of words"
             raise DataError("Phrase.column: the column of texts", got, "name the column")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from antivenom.audit.comparing import Comparison, compare, with_baseline
 from antivenom.audit.formatting import shown
 from antivenom.audit.records import Store, uncollected
 from antivenom.audit.report.page import contents
@@ -17,19 +18,25 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, baseline: Path | None = None) -> Path:
     """Write `folder/report.html` from the records in the folder and return its path.
+
+    Args:
+        folder: the folder of an audit.
+        baseline: that of an earlier audit, with which the page compares this one.
 
     Raises:
         StoreError: the folder holds no records, or the report cannot be written.
     """
     store = Store(folder)
     with uncollected():
-        return write_page(store, summary_of(store))
+        summary = summary_of(store)
+        comparison = None if baseline is None else compare(baseline, summary)
+        return write_page(store, with_baseline(summary, comparison), comparison)
 
 
-def write_page(store: Store, summary: Summary) -> Path:
-    """Write `report.html` of this summary beside the records and return its path.
+def write_page(store: Store, summary: Summary, comparison: Comparison | None = None) -> Path:
+    """Write `report.html` of this summary, compared with a baseline or not, beside the records and return its path.
 
     An older report is replaced only when the new one is complete.
 
@@ -37,7 +44,7 @@ def write_page(store: Store, summary: Summary) -> Path:
         StoreError: the report cannot be written.
     """
     folder = store.path.parent
-    text = render(summary, store.sha256())
+    text = render(summary, store.sha256(), comparison)
     path = folder / "report.html"
     try:
         write_whole(path, text.encode("utf-8"))
@@ -48,12 +55,13 @@ def write_page(store: Store, summary: Summary) -> Path:
     return path
 
 
-def render(summary: Summary, sha256: str = "") -> str:
+def render(summary: Summary, sha256: str = "", comparison: Comparison | None = None) -> str:
     """The page as text. Equal arguments give equal bytes. The path of the home folder is shortened to ~.
 
     Args:
         summary: what the page shows.
         sha256: the hash of records.jsonl, which the page states; empty to leave it out.
+        comparison: what changed since the baseline; None if there is none.
     """
     import jinja2
 
@@ -66,7 +74,7 @@ def render(summary: Summary, sha256: str = "") -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["ticked"] = _ticked
-    text = environment.get_template("report.html.j2").render(contents(summary, sha256))
+    text = environment.get_template("report.html.j2").render(contents(summary, sha256, comparison))
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text
 

@@ -130,7 +130,7 @@ def price(points: Sequence[tuple[str, float, float]], name: str, title: str, des
             near[2].append(number)  # marks that would overlap share one label
         axes.plot([x], [y], marker="o", markersize=7, color=SERIES[1], linestyle="none")
     for x, y, numbers in marks:
-        text = ", ".join(numbers)
+        text = ", ".join(numbers[:6]) + ("…" if len(numbers) > 6 else "")
         axes.annotate(text, (x, y), xytext=(6, 6), textcoords="offset points", color=INK, fontsize=9)
     axes.margins(x=0.12)
     figure.tight_layout()

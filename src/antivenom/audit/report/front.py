@@ -31,16 +31,22 @@ def verdict(levels: list[LevelResult]) -> str:
     breached = [level for level in tried if level.state is State.BREACHED]
     if not tried:
         return "No attack was planned, so nothing is known."
-    levels_tried = (
-        f"{len(tried)} access level{'s' * (len(tried) != 1)} that {'were' if len(tried) != 1 else 'was'} tried"
-    )
-    if breached:
-        return f"{len(breached)} of {levels_tried} {'is' if len(breached) == 1 else 'are'} breached as deployed."
-    if all(level.state is State.HELD for level in tried):
-        return (
-            f"All {levels_tried} held in this test." if len(tried) > 1 else f"The {levels_tried[2:]} held in this test."
+    held = all(level.state is State.HELD for level in tried)
+    if len(tried) == 1:
+        state = (
+            "is breached as deployed"
+            if breached
+            else "held in this test"
+            if held
+            else "is not shown to be breached or to hold"
         )
-    return f"No breach is shown at the {levels_tried}, but not all of them are shown to hold."
+        return f"The one access level that was tried {state}."
+    if breached:
+        are = "is" if len(breached) == 1 else "are"
+        return f"{len(breached)} of {len(tried)} access levels that were tried {are} breached as deployed."
+    if held:
+        return f"All {len(tried)} access levels that were tried held in this test."
+    return f"No breach is shown at the {len(tried)} access levels that were tried; not all of them are shown to hold."
 
 
 def audited(summary: Summary) -> dict[str, object]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from antivenom.audit.changes import since
+from antivenom.audit.comparing import Comparison
 from antivenom.audit.formatting import interval, percent, seeds_of, unconfirmed
 from antivenom.audit.grades import profile, required
 from antivenom.audit.naming import short
@@ -40,15 +42,16 @@ _SECTIONS = {
     "certified": "Certified floor",
     "detection": "Detection",
     "inputs": "Inputs",
+    "baseline": "Change since the baseline",
     "standards": "Published lists",
     "absent": "Not measured",
     "method": "Method and limits",
     "appendix": "Appendix",
 }
-_ONLY_IF_PRESENT = ("standards", "suspects", "given", "certified", "rounds", "inputs", "detection")
+_ONLY_IF_PRESENT = ("baseline", "standards", "suspects", "given", "certified", "rounds", "inputs", "detection")
 
 
-def contents(summary: Summary, sha256: str) -> dict[str, object]:
+def contents(summary: Summary, sha256: str, comparison: Comparison | None = None) -> dict[str, object]:
     """All values that the template uses. `sha256` is the hash of records.jsonl, or empty."""
     shown = shown_of(summary)
     stopped = stops(summary)
@@ -67,6 +70,7 @@ def contents(summary: Summary, sha256: str) -> dict[str, object]:
         "rounds": rounds(summary),
         "detection": _detection(summary),
         "inputs": inputs(summary),
+        "baseline": None if comparison is None else since(comparison),
         "standards": [entry for entry in entries if entry.evidence is not None],
     }
     return found | {

@@ -65,6 +65,7 @@ class Page:
         return found.st_size, found.st_mtime_ns, found.st_ino
 
     def _made(self, running: bool) -> str:
+        seconds = RUNNING
         try:
             summary = summary_of(self._store)
             text = render(summary, self._store.sha256())
@@ -74,9 +75,10 @@ class Page:
             text = _WAITING.format(html.escape(f"The records cannot be shown: {type(error).__name__}: {error}"))
         else:
             said = banner(summary) or ""
-            if running:
-                text = text.replace(said, said.replace("Interrupted:", "Running:", 1), 1) if said else text
-        refresh = f'<meta http-equiv="refresh" content="{RUNNING if running else DONE}">'
+            seconds = RUNNING if running else DONE
+            if running and said:
+                text = text.replace(said, said.replace("Interrupted:", "Running:", 1), 1)
+        refresh = f'<meta http-equiv="refresh" content="{seconds}">'
         return text.replace('<meta charset="utf-8">', f'<meta charset="utf-8">{refresh}', 1).replace(
             "<meta charset='utf-8'>", f"<meta charset='utf-8'>{refresh}", 1
         )

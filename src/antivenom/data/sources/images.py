@@ -58,6 +58,10 @@ class ImageFolder:
         """The images of `path`, sorted by class and file name."""
         return _parts(self, self.fingerprint())[0]
 
+    def files(self) -> list[Path]:
+        """The files of the images of `path`, in the order of `unsplit`."""
+        return [file for file, _ in _files(Path(self.path))]
+
     def fingerprint(self) -> str:
         """The SHA-256 of all images and of their paths in the folder."""
         files = [(folder, file) for folder in (self.path, self.test) if folder for file, _ in _files(Path(folder))]

@@ -138,7 +138,7 @@ def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -
         from antivenom.data.reading import typed
 
         numbers = typed(labels.to_frame(), table.decimal).iloc[:, 0]
-        if numbers.dtype == object:
+        if numbers.dtype.kind not in "iufb":
             raise DataError(f"numbers to predict in column {table.label} of {path}", "words", "drop `regression`")
         return numbers.to_numpy(dtype=np.float64), ()
     found = tuple(sorted({*words.tolist()}, key=_by_number_or_word))
@@ -164,9 +164,9 @@ def _in_types_of(schema: Schema | None, rows: Any, path: str) -> Any:
     for column in schema.columns if schema is not None else ():
         values = rows[column.name]
         worded = column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)
-        if worded and values.dtype != object:
+        if worded and values.dtype.kind in "iufb":
             rows[column.name] = values.astype(str).astype(object)
-        elif not worded and values.dtype == object:
+        elif not worded and values.dtype.kind not in "iufb":
             word = next(word for word in values if word)
             raise DataError(f"numbers in column {column.name} of {path}, as in training", repr(word), "mend that cell")
     return rows

@@ -20,6 +20,7 @@ from antivenom.data.splitting import split_by_seed
 from antivenom.data.text import RESERVED, token_rows
 
 FORMS = ("raw", "counts", "tokens")
+_OPTIONS = "fields `text` and `label` of TextFile, or --column and --label"
 
 
 @source(cite="the user's own text, split into words by scikit-learn")
@@ -31,7 +32,8 @@ class TextFile:
 
     Fields:
         path: a .jsonl file (also .jsonl.gz and .jsonl.xz), a .csv, .tsv or .parquet file, or a folder.
-        form: "raw" makes a DataFrame with the column `text`, for a pipeline with its own vectorizer; "counts" makes a sparse
+        form: "raw" makes a DataFrame with the column `text`, of which an estimator gets the texts as strings, as scikit-learn's
+            vectorizers take them; "counts" makes a sparse
             table of word counts; "tokens" makes rows of token numbers, 0 for padding and 1 for words outside the vocabulary.
         text: key or column of the text.
         label: key or column of the label.
@@ -118,7 +120,9 @@ def _read(file: TextFile) -> tuple[list[str], list[str]]:
     for name in (file.text, file.label):
         if name not in cells.columns:
             raise DataError(
-                f"a column {name!r} in {path}", ", ".join(map(str, cells.columns)), "set `text` and `label`"
+                f"a column {name!r} in {path}",
+                ", ".join(map(str, cells.columns)),
+                f"name the columns of text and class ({_OPTIONS})",
             )
     return cells[file.text].astype(str).tolist(), cells[file.label].astype(str).str.strip().tolist()
 
@@ -139,13 +143,18 @@ def _decoded(path: Path, encoding: str) -> str:
 
 def _lines(file: TextFile, path: Path) -> tuple[list[str], list[str]]:
     content = read_bytes(path)
+    texts, labels, number = [], [], 0
     try:
         content = limits.unpacked(content, path.suffix if path.suffix == ".xz" else "")
-        rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
-        return [str(row[file.text]) for row in rows], [str(row[file.label]) for row in rows]
+        for number, line in enumerate(content.split(b"\n"), start=1):  # noqa: B007 - the error names the line
+            if line.strip():
+                row = json.loads(line.decode("utf-8-sig"))
+                texts.append(str(row[file.text]))
+                labels.append(str(row[file.label]))
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise DataError(
             f"one JSON object with {file.text!r} and {file.label!r} on each line of {path}",
-            f"{type(error).__name__}: {error}",
-            "mend that line, or set `text` and `label`",
+            f"{type(error).__name__} in line {number}: {error}",
+            f"mend that line, or name the keys ({_OPTIONS})",
         ) from error
+    return texts, labels
