@@ -78,7 +78,9 @@ def main() -> None:
     for method, harms in found.items():
         gap = Interval.of([own - other for own, other in zip(found["search"], harms, strict=True)])
         assert gap is not None
-        print(f"{method:9} harm {np.mean(harms):.3f}  search minus it {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+        print(
+            f"{method:9} harm {np.mean(harms):.3f}  search minus it {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+        )
 
 
 if __name__ == "__main__":
