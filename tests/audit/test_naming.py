@@ -59,10 +59,11 @@ def test_equal_short_names_get_the_fields_in_which_they_differ() -> None:
         ("digits", "digits"),
         ({"name": "TableFile", "path": "/home/ann/loans.csv"}, "loans.csv"),
         ({"name": "OwnEstimator", "path": "pkg.train:make_model"}, "pkg.train:make_model"),
+        ({"architecture": "mine:Net", "fingerprint": "23ff"}, "mine:Net"),
         ({"name": "MLP", "hidden": [64]}, "MLP"),
         (None, "not stated"),
     ],
-    ids=["named", "file", "own", "plugin", "absent"],
+    ids=["named", "file", "own", "own torch", "plugin", "absent"],
 )
 def test_names_of_data_and_models(value: object, name: str) -> None:
     assert of_value(value) == name

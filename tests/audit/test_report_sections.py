@@ -32,7 +32,7 @@ def test_the_first_screen_names_data_model_rows_and_the_next_step(page: Page) ->
         "18 rows (2%), the smallest number that a search of 20 trials found",
         "BadNets, 10% of rows on digits with MLP, no defence",
         "Deploy FinePruning, the cheapest defence that held: 90% → 0%; it costs no accuracy.",
-        "No scenario tests an attacker who hands out the model. To test one, add kind: c",
+        "Not tried: an attacker who hands out the model. What was looked at says why.",
         "severity: very high",
     ):
         assert part in first, part

@@ -132,9 +132,10 @@ def of_value(value: object) -> str:
     'SVC'
     """
     if isinstance(value, Mapping):
-        for key in ("path", "data", "estimator", "function", "target"):
+        for key in ("path", "data", "architecture", "estimator", "black_box", "function"):
             if isinstance(value.get(key), str) and value[key]:
                 text = str(value[key]).rstrip("/")
-                return _cut(text.rsplit("/", 1)[-1] if key == "path" else text.rsplit(":", 1)[-1].rsplit(".", 1)[-1])
+                whole = key == "path" or ":" in text
+                return _cut(text.rsplit("/", 1)[-1] if whole else text.rsplit(".", 1)[-1])
         return _cut(str(value.get("name", "not stated")))
     return _cut(str(value)) if isinstance(value, str) and value else "not stated"

@@ -63,7 +63,7 @@ def suspects(summary: Summary) -> dict[str, object] | None:
         "answer": answer,
         "warning": record["warning"],
         "said": (
-            f"{record['method']} flags {flagged:,} of {rows:,} rows ({share}). On clean rows about {expected:,.3g} false "
+            f"{record['method'][:1].upper()}{record['method'][1:]} flags {flagged:,} of {rows:,} rows ({share}). On clean rows about {expected:,.3g} false "
             f"alarms are expected. A flagged row is one to examine; it need not be poisoned."
         ),
         "rows": [
