@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,17 @@ from antivenom.data.schema import Column
 from antivenom.defences import KNNSanitizer
 from antivenom.models.architectures import MLP
 from antivenom.scenarios.central import Central
-from antivenom.search import Aimed, Choices, Family, families_for, label_of, smallest_budget, with_rows, worst_case
+from antivenom.search import (
+    Aimed,
+    Choices,
+    Family,
+    Range,
+    families_for,
+    label_of,
+    smallest_budget,
+    with_rows,
+    worst_case,
+)
 from antivenom.search.aims import triggers_for
 from antivenom.search.budgets import limited, rows_of
 from antivenom.search.trials import Limits, Trials, aimed
@@ -198,13 +209,41 @@ def test_the_users_errors_are_attempts_and_nothing_wins() -> None:
     assert any("KeyError" in (attempt.error or "") or "poison" in (attempt.error or "") for attempt in found.attempts)
 
 
-def test_no_trial_starts_after_the_deadline_and_the_default_trigger_is_replaced() -> None:
-    found = worst_case(None, central("frame"), rows=10, deadline_seconds=1.5, confirm=(8, 9))
-    assert isinstance(found.scenario.trigger, Cells)
-    assert sum(attempt.seconds for attempt in found.attempts) < 4
+NOW = [0.0]
+
+
+@dataclass(frozen=True)
+class Slow(Central):
+    """Every trial takes a second of the clock in NOW, and the first one five."""
+
+    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+        NOW[0] += 1.0 if NOW[0] else 5.0
+        rows = 0.0 if attack is None else attack.poisoned_rate
+        return Outcome({"asr": 5 * rows, "asr_clean": 0.0, "triggered_rows": 1e9, "poisoned_rows": rows})
+
+
+@pytest.mark.parametrize("seconds", [12, 20, 40])
+def test_no_trial_starts_after_the_deadline(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antivenom.search.trials.time", SimpleNamespace(monotonic=lambda: NOW[0]))
+    NOW[0] = 0.0
+    scenario = Slow(data=(NUMBERS, Y), goal=Goal.BACKDOOR, clean_rows=0)
+    families = [
+        Family(BadNets(0.01), {"poisoned_rate": Range(0.01, 0.1)}),
+        Family(BadNets(0.02)),
+        Family(BadNets(0.03)),
+    ]
+    found = worst_case(None, scenario, families=families, deadline_seconds=float(seconds))
+    assert NOW[0] <= seconds
     assert found.finalists
+    if seconds == 40:
+        assert NOW[0] >= 38  # the time is used
+        assert found.interval is not None
+
+
+def test_without_time_nothing_is_found_and_an_unfit_default_trigger_is_replaced() -> None:
     late = worst_case(None, central("frame"), rows=10, deadline_seconds=1e-9, confirm=(8, 9))
-    assert len(late.attempts) == 1
+    assert isinstance(late.scenario.trigger, Cells)
+    assert [attempt.stage for attempt in late.attempts] == ["twin"]
     assert late.attack is None
 
 

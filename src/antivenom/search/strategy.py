@@ -8,11 +8,14 @@ from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
+from antivenom.search.guide import proposals
 from antivenom.search.space import Candidate, Family, candidate, mean_of
 from antivenom.search.trials import Trials
 
 KEPT = 3  # one in so many candidates goes on to the next rung, which has more seeds
-EXPLORED = 0.6  # share of the search's trials that explore; the others refine
+EXPLORED = 0.5  # share of the search's trials that explore
+GUIDED = 0.6  # share of the others that follow a model of the harm; the last ones go to local searches
+AT_A_TIME = 2  # proposals of one model
 # A local search moves in the unit cube of a family's fields:
 FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 0.2, 0.01, 0.4
 LONGER, SHORTER = 1.5, 0.6  # factors of the step after a success, and after a failure in both directions
@@ -64,6 +67,37 @@ def explore(
         diverse = leaders(left, least)
         left = [*diverse, *(each for each in ranked if each not in diverse)][:size]
     return found
+
+
+def follow(
+    trials: Trials,
+    found: list[Candidate],
+    families: Sequence[Family],
+    seeds: Sequence[int],
+    reserve: int,
+    rng: np.random.Generator,
+) -> None:
+    """Try what a model of the harm proposes, several candidates at a time; they are added to `found`.
+
+    A proposal runs on one seed after another and is given up when it is behind the best attack on the seeds that both have
+    run on. Another seed comes first each time.
+    """
+    most, turn = int(GUIDED * (trials.left - reserve)), 0
+    end = trials.left - most
+    while trials.left > end:
+        best = next((each for each in leaders(found, 1) if len(each.harms) == len(seeds)), None)
+        if best is None or best.mean >= 1:
+            return
+        new = proposals(found, families, AT_A_TIME, rng)
+        if not new:
+            return
+        found += new
+        for i in range(len(seeds)):
+            seed = seeds[(turn + i) % len(seeds)]
+            if not run(trials, ((each, seed) for each in new), "refine", end):
+                return
+            new = [each for each in new if each.mean >= mean_of(best.harms[s] for s in each.harms)]
+        turn += 1
 
 
 def run(trials: Trials, asked: Iterator[tuple[Candidate, int]], stage: str, reserve: int) -> bool:
