@@ -23,7 +23,7 @@ docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 catalogue: .venv/installed
-	$(BIN)/python -m antivenom.audit.catalogue
+	$(BIN)/python -m antivenom.auditing.catalogue
 
 claims: .venv/installed
 	$(BIN)/python benchmarks/claims/run.py

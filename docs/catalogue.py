@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from antivenom.audit.grid import label
+from antivenom.auditing.grid import label
 from antivenom.core.registry import ATTACKS, DEFENCES, Entry, Kind, entries, fields_of
 from antivenom.data import DATASETS
 

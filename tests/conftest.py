@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom.audit.workers import PRELOAD
+from antivenom.auditing.workers import PRELOAD
 from antivenom.core import threat
 from antivenom.core.registry import entry
 from antivenom.core.streams import Streams

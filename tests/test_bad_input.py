@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from antivenom.audit.workers import start_early
+from antivenom.auditing.workers import start_early
 from antivenom.cli import run
 
 FEDERATED = """

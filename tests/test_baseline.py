@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from antivenom.audit.changes import since
-from antivenom.audit.comparing import Comparison, compare, with_baseline
-from antivenom.audit.identity import Identity
-from antivenom.audit.records import Store
+from antivenom.auditing.changes import since
+from antivenom.auditing.comparing import Comparison, compare, with_baseline
+from antivenom.auditing.identity import Identity
+from antivenom.auditing.records import Store
 from antivenom.cli import run
 from antivenom.cli.ending import finish
 
@@ -95,7 +95,7 @@ def test_the_exit_codes_are_joined(own: int, other: int, both: int, tmp_path: Pa
 
 
 def compared_summary(folder: Path) -> Any:
-    from antivenom.audit.summary import summary_of
+    from antivenom.auditing.summary import summary_of
 
     return summary_of(Store(folder))
 

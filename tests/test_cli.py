@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.plan import embedded, plan_of
+from antivenom.auditing.plan import embedded, plan_of
 from antivenom.cli import run
 
 TEXT = """
@@ -210,6 +210,6 @@ def test_a_crash_never_looks_like_a_breach(monkeypatch: pytest.MonkeyPatch, caps
     def crash(path: Path | None) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("antivenom.audit.plan.read_plan", crash)
+    monkeypatch.setattr("antivenom.auditing.plan.read_plan", crash)
     assert run(["audit"]) == 2
     assert "internal error, please report it: RuntimeError: boom" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.catalogue import page
-from antivenom.audit.plan import plan_of
+from antivenom.auditing.catalogue import page
+from antivenom.auditing.plan import plan_of
 from antivenom.core.registry import entries
 
 ROOT = Path(__file__).parents[1]

@@ -57,8 +57,8 @@ def test_a_command_of_the_guide_gives_a_verdict(folder: Path, command: str, caps
 def test_the_test_of_the_guide_passes_and_fails_where_it_should(folder: Path) -> None:
     made = runpy.run_path("test_my_model.py")
     made["test_one_row_in_a_hundred_does_not_break_it"]()
+    from antivenom import assert_robust
     from antivenom.data import TableFile
-    from antivenom.pipelines import assert_robust
 
     loans = TableFile("loans.csv", "default", ignore=("customer",))
     with pytest.raises(AssertionError, match=r"added rows with a trigger: BadNets.*BREACHED"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit import catalogue
+from antivenom.auditing import catalogue
 from antivenom.cli import run
 
 TABLE = [

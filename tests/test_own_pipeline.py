@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from antivenom.audit.plan import plan_of as plan_of_text
-from antivenom.audit.records import Store
-from antivenom.audit.summary import summary_of
+from antivenom.auditing.plan import plan_of as plan_of_text
+from antivenom.auditing.records import Store
+from antivenom.auditing.summary import summary_of
 from antivenom.cli import run
 from antivenom.core.errors import ScenarioError
 from antivenom.models.functions import Trained

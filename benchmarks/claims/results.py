@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from antivenom.audit.grid import label
-from antivenom.audit.plan import Cell, Plan, read_plan
-from antivenom.audit.records import Store
+from antivenom.auditing.grid import label
+from antivenom.auditing.plan import Cell, Plan, read_plan
+from antivenom.auditing.records import Store
 from antivenom.data.files import OFFLINE
 from antivenom.scenarios.federated import Federated
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from antivenom.audit.evidence import ERROR
-from antivenom.audit.judging import Harms
-from antivenom.audit.paired import Change, Seeds, judged
+from antivenom.auditing.evidence import ERROR
+from antivenom.auditing.judging import Harms
+from antivenom.auditing.paired import Change, Seeds, judged
 
 PAIRS, ROWS = 10, 500
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from antivenom.audit.evidence import ERROR, HELD_SHARE, above, below, bounds
-from antivenom.audit.statistics import Interval
+from antivenom.auditing.evidence import ERROR, HELD_SHARE, above, below, bounds
+from antivenom.auditing.statistics import Interval
 
 CELLS, MOST = 30, 64
 LIMITS, ROWS = (0.1, 0.2, 0.5), (100, 500, 10_000)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from antivenom.audit.trial import Record, Trial, key_of, run_trial
+from antivenom.auditing.trial import Record, Trial, key_of, run_trial
 from antivenom.leakage import DPSGD, TruthSerum, UntargetedTruthSerum
 from antivenom.models.architectures import Logistic
 from antivenom.models.training import Training

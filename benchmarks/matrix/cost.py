@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from antivenom.audit.grid import label
-from antivenom.audit.plan import read_plan
-from antivenom.audit.recommend import assuming
+from antivenom.auditing.grid import label
+from antivenom.auditing.plan import read_plan
+from antivenom.auditing.recommend import assuming
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import ServerView
 from antivenom.core.registry import build, describe

@@ -1,4 +1,4 @@
-"""Writes docs/guide/matrix.md from src/antivenom/audit/matrix.json, the data behind `antivenom recommend`.
+"""Writes docs/guide/matrix.md from src/antivenom/auditing/matrix.json, the data behind `antivenom recommend`.
 
 python benchmarks/matrix/page.py
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from antivenom.audit.recommend import Choice, assuming, measured, recommend, rows_of, rules_of
+from antivenom.auditing.recommend import Choice, assuming, measured, recommend, rows_of, rules_of
 
 PAGE = Path(__file__).parents[2] / "docs/guide/matrix.md"
 NOTABLE = 0.1  # the page names attacks with at least this harm in some seed

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from antivenom.audit.recommend import assuming
+from antivenom.auditing.recommend import assuming
 
 HERE = Path(__file__).parent
 FIRST = HERE / "grid.yaml"

@@ -19,15 +19,15 @@ from typing import Any
 import page
 from run import GRIDS, Grid
 
-from antivenom.audit.records import FILENAME, Store
-from antivenom.audit.results import CellResult, Summary
-from antivenom.audit.summary import summarise
+from antivenom.auditing.records import FILENAME, Store
+from antivenom.auditing.results import CellResult, Summary
+from antivenom.auditing.summary import summarise
 from antivenom.core.streams import Streams
 from antivenom.data import load
 from antivenom.models.architectures import MLP
 from antivenom.models.network import build as network_of
 
-DATA = Path(__file__).parents[2] / "src/antivenom/audit/matrix.json"
+DATA = Path(__file__).parents[2] / "src/antivenom/auditing/matrix.json"
 TUNED = "LineSearch(IPM(tau=1.0), the rule)"
 
 

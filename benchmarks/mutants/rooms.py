@@ -18,10 +18,10 @@ SERVERS = "missing_clients fields_at_the_edge server_checkpoint server_randomnes
 ROOMS = {  # room -> folder and tests
     # without tests of whole commands, of processes that are killed, and of the browser
     "audit": (
-        "audit",
+        "auditing",
         [
-            *tests("audit/test_", AUDIT),
-            *(f"--deselect=tests/audit/test_run.py::test_{name}" for name in WAITING.split()),
+            *tests("auditing/test_", AUDIT),
+            *(f"--deselect=tests/auditing/test_run.py::test_{name}" for name in WAITING.split()),
         ],
     ),
     "search": ("search", ["tests/search"]),
@@ -34,4 +34,4 @@ ROOMS = {  # room -> folder and tests
 }
 
 # A default, or another value that is computed on import: the catalogue holds the fields of all plugins.
-ON_IMPORT = "tests/audit/test_catalogue.py::test_the_file_is_what_the_registry_says"
+ON_IMPORT = "tests/auditing/test_catalogue.py::test_the_file_is_what_the_registry_says"

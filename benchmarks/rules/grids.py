@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from processes import write_section
 
-from antivenom.audit.executors import concurrent, runner, serial
-from antivenom.audit.plan import plan_of
+from antivenom.auditing.executors import concurrent, runner, serial
+from antivenom.auditing.plan import plan_of
 
 GRIDS = {
     "digits, 10 agents of 126 rows, MLP 64-32-10, 10 rounds": """

@@ -183,7 +183,7 @@ def compared(
 
 def show(path: Path) -> None:
     """The mean harm of each method, and the paired difference of the search, with 95 % intervals by Student's t."""
-    from antivenom.audit.statistics import Interval
+    from antivenom.auditing.statistics import Interval
 
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for name in dict.fromkeys(row["setting"] for row in rows):

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from antivenom.audit.grid import label
+from antivenom.auditing.grid import label
 from antivenom.core.threat import Knowledge
 from antivenom.federated import CenteredClipping, Federation, Krum, Mean, Median, NormBound
 from antivenom.models.architectures import MLP

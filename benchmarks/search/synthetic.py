@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from compare import METHODS
 
-from antivenom.audit.statistics import Interval
+from antivenom.auditing.statistics import Interval
 from antivenom.core.outcome import Outcome
 from antivenom.core.threat import Goal
 from antivenom.search import Choices, Family, Range

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antivenom.artifacts import convert, detonate, guard, safe_load, sign, verify
-    from antivenom.audit.comparing import Comparison, compare
+    from antivenom.auditing.comparing import Comparison, compare
     from antivenom.certify.bounds import Bound, certified_bound
     from antivenom.core.outcome import Outcome
     from antivenom.core.registry import (
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WithHonest,
     )
     from antivenom.federated.aggregation import aggregator, reducer
+    from antivenom.pipelines import Audit, assert_robust, audit
     from antivenom.scenarios.acceptance import Acceptance
     from antivenom.scenarios.central import Central
     from antivenom.scenarios.federated import Federated
@@ -67,6 +68,7 @@ __all__ = [
     "Acceptance",
     "Access",
     "AlternatingMinimization",
+    "Audit",
     "BenignEstimation",
     "Bound",
     "Central",
@@ -99,7 +101,9 @@ __all__ = [
     "agent",
     "aggregator",
     "architecture",
+    "assert_robust",
     "attack",
+    "audit",
     "certified_bound",
     "client_detector",
     "compare",
@@ -145,6 +149,7 @@ _ROOMS = {
         *("goal", "scenario", "trigger", "wanted"),
     ),
     "core.outcome": ("Outcome",),
+    "pipelines": ("Audit", "assert_robust", "audit"),
     "core.streams": ("Streams",),
     "scenarios.acceptance": ("Acceptance",),
     "scenarios.central": ("Central",),

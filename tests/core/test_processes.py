@@ -19,7 +19,7 @@ sys.path.insert(0, {here!r})
 from antivenom.core.processes import worker_pool
 from test_processes import inside, nap
 if __name__ == "__main__":
-    with worker_pool(2, ["antivenom.audit.preload"], os.putenv, "READY", "1", threads=1) as pool:
+    with worker_pool(2, ["antivenom.auditing.preload"], os.putenv, "READY", "1", threads=1) as pool:
         print(pool.schedule(inside).result())
         print(pool.schedule(inside).result()["server"])
         pool.schedule(nap)

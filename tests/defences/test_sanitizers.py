@@ -9,8 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import LabelFlipping
-from antivenom.audit.grid import label
-from antivenom.audit.plan import plan_of
+from antivenom.auditing.grid import label
+from antivenom.auditing.plan import plan_of
 from antivenom.core.errors import AntivenomError, DataError, NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext, DefenceContext
 from antivenom.core.registry import build, describe

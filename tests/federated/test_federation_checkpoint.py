@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from antivenom.audit.trial import Trial, run_trial
+from antivenom.auditing.trial import Trial, run_trial
 from antivenom.core.protocols import Targets
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Goal, Knowledge
@@ -167,7 +167,7 @@ SCENARIO = Federated(
 # runs a trial that writes after every round, and kills its own process when the judge looks at round 4
 KILLED = """
 import json, os, signal, sys
-from antivenom.audit.trial import run_trial
+from antivenom.auditing.trial import run_trial
 from antivenom.core.registry import load_builtin
 from antivenom.federated import checkpoints
 from antivenom.scenarios.rounds import RoundJudge

@@ -18,8 +18,8 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from antivenom.attacks import LabelFlipping
-from antivenom.audit.plan import plan_of
-from antivenom.audit.trial import Trial, run_trial
+from antivenom.auditing.plan import plan_of
+from antivenom.auditing.trial import Trial, run_trial
 from antivenom.core.errors import ModelError, NotApplicable, PluginError
 from antivenom.core.registry import Kind, build, describe
 from antivenom.core.streams import Streams

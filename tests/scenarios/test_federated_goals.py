@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from antivenom.audit.trial import Trial
+from antivenom.auditing.trial import Trial
 from antivenom.core.errors import DataError, NotApplicable, ScenarioError
 from antivenom.core.protocols import AgentView, Sent
 from antivenom.core.registry import agent, describe

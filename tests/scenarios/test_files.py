@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from antivenom.audit.plan import read_plan
+from antivenom.auditing.plan import read_plan
 from antivenom.data import Split
 
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from antivenom.audit.executors import serial
-from antivenom.audit.plan import plan_of
-from antivenom.audit.records import Store
-from antivenom.audit.run import audit
-from antivenom.audit.summary import summarise
-from antivenom.audit.trial import run_trial
+from antivenom.auditing.executors import serial
+from antivenom.auditing.plan import plan_of
+from antivenom.auditing.records import Store
+from antivenom.auditing.run import audit
+from antivenom.auditing.summary import summarise
+from antivenom.auditing.trial import run_trial
 from antivenom.core.errors import AntivenomError, DataError, NotApplicable, ScenarioError
 from antivenom.data import Dataset
 from antivenom.defences import KNNSanitizer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from antivenom.audit.trial import Trial
+from antivenom.auditing.trial import Trial
 from antivenom.core.errors import ScenarioError
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Goal

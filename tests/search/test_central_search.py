@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from antivenom.attacks import SIG, BadNets, InputInstanceKey, LabelFlipping, TokenPoison, WaNet
-from antivenom.audit.beside import require_beside
+from antivenom.auditing.beside import require_beside
 from antivenom.core.errors import PluginError, ScenarioError
 from antivenom.core.outcome import Outcome
 from antivenom.core.threat import Goal

@@ -46,7 +46,7 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _remedy(self, given: str) -> str:
-        from antivenom.audit.mistaken import taken_by
+        from antivenom.auditing.mistaken import taken_by
 
         path = Path(given)
         if given and path.exists():

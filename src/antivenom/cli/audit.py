@@ -176,16 +176,16 @@ def _audit_file(
     """Audit the pipelines of a scenario file, and return the exit code."""
     if dry_run and not (out / "records.jsonl").exists():
         return _outline(scenario, seeds, plugin)
-    from antivenom.audit.workers import start_early
+    from antivenom.auditing.workers import start_early
 
     if not dry_run:
         start_early(jobs, device)
-    from antivenom.audit import terminal
-    from antivenom.audit.checking import check
-    from antivenom.audit.executors import executor, runner
-    from antivenom.audit.plan import read_plan
-    from antivenom.audit.records import Store
-    from antivenom.audit.run import audit, counts_from, missing
+    from antivenom.auditing import terminal
+    from antivenom.auditing.checking import check
+    from antivenom.auditing.executors import executor, runner
+    from antivenom.auditing.plan import read_plan
+    from antivenom.auditing.records import Store
+    from antivenom.auditing.run import audit, counts_from, missing
 
     load_plugins(plugin)
     check_device(device)
@@ -213,14 +213,14 @@ def _audit_file(
 
 def _outline(scenario: Path | None, seeds: int | None, plugin: list[Path]) -> int:
     """Show what would run in a new folder. Plugins are imported only if there are plugins of third parties."""
-    from antivenom.audit import catalogue, terminal
-    from antivenom.audit.plan import read_plan
+    from antivenom.auditing import catalogue, terminal
+    from antivenom.auditing.plan import read_plan
 
     with catalogue.known(plugin) as checked:
         plan = read_plan(scenario)
         plan = plan if seeds is None else plan.with_seeds(seeds)
         if checked:
-            from antivenom.audit.checking import check
+            from antivenom.auditing.checking import check
 
             check(plan)
         terminal.print_plan(plan, plan.size, plan.size)

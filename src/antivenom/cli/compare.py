@@ -29,9 +29,9 @@ def compare_command(
     Exit codes: 0 nothing is shown to be worse, 1 something is, 2 the audits cannot be compared or the later one is
     incomplete, 4 usage.
     """
-    from antivenom.audit import catalogue
-    from antivenom.audit.changes import counted
-    from antivenom.audit.comparing import compare
+    from antivenom.auditing import catalogue
+    from antivenom.auditing.changes import counted
+    from antivenom.auditing.comparing import compare
 
     with catalogue.known(plugin):
         found = compare(before, after, tolerance)

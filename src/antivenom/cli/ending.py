@@ -27,7 +27,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 def require_baseline(baseline: Path, out: Path) -> None:
     """Refuse a baseline that is no audit, or the audit that is to be run, before anything runs."""
-    from antivenom.audit.records import FILENAME
+    from antivenom.auditing.records import FILENAME
 
     file = baseline / FILENAME if baseline.is_dir() else baseline
     if not file.is_file():
@@ -38,11 +38,11 @@ def require_baseline(baseline: Path, out: Path) -> None:
 
 def finish(folder: Path, as_json: bool, quiet: bool, baseline: Path | None = None) -> int:
     """Write the report, print the results, and return the exit code, which takes account of a baseline."""
-    from antivenom.audit import terminal
-    from antivenom.audit.comparing import compare, with_baseline
-    from antivenom.audit.records import Store, uncollected
-    from antivenom.audit.report import write_page
-    from antivenom.audit.summary import summary_of
+    from antivenom.auditing import terminal
+    from antivenom.auditing.comparing import compare, with_baseline
+    from antivenom.auditing.records import Store, uncollected
+    from antivenom.auditing.report import write_page
+    from antivenom.auditing.summary import summary_of
 
     store = Store(folder)
     with uncollected():

@@ -69,11 +69,11 @@ def audit_own(
 ) -> int:
     """Audit the user's pipeline within its time, or only write its scenario file, and return the exit code."""
     since = time.monotonic()
-    from antivenom.audit.workers import start_early
+    from antivenom.auditing.workers import start_early
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.audit.records import Store
+    from antivenom.auditing.records import Store
     from antivenom.core.fingerprint import also_import_from
     from antivenom.pipelines.planning import written
     from antivenom.pipelines.request import prepare
@@ -160,8 +160,8 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
     Raises:
         ScenarioError: another text, an unknown goal, or no share.
     """
-    from antivenom.audit.plan import COST
-    from antivenom.audit.settings import goals
+    from antivenom.auditing.plan import COST
+    from antivenom.auditing.settings import goals
 
     found = {}
     for text in texts:

@@ -27,7 +27,7 @@ def init(
     if path.exists() and not force:
         raise ScenarioError("a new file", f"{path}, which exists", "choose another name or add --force")
     try:
-        path.write_bytes(resources.files("antivenom.audit").joinpath("digits.yaml").read_bytes())
+        path.write_bytes(resources.files("antivenom.auditing").joinpath("digits.yaml").read_bytes())
     except OSError as error:
         raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error
     typer.echo(f"{path} written: antivenom audit {path}")
@@ -46,7 +46,7 @@ def list_command(
     plugin: Plugins = [],  # noqa: B006 - typer copies it
 ) -> None:
     """List attacks, defences, data sets and models."""
-    from antivenom.audit import catalogue
+    from antivenom.auditing import catalogue
 
     with catalogue.known(plugin):
         rows = catalogue.rows(what, access, goal, kind)
@@ -64,7 +64,7 @@ def list_command(
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A plugin or a data set.")], plugin: Plugins = []) -> None:  # noqa: B006
     """Show one attack, defence, model or data set in full."""
-    from antivenom.audit import catalogue
+    from antivenom.auditing import catalogue
 
     with catalogue.known(plugin):
         typer.echo(catalogue.page(name))

@@ -12,7 +12,7 @@ import typer
 from antivenom.cli.app import app
 
 if TYPE_CHECKING:
-    from antivenom.audit.recommend import Recommendation
+    from antivenom.auditing.recommend import Recommendation
 
 
 @app.command("recommend")
@@ -31,8 +31,8 @@ def recommend_command(
 
     Exit codes: 0 done, 4 usage.
     """
-    from antivenom.audit.catalogue import known
-    from antivenom.audit.recommend import recommend
+    from antivenom.auditing.catalogue import known
+    from antivenom.auditing.recommend import recommend
 
     with known():
         found = recommend(agents, malicious, parameters, iid=iid, root_data=root_data, budget=budget, goal=goal)

@@ -33,11 +33,11 @@ def report(
     """
     if bool(replay) + card + serve > 1:
         raise ScenarioError("one of --replay, --card and --serve", "several", "leave out all but one")
-    from antivenom.audit import catalogue
-    from antivenom.audit.report import write_report
-    from antivenom.audit.report.model_card import write_card
-    from antivenom.audit.report.replay import replay_in
-    from antivenom.audit.report.serving import serve as serve_report
+    from antivenom.auditing import catalogue
+    from antivenom.auditing.report import write_report
+    from antivenom.auditing.report.model_card import write_card
+    from antivenom.auditing.report.replay import replay_in
+    from antivenom.auditing.report.serving import serve as serve_report
 
     with catalogue.known(plugin):
         if serve:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from antivenom.audit.trial import plain
+from antivenom.auditing.trial import plain
 from antivenom.core.errors import StoreError
 from antivenom.inspection.result import Check, Inspection, Suspect
 from antivenom.scenarios.pictures import picture

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from antivenom.audit.records import Store
-from antivenom.audit.report import write_report
-from antivenom.audit.results import State
-from antivenom.audit.summary import summary_of
+from antivenom.auditing.records import Store
+from antivenom.auditing.report import write_report
+from antivenom.auditing.results import State
+from antivenom.auditing.summary import summary_of
 from antivenom.core.errors import ScenarioError
 from antivenom.models.training import Training
 from antivenom.pipelines.planning import written

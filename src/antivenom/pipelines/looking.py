@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.audit.trial import Record
+from antivenom.auditing.trial import Record
 from antivenom.core.errors import DataError
 from antivenom.core.protocols import Source
 from antivenom.core.streams import Streams

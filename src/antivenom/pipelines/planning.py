@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from antivenom.audit.grid import label
-from antivenom.audit.plan import Cell, Plan
-from antivenom.audit.settings import More, goals
+from antivenom.auditing.grid import label
+from antivenom.auditing.plan import Cell, Plan
+from antivenom.auditing.settings import More, goals
 from antivenom.core.errors import ScenarioError
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.registry.entry import registered

@@ -12,10 +12,10 @@ from antivenom.core.errors import ScenarioError
 from antivenom.core.protocols import Source
 from antivenom.core.registry import Kind, build
 from antivenom.data import source_of
+from antivenom.models.defaults import WHY, default_model
 from antivenom.models.own import maker_of, training_of
 from antivenom.models.training import Training
 from antivenom.pipelines.choosing import Choice, choose
-from antivenom.pipelines.defaults import WHY, default_model
 from antivenom.pipelines.looking import Look, look
 
 BUDGET, TIME = 0.01, "5m"

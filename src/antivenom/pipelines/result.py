@@ -6,8 +6,8 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from antivenom.audit.results import LevelResult, State, Summary
-from antivenom.audit.sentences import do_first, sentence
+from antivenom.auditing.results import LevelResult, State, Summary
+from antivenom.auditing.sentences import do_first, sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +15,7 @@ class Audit:
     """The result of `antivenom.audit`.
 
     Fields:
-        summary: every number, cell by cell; see `antivenom.audit.results.Summary`.
+        summary: every number, cell by cell; see `antivenom.auditing.results.Summary`.
         folder: where records.jsonl and report.html are.
         scenario: the scenario file that stands for the audit, as YAML; empty if rows or model are in memory.
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from antivenom.audit.allocation import Step
-from antivenom.audit.clock import Clock
-from antivenom.audit.counts import Counts
-from antivenom.audit.executors import TIMEOUT, Spec, executor, runner
-from antivenom.audit.grid import label
-from antivenom.audit.plan import Plan
-from antivenom.audit.records import Store
-from antivenom.audit.run import audit
-from antivenom.audit.summary import summary_of
-from antivenom.audit.trial import SCHEMA, Record
-from antivenom.audit.workers import processes_for
+from antivenom.auditing.allocation import Step
+from antivenom.auditing.clock import Clock
+from antivenom.auditing.counts import Counts
+from antivenom.auditing.executors import TIMEOUT, Spec, executor, runner
+from antivenom.auditing.grid import label
+from antivenom.auditing.plan import Plan
+from antivenom.auditing.records import Store
+from antivenom.auditing.run import audit
+from antivenom.auditing.summary import summary_of
+from antivenom.auditing.trial import SCHEMA, Record
+from antivenom.auditing.workers import processes_for
 from antivenom.core.errors import AntivenomError, ModelError, ScenarioError, StoreError
 from antivenom.core.protocols import Source
 from antivenom.defences.suspects import suspects

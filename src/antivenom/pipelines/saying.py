@@ -9,10 +9,10 @@ from types import TracebackType
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from antivenom.audit.allocation import Step
-from antivenom.audit.formatting import shown
-from antivenom.audit.terminal import cell_name
-from antivenom.audit.trial import Record
+from antivenom.auditing.allocation import Step
+from antivenom.auditing.formatting import shown
+from antivenom.auditing.terminal import cell_name
+from antivenom.auditing.trial import Record
 from antivenom.core.terminal import console
 from antivenom.pipelines.request import Prepared
 from antivenom.pipelines.running import model_name

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from antivenom.audit.clock import Clock
-from antivenom.audit.grid import label
-from antivenom.audit.records import Store
-from antivenom.audit.results import CellResult, LevelResult, State, Summary
-from antivenom.audit.trial import SCHEMA, Record
+from antivenom.auditing.clock import Clock
+from antivenom.auditing.grid import label
+from antivenom.auditing.records import Store
+from antivenom.auditing.results import CellResult, LevelResult, State, Summary
+from antivenom.auditing.trial import SCHEMA, Record
 from antivenom.core.errors import AntivenomError
 from antivenom.core.threat import Access
 from antivenom.pipelines.choosing import Group

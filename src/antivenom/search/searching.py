@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.audit.evidence import ERROR
-from antivenom.audit.grid import label
-from antivenom.audit.judging import Harms
-from antivenom.audit.statistics import Interval
-from antivenom.audit.trial import Record
+from antivenom.auditing.evidence import ERROR
+from antivenom.auditing.grid import label
+from antivenom.auditing.judging import Harms
+from antivenom.auditing.statistics import Interval
+from antivenom.auditing.trial import Record
 from antivenom.core.errors import ScenarioError
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.federated.engine import Federation

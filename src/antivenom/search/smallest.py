@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from antivenom.audit.evidence import ERROR
-from antivenom.audit.judging import Harms
-from antivenom.audit.trial import Record
+from antivenom.auditing.evidence import ERROR
+from antivenom.auditing.judging import Harms
+from antivenom.auditing.trial import Record
 from antivenom.core.errors import ScenarioError
 from antivenom.core.threat import Goal
 from antivenom.scenarios.central import Central

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.audit.grid import label
+from antivenom.auditing.grid import label
 from antivenom.core.errors import AntivenomError, PluginError, did_you_mean
 from antivenom.core.protocols import Trigger, Wanted
 from antivenom.core.wanted import AllToOne

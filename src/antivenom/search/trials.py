@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from antivenom.audit.executors import processes
-from antivenom.audit.identity import Identity, identity_of
-from antivenom.audit.trial import Record, Trial, job_of, line_of, run_trial
+from antivenom.auditing.executors import processes
+from antivenom.auditing.identity import Identity, identity_of
+from antivenom.auditing.trial import Record, Trial, job_of, line_of, run_trial
 from antivenom.core.errors import AntivenomError
 from antivenom.core.goals import Metrics
 from antivenom.core.threat import Goal
