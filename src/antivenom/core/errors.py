@@ -109,7 +109,7 @@ class TrialTimeout(AntivenomError):
 def did_you_mean(name: str, known: Iterable[str], listed: str = "") -> str:
     """The remedy for an unknown name: the known names that resemble it, or else all of them, or where they are listed.
 
-    >>> did_you_mean("krumm", ["Krum", "Median"]), did_you_mean("mean", ["Krum", "Median"])
+    >>> did_you_mean("krumm", ["Krum", "Median"]), did_you_mean("x", ["Krum", "Median"])
     ("did you mean 'Krum'?", 'choose from Krum, Median')
 
     Args:

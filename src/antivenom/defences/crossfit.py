@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from antivenom.core.protocols import Model
 from antivenom.core.streams import Streams
@@ -144,7 +146,11 @@ def judge_of(data: Dataset, fit: Callable[[Dataset], Model]) -> Judge:
         seen = np.unique(data.y[trained])
         if len(seen) == 1:  # most estimators refuse to learn one class
             return np.repeat(np.eye(data.num_classes)[seen], len(judged), axis=0)
-        model: Any = fit(data[trained])
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", category=ConvergenceWarning
+            )  # a linear model that has not ended ranks rows well
+            model: Any = fit(data[trained])
         return np.asarray(model.predict_proba(data[judged].x), dtype=np.float64)
 
     return judge

@@ -34,6 +34,7 @@ from antivenom.testing.samples import (
     any_rows,
     frame,
     images_and_table,
+    raw_texts,
     unchanged,
 )
 
@@ -43,7 +44,7 @@ def trigger_calls(plugin: Trigger, entry: Entry) -> Iterator[Check]:
         found = guarded.shown(plugin, data.x)
         return np.asarray(found.toarray() if data.is_sparse else found)
 
-    yield from (partial(shown, data) for data in (*any_rows(), frame()))
+    yield from (partial(shown, data) for data in (*any_rows(), frame(), raw_texts()))
 
 
 def wanted_calls(plugin: Wanted, entry: Entry) -> Iterator[Check]:

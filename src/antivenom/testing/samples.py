@@ -71,6 +71,12 @@ def texts() -> Dataset:
     return Dataset(rows, y, ("low", "high"), "texts", schema=Schema.tokens([f"w{i}" for i in range(40)], 8))
 
 
+def raw_texts() -> Dataset:
+    """A DataFrame with one column of raw text."""
+    words = pd.DataFrame({"text": [f"{'good' if i % 2 else 'bad'} film, seen {i} times" for i in range(40)]})
+    return Dataset.from_arrays(words, np.arange(40) % 2)
+
+
 def frame() -> Dataset:
     """120 rows of a DataFrame, whose columns are called c0, c1 and so on."""
     table = load("breast-cancer", Streams(SEED)).train[:120]
