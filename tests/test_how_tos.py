@@ -62,4 +62,4 @@ def test_the_test_of_the_guide_passes_and_fails_where_it_should(folder: Path) ->
 
     loans = TableFile("loans.csv", "default", ignore=("customer",))
     with pytest.raises(AssertionError, match=r"added rows with a trigger: BadNets.*BREACHED"):
-        assert_robust(made["make"], loans, goals=["backdoor"], budget=0.3, trials=20, search=False, jobs=1, quiet=True)
+        assert_robust(made["make"], loans, goals=["backdoor"], budget=0.3, trials=12, search=False, jobs=1, quiet=True)

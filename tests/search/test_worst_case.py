@@ -260,6 +260,7 @@ class Noise:
         return Outcome({"targets_hit": 0.5 + float(np.random.default_rng(list(key)).normal(0, 0.2))})
 
 
+@pytest.mark.slow
 def test_the_winner_among_noise_has_an_unbiased_confirmed_harm() -> None:
     found = [search(Noise(), families=(TWO,), draws=draws, finalists=1, trials=60) for draws in range(1000, 1025)]
     chosen, confirmed = [each.harm for each in found], [each.confirmed for each in found]
