@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from test_summary import Values, audit, many
@@ -91,6 +92,8 @@ def test_levels_without_a_verdict_say_so() -> None:
         "It is not decided yet whether an attacker who does things gets through: 50% of"
     )
     assert next_step(open_level, summary).startswith("Run more seeds: about ")
+    timed = replace(summary, given={"data": {}})
+    assert next_step(open_level, timed).startswith("Give it more time (--time): about ")
     absent = next(level for level in summary.levels if not level.planned)
     assert sentence(absent) == "Not measured: whether an attacker who does things gets through. No scenario tests it."
     assert next_step(absent, summary) == "Add a scenario with kind: logic-corruption."

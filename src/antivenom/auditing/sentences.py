@@ -119,7 +119,8 @@ def next_step(level: LevelResult, summary: Summary) -> str:
     if cell.state is State.HELD:
         return "Keep the defence, and audit again when data, model or training change."
     if cell.state is State.INCONCLUSIVE:
-        return _sentence(f"Run more seeds: {outlook(cell)}" if outlook(cell) else f"Test further: {cell.reason}")
+        more = "Run more seeds" if summary.given is None else "Give it more time (--time)"
+        return _sentence(f"{more}: {outlook(cell)}" if outlook(cell) else f"Test further: {cell.reason}")
     if cell.state is not State.BREACHED:
         return "Run the same command again; the appendix lists the errors, if there were any."
     access = " or ".join(level.access)
