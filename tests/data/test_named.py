@@ -99,9 +99,17 @@ COUNTS = {
 
 
 SLOW_TO_READ = ("cifar-10", "imdb-tokens")  # about 7 seconds each: their parts are tested alone
+SLOW = ("imdb", "enron-spam", "spamassassin")  # 5 to 14 seconds each
 
 
-@pytest.mark.parametrize("name", [name for name in FETCHED if name not in SLOW_TO_READ])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in FETCHED
+        if name not in SLOW_TO_READ
+    ],
+)
 def test_published_sets_have_their_published_numbers(name, named_data):
     split = named_data(name)
     assert forms(split) == PUBLISHED[name]
