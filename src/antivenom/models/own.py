@@ -138,6 +138,11 @@ def is_estimator(maker: object) -> bool:
     return entry_of(maker).kind is Kind.ESTIMATOR
 
 
+def is_torch(maker: object) -> bool:
+    """Whether a plugin from `maker_of` makes torch modules, which are trained by gradients, from a loss that can be replaced."""
+    return not isinstance(maker, BlackBox) and not is_estimator(maker)
+
+
 @converts(Kind.ARCHITECTURE)
 @converts(Kind.ESTIMATOR)
 def _converted(value: object) -> Made | None:

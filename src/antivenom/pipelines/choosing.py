@@ -11,7 +11,7 @@ import numpy as np
 from antivenom.core.errors import NotApplicable, ScenarioError, did_you_mean
 from antivenom.core.threat import Access, Goal
 from antivenom.core.wanted import AllToOne
-from antivenom.models.own import BlackBox, is_estimator
+from antivenom.models.own import BlackBox, is_torch
 from antivenom.models.training import Training
 from antivenom.pipelines.looking import Look
 from antivenom.scenarios.central import Central
@@ -95,7 +95,7 @@ def choose(
     common = Central(
         data=data,
         model=model,
-        training=training or (Training() if _is_fitted_whole(model) else training_for(len(look.train))),
+        training=training or (training_for(len(look.train)) if is_torch(model) else Training()),
         max_poisoned_rate=budget,
         clean_rows=min(_TRUSTED, len(look.train) // 10),
         wanted=AllToOne(_target(look, target)),
@@ -132,11 +132,6 @@ def _target(look: Look, target: str | int | None) -> int:
     raise ScenarioError("a class of these rows as the target", repr(target), did_you_mean(str(target), names))
 
 
-def _is_fitted_whole(model: Any) -> bool:
-    """Whether the model is no torch module, so that nothing says how it is trained."""
-    return isinstance(model, BlackBox) or is_estimator(model)
-
-
 def training_for(rows: int) -> Training:
     """Training that visits about 30,000 rows, in at least 5 and at most 30 epochs."""
     return Training(epochs=int(np.clip(30_000 // max(rows, 1), 5, 30)), batch_size=32 if rows < 5_000 else 64)
@@ -150,7 +145,7 @@ def _group(look: Look, scenario: Central, budget: float, deployed: object) -> Gr
     """
     if isinstance(scenario.model, BlackBox):
         raise NotApplicable("a model that can be fitted", "the model can only be queried, so it cannot be poisoned")
-    estimator = _is_fitted_whole(scenario.model)
+    estimator = not is_torch(scenario.model)
     if scenario.goal is Goal.BACKDOOR:
         scenario = replace(scenario, trigger=trigger_for(look))
     attacks = tuple(_attacks(look, scenario, budget, estimator))
@@ -223,8 +218,7 @@ def trigger_for(look: Look) -> Any:
 
 def _elsewhere(levels: Sequence[Access]) -> Iterator[tuple[str, str]]:
     """What this command never tries, and where it is tried."""
-    if Access.TRANSFER_LEARNING not in LEVELS:
-        yield "a poisoned pretrained model", "no pretrained model was given: `antivenom inspect MODEL` examines one"
+    yield "a poisoned pretrained model", "no pretrained model was given: `antivenom inspect MODEL` examines one"
     yield (
         "malicious agents of a federation",
         "one model is trained here: `antivenom init` writes a scenario with a federation",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from antivenom.core.protocols import Source
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Split
 from antivenom.data.schema import ColumnKind
+from antivenom.defences.crossfit import keys_of
 
 RARE = 0.02  # share of the rows below which a class is called rare
 _MOST_COLUMNS = 200  # that a record names
@@ -52,11 +52,6 @@ class Look:
     def largest(self) -> int:
         """The number of the class with the most training rows; of several, the first."""
         return int(np.bincount(self.train.y, minlength=self.train.num_classes).argmax())
-
-    @property
-    def editable(self) -> tuple[str, ...]:
-        """The names of the columns that an attacker can change."""
-        return tuple(column.name for column in self.train.columns.columns if column.editable)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -142,8 +137,7 @@ def look(source: Source) -> Look:
     if len(present) < 2 or len(split.test) == 0:
         got = f"{len(present)} in {len(train)} training and {len(split.test)} test rows"
         raise DataError("training rows of two classes at least, and test rows", got)
-    keys = _keys(train)
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, which = np.unique(keys_of(train), return_index=True, return_inverse=True)
     repeated = first[which] != np.arange(len(train))
     conflicts = repeated & (train.y != train.y[first[which]])
     return Look(split, _form(train), int(repeated.sum()), int(conflicts.sum()), _missing(train))
@@ -156,25 +150,12 @@ def _form(data: Dataset) -> str:
         return "counts"
     if data.is_image:
         return "images"
-    return "texts" if is_text(data) else "table"
+    return "texts" if _is_text(data) else "table"
 
 
-def is_text(data: Dataset) -> bool:
+def _is_text(data: Dataset) -> bool:
     """Whether the rows are a DataFrame with free text and nothing else."""
     return data.is_frame and all(column.kind is ColumnKind.TEXT for column in data.columns.columns)
-
-
-def _keys(data: Dataset) -> np.ndarray:
-    """(n,) numbers that are equal for equal rows."""
-    x: Any = data.x
-    if data.is_frame:
-        import pandas as pd
-
-        return np.asarray(pd.util.hash_pandas_object(x, index=False))
-    if data.is_sparse:
-        spans = zip(x.indptr[:-1], x.indptr[1:], strict=True)
-        return np.array([hash((x.indices[a:b].tobytes(), x.data[a:b].tobytes())) for a, b in spans])
-    return np.array([hash(row.tobytes()) for row in np.ascontiguousarray(x).reshape(len(data), -1)])
 
 
 def _missing(data: Dataset) -> int:

@@ -97,10 +97,10 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     reserve = min(REPORT_S, REPORT_SHARE * request.seconds)
     since = time.monotonic() if means.since is None else means.since
     clock = Clock(since + request.seconds - reserve, processes_for(means.jobs, means.device), _UNKNOWN_S)
-    first = [replace(prepared.choice.groups[0], attacks=(), defences=())]
+    first = _plan(prepared, [replace(prepared.choice.groups[0], attacks=(), defences=())], 1)
     shows.say("training your model once on the clean rows")
-    _run(_plan(prepared, first, 1), store, means, clock, shows)
-    found = _first_records(_plan(prepared, first, 1), store)
+    _run(first, store, means, clock, shows)
+    found = _first_records(first, store)
     clock.each_s = _DEARER * statistics.fmean(record["seconds"] for record in found) + _START_S
     groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))

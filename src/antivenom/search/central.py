@@ -50,7 +50,7 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.data.schema import ColumnKind
 from antivenom.models.estimators import Sklearn
-from antivenom.models.own import BlackBox, is_estimator
+from antivenom.models.own import BlackBox, is_torch
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.checks import check_aim
 from antivenom.scenarios.grants import Aim
@@ -87,7 +87,7 @@ class Setting:
     @property
     def is_torch(self) -> bool:
         """Whether the model is trained by gradients, so that its training code can be corrupted."""
-        return not isinstance(self.scenario.model, BlackBox) and not is_estimator(self.scenario.model)
+        return is_torch(self.scenario.model)
 
     @property
     def dense(self) -> bool:
