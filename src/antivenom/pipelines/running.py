@@ -146,17 +146,9 @@ def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
 
 def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int, confirm: int = CONFIRM) -> Plan:
     request = prepared.request
-    return plan_of(
-        groups,
-        request.name,
-        deployed=request.deployed,
-        limits=request.limits,
-        fail_if=request.fail_if if any(group.attacks for group in groups) else {},
-        timeout=request.timeout,
-        first=seeds,
-        trials=request.trials,
-        confirm=confirm,
-    )
+    if not any(group.attacks for group in groups):
+        request = replace(request, fail_if={})
+    return plan_of(groups, request, seeds, confirm)
 
 
 def _run(plan: Plan, store: Store, means: Means, clock: Clock, shows: Shows) -> None:
