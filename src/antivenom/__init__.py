@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from antivenom.core.threat import Access, Goal, ThreatModel
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
+    from antivenom.defences.defended import Defended
     from antivenom.defences.sanitize import Sanitized, sanitize
     from antivenom.defences.suspects import Suspects, suspects
     from antivenom.federated import (
@@ -74,6 +75,7 @@ __all__ = [
     "Central",
     "Comparison",
     "Dataset",
+    "Defended",
     "Delayed",
     "DirtyLabel",
     "ExplicitBoosting",
@@ -140,6 +142,7 @@ _ROOMS = {
     "auditing.comparing": ("Comparison", "compare"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
+    "defences.defended": ("Defended",),
     "defences.sanitize": ("Sanitized", "sanitize"),
     "defences.suspects": ("Suspects", "suspects"),
     "federated.aggregation": ("aggregator", "reducer"),

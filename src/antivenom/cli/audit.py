@@ -70,7 +70,11 @@ def audit_command(
         int, typer.Option(min=0, help="Epochs of a torch module; 0: what suits the rows.", rich_help_panel=_MODEL)
     ] = 0,
     deployed: Annotated[
-        str, typer.Option(help="The defence that you run; see antivenom list defences.", rich_help_panel=_MODEL)
+        str,
+        typer.Option(
+            help="The defence that you run: a name, or '{name: KNNSanitizer, k: 5}'; see antivenom list defences.",
+            rich_help_panel=_MODEL,
+        ),
     ] = "",
     access: Annotated[
         list[str],
@@ -160,7 +164,7 @@ def audit_command(
         if scenario is not None:
             raise ScenarioError("a scenario file or rows of your own", "both", "give one of them")
         asked = {
-            "deployed": deployed or None,
+            "deployed": _defence(deployed),
             "access": tuple(access),
             "goals": tuple(goal),
             "budget": budget,
@@ -182,6 +186,18 @@ def audit_command(
     raise typer.Exit(
         _audit_file(scenario, out, baseline, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose)
     )
+
+
+def _defence(text: str) -> object:
+    """The defence that an option names, with fields if it is a mapping in YAML; None without one."""
+    if not text.startswith("{"):
+        return text or None
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ScenarioError("a name or a mapping for --deployed", repr(text), "{name: KNNSanitizer, k: 5}") from None
 
 
 def _needing_rows(context: typer.Context) -> list[str]:
