@@ -83,12 +83,12 @@ def summary(**floor: object) -> Summary:
             {},
             "With 50 copies of your model that are each trained on a part of the rows and vote, no 17 rows that anyone adds or "
             "removes can change the right answer for half of the test rows (the attacker of this audit has 30 rows), and their "
-            "accuracy is 86%, instead of 90%. This is proven: Levine and Feizi 2021, Theorem 1.",
+            "accuracy is 86%, while your model alone has 90%. This is proven: Levine and Feizi 2021, Theorem 1.",
         ),
         (
             {"rows": -1.0, "by_one": 0.4, "accuracy_before": 0.86},
             "With 50 copies of your model that are each trained on a part of the rows and vote, no number of rows is excluded for "
-            "half of the test rows; 40% of the answers withstand one row, and their accuracy is 86%, as without it.",
+            "half of the test rows; 40% of the answers withstand one row, and their accuracy is 86%, like that of your model alone.",
         ),
         ({"rows": None, "why": "249 rows are too few"}, "Certified floor not known: 249 rows are too few."),
     ],
