@@ -13,6 +13,7 @@ from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
 from antivenom.cli.own import Own, audit_own
 from antivenom.core.errors import ScenarioError
+from antivenom.core.garbage import uncollected
 
 _ROWS, _MODEL, _ATTACKER = "Your rows", "Your model", "What to try"
 
@@ -180,12 +181,13 @@ def _audit_file(
 
     if not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing import terminal
-    from antivenom.auditing.checking import check
-    from antivenom.auditing.executors import executor, runner
-    from antivenom.auditing.plan import read_plan
-    from antivenom.auditing.records import Store
-    from antivenom.auditing.run import audit, counts_from, missing
+    with uncollected():
+        from antivenom.auditing import terminal
+        from antivenom.auditing.checking import check
+        from antivenom.auditing.executors import executor, runner
+        from antivenom.auditing.plan import read_plan
+        from antivenom.auditing.records import Store
+        from antivenom.auditing.run import audit, counts_from, missing
 
     load_plugins(plugin)
     check_device(device)

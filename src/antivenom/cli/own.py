@@ -15,6 +15,7 @@ import typer
 from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
 from antivenom.core.errors import DataError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.garbage import uncollected
 
 _LARGEST = 64  # pixels of a side up to which images keep their size
 
@@ -73,12 +74,13 @@ def audit_own(
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing.records import Store
-    from antivenom.core.fingerprint import also_import_from
-    from antivenom.pipelines.planning import written
-    from antivenom.pipelines.request import prepare
-    from antivenom.pipelines.running import Means, perform
-    from antivenom.pipelines.saying import Progressing, print_choice
+    with uncollected():
+        from antivenom.auditing.records import Store
+        from antivenom.core.fingerprint import also_import_from
+        from antivenom.pipelines.planning import written
+        from antivenom.pipelines.request import prepare
+        from antivenom.pipelines.running import Means, perform
+        from antivenom.pipelines.saying import Progressing, print_choice
 
     load_plugins(plugin)
     check_device(device)

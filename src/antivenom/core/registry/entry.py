@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from antivenom.core.errors import PluginError, did_you_mean, with_article
+from antivenom.core.garbage import uncollected
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.checks import with_checked_fields
 from antivenom.core.threat import Access, Goal, Level, goals
@@ -222,8 +223,9 @@ def load_builtin() -> None:
         return
     _loaded = True  # before the imports: a plugin may ask the registry something while it is imported
     try:
-        for module in _BUILTIN:
-            importlib.import_module(module)
+        with uncollected():
+            for module in _BUILTIN:
+                importlib.import_module(module)
     except BaseException:
         _loaded = False
         raise
