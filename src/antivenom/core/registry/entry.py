@@ -341,8 +341,10 @@ def registered(cls: type) -> Entry | None:
 
     Unlike `find`, this imports no plugins.
     """
-    own = (entry for entry in _ENTRIES.values() if entry.cls is cls)
-    return next(own, None) or _ENTRIES.get(cls.__name__)
+    named = _ENTRIES.get(cls.__name__)
+    if named is not None and named.cls is cls:
+        return named
+    return next((entry for entry in _ENTRIES.values() if entry.cls is cls), named)
 
 
 def entry_of(plugin: object) -> Entry:
