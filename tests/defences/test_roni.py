@@ -93,16 +93,16 @@ def test_impact_against_a_written_out_loop(batch: int, measure: str) -> None:
 
 
 def test_the_dictionary_is_rejected_and_copies_are_judged_once() -> None:
-    mails = mailbox(70)
-    for trusted, rows, copies in ((False, None, 3), (True, mailbox(70, seed=1), 30)):
+    mails = mailbox()
+    for trusted, rows, copies in ((False, None, 3), (True, mailbox(100, seed=1), 30)):
         data = with_dictionary(mails, copies)
         counted = Counted(Streams(0))
         verdict = RONI(of_class=0, trusted=trusted)(data, counted.context(rows))
-        assert verdict.flags[70:].all()
-        assert verdict.flags[:70].mean() < 0.05
-        assert len(set(verdict.scores[70:])) == 1
+        assert verdict.flags[120:].all()
+        assert verdict.flags[:120].mean() < 0.05
+        assert len(set(verdict.scores[120:])) == 1
         assert max(counted.sizes) == 21
-        distinct = 71 + (70 if trusted else 0)
+        distinct = 121 + (100 if trusted else 0)
         assert counted.fits == 5 * (distinct + 1 + trusted)
 
 
