@@ -199,8 +199,8 @@ def _success(cell: CellResult) -> str:
 
 def print_quiet(summary: Summary) -> None:
     """Print one line: the state of every planned level, and the exit code."""
-    worst = {level.level: str(level.state) for level in summary.levels if level.planned}
-    print(", ".join(f"{name} {state}" for name, state in worst.items()) + f"; exit {summary.exit_code}")
+    states = [f"{level.level} {level.state}" for level in summary.levels if level.planned]
+    print(f"{', '.join(states) or 'no attack was planned'}; exit {summary.exit_code}")
 
 
 def print_json(summary: Summary, files: list[str], comparison: Comparison | None = None) -> None:
