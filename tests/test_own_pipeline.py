@@ -97,7 +97,11 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
             "expected absent in makers_of_test",
         ),
         (["--data", "pays.csv", "--label", "left", "--train", "a:b", "--model", "a:b"], "one of --estimator, --model"),
-        (["--label", "left"], "rows of your own with these options"),
+        (
+            ["--label", "left", "--trials", "9"],
+            "rows of your own with these options, got none beside --label, --trials",
+        ),
+        (["--timeout", "9"], "got none beside --timeout"),
         (["pays.yaml", "--data", "pays.csv"], "a scenario file or rows of your own, got both"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -127,8 +131,8 @@ def test_the_scenario_file_stands_for_the_same_trials(folder: Path) -> None:
 
     table = TableFile("pays.csv", "left", closed=("pay",))
     made = prepare(request_of(table, budget=0.2, fail_if={"backdoor": 0.3}))
-    again = plan_of_text(written(made.choice.groups, "pays.csv", fail_if={"backdoor": 0.3}), "pays.yaml")
-    plan = plan_of(made.choice.groups, "pays.csv", fail_if={"backdoor": 0.3})
+    again = plan_of_text(written(made.choice.groups, made.request), "pays.yaml")
+    plan = plan_of(made.choice.groups, made.request)
     assert [cell.trial(3).key for cell in plan.cells] == [cell.trial(3).key for cell in again.cells]
     assert plan.limits == again.limits
     assert plan.fail_if == again.fail_if == {"backdoor": 0.3}
@@ -212,7 +216,7 @@ def test_values_in_memory_have_no_file(folder: Path) -> None:
     rng = np.random.default_rng(0)
     made = prepare(request_of((rng.random((60, 3)), np.arange(60) % 2)))
     with pytest.raises(ScenarioError, match="a value in memory"):
-        written(made.choice.groups, "mine")
+        written(made.choice.groups, made.request)
 
 
 def test_a_phrase_is_written_into_the_column_of_texts() -> None:

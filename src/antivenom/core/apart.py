@@ -109,7 +109,12 @@ def _passed_on(process: Any) -> Iterator[list[int]]:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGCONT)
 
-    handlers: dict[int, Any] = {signal.SIGINT: passed, signal.SIGTERM: passed, signal.SIGHUP: passed, signal.SIGTSTP: stopped}
+    handlers: dict[int, Any] = {
+        signal.SIGINT: passed,
+        signal.SIGTERM: passed,
+        signal.SIGHUP: passed,
+        signal.SIGTSTP: stopped,
+    }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield sent
