@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from antivenom.core.errors import PluginError, did_you_mean, with_article
+from antivenom.core.errors import PluginError, did_you_mean, text_of, with_article
 from antivenom.core.garbage import uncollected
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.checks import with_checked_fields
@@ -293,7 +293,7 @@ def load_file(path: str | Path) -> list[Entry]:
         _ENTRIES.update(before)  # a file that fails half-way leaves no entries behind
         if isinstance(error, PluginError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}") from error
+        raise PluginError(f"{path.name} to import", text_of(error)) from error
     return new
 
 
