@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from antivenom.auditing.plan import plan_of as plan_of_text
 from antivenom.auditing.records import Store
 from antivenom.auditing.summary import summary_of
 from antivenom.cli import run
-from antivenom.core.errors import ScenarioError
+from antivenom.core.errors import DataError, ScenarioError
+from antivenom.data import source_of
 from antivenom.models.functions import Trained
 from antivenom.models.own import OwnTraining, maker_of, training_of
+from antivenom.pipelines import examining
 from antivenom.pipelines.planning import plan_of, written
 from antivenom.pipelines.request import prepare, request_of, seconds_of
 
@@ -263,3 +268,28 @@ def test_the_defence_that_an_attacker_knows(deployed: str, best: str | None, kno
     group = SimpleNamespace(name="g", defences=(KNNSanitizer(), LossSanitizer()))
     found = _known(SimpleNamespace(deployed=cell(deployed), best=cell(best)), [group])  # type: ignore[arg-type,list-item]
     assert (None if found is None else type(found[1]).__name__) == known
+
+
+@pytest.mark.parametrize(
+    ("act", "seconds", "said"),
+    [
+        (lambda: os._exit(0), 60.0, r"within 5 s, got died \(exit code 0\)"),
+        (lambda: time.sleep(60), 0.3, "got none that ended: raise --time"),
+        (lambda: sys.exit(0), 60.0, "rows that can be examined, got SystemExit: 0"),
+    ],
+    ids=["exits", "hangs", "leaves"],
+)
+def test_rows_whose_examination_ends_badly_are_no_error(
+    act: Any, seconds: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examining, "suspects", lambda *_, **__: act())
+    with pytest.raises(DataError, match=said):  # a lock cannot be pickled, so that a copy of this process examines it
+        examining.examined(threading.Lock(), 0.0, until=time.monotonic() + seconds)  # type: ignore[arg-type]
+
+
+def test_rows_are_examined_in_a_process() -> None:
+    def answer(labels: np.ndarray) -> Any:
+        return json.loads(examining._Examine(1.0, source_of((np.arange(80.0).reshape(40, 2), labels)))(None, {}))
+
+    assert answer(np.arange(40) // 20)["found"]["rows"] == 40
+    assert "two classes" in " ".join(answer(np.zeros(40, int))["failed"])

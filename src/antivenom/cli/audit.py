@@ -12,7 +12,9 @@ import typer
 from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
 from antivenom.cli.own import ModelOptions, RowOptions, audit_own
+from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError
+from antivenom.core.garbage import uncollected
 
 _ROWS, _MODEL, _ATTACKER = "Your rows", "Your model", "What to try"
 
@@ -231,16 +233,18 @@ def _audit_file(
 
     if not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing import terminal
-    from antivenom.auditing.checking import check
-    from antivenom.auditing.executors import executor, runner
-    from antivenom.auditing.plan import read_plan
-    from antivenom.auditing.records import Store
-    from antivenom.auditing.run import audit, counts_from, missing
+    with uncollected():
+        from antivenom.auditing import terminal
+        from antivenom.auditing.checking import check
+        from antivenom.auditing.executors import executor, runner
+        from antivenom.auditing.plan import read_plan
+        from antivenom.auditing.records import Store
+        from antivenom.auditing.run import audit, counts_from, missing
 
-    load_plugins(plugin)
     check_device(device)
-    plan = read_plan(scenario)
+    with foreign("the reading of the scenario and of its plugins"):
+        load_plugins(plugin)
+        plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
     check(plan)
     if dry_run:

@@ -15,8 +15,11 @@ import typer
 
 from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
+from antivenom.core.apart import foreign
 from antivenom.core.errors import DataError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.garbage import uncollected
 
+_LEAST_S = 60.0  # that rows and model may take to be read, if the audit may take less
 _LARGEST = 64  # pixels of a side up to which images keep their size
 
 
@@ -75,18 +78,20 @@ def audit_own(
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing.records import Store
-    from antivenom.core.fingerprint import also_import_from
-    from antivenom.pipelines.planning import written
-    from antivenom.pipelines.request import prepare
-    from antivenom.pipelines.running import Means, perform
-    from antivenom.pipelines.saying import Progressing, print_choice
+    with uncollected():
+        from antivenom.auditing.records import Store
+        from antivenom.core.fingerprint import also_import_from
+        from antivenom.pipelines.planning import written
+        from antivenom.pipelines.request import prepare, seconds_of
+        from antivenom.pipelines.running import Means, perform
+        from antivenom.pipelines.saying import Progressing, print_choice
 
-    load_plugins(plugin)
     check_device(device)
     also_import_from(Path.cwd())
-    request = request_from(rows, model, asked)
-    prepared = prepare(request)
+    with foreign("the reading of rows and model", max(_LEAST_S, seconds_of(asked["time"]))):
+        load_plugins(plugin)
+        request = request_from(rows, model, asked)
+        prepared = prepare(request)
     if write is not None:
         return _write(write, written(prepared.choice.groups, request))
     if not (quiet or as_json):

@@ -24,8 +24,8 @@ from antivenom.auditing.trial import SCHEMA, Record
 from antivenom.auditing.workers import processes_for
 from antivenom.core.errors import AntivenomError, ModelError, ScenarioError, StoreError
 from antivenom.core.protocols import Source
-from antivenom.defences.suspects import suspects
 from antivenom.pipelines.choosing import Group
+from antivenom.pipelines.examining import examined
 from antivenom.pipelines.flooring import certify
 from antivenom.pipelines.planning import CONFIRM, FIRST, plan_of
 from antivenom.pipelines.request import Prepared
@@ -106,7 +106,7 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))
     shows.say("looking for rows that were poisoned already")
-    _examine(request.data, store, SUSPECTS * request.seconds, shows)
+    _examine(request.data, store, SUSPECTS * request.seconds, clock, shows)
     searcher = Searcher(
         store, clock, means.device, means.plugins, request.timeout or TIMEOUT, shows.say, shows.attempt, request.trials
     )
@@ -138,14 +138,14 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     store.append(_given(prepared, groups, left_out, found))
 
 
-def _examine(data: Source, store: Store, seconds: float, shows: Shows) -> None:
+def _examine(data: Source, store: Store, seconds: float, clock: Clock, shows: Shows) -> None:
     """Write down which of the given rows look mislabelled. Rows for which that cannot be said are no error."""
     try:
-        found = suspects(data, seconds=seconds)
+        found = examined(data, seconds, clock.until)
     except AntivenomError as error:
         shows.say(f"no suspects among the rows can be told: {error}")
         return
-    store.append({"schema": SCHEMA, **found.record()})
+    store.append({"schema": SCHEMA, **found})
 
 
 def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:

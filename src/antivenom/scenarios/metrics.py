@@ -333,7 +333,7 @@ def predictions(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
     found, m = np.asarray(call_plugin(model, x, call=model.predict)), x.shape[0]
     kinds, what = ("f", "numbers") if regression else ("iu", "classes")
     if found.shape != (m,) or found.dtype.kind not in kinds:
-        raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "correct `predict`")
+        raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "return one for each row")
     return found
 
 
