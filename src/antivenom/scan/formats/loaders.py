@@ -138,10 +138,9 @@ def check_object(part: Part, value: dict[str, object], root: dict[str, object] |
             rule = REMOTE_CODE if "remote" in key or "kernels" in key else CONFIGURED_CODE
             yield part.finding(rule, f"{given} is {each}: {_SWITCHES[key][1]}", name=given)
         if key in _REMOTE and each:
-            rule = (
-                REMOTE_CODE if key in ("custom_generate", "hub_kernels", "kernel_config", "model_code_path") else None
-            )
-            yield part.finding(rule or CONFIGURED_CODE, f"{given} names {each}: {_REMOTE[key]}", name=given)
+            fetched = key in ("custom_generate", "hub_kernels", "kernel_config", "model_code_path")
+            said = f"{given} names {each}: {_REMOTE[key]}"
+            yield part.finding(REMOTE_CODE if fetched else CONFIGURED_CODE, said, name=given)
         if _ATTENTION.fullmatch(key) or _ACTIVATION.fullmatch(key):
             yield from _implementation(part, given, each)
         if key in _COMMANDS:
