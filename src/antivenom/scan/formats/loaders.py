@@ -129,6 +129,8 @@ def are_texts_worth_reading(text: str) -> bool:
 def check_object(part: Part, value: dict[str, object], root: dict[str, object] | None = None) -> Iterator[Finding]:
     """The findings in one object: keys that a loader acts upon, with values that matter."""
     for given, each in value.items():
+        if type(each) is int and each > 1:
+            continue  # a vocabulary has a hundred thousand such entries, and no loader acts upon them
         key = given.lower().replace("-", "_")
         if given in _IMPORTING and isinstance(each, str) and not ("__loader__" in value or _is_keras(value)):
             yield from imported(part, f"{_IMPORTING[given]} ({given})", _resolved(each, root))
