@@ -115,15 +115,51 @@ _HINT = re.compile(
 )
 _LONGEST_EXPRESSION = 4096
 # Documents without any of these, and without escapes that could hide them, need no look at their single texts.
-_WORTH = re.compile(
-    r"__|\\u00|\b(?:os|posix|nt|subprocess|builtins|importlib|runpy|pty|pickle|marshal|dill|cloudpickle|shutil|ctypes|socket|"
-    r"webbrowser|request|pip|code|torch|joblib|pandas)\.|(?:eval|exec|compile|getattr|open)\s*\(|\.(?:so|dll|dylib|pyd)\b|\$\{"
+_MARKS = (
+    "__",
+    "\\u00",
+    "${",
+    ".so",
+    ".dll",
+    ".dylib",
+    ".pyd",
+    "os.",
+    "posix.",
+    "nt.",
+    "subprocess.",
+    "builtins.",
+    "importlib.",
 )
+_MARKS += ("runpy.", "pty.", "pickle.", "marshal.", "dill.", "shutil.", "ctypes.", "socket.", "webbrowser.", "request.")
+_MARKS += (
+    "pip.",
+    "code.",
+    "torch.",
+    "joblib.",
+    "pandas.",
+    "os:",
+    "posix:",
+    "nt:",
+    "runpy:",
+    "pty:",
+    "shutil:",
+    "torch:",
+    "joblib:",
+    "pandas:",
+    "socket:",
+    "pip:",
+    "code:",
+    "subprocess:",
+    "builtins:",
+    "pickle:",
+    "importlib:",
+)
+_CALL = re.compile(r"(?:eval|exec|compile|getattr|open)\s*\(")
 
 
 def are_texts_worth_reading(text: str) -> bool:
     """Whether some value of a long document could break a rule of `check_text`."""
-    return _WORTH.search(text) is not None
+    return any(mark in text for mark in _MARKS) or ("(" in text and _CALL.search(text) is not None)
 
 
 def check_object(part: Part, value: dict[str, object], root: dict[str, object] | None = None) -> Iterator[Finding]:

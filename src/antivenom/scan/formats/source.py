@@ -59,15 +59,17 @@ def check(part: Part, kinds: frozenset[str]) -> Iterator[Finding]:
     elif suffix == ".ipynb":
         yield part.finding(SOURCE_CODE, "a notebook by its name", name="notebook")
     elif textual:
-        yield from _by_content(part, path)
+        yield from _by_content(part, path, "json" in kinds)
 
 
 def _text(part: Part) -> str:
     return part.view.read(0, _LONGEST + 1).decode("utf-8", "replace")
 
 
-def _by_content(part: Part, path: PurePosixPath) -> Iterator[Finding]:
+def _by_content(part: Part, path: PurePosixPath, is_json: bool) -> Iterator[Finding]:
     text = _text(part)
+    if is_json and text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return  # JSON, or reported as JSON that does not parse
     if text.startswith("#!"):
         yield part.finding(SOURCE_CODE, "a script with an interpreter", 0, "content")
     elif _MARKUP.search(text):
