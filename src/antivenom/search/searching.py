@@ -25,7 +25,7 @@ from antivenom.search.central import with_fitting_trigger
 from antivenom.search.families import families_for
 from antivenom.search.smallest import Smallest
 from antivenom.search.space import Candidate, Family, label_of, mean_of
-from antivenom.search.strategy import cost, explore, follow, leaders, refine
+from antivenom.search.strategy import cost, searched
 from antivenom.search.trials import MOST, TIMEOUT, Attempt, Limits, Progress, Trials
 
 OMNISCIENT = Federated(
@@ -230,13 +230,10 @@ def worst_case(
         if first[1].error is not None:
             return WorstCase(defence, scenario, (), tuple(run.attempts))
         plan = plan.reduced(run.left + 1)
-    usable, found = run.usable(plan.seeds), list[Candidate]()
+    usable, best = run.usable(plan.seeds), list[Candidate]()
     if usable:
         reserve = plan.reserve if deadline_seconds is None else min(plan.reserve, run.left // 3)
-        found = explore(run, plan.families, usable, reserve, plan.finalists, rng)
-        follow(run, found, plan.families, usable, reserve, rng)
-        refine(run, found, usable, reserve, plan.finalists, rng)
-    best = leaders(found, plan.finalists)
+        best = searched(run, plan.families, usable, reserve, plan.finalists, rng)
     return WorstCase(defence, scenario, tuple(_confirmed(run, best, plan.confirm)), tuple(run.attempts))
 
 
