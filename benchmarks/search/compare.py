@@ -236,11 +236,12 @@ def main() -> None:
         return
     lines = asked.out.read_text().splitlines() if asked.out.exists() else []
     done = {(row["setting"], row["repeat"], row["method"]) for row in map(json.loads, lines)}
-    for name in asked.settings:
-        for row in compared(name, range(asked.first, asked.first + asked.repeats), asked.trials, asked.methods, done):
-            with asked.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row, flush=True)
+    for repeat in range(asked.first, asked.first + asked.repeats):
+        for name in asked.settings:
+            for row in compared(name, range(repeat, repeat + 1), asked.trials, asked.methods, done):
+                with asked.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(row, flush=True)
 
 
 if __name__ == "__main__":
