@@ -50,6 +50,9 @@ class World:
             keys, gain = rng.normal(0, 0.08, (10, 8)), rng.uniform(0.1, 0.5, 10)
             family = attack.family
             found = base[family] + wanted[attack.wanted] + keys[family, attack.key] + gain[family] * attack.strength
+        elif self.kind == "coins":
+            found = (rng.beta(1, 3, 8)[:, None] + rng.normal(0, 0.1, (8, 10)))[attack.key, attack.wanted]
+            found += rng.normal(0, 0.15, 10)[attack.family]
         else:
             height, best = rng.beta(1, 2, 10), rng.uniform(0, 1, 10)
             width, keys, wanted = rng.uniform(0.1, 0.5, 10), rng.uniform(0.4, 1, (10, 8)), rng.uniform(0.5, 1, (10, 10))
@@ -66,6 +69,8 @@ class World:
         noise = shared[0] + own.normal(0, 0.12)
         if self.kind == "peaks":
             noise = 2 * shared[1 + attack.wanted] + own.normal(0, 0.08)
+        if self.kind == "coins":  # an attack succeeds or fails
+            return Outcome({"targets_hit": float(own.random() < self.truth(attack))})
         return Outcome({"targets_hit": float(np.clip(self.truth(attack) + noise, 0, 1))})
 
 
@@ -78,7 +83,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=[m for m in METHODS if m != "optuna"])
-    parser.add_argument("--kind", choices=["sums", "peaks"], default="sums")
+    parser.add_argument("--kind", choices=["sums", "peaks", "coins"], default="sums")
     parser.add_argument("--first", type=int, default=0)
     asked = parser.parse_args()
     found: dict[str, list[float]] = {}
