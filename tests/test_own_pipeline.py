@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from antivenom.auditing.plan import plan_of as plan_of_text
 from antivenom.auditing.records import Store
 from antivenom.auditing.summary import summary_of
 from antivenom.cli import run
-from antivenom.core.errors import ScenarioError
+from antivenom.core.errors import DataError, ScenarioError
+from antivenom.data import source_of
 from antivenom.models.functions import Trained
 from antivenom.models.own import OwnTraining, maker_of, training_of
+from antivenom.pipelines import examining
 from antivenom.pipelines.planning import plan_of, written
 from antivenom.pipelines.request import prepare, request_of, seconds_of
 
@@ -92,7 +97,11 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
             "expected absent in makers_of_test",
         ),
         (["--data", "pays.csv", "--label", "left", "--train", "a:b", "--model", "a:b"], "one of --estimator, --model"),
-        (["--label", "left"], "rows of your own with these options"),
+        (
+            ["--label", "left", "--trials", "9"],
+            "rows of your own with these options, got none beside --label, --trials",
+        ),
+        (["--timeout", "9"], "got none beside --timeout"),
         (["pays.yaml", "--data", "pays.csv"], "a scenario file or rows of your own, got both"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -122,8 +131,8 @@ def test_the_scenario_file_stands_for_the_same_trials(folder: Path) -> None:
 
     table = TableFile("pays.csv", "left", closed=("pay",))
     made = prepare(request_of(table, budget=0.2, fail_if={"backdoor": 0.3}))
-    again = plan_of_text(written(made.choice.groups, "pays.csv", fail_if={"backdoor": 0.3}), "pays.yaml")
-    plan = plan_of(made.choice.groups, "pays.csv", fail_if={"backdoor": 0.3})
+    again = plan_of_text(written(made.choice.groups, made.request), "pays.yaml")
+    plan = plan_of(made.choice.groups, made.request)
     assert [cell.trial(3).key for cell in plan.cells] == [cell.trial(3).key for cell in again.cells]
     assert plan.limits == again.limits
     assert plan.fail_if == again.fail_if == {"backdoor": 0.3}
@@ -207,7 +216,7 @@ def test_values_in_memory_have_no_file(folder: Path) -> None:
     rng = np.random.default_rng(0)
     made = prepare(request_of((rng.random((60, 3)), np.arange(60) % 2)))
     with pytest.raises(ScenarioError, match="a value in memory"):
-        written(made.choice.groups, "mine")
+        written(made.choice.groups, made.request)
 
 
 def test_a_phrase_is_written_into_the_column_of_texts() -> None:
@@ -236,3 +245,51 @@ def test_raw_texts_are_audited_as_strings(folder: Path) -> None:
     found = group.scenario.run(group.attacks[0], None, 0).metrics
     assert found["clean_accuracy"] == 1.0
     assert found["asr"] > 0.9 > 0.1 > found["asr_clean"]
+
+
+@pytest.mark.parametrize(
+    ("deployed", "best", "known"),
+    [
+        ("none", "KNNSanitizer", "KNNSanitizer"),
+        ("LossSanitizer", "KNNSanitizer", "LossSanitizer"),
+        ("none", None, None),
+    ],
+    ids=["the best", "the deployed one", "no defence"],
+)
+def test_the_defence_that_an_attacker_knows(deployed: str, best: str | None, known: str | None) -> None:
+    from types import SimpleNamespace
+
+    from antivenom.defences import KNNSanitizer, LossSanitizer
+    from antivenom.pipelines.searching import _known
+
+    def cell(defence: str | None) -> Any:
+        return None if defence is None else SimpleNamespace(group="g", defence=defence)
+
+    group = SimpleNamespace(name="g", defences=(KNNSanitizer(), LossSanitizer()))
+    found = _known(SimpleNamespace(deployed=cell(deployed), best=cell(best)), [group])  # type: ignore[arg-type,list-item]
+    assert (None if found is None else type(found[1]).__name__) == known
+
+
+@pytest.mark.parametrize(
+    ("act", "seconds", "said"),
+    [
+        (lambda: os._exit(0), 60.0, r"within 5 s, got died \(exit code 0\)"),
+        (lambda: time.sleep(60), 0.3, "got none that ended: raise --time"),
+        (lambda: sys.exit(0), 60.0, "rows that can be examined, got SystemExit: 0"),
+    ],
+    ids=["exits", "hangs", "leaves"],
+)
+def test_rows_whose_examination_ends_badly_are_no_error(
+    act: Any, seconds: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examining, "suspects", lambda *_, **__: act())
+    with pytest.raises(DataError, match=said):  # a lock cannot be pickled, so that a copy of this process examines it
+        examining.examined(threading.Lock(), 0.0, until=time.monotonic() + seconds)  # type: ignore[arg-type]
+
+
+def test_rows_are_examined_in_a_process() -> None:
+    def answer(labels: np.ndarray) -> Any:
+        return json.loads(examining._Examine(1.0, source_of((np.arange(80.0).reshape(40, 2), labels)))(None, {}))
+
+    assert answer(np.arange(40) // 20)["found"]["rows"] == 40
+    assert "two classes" in " ".join(answer(np.zeros(40, int))["failed"])

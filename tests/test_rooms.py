@@ -49,3 +49,10 @@ def test_every_room_exports_its_plugins() -> None:
         if room not in UNEXPORTED:
             names = _exports(SOURCES / room) | _exports(SOURCES) | _exports(path.parent)
             assert name in names, f"{name}: add it to __all__ in {room}/__init__.py"
+
+
+def test_every_public_name_can_be_imported() -> None:
+    import antivenom
+
+    for name in antivenom.__all__:
+        assert getattr(antivenom, name) is not None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from antivenom.core.threat import Access, Goal, ThreatModel
     from antivenom.core.verdict import Verdict
     from antivenom.data import Dataset, Poison, load
+    from antivenom.defences.defended import Defended
     from antivenom.defences.sanitize import Sanitized, sanitize
     from antivenom.defences.suspects import Suspects, suspects
     from antivenom.federated import (
@@ -74,6 +75,7 @@ __all__ = [
     "Central",
     "Comparison",
     "Dataset",
+    "Defended",
     "Delayed",
     "DirtyLabel",
     "ExplicitBoosting",
@@ -137,9 +139,10 @@ __all__ = [
 
 _ROOMS = {
     "artifacts": ("convert", "detonate", "guard", "safe_load", "sign", "verify"),
-    "audit.comparing": ("Comparison", "compare"),
+    "auditing.comparing": ("Comparison", "compare"),
     "certify.bounds": ("Bound", "certified_bound"),
     "data": ("Dataset", "Poison", "load"),
+    "defences.defended": ("Defended",),
     "defences.sanitize": ("Sanitized", "sanitize"),
     "defences.suspects": ("Suspects", "suspects"),
     "federated.aggregation": ("aggregator", "reducer"),

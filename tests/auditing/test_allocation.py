@@ -7,6 +7,7 @@ a breach after four seeds. The other two succeed in every fifth seed, which is t
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -148,9 +149,14 @@ def dies_after(count: int) -> Callable[[Callable[[Any], Record], Iterable[Any]],
     return execute
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """The results of an audit that nobody kills."""
+    return audited(tmp_path_factory.mktemp("whole"), planned(48))
+
+
 @pytest.mark.parametrize("after", [0, 13, 20, 25, 39, 51])
-def test_a_killed_audit_goes_on_to_the_same_allocation(tmp_path: Path, after: int) -> None:
-    whole = audited(tmp_path / "whole", planned(48))
+def test_a_killed_audit_goes_on_to_the_same_allocation(tmp_path: Path, whole: Summary, after: int) -> None:
     with Store(tmp_path / "killed", write=True) as store, pytest.raises(Killed):
         for _ in audit(planned(48), store, dies_after(min(after, 47)), run, "antivenom audit"):
             pass
@@ -214,6 +220,17 @@ def test_views_say_how_many_seeds_and_why_no_more(tmp_path: Path, capsys: pytest
     assert "12 seeds: the most seeds that a cell may have" in page
     assert "6 seeds: the budget of trials is spent" in page
     assert "raise trials under `seeds` in the scenario file" in page
+
+
+def test_the_one_line_names_every_planned_level_or_says_that_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = audited(tmp_path, planned().with_seeds(6))
+    terminal.print_quiet(summary)
+    terminal.print_quiet(dataclasses.replace(summary, levels=()))
+    named, without = capsys.readouterr().out.splitlines()
+    assert named == "data-injection BREACHED; exit 0"
+    assert without == "no attack was planned; exit 0"
 
 
 def test_the_dry_run_says_how_many_at_first_and_at_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

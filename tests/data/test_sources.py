@@ -173,8 +173,8 @@ def test_what_is_no_data_is_told_so_in_one_line(value: object, says: str) -> Non
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("no_such_package_here:load", "no_such_package_here:load to import, got ModuleNotFoundError"),
-        (f"{__name__}:absent", "to import, got AttributeError"),
+        ("no_such_package_here:load", "the module of 'no_such_package_here:load' to import, got ModuleNotFoundError"),
+        (f"{__name__}:absent", "expected absent in .*, got no such name"),
         (f"{__name__}:X", "a function at .*, got ndarray"),
         (f"{__name__}:nothing_useful", r"a Dataset, a Split or a pair \(X, y\) from .*, got list"),
         (f"{__name__}:breaks", "rows from .*, got KeyError: 'column'"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BLOCKED = "import sys; sys.modules['numba'] = sys.modules['llvmlite'] = None\n"
+BLOCKED = "import gc, sys; gc.disable(); sys.modules['numba'] = sys.modules['llvmlite'] = None\n"
 EVERY_MODULE = """
 import importlib, pkgutil
 import antivenom

@@ -1,7 +1,7 @@
 """The lines of records.jsonl beside plans and trials: what an audit of a user's own pipeline found before its trials.
 
-All three are optional. "given" says what the user gave and what was tried with it, "search" what a search for the worst case found,
-and "suspects" which of the given rows look poisoned already. Of each type the last line counts, of searches the last one of each
+All are optional. "given" says what the user gave and what was tried with it, "search" what a search for the worst case found,
+"suspects" which of the given rows look poisoned already, and "floor" how many rows cannot change an answer by proof. Of each type the last line counts, of searches the last one of each
 group.
 """
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from antivenom.auditing.trial import Record
 
-TYPES = ("given", "search", "suspects")
+TYPES = ("given", "search", "suspects", "floor")
 _MOST_SAMPLES = 20  # rows that a record of suspects may show
 
 
@@ -133,7 +133,19 @@ class _Suspects(_Checked):
     sample: list[_Suspect]
 
 
-_MODELS: dict[str, type[BaseModel]] = {"given": _Given, "search": _Search, "suspects": _Suspects}
+class _Floor(_Checked):
+    learner: str
+    models: int
+    rows: float | None
+    by_one: float | None
+    accuracy: float | None
+    accuracy_before: float
+    budget: int
+    theorem: str
+    why: str
+
+
+_MODELS: dict[str, type[BaseModel]] = {"given": _Given, "search": _Search, "suspects": _Suspects, "floor": _Floor}
 
 
 def require_beside(record: Record) -> None:

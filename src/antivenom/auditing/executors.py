@@ -127,7 +127,7 @@ class _Answer:
             if not self.prepared:
                 self._prepare()
             unpack(values.values())
-            _seed(int(spec["seed"]))
+            seeded(int(spec["seed"]))
             return json.dumps(self.run(spec), allow_nan=False).encode()
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)  # they may hold all the memory that this process may have
@@ -146,7 +146,7 @@ class _Answer:
         self.prepared = True
 
 
-def _seed(seed: int) -> None:
+def seeded(seed: int) -> None:
     """Seed the global generators, so that a plugin that draws from them gives the same result in every process."""
     import numpy as np
     import torch

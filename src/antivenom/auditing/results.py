@@ -209,6 +209,7 @@ class Summary:
         given: what the user gave and what was tried with it; None for an audit of a scenario file.
         searches: what each search for the worst case found.
         suspects: which of the given rows look poisoned already; None if they were not examined.
+        floor: how many rows cannot change an answer, by proof, or why that is not known; None if it was not asked.
     """
 
     plan: Record
@@ -222,6 +223,7 @@ class Summary:
     given: Record | None = None
     searches: tuple[Record, ...] = ()
     suspects: Record | None = None
+    floor: Record | None = None
 
     @property
     def selected(self) -> tuple[CellResult, ...]:

@@ -161,6 +161,31 @@ def time_ratio(cell: CellResult, summary: Summary) -> float | None:
     return sum(ratios) / len(ratios) if ratios else None
 
 
+def floor_of(summary: Summary) -> str:
+    """How many rows cannot change an answer, whatever they are, and what that costs; or why it is not known. Empty if not asked.
+
+    Its number is the median over the test rows, of which wrong answers count as changed.
+    """
+    floor = summary.floor
+    if floor is None:
+        return ""
+    if floor["rows"] is None or floor["accuracy"] is None:
+        return _sentence(f"Certified floor not known: {floor['why'] or 'it was not measured'}")
+    what = f"With {floor['models']} copies of your model that are each trained on a part of the rows and vote"
+    before, after = percent(floor["accuracy_before"]), percent(floor["accuracy"])
+    cost = f"their accuracy is {after}, " + (
+        "like that of your model alone" if before == after else f"while your model alone has {before}"
+    )
+    if floor["rows"] < 1:
+        one = "" if floor["by_one"] is None else f"; {percent(floor['by_one'])} of the answers withstand one row"
+        return f"{what}, no number of rows is excluded for half of the test rows{one}, and {cost}."
+    number = _rows(floor["rows"])
+    return (
+        f"{what}, no {number} that anyone adds or removes can change the right answer for half of the test rows "
+        f"(the attacker of this audit has {_rows(floor['budget'])}), and {cost}. This is proven: {floor['theorem']}."
+    )
+
+
 def do_first(summary: Summary) -> str:
     """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
     breached = [level for level in summary.levels if level.deployed is not None and level.state is State.BREACHED]

@@ -42,6 +42,7 @@ def summary_of(store: Store) -> Summary:
         given=next(iter(store.beside("given")), None),
         searches=tuple(store.beside("search")),
         suspects=next(iter(store.beside("suspects")), None),
+        floor=next(iter(store.beside("floor")), None),
     )
 
 

@@ -32,8 +32,9 @@ from antivenom.auditing.grades import grade
 from antivenom.auditing.grid import label
 from antivenom.auditing.naming import short
 from antivenom.auditing.plan import Plan
+from antivenom.auditing.repairing import Repair, repairs
 from antivenom.auditing.results import CellResult, Id, LevelResult, State, Summary, id_of
-from antivenom.auditing.sentences import do_first, needs, next_step, on, sentence
+from antivenom.auditing.sentences import do_first, floor_of, needs, next_step, on, sentence
 from antivenom.auditing.standards import touched
 from antivenom.auditing.statistics import Interval
 from antivenom.auditing.stopping import Stop, is_open, stops
@@ -143,14 +144,26 @@ def print_summary(summary: Summary, files: list[str], comparison: Comparison | N
         _print_wrapped(out, caution)
     for gap in not_measured(summary):
         _print_wrapped(out, f"Not measured: {gap}")
+    if floor := floor_of(summary):
+        _print_wrapped(out, floor)
     if gap := untried(summary):
         _print_wrapped(out, f"{gap}. `antivenom list attacks` names them.")
     _print_wrapped(out, f"Do first: {do_first(summary)}")
+    for repair in repairs(summary)[:1]:
+        _print_repair(out, repair)
     for line in lines_of(comparison) if comparison is not None else ():
         out.print(line, soft_wrap=True)
     for file in files:
         out.print(file, soft_wrap=True)
     out.print(f"Exit {summary.exit_code}: {shown(summary.exit_reason)}")
+
+
+def _print_repair(out: Console, repair: Repair) -> None:
+    """Print the defence to deploy, as code to paste, and the command that tests it again."""
+    _print_wrapped(out, f"Repair: {repair.said}")
+    for line in repair.python.splitlines():
+        out.print(Text(f"    {shown(line)}".rstrip()), soft_wrap=True)
+    out.print(Text(f"Test it again: {shown(repair.command)}"), soft_wrap=True)
 
 
 def _print_level(out: Console, level: LevelResult, summary: Summary, stopped: Mapping[Id, Stop]) -> None:
@@ -199,8 +212,8 @@ def _success(cell: CellResult) -> str:
 
 def print_quiet(summary: Summary) -> None:
     """Print one line: the state of every planned level, and the exit code."""
-    worst = {level.level: str(level.state) for level in summary.levels if level.planned}
-    print(", ".join(f"{name} {state}" for name, state in worst.items()) + f"; exit {summary.exit_code}")
+    states = [f"{level.level} {level.state}" for level in summary.levels if level.planned]
+    print(f"{', '.join(states) or 'no attack was planned'}; exit {summary.exit_code}")
 
 
 def print_json(summary: Summary, files: list[str], comparison: Comparison | None = None) -> None:
@@ -226,6 +239,8 @@ def print_json(summary: Summary, files: list[str], comparison: Comparison | None
         ],
         "cells": [_cell_json(cell, stopped) for cell in summary.attacks],
         "do_first": do_first(summary),
+        "floor": summary.floor,
+        "repairs": [asdict(repair) for repair in repairs(summary)],
         "not_measured": not_measured(summary),
         "not_tried": untried(summary),
         "baseline": None if comparison is None else comparison.record(),

@@ -21,7 +21,9 @@ def digests(data: Dataset, with_labels: bool) -> np.ndarray:
 
 
 def _contents(data: Dataset) -> list[bytes]:
-    """Each row as bytes: all its numbers if dense, indices and values of the non-zero ones if sparse."""
+    """Each row as bytes: all its numbers if dense, indices and values of the non-zero ones if sparse, cells of a DataFrame."""
+    if data.is_frame:  # not encoded: the encoding of a row depends on the other rows
+        return [repr(row).encode() for row in data.x.itertuples(index=False, name=None)]
     if not data.is_sparse:
         return [row.tobytes() for row in data.dense + np.float32(0)]  # turns -0 into 0, because the two are equal
     table = data.x.copy()

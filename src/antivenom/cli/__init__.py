@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import sys
 import traceback
 
@@ -10,6 +12,7 @@ import click
 
 from antivenom.cli import audit, compare, files, inspect, pipelines, recommend, report, sanitize, use  # noqa: F401 - they register their commands
 from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, command_line
+from antivenom.core.apart import LATE, Ended, apart
 from antivenom.core.errors import (
     AntivenomError,
     NotApplicable,
@@ -25,9 +28,31 @@ _AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", 
 EXTRAS = {**dict.fromkeys(_AUDIT, "audit"), "cryptography": "sign", "numba": "fast", "pyarrow": "parquet"}
 
 
+_FOREIGN = ("audit", "inspect", "sanitize")  # the commands that run code of the user
+
+
 def main() -> None:
     """Run the command line of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] not in _FOREIGN:
+        sys.exit(run(arguments))
+    ended = apart(functools.partial(run, arguments))
+    if ended.signal == signal.SIGTERM:  # it came before there was anything to write down
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(_code_of(ended))
+
+
+def _code_of(ended: Ended) -> int:
+    """The exit code of a command that was watched, which is never 0 unless the command said so."""
+    if ended.code is not None:
+        return ended.code
+    if ended.signal is not None:
+        return _say("interrupted: finished trials are kept, and the same command continues", INTERRUPTED)
+    at = f" during {ended.doing}" if ended.doing else ""
+    late = ended.why == LATE
+    remedy = "raise --time" if late and ended.doing else ""
+    return _say(str(AntivenomError("a command that ends by itself", f"a process that {ended.why}{at}", remedy)), FAILED)
 
 
 def run(arguments: list[str]) -> int:

@@ -11,14 +11,17 @@ import typer
 
 from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
-from antivenom.cli.own import Own, audit_own
+from antivenom.cli.own import ModelOptions, RowOptions, audit_own
+from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError
+from antivenom.core.garbage import uncollected
 
 _ROWS, _MODEL, _ATTACKER = "Your rows", "Your model", "What to try"
 
 
 @app.command("audit")
 def audit_command(
+    context: typer.Context,
     scenario: Annotated[
         Path | None, typer.Argument(help="A scenario file. Without it and without rows, the embedded one on digits.")
     ] = None,
@@ -69,7 +72,11 @@ def audit_command(
         int, typer.Option(min=0, help="Epochs of a torch module; 0: what suits the rows.", rich_help_panel=_MODEL)
     ] = 0,
     deployed: Annotated[
-        str, typer.Option(help="The defence that you run; see antivenom list defences.", rich_help_panel=_MODEL)
+        str,
+        typer.Option(
+            help="The defence that you run: a name, or '{name: KNNSanitizer, k: 5}'; see antivenom list defences.",
+            rich_help_panel=_MODEL,
+        ),
     ] = "",
     access: Annotated[
         list[str],
@@ -141,23 +148,69 @@ def audit_command(
     Exit codes: 0 within the limits or no goal gated, 1 breach or worse than the baseline, 2 the audit is incomplete or failed, 3 not enough evidence, 4 usage,
     130 interrupted. An interrupted or killed audit continues when it is started again.
     """
-    own = Own(
-        data, images, text, npz, label, column, size, test, tuple(ignore), estimator, model, train, epochs, deployed,
-        tuple(access), tuple(goal), budget, editable, target, time, trials, search, tuple(fail_if), timeout,
-    )  # fmt: skip
+    rows = RowOptions(
+        data=data,
+        images=images,
+        text=text,
+        npz=npz,
+        label=label,
+        column=column,
+        size=size,
+        test=test,
+        ignore=tuple(ignore),
+        editable=editable,
+    )
     if baseline is not None:
         require_baseline(baseline, out)
-    if own.given:
+    if rows.given:
         if scenario is not None:
             raise ScenarioError("a scenario file or rows of your own", "both", "give one of them")
-        raise typer.Exit(audit_own(own, out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose))
-    if own != Own():
-        raise ScenarioError("rows of your own with these options", "none", "add --data, --images, --text or --npz")
+        asked = {
+            "deployed": _defence(deployed),
+            "access": tuple(access),
+            "goals": tuple(goal),
+            "budget": budget,
+            "target": target or None,
+            "time": time,
+            "trials": trials or None,
+            "search": search,
+            "fail_if": tuple(fail_if),
+            "timeout": timeout or None,
+        }
+        own = ModelOptions(estimator, model, train, epochs)
+        code = audit_own(rows, own, asked, out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose)
+        raise typer.Exit(code)
     if write is not None:
         raise ScenarioError("rows of your own with --write", "none", f"antivenom init {write} writes an example")
+    if needless := _needing_rows(context):
+        got = f"none beside {', '.join(needless)}"
+        raise ScenarioError("rows of your own with these options", got, "add --data, --images, --text or --npz")
     raise typer.Exit(
         _audit_file(scenario, out, baseline, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose)
     )
+
+
+def _defence(text: str) -> object:
+    """The defence that an option names, with fields if it is a mapping in YAML; None without one."""
+    if not text.startswith("{"):
+        return text or None
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ScenarioError("a name or a mapping for --deployed", repr(text), "{name: KNNSanitizer, k: 5}") from None
+
+
+def _needing_rows(context: typer.Context) -> list[str]:
+    """The given options that describe a pipeline of the user's own."""
+    own, found = {_ROWS, _MODEL, _ATTACKER}, []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        about = getattr(option, "rich_help_panel", None) in own or option.name == "timeout"
+        if about and source is not None and source.name != "DEFAULT":
+            found.append(option.opts[0])
+    return found
 
 
 def _audit_file(
@@ -180,16 +233,18 @@ def _audit_file(
 
     if not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing import terminal
-    from antivenom.auditing.checking import check
-    from antivenom.auditing.executors import executor, runner
-    from antivenom.auditing.plan import read_plan
-    from antivenom.auditing.records import Store
-    from antivenom.auditing.run import audit, counts_from, missing
+    with uncollected():
+        from antivenom.auditing import terminal
+        from antivenom.auditing.checking import check
+        from antivenom.auditing.executors import executor, runner
+        from antivenom.auditing.plan import read_plan
+        from antivenom.auditing.records import Store
+        from antivenom.auditing.run import audit, counts_from, missing
 
-    load_plugins(plugin)
     check_device(device)
-    plan = read_plan(scenario)
+    with foreign("the reading of the scenario and of its plugins"):
+        load_plugins(plugin)
+        plan = read_plan(scenario)
     plan = plan if seeds is None else plan.with_seeds(seeds)
     check(plan)
     if dry_run:

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,39 +15,28 @@ import typer
 
 from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
+from antivenom.core.apart import foreign
 from antivenom.core.errors import DataError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.garbage import uncollected
 
+_LEAST_S = 60.0  # that rows and model may take to be read, if the audit may take less
 _LARGEST = 64  # pixels of a side up to which images keep their size
 
 
 @dataclass(frozen=True)
-class Own:
-    """The options of `antivenom audit` that describe a pipeline of the user's own; see `antivenom audit --help`."""
+class RowOptions:
+    """The options of `antivenom audit` that describe the user's rows; `antivenom audit --help` explains each."""
 
-    data: str = ""
-    images: str = ""
-    text: str = ""
-    npz: str = ""
-    label: str = ""
-    column: str = "text"
-    size: int = 0
-    test: str = ""
-    ignore: tuple[str, ...] = ()
-    estimator: str = ""
-    model: str = ""
-    train: str = ""
-    epochs: int = 0
-    deployed: str = ""
-    access: tuple[str, ...] = ()
-    goals: tuple[str, ...] = ()
-    budget: float = 0.01
-    editable: str = ""
-    target: str = ""
-    time: str = "5m"
-    trials: int = 0
-    search: bool = True
-    fail_if: tuple[str, ...] = ()
-    timeout: float = 0.0
+    data: str
+    images: str
+    text: str
+    npz: str
+    label: str
+    column: str
+    size: int
+    test: str
+    ignore: tuple[str, ...]
+    editable: str
 
     @property
     def given(self) -> bool:
@@ -54,8 +44,20 @@ class Own:
         return any((self.data, self.images, self.text, self.npz))
 
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options of `antivenom audit` that describe the user's model."""
+
+    estimator: str
+    model: str
+    train: str
+    epochs: int
+
+
 def audit_own(
-    own: Own,
+    rows: RowOptions,
+    model: ModelOptions,
+    asked: Mapping[str, Any],
     out: Path,
     baseline: Path | None,
     jobs: int,
@@ -67,28 +69,31 @@ def audit_own(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Audit the user's pipeline within its time, or only write its scenario file, and return the exit code."""
+    """Audit the user's pipeline within its time, or only write its scenario file, and return the exit code.
+
+    `asked` holds the other arguments of `request_of`.
+    """
     since = time.monotonic()
     from antivenom.auditing.workers import start_early
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing.records import Store
-    from antivenom.core.fingerprint import also_import_from
-    from antivenom.pipelines.planning import written
-    from antivenom.pipelines.request import prepare
-    from antivenom.pipelines.running import Means, perform
-    from antivenom.pipelines.saying import Progressing, print_choice
+    with uncollected():
+        from antivenom.auditing.records import Store
+        from antivenom.core.fingerprint import also_import_from
+        from antivenom.pipelines.planning import written
+        from antivenom.pipelines.request import prepare, seconds_of
+        from antivenom.pipelines.running import Means, perform
+        from antivenom.pipelines.saying import Progressing, print_choice
 
-    load_plugins(plugin)
     check_device(device)
     also_import_from(Path.cwd())
-    request = request_from(own)
-    prepared = prepare(request)
+    with foreign("the reading of rows and model", max(_LEAST_S, seconds_of(asked["time"]))):
+        load_plugins(plugin)
+        request = request_from(rows, model, asked)
+        prepared = prepare(request)
     if write is not None:
-        choice, named = prepared.choice, {"limits": request.limits, "fail_if": request.fail_if}
-        text = written(choice.groups, request.name, deployed=request.deployed, timeout=request.timeout, **named)
-        return _write(write, text)
+        return _write(write, written(prepared.choice.groups, request))
     if not (quiet or as_json):
         print_choice(prepared)
     if dry_run:
@@ -119,8 +124,8 @@ def _write(path: Path, text: str) -> int:
     return OK
 
 
-def request_from(own: Own) -> Any:
-    """The request that the options describe.
+def request_from(rows: RowOptions, model: ModelOptions, asked: Mapping[str, Any]) -> Any:
+    """The request that the options describe. `asked` holds the other arguments of `request_of`.
 
     Raises:
         AntivenomError: options that contradict each other, or a value that cannot be used.
@@ -129,32 +134,19 @@ def request_from(own: Own) -> Any:
     from antivenom.pipelines.choosing import training_for
     from antivenom.pipelines.request import request_of
 
-    models = [value for value in (own.estimator, own.model, own.train) if value]
+    models = [value for value in (model.estimator, model.model, model.train) if value]
     if len(models) > 1:
         raise ScenarioError("one of --estimator, --model and --train", f"{len(models)} of them", "give one")
-    source = source_from(own)
+    source = source_from(rows, "tokens" if model.model else "raw")
     training = None
-    if own.epochs:
-        training = Training(epochs=own.epochs, batch_size=training_for(10_000).batch_size)
-    return request_of(
-        source,
-        own.estimator or own.model or None,
-        train=own.train or None,
-        time=own.time,
-        deployed=own.deployed or None,
-        budget=own.budget,
-        trials=own.trials or None,
-        search=own.search,
-        access=own.access,
-        goals=own.goals,
-        target=own.target or None,
-        training=training,
-        fail_if=_shares(own.fail_if),
-        timeout=own.timeout or None,
-    )
+    if model.epochs:
+        training = Training(epochs=model.epochs, batch_size=training_for(10_000).batch_size)
+    named = model.estimator or model.model or None
+    shares = shares_from(asked["fail_if"])
+    return request_of(source, named, **{**asked, "train": model.train or None, "training": training, "fail_if": shares})
 
 
-def _shares(texts: tuple[str, ...]) -> dict[str, float]:
+def shares_from(texts: Sequence[str]) -> dict[str, float]:
     """Goal -> harm from texts such as "backdoor=0.2".
 
     Raises:
@@ -179,19 +171,21 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
-def source_from(own: Own) -> Any:
-    """The source of the rows.
+def source_from(rows: RowOptions, form: str = "raw") -> Any:
+    """The source of the rows. `form` is that of texts; see `TextFile`.
 
     Raises:
         AntivenomError: options that contradict each other, or rows that cannot be read.
     """
-    given = {name: getattr(own, name) for name in ("data", "images", "text", "npz") if getattr(own, name)}
+    given = {name: getattr(rows, name) for name in ("data", "images", "text", "npz") if getattr(rows, name)}
     if len(given) != 1:
         raise ScenarioError("one of --data, --images, --text and --npz", " and ".join(given), "give one")
     (kind, path), *_ = given.items()
-    if own.editable and not (kind == "data" and _is_table(path)):
+    if rows.editable and not (kind == "data" and _is_table(path)):
         raise ScenarioError("--editable with the columns of a table", f"--{kind} {path}", "leave it out")
-    return {"data": _table, "images": _images, "text": _texts, "npz": _arrays}[kind](own)
+    if kind == "text":
+        return _texts(rows, form)
+    return {"data": _table, "images": _images, "npz": _arrays}[kind](rows)
 
 
 def _is_table(path: str) -> bool:
@@ -200,25 +194,25 @@ def _is_table(path: str) -> bool:
     )
 
 
-def _table(own: Own) -> Any:
+def _table(rows: RowOptions) -> Any:
     from dataclasses import replace
 
     from antivenom.data import HuggingFaceFolder, TableFile, source_of
     from antivenom.data.sources.hugging_face import is_saved
 
-    if is_saved(Path(own.data)):
-        text = "" if own.column == "text" else own.column
-        size = (own.size, own.size)
-        return HuggingFaceFolder(own.data, own.label or "label", text, own.ignore, size)
-    if not _is_table(own.data):
-        return source_of(own.data)
-    if not own.label:
-        raise ScenarioError("--label with the column of the class", "none", _columns_of(own.data))
-    table = TableFile(own.data, own.label, test=own.test, ignore=own.ignore)
-    if not own.editable:
+    if is_saved(Path(rows.data)):
+        text = "" if rows.column == "text" else rows.column
+        size = (rows.size, rows.size)
+        return HuggingFaceFolder(rows.data, rows.label or "label", text, rows.ignore, size)
+    if not _is_table(rows.data):
+        return source_of(rows.data)
+    if not rows.label:
+        raise ScenarioError("--label with the column of the class", "none", _columns_of(rows.data))
+    table = TableFile(rows.data, rows.label, test=rows.test, ignore=rows.ignore)
+    if not rows.editable:
         return table
     names = [column.name for column in table.unsplit().columns.columns]
-    open_to = [name.strip() for name in own.editable.split(",")]
+    open_to = [name.strip() for name in rows.editable.split(",")]
     for name in open_to:
         if name not in names:
             raise ScenarioError("columns of the table in --editable", repr(name), did_you_mean(name, names))
@@ -234,15 +228,15 @@ def _columns_of(path: str) -> str:
     return f"such as --label {few[-1]}; columns with few values: {', '.join(few[:8])}" if few else ""
 
 
-def _images(own: Own) -> Any:
+def _images(rows: RowOptions) -> Any:
     from antivenom.data import ImageFolder
 
-    height, width, channels = _first_image(own.images)
-    if own.size:
-        height = width = own.size
+    height, width, channels = _first_image(rows.images)
+    if rows.size:
+        height = width = rows.size
     elif max(height, width) > _LARGEST:
         height = width = _LARGEST // 2
-    return ImageFolder(own.images, (height, width), channels, test=own.test)
+    return ImageFolder(rows.images, (height, width), channels, test=rows.test)
 
 
 def _first_image(folder: str) -> tuple[int, int, int]:
@@ -263,16 +257,15 @@ def _first_image(folder: str) -> tuple[int, int, int]:
         ) from error
 
 
-def _texts(own: Own) -> Any:
+def _texts(rows: RowOptions, form: str) -> Any:
     from antivenom.data import TextFile
 
-    form = "tokens" if own.model else "raw"
-    if own.test:
+    if rows.test:
         raise ScenarioError("all texts in one file", "--test", "leave it out: 30 % of the texts are held out")
-    return TextFile(own.text, form, own.column, own.label or "label")
+    return TextFile(rows.text, form, rows.column, rows.label or "label")
 
 
-def _arrays(own: Own) -> Any:
+def _arrays(rows: RowOptions) -> Any:
     from antivenom.data import NpzFile
 
-    return NpzFile(own.npz)
+    return NpzFile(rows.npz)

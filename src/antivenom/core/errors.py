@@ -106,6 +106,20 @@ class TrialTimeout(AntivenomError):
     """A trial did not end within the scenario's time limit."""
 
 
+def text_of(error: BaseException) -> str:
+    """Type and text of an error that code of the user raised, in one line, even if its `str` raises.
+
+    >>> text_of(KeyError("age"))
+    "KeyError: 'age'"
+    """
+    name = type(error).__name__
+    try:
+        text = " ".join(line.strip() for line in str(error).splitlines())
+    except BaseException as second:  # the error's class is the user's, so that its text may raise anything
+        return f"{name}: no message, because its str raises {type(second).__name__}"
+    return f"{name}: {text or 'no message'}"
+
+
 def did_you_mean(name: str, known: Iterable[str], listed: str = "") -> str:
     """The remedy for an unknown name: the known names that resemble it, or else all of them, or where they are listed.
 

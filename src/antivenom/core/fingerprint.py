@@ -8,13 +8,14 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from antivenom.core.errors import PluginError
+from antivenom.core.errors import PluginError, text_of
 
 _RECEIVED: dict[object, str] = {}
 _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
@@ -177,12 +178,17 @@ def imported(path: str) -> object:
         PluginError: no such module, no such name in it, or a module that fails on import.
     """
     module, _, name = path.partition(":")
+    folder = os.getcwd()
     try:
         found: object = importlib.import_module(module)
-    except Exception as error:  # a user's module may fail with anything on import
-        got = f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module may fail with anything on import; sys.exit() is no Exception
+        got = text_of(error)
         remedy = BESIDE if isinstance(error, ModuleNotFoundError) else ""
         raise PluginError(f"the module of {path!r} to import", got, remedy) from error
+    finally:
+        os.chdir(folder)  # a module may change it, and the paths of the user's other files start here
     for part in name.split("."):
         if not hasattr(found, part):
             raise PluginError(f"{name} in {module}", "no such name", f"define {name} there, or change the path")

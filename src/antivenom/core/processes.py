@@ -6,9 +6,11 @@ A worker that crashes or hangs is replaced (by pebble) and does not affect the o
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
@@ -17,6 +19,7 @@ from multiprocessing.synchronize import Semaphore
 from pebble import ProcessPool
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _START_LIMIT = 5.0  # seconds; a fork takes milliseconds, but on a busy machine a worker may be scheduled late
 
 
@@ -64,6 +67,14 @@ def _begin(begun: Semaphore, setup: Callable[..., None] | None, arguments: Seque
     os.environ.pop("PYTHONSAFEPATH", None)
     if setup is not None:
         setup(*arguments)
+
+
+def die_with_parent() -> None:
+    """Let this process end as soon as its parent has ended, also while a library computes outside Python."""
+    if sys.platform == "linux":  # code in C that keeps Python's lock does not let the thread below run
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def end_with_parent() -> None:

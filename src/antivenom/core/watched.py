@@ -8,13 +8,11 @@ read when they arrive and never unpickled.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import resource
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,13 +21,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from antivenom.core.errors import PluginError
-from antivenom.core.processes import end_with_parent, start_server
+from antivenom.core.processes import die_with_parent, start_server
 
 Answer = Callable[[Any, Mapping[str, bytes]], bytes]
 LARGEST = 64 * 2**20  # bytes; a process that answers more is killed
 _START_LIMIT = 120.0  # seconds until a new process must have begun; a fork takes milliseconds
 _STARTS = 3  # processes in a row that may end before they begin
-_PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,13 @@ class Lost:
 
     why: str | None
     seconds: float
+
+
+def death(code: int) -> str:
+    """What became of a process that ended with this code, which is negative for a signal."""
+    if code == -signal.SIGKILL:
+        return "died (SIGKILL): it was killed from outside or ran out of memory"
+    return f"died (exit code {code})" if code >= 0 else f"died ({signal.Signals(-code).name})"
 
 
 class _Worker:
@@ -116,11 +120,7 @@ class _Worker:
             return None
         self.process.join(1.0)
         code = self.process.exitcode
-        if code is None:
-            return "closed its connection"
-        if code == -signal.SIGKILL:
-            return "died (SIGKILL): it was killed from outside or ran out of memory"
-        return f"died (exit code {code})" if code >= 0 else f"died ({signal.Signals(-code).name})"
+        return "closed its connection" if code is None else death(code)
 
     def late(self, limit_s: float | None) -> bool:
         """Whether the process takes longer to begin than `_START_LIMIT`, or its task longer than `limit_s`."""
@@ -272,10 +272,7 @@ def _settle(memory: int | None) -> None:
         # the files of libraries and address space that is only reserved, of which an accelerator needs terabytes.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    if sys.platform == "linux":  # a loop in C does not let the thread below run
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    die_with_parent()
 
 
 def _write(end: int, data: bytes) -> None:

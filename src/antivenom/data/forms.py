@@ -9,10 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from antivenom.core.errors import DataError
-from antivenom.data.schema import Schema, is_sparse
+from antivenom.data.schema import BYTES, Schema, is_sparse
 
 # (n, ...) float32, a scipy.sparse.csr_array, (n, length) int64 token numbers, or a pandas.DataFrame
 Rows: TypeAlias = Any
+_ROWS = 1024  # images that are looked at together
 
 
 def read_only_rows(value: Any, schema: Schema | None) -> Rows:
@@ -47,6 +48,17 @@ def image(x: np.ndarray) -> np.ndarray:
     if x.dtype != np.uint8:
         return x
     return (x if x.ndim == 4 else x[:, None]).astype(np.float32) / np.float32(255)
+
+
+def schema_of_bytes(value: object) -> Schema | None:
+    """The schema of images of bytes, or of numbers that were bytes once: multiples of 1/255 from 0 to 1. None for other rows."""
+    if not isinstance(value, np.ndarray) or value.ndim not in (3, 4) or not value.size:
+        return None
+    x = image(value)
+    if x.ndim != 4 or x.dtype.kind != "f":
+        return None
+    schema = Schema.pixels(x.shape[1:], steps=BYTES)
+    return schema if all(schema.allows(x[i : i + _ROWS]).all() for i in range(0, len(x), _ROWS)) else None
 
 
 def tokens(x: np.ndarray, schema: Schema) -> np.ndarray:

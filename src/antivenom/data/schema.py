@@ -15,6 +15,8 @@ import scipy.sparse as sp
 from antivenom.core.errors import DataError
 
 MODALITIES = ("table", "image", "text", "audio")
+BYTES = 255  # steps of the pixels of 8 bit images
+STEP_TOLERANCE = 1e-3  # by which a float32 pixel may miss its step, as a share of the step
 TOLERANCE = 1e-6  # by which a float32 number may exceed its range, relative to the width of the range (at least 1)
 
 
@@ -51,6 +53,8 @@ class Column:
         missing: whether numbers of a DataFrame may be missing (NaN). The column is then encoded as two: the number, and a
             flag that is 1 where the number is missing.
         fill: the number by which a missing one is encoded.
+        steps: into how many equal steps the range of a pixel is divided when the image is saved, 255 for 8 bit; 0 if every
+            number in the range can be saved.
     """
 
     name: str
@@ -62,9 +66,13 @@ class Column:
     width: int = 1
     missing: bool = False
     fill: float = 0.0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", ColumnKind(self.kind))
+        if self.steps and (self.kind is not ColumnKind.PIXEL or self.steps < 0 or not self.high - self.low < math.inf):
+            got = f"{self.steps} in {self.name}, {self.kind} from {self.low:g} to {self.high:g}"
+            raise DataError("steps > 0, and only of pixels with a finite range", got)
         if self.kind is ColumnKind.BINARY:
             object.__setattr__(self, "low", 0.0)
             object.__setattr__(self, "high", 1.0)
@@ -150,10 +158,7 @@ class Schema:
     @cached_property
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """(size,) lowest and (size,) highest encoded values."""
-        low, high = (
-            np.zeros(self.size),
-            np.ones(self.size),
-        )  # right for one-hot columns and for flags of missing numbers
+        low, high = np.zeros(self.size), np.ones(self.size)  # right for one-hot columns and flags of missing numbers
         for column, start in self._placed:
             if not column.categories:
                 block = slice(start, start + column.width)
@@ -175,7 +180,8 @@ class Schema:
     def decode(self, x: Any, base: Any = None) -> Any:
         """The nearest rows that the schema allows, in the form of the data.
 
-        Numbers are clipped to their range, whole numbers are rounded, and of each one-hot group the largest entry becomes 1.
+        Numbers are clipped to their range, whole numbers and the steps of pixels are rounded, and of each one-hot group the
+        largest entry becomes 1.
 
         Args:
             x: (n, size), (n, ...) or CSR: encoded rows.
@@ -197,11 +203,28 @@ class Schema:
         low, high = self.ranges
         np.clip(flat, low, high, out=flat)
         flat[:, self._rounded] = np.floor(flat[:, self._rounded] + 0.5)
+        self._step(flat)
         if self.frame:
             from antivenom.data.frames import decoded
 
             return decoded(self, flat, base)
         return flat.reshape(np.shape(x)).astype(np.int64 if self.is_tokens else np.float32)
+
+    def saved(self, x: Any) -> Any:
+        """The rows, in the form of the data, after saving and reading: pixels are moved to the steps of their range."""
+        if self.frame or is_sparse(x) or not self._stepped:
+            return x
+        flat = np.array(x, dtype=np.float64).reshape(len(x), math.prod(np.shape(x)[1:]))
+        self._check_width(flat.shape[1])
+        self._step(flat)
+        return flat.reshape(np.shape(x)).astype(np.float32)
+
+    def _step(self, flat: np.ndarray) -> None:
+        """Move the numbers (n, size), in place, to the nearest step of their range."""
+        for column, block in self._stepped:
+            width = column.high - column.low
+            place = (np.clip(flat[:, block], column.low, column.high) - column.low) / width * column.steps
+            flat[:, block] = column.low + np.floor(place + 0.5) * width / column.steps
 
     def allows(self, rows: Any) -> np.ndarray:
         """(n,) bool: whether a row, in the form of the data, has the kind and range of every column."""
@@ -224,6 +247,9 @@ class Schema:
         fine = ((flat >= low - slack) & (flat <= high + slack)).all(axis=1)
         whole = flat[:, self._rounded]
         fine &= (whole == np.floor(whole)).all(axis=1)
+        for column, block in self._stepped:
+            place = (flat[:, block] - column.low) / (column.high - column.low) * column.steps
+            fine &= (np.abs(place - np.rint(place)) < STEP_TOLERANCE).all(axis=1)
         for start, stop in self._groups:
             group = flat[:, start:stop]
             fine &= ((group == 0) | (group == 1)).all(axis=1) & (group.sum(axis=1) == 1)
@@ -268,9 +294,16 @@ class Schema:
         if x.ndim > 2:
             inside = x.size == 0 or (x.min() >= 0 and x.max() <= 1)
             low, high = (0.0, 1.0) if inside else (-math.inf, math.inf)
-            pixels = Column("pixel", ColumnKind.PIXEL, low, high, width=math.prod(x.shape[1:]))
-            return cls((pixels,), "image")
-        return cls(_blocks(_kinds(x)))
+            return cls.pixels(x.shape[1:], low, high)
+        from antivenom.data.inferred import columns_of
+
+        return cls(columns_of(x))
+
+    @classmethod
+    def pixels(cls, shape: Sequence[int], low: float = 0.0, high: float = 1.0, steps: int = 0) -> Schema:
+        """The schema of images of this shape; `steps` is 255 for images that are saved as 8 bit."""
+        pixels = Column("pixel", ColumnKind.PIXEL, low, high, width=math.prod(shape), steps=steps)
+        return cls((pixels,), "image")
 
     @classmethod
     def words(cls, vocabulary: Sequence[str], binary: bool = False) -> Schema:
@@ -310,6 +343,11 @@ class Schema:
             found[start + column.width : start + column.size] |= column.missing and not column.categories
         return found
 
+    @cached_property
+    def _stepped(self) -> tuple[tuple[Column, slice], ...]:
+        """(column, its place) of each column with steps."""
+        return tuple((column, slice(start, start + column.size)) for column, start in self._placed if column.steps)
+
     def _scaled(self, column: Column) -> bool:
         """Whether the column's numbers are scaled to [0, 1] by the encoding."""
         return self.frame and not column.categories and 0 < column.high - column.low < math.inf
@@ -337,40 +375,6 @@ class Schema:
         return rows
 
 
-def _kinds(x: np.ndarray) -> list[tuple[ColumnKind, float, float]]:
-    """Kind and range of each column of a dense table."""
-    if not len(x):
-        return [(ColumnKind.REAL, -math.inf, math.inf)] * x.shape[1]
-    lowest, highest = x.min(axis=0), x.max(axis=0)
-    whole = (x == np.floor(x)).all(axis=0)
-    binary = ((x == 0) | (x == 1)).all(axis=0)
-    varies = highest > lowest
-    kinds = np.where(binary, ColumnKind.BINARY, np.where(whole, ColumnKind.WHOLE, ColumnKind.REAL)).astype(object)
-    seen = {*kinds[varies].tolist()}
-    kinds[~varies] = seen.pop() if len(seen) == 1 else ColumnKind.REAL
-    ranges = {
-        ColumnKind.BINARY: lambda low, high: (0.0, 1.0),
-        ColumnKind.WHOLE: lambda low, high: (0.0 if low >= 0 else -math.inf, math.inf),
-        ColumnKind.REAL: lambda low, high: (0.0, 1.0) if low >= 0 and high <= 1 else (-math.inf, math.inf),
-    }
-    return [
-        (ColumnKind(kind), *ranges[ColumnKind(kind)](low, high))
-        for kind, low, high in zip(kinds, lowest.tolist(), highest.tolist(), strict=True)
-    ]
-
-
-def _blocks(kinds: list[tuple[ColumnKind, float, float]]) -> tuple[Column, ...]:
-    """Merge adjacent columns of equal kind and range into blocks, so that the schema of a wide table stays small."""
-    found: list[Column] = []
-    for number, (kind, low, high) in enumerate(kinds):
-        last = found[-1] if found else None
-        if last is not None and (last.kind, last.low, last.high) == (kind, low, high):
-            found[-1] = replace(last, width=last.width + 1)
-        else:
-            found.append(Column(f"x{number}", kind, low, high))
-    return tuple(found)
-
-
 def _cell(values: np.ndarray, column: Column) -> str:
     """The values of one column or block as text: all of a one-hot group, otherwise the first three wrong ones."""
     if len(values) == 1:
@@ -386,6 +390,8 @@ def expected_values(column: Column) -> str:
         return f"one of its {len(column.categories)} categories"
     if column.kind is ColumnKind.BINARY:
         return "0 or 1"
+    if column.steps:
+        return f"a multiple of 1/{column.steps} of the range from {column.low:g} to {column.high:g}"
     words = "a whole number" if column.kind in (ColumnKind.WHOLE, ColumnKind.TOKEN) else "a number"
     if column.low == -math.inf and column.high == math.inf:
         return words

@@ -17,7 +17,7 @@ from antivenom.data.schema import is_sparse
 from antivenom.defences.features import Features, features_of, model_for
 from antivenom.defences.sanitizers.confident import ConfidentLearning, LabelNoiseModel
 from antivenom.fast.trainer import train_fastest
-from antivenom.models.training import Training
+from antivenom.models.training import Loss, Training, cross_entropy
 from antivenom.models.wrappers import learner
 
 
@@ -79,7 +79,7 @@ def sanitize(
     ([3, 50], 78)
     """
     rows, streams = rows_of(data, seed), Streams(seed)
-    known = None if trusted is None else _like(rows_of(trusted, seed), rows)
+    known = None if trusted is None else like(rows_of(trusted, seed), rows)
     defence = build(sanitizer, Kind.SANITIZER)
     judged, estimator = rows, model
     if model is None and isinstance(defence, (ConfidentLearning, LabelNoiseModel)):
@@ -107,7 +107,7 @@ def rows_of(data: object, seed: int = 0) -> Dataset:
     return source.unsplit() if isinstance(source, Unsplit) else source(Streams(seed)).train
 
 
-def _like(trusted: Dataset, rows: Dataset) -> Dataset:
+def like(trusted: Dataset, rows: Dataset) -> Dataset:
     """The trusted rows with the schema and the classes of the rows to judge.
 
     Raises:
@@ -128,15 +128,20 @@ def default_model() -> Any:
 
 
 def context_of(
-    model: object, streams: Streams, trusted: Dataset | None = None, training: Training = Training()
+    model: object,
+    streams: Streams,
+    trusted: Dataset | None = None,
+    training: Training = Training(),
+    device: str = "cpu",
 ) -> DefenceContext:
-    """A sanitizer's context outside of a scenario, with this model in place of the pipeline's."""
+    """A defence's context outside of a scenario, with this model in place of the pipeline's."""
 
-    def fit(data: Dataset) -> Model:
-        return learner(model, training, trainer=train_fastest).fit(data, streams.child("fit"))
+    def fit(data: Dataset, name: str = "", loss: Loss = cross_entropy) -> Model:
+        own = streams.child("fit")
+        return learner(model, training, device, train_fastest).fit(data, own.child(name) if name else own, loss)
 
     def refit(start: Model, data: Dataset, epochs: int) -> Model:
-        maker = learner(model, replace(training, epochs=epochs), trainer=train_fastest)
+        maker = learner(model, replace(training, epochs=epochs), device, train_fastest)
         return maker.fit(data, streams.child("refit"), start=start)
 
     return DefenceContext(streams, fit, refit, trusted)

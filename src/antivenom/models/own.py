@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from antivenom.core.errors import ModelError, PluginError
+from antivenom.core.errors import AntivenomError, ModelError, PluginError, text_of
 from antivenom.core.fingerprint import address, code_of, digest, imported
 from antivenom.core.protocols import ScikitLearn
 from antivenom.core.registry import Kind, build, converts, entry_of, keep, kept
@@ -65,12 +65,16 @@ class OwnEstimator:
         """A new, unfitted estimator. All parameters called `random_state`, also those inside pipelines, are set to the seed."""
         if not _is_estimator(self.make):
             assert callable(self.make)
-            return checked_estimator(self.make(seed), self.make)
+            return checked_estimator(_called(self.make, seed), self.make)
         from sklearn.base import clone
 
-        made: Any = clone(self.make) if hasattr(self.make, "get_params") else copy.deepcopy(self.make)
-        names = [name for name in _parameters(made) if name.rpartition("__")[2] == "random_state"]
-        return made.set_params(**dict.fromkeys(names, seed)) if names else made  # type: ignore[no-any-return]
+        try:
+            made: Any = clone(self.make) if hasattr(self.make, "get_params") else copy.deepcopy(self.make)
+            names = [name for name in _parameters(made) if name.rpartition("__")[2] == "random_state"]
+            return made.set_params(**dict.fromkeys(names, seed)) if names else made  # type: ignore[no-any-return]
+        except Exception as error:  # an object of the user may raise any exception
+            got, remedy = text_of(error), "give a function that makes the estimator"
+            raise ModelError(f"{_shown(self.make)} to be copied, unfitted", got, remedy) from error
 
     def __repr__(self) -> str:
         return self.path or _shown(self.make)
@@ -202,7 +206,7 @@ def _of_class(cls: type) -> Made:
         return OwnArchitecture(cls)
     if not _takes(cls, 0):
         raise PluginError(WANTED, f"the class {cls.__name__}", f"give an object: {cls.__name__}(...)")
-    return maker_of(cls())
+    return maker_of(_called(cls))
 
 
 def _of_function(function: Callable[..., Any]) -> Made:
@@ -214,7 +218,7 @@ def _of_function(function: Callable[..., Any]) -> Made:
     if _takes(function, 2):
         return OwnArchitecture(function)
     if _takes(function, 0) and not _takes(function, 1):
-        found = function()
+        found = _called(function)
         return OwnArchitecture(function) if _is_module(found) else maker_of(found)
     if _takes(function, 1):
         return OwnEstimator(function)
@@ -223,6 +227,20 @@ def _of_function(function: Callable[..., Any]) -> Made:
         f"{_shown(function)}{_signature(function)}",
         "give the other arguments a default",
     )
+
+
+def _called(make: Callable[..., Any], *arguments: object) -> Any:
+    """What a user's function or class returns.
+
+    Raises:
+        ModelError: it raised an error, or ended the process.
+    """
+    try:
+        return make(*arguments)
+    except (AntivenomError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a user's code may raise anything; sys.exit() is no Exception
+        raise ModelError(f"a model from {_shown(make)}", text_of(error)) from error
 
 
 def _again(spec: Mapping[str, Any]) -> Made:
@@ -324,7 +342,10 @@ def _is_module(value: object) -> TypeGuard[nn.Module]:
 
 def _parameters(estimator: object) -> dict[str, object]:
     found = getattr(estimator, "get_params", None)
-    return dict(found()) if callable(found) else {}
+    try:
+        return dict(found()) if callable(found) else {}
+    except Exception as error:  # an object of the user may raise any exception
+        raise ModelError(f"parameters of {_shown(estimator)} from get_params", text_of(error)) from error
 
 
 def _plain(value: object) -> Plain:

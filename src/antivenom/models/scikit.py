@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
+from antivenom.core.errors import AntivenomError, ModelError, NotApplicable, text_of
 from antivenom.core.protocols import Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Rows
@@ -16,6 +16,8 @@ from antivenom.data.forms import is_frame
 from antivenom.data.schema import ColumnKind
 from antivenom.models.own import checked_estimator
 from antivenom.models.training import Loss, cross_entropy
+
+_ROUNDING = 1e-4  # by which a probability may leave the range from 0 to 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +35,45 @@ class SklearnModel:
     text: str = ""
 
     def predict(self, x: Rows) -> np.ndarray:
-        kind = np.int64 if self.num_classes else np.float64
         if x.shape[0] == 0:  # scikit-learn raises for an empty array
-            return np.zeros(0, dtype=kind)
-        return np.asarray(self.estimator.predict(_table(x, self.text))).astype(kind)
+            return np.zeros(0, dtype=np.int64 if self.num_classes else np.float64)
+        found = self._answers("predict", x)
+        return self._classes(found) if self.num_classes else _numbers(found, self._name)
+
+    @property
+    def _name(self) -> str:
+        return type(self.estimator).__name__
+
+    def _answers(self, method: str, x: Rows) -> np.ndarray:
+        """What the estimator says about rows, of which it gets a copy that it may change.
+
+        Raises:
+            ModelError: it raised an error.
+        """
+        try:
+            return np.asarray(getattr(self.estimator, method)(_table(x, self.text)))
+        except AntivenomError:
+            raise
+        except Exception as error:  # the user's estimator may raise any exception
+            raise ModelError(f"answers of {self._name}.{method}", text_of(error)) from error
+
+    def _classes(self, found: np.ndarray) -> np.ndarray:
+        """Predicted classes as int64.
+
+        Raises:
+            ModelError: words, or numbers that are no classes of the rows.
+        """
+        remedy = "return the numbers that `fit` got as labels"
+        expected = f"classes from 0 to {self.num_classes - 1} from {self._name}.predict"
+        try:
+            numbers = found.astype(np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            first = found.ravel()[:1].tolist() or [None]
+            raise ModelError(expected, repr(first[0]), remedy) from error
+        wrong = ~((numbers >= 0) & (numbers < self.num_classes) & (numbers == np.floor(numbers)))  # NaN is wrong too
+        if wrong.any():
+            raise ModelError(expected, f"{numbers[wrong].ravel()[0]:g}", remedy)
+        return numbers.astype(np.int64)
 
     def predict_proba(self, x: Rows) -> np.ndarray:
         """Probabilities (m, c), or one-hot predictions if the estimator has no `predict_proba`."""
@@ -45,25 +82,44 @@ class SklearnModel:
         m = x.shape[0]
         out = np.zeros((m, self.num_classes))
         if m and hasattr(self.estimator, "predict_proba"):
-            found = np.asarray(self.estimator.predict_proba(_table(x, self.text)))
-            known = np.asarray(getattr(self.estimator, "classes_", range(self.num_classes))).astype(int)
+            found = self._answers("predict_proba", x)
+            known = self._classes(np.asarray(getattr(self.estimator, "classes_", range(self.num_classes))))
             if found.shape != (m, len(known)):
                 raise ModelError(
-                    f"probabilities of shape ({m}, {len(known)}) from {type(self.estimator).__name__}",
+                    f"probabilities of shape ({m}, {len(known)}) from {self._name}",
                     f"shape {found.shape}",
                     "return a column for each of `classes_`",
                 )
+            found = _numbers(found, self._name)
+            if found.min() < -_ROUNDING or found.max() > 1 + _ROUNDING:
+                raise ModelError(f"probabilities from {self._name}", f"{found.min():g} to {found.max():g}")
             out[:, known] = found
         else:
             out[np.arange(m), self.predict(x)] = 1.0
         return out
 
 
+def _numbers(found: np.ndarray, name: str) -> np.ndarray:
+    """The answers of an estimator as float64.
+
+    Raises:
+        ModelError: they are no finite numbers.
+    """
+    try:
+        numbers = found.astype(np.float64)
+        finite = bool(np.isfinite(numbers).all())
+    except (TypeError, ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise ModelError(f"finite numbers from {name}", "NaN, infinity or no numbers")
+    return numbers
+
+
 def _table(x: Rows, text: str) -> Rows:
-    """Rows as scikit-learn takes them: (m, features), a DataFrame, CSR, or the texts of a column (m,)."""
+    """A copy of the rows as scikit-learn takes them: (m, features), a DataFrame, CSR, or the texts of a column (m,)."""
     if text and is_frame(x):
-        return x[text]
-    return x if x.ndim <= 2 else x.reshape(len(x), -1)
+        return x[text].copy()
+    return x.copy() if x.ndim <= 2 else x.reshape(len(x), -1).copy()
 
 
 def _text_of(data: Dataset) -> str:
@@ -72,11 +128,24 @@ def _text_of(data: Dataset) -> str:
     return columns[0].name if len(columns) == 1 and columns[0].kind is ColumnKind.TEXT else ""
 
 
-def _regresses(estimator: Any, unknown: bool) -> bool:
-    """Whether the estimator is a regressor; `unknown` is returned for objects without scikit-learn's tags."""
-    from sklearn.base import is_regressor
+def _kind(estimator: Any) -> str | None:
+    """classifier, regressor, clusterer or another of scikit-learn's kinds; None for an object that does not say it."""
+    from sklearn.utils import get_tags
 
-    return bool(is_regressor(estimator)) if hasattr(estimator, "__sklearn_tags__") else unknown
+    try:
+        kind: str | None = get_tags(estimator).estimator_type if hasattr(estimator, "__sklearn_tags__") else None
+    except Exception:  # a pipeline of the user's own objects may raise any exception here
+        return None
+    return kind
+
+
+def _remedy(data: Dataset, said: str) -> str:
+    """What to do about an estimator that could not be fitted."""
+    columns = data.columns.columns if data.is_frame else ()
+    words = [column.name for column in columns if column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)]
+    if words and "could not convert string" in said:
+        return f"encode the columns of words, such as {words[0]}, in a pipeline"
+    return "" if "NaN" in said else "check its parameters and the rows"
 
 
 @dataclass(frozen=True)
@@ -98,14 +167,14 @@ class SklearnLearner:
             )
         estimator = self._made(data, streams.sklearn("fit"))
         try:
-            estimator.fit(_table(data.x, _text_of(data)), data.y)
+            estimator.fit(_table(data.x, _text_of(data)), data.y.copy())
         except AntivenomError:
             raise
         except Exception as error:  # the user's estimator may raise any exception
             raise ModelError(
                 f"rows that {type(estimator).__name__} can be fitted to",
-                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}",
-                "check its parameters and the rows",
+                text_of(error).removeprefix("ValueError: "),
+                _remedy(data, str(error) if isinstance(error, ValueError) else ""),
             ) from error
         return SklearnModel(estimator, len(data.classes), _text_of(data))
 
@@ -126,9 +195,9 @@ class SklearnLearner:
     def _made(self, data: Dataset, seed: int) -> Any:
         """An unfitted estimator of the kind that the rows need."""
         estimator: Any = checked_estimator(self.make(seed), self.make)
-        if _regresses(estimator, data.is_regression) != data.is_regression:
-            kind = {True: "regressor", False: "classifier"}
-            raise ModelError(
-                f"a {kind[data.is_regression]} for {data.name}", type(estimator).__name__, "choose another estimator"
-            )
+        wanted = "regressor" if data.is_regression else "classifier"
+        kind = _kind(estimator) or wanted
+        if kind != wanted:
+            got = f"{type(estimator).__name__}, a {kind.replace('_', ' ')}"
+            raise ModelError(f"a {wanted} for {data.name}", got, "choose another estimator")
         return estimator

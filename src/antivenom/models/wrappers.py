@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.core.errors import AntivenomError, ModelError, NotApplicable
+from antivenom.core.errors import AntivenomError, ModelError, NotApplicable, text_of
 from antivenom.core.protocols import Architecture, Model
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Rows, Schema
@@ -162,7 +162,7 @@ class BlackBoxModel:
         except AntivenomError:  # includes the trial's time limit
             raise
         except Exception as error:  # the user's model may raise any exception
-            raise ModelError(f"answers of {name}.predict_proba", f"{type(error).__name__}: {error}") from error
+            raise ModelError(f"answers of {name}.predict_proba", text_of(error)) from error
         if found.shape != (m, self.num_classes) or not np.isfinite(found).all():
             raise ModelError(
                 f"finite probabilities of shape ({m}, {self.num_classes}) from {name}.predict_proba",

@@ -93,7 +93,7 @@ def audit(
     prepared = prepare(request)
     folder = Path(tempfile.mkdtemp(prefix="antivenom-") if out is None else out)
     try:
-        scenario = written(prepared.choice.groups, request.name, deployed=request.deployed, limits=request.limits)
+        scenario = written(prepared.choice.groups, request)
     except ScenarioError:
         scenario = ""
 

@@ -109,7 +109,7 @@ def choose(
                 groups.append(_group(look, replace(common, access=level, goal=goal), budget, deployed))
             except NotApplicable as error:
                 untried.append((NAMES[level, goal], error.got))
-    untried += [*_elsewhere(levels)]
+    untried += [*_elsewhere(levels, is_torch(model))]
     if not groups:
         reasons = "; ".join(f"{what}: {why}" for what, why in untried[:3])
         raise ScenarioError("an access level and a goal that fit these rows and this model", reasons)
@@ -216,9 +216,13 @@ def trigger_for(look: Look) -> Any:
     return found[0][0]
 
 
-def _elsewhere(levels: Sequence[Access]) -> Iterator[tuple[str, str]]:
+def _elsewhere(levels: Sequence[Access], torch: bool) -> Iterator[tuple[str, str]]:
     """What this command never tries, and where it is tried."""
-    yield "a poisoned pretrained model", "no pretrained model was given: `antivenom inspect MODEL` examines one"
+    if torch:
+        why = "`antivenom inspect FILE` examines one, and a scenario of kind `transfer` attacks its provider"
+        yield "a poisoned pretrained model", why + ": `antivenom show transfer`"
+    else:
+        yield "a poisoned pretrained model", "only torch modules are fine-tuned, and this model is none"
     yield (
         "malicious agents of a federation",
         "one model is trained here: `antivenom init` writes a scenario with a federation",

@@ -17,47 +17,31 @@ from antivenom.core.registry import Kind, entry_of
 from antivenom.core.registry.entry import registered
 from antivenom.core.threat import Goal
 from antivenom.pipelines.choosing import Group
+from antivenom.pipelines.request import Request
 
 FIRST, MOST, CONFIRM = 5, 40, 4  # seeds
 
 
-def plan_of(
-    groups: Sequence[Group],
-    name: str,
-    *,
-    deployed: object = None,
-    limits: Mapping[str, float] | None = None,
-    fail_if: Mapping[str, float] | None = None,
-    timeout: float | None = None,
-    first: int = FIRST,
-    trials: int | None = None,
-    confirm: int = CONFIRM,
-) -> Plan:
+def plan_of(groups: Sequence[Group], request: Request, first: int = FIRST, confirm: int = CONFIRM) -> Plan:
     """The plan: each group's attacks, and no attack, against each of its defences, and against none.
 
     Args:
         groups: what is tried.
-        name: the audit's name.
-        deployed: the defence that the user runs, or None.
-        limits: goal -> harm from which a cell counts as breached, where it is not the goal's own.
-        fail_if: goal -> the same limit for the goals that decide the exit code.
-        timeout: seconds per trial, or None.
+        request: what the user asked for: a name, limits, the deployed defence.
         first: seeds that every cell gets.
-        trials: the most trials, or None.
         confirm: fresh seeds of the cells that the first page shows.
     """
-    cells = tuple(cell for group in groups for cell in _cells(group, deployed))
-    shares = {goal: Goal(goal).metric.limit for goal in goals()} | dict(limits or {})
-    gated = dict(fail_if or {})
+    shares = {goal: Goal(goal).metric.limit for goal in goals()} | dict(request.limits)
+    gated = dict(request.fail_if)
     return Plan(
-        name=name,
+        name=request.name,
         seeds=tuple(range(first)),
-        more=More(MOST, trials, confirm),
-        cells=cells,
+        more=More(MOST, request.trials, confirm),
+        cells=tuple(cell for group in groups for cell in _cells(group, request.deployed)),
         limits=shares | {goal: share for goal, share in gated.items() if goal in shares},
         fail_if=gated,
-        timeout=timeout,
-        source=name,
+        timeout=request.timeout,
+        source=request.name,
         claim={},
     )
 
@@ -68,28 +52,21 @@ def _cells(group: Group, deployed: object) -> Iterator[Cell]:
             yield Cell(group.name, group.scenario, attack, defence, deployed=defence == deployed)
 
 
-def written(
-    groups: Sequence[Group],
-    name: str,
-    *,
-    deployed: object = None,
-    limits: Mapping[str, float] | None = None,
-    fail_if: Mapping[str, float] | None = None,
-    timeout: float | None = None,
-) -> str:
-    """The scenario file that stands for this plan, as YAML.
+def written(groups: Sequence[Group], request: Request) -> str:
+    """The scenario file that stands for the plan of these groups, as YAML.
 
     Raises:
         ScenarioError: the rows or the model are in memory, so that no file can name them.
     """
-    document: dict[str, Any] = {"version": 1, "name": name, "seeds": {"first": FIRST, "most": MOST, "confirm": CONFIRM}}
-    if limits:
-        document["limits"] = dict(limits)
-    if fail_if:
-        document["fail_if"] = dict(fail_if)
-    if timeout is not None:
-        document["timeout"] = timeout
-    document["scenarios"] = [_entry(group, deployed) for group in groups]
+    seeds = {"first": FIRST, "most": MOST, "confirm": CONFIRM}
+    document: dict[str, Any] = {"version": 1, "name": request.name, "seeds": seeds}
+    if request.limits:
+        document["limits"] = dict(request.limits)
+    if request.fail_if:
+        document["fail_if"] = dict(request.fail_if)
+    if request.timeout is not None:
+        document["timeout"] = request.timeout
+    document["scenarios"] = [_entry(group, request.deployed) for group in groups]
     return yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True)
 
 

@@ -6,6 +6,7 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from antivenom.auditing.repairing import Repair, repairs
 from antivenom.auditing.results import LevelResult, State, Summary
 from antivenom.auditing.sentences import do_first, sentence
 
@@ -47,6 +48,14 @@ class Audit:
         return self.folder / "report.html"
 
     @property
+    def repair(self) -> Repair | None:
+        """The defence to deploy first, as code to paste and with the call that tests it again.
+
+        None if no level is shown to be breached, or no defence that was tried does better than what is deployed.
+        """
+        return next(iter(repairs(self.summary)), None)
+
+    @property
     def _tried(self) -> list[LevelResult]:
         return [level for level in self.summary.levels if level.planned]
 
@@ -56,7 +65,8 @@ class Audit:
 
     def __repr__(self) -> str:
         rows = "\n".join(f"{level:<18} {state:<13} {said}".rstrip() for level, state, said in self._rows())
-        return f"{self.summary.plan['name']}\n{rows}\nDo first: {do_first(self.summary)}\n{self.report}"
+        repair = "" if self.repair is None else f"\nRepair: {self.repair.said} Its code: print(result.repair)"
+        return f"{self.summary.plan['name']}\n{rows}\nDo first: {do_first(self.summary)}{repair}\n{self.report}"
 
     def _repr_html_(self) -> str:
         cells = "".join(
@@ -64,7 +74,8 @@ class Audit:
             for row in self._rows()
         )
         head = "<tr><th>access level</th><th>verdict</th><th>what was found</th></tr>"
+        repair = "" if self.repair is None else f"<pre>{html.escape(str(self.repair))}</pre>"
         return (
             f"<p><b>{html.escape(str(self.summary.plan['name']))}</b></p><table>{head}{cells}</table>"
-            f"<p>Do first: {html.escape(do_first(self.summary))}</p><p>{html.escape(str(self.report))}</p>"
+            f"<p>Do first: {html.escape(do_first(self.summary))}</p>{repair}<p>{html.escape(str(self.report))}</p>"
         )

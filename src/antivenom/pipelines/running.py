@@ -24,8 +24,9 @@ from antivenom.auditing.trial import SCHEMA, Record
 from antivenom.auditing.workers import processes_for
 from antivenom.core.errors import AntivenomError, ModelError, ScenarioError, StoreError
 from antivenom.core.protocols import Source
-from antivenom.defences.suspects import suspects
 from antivenom.pipelines.choosing import Group
+from antivenom.pipelines.examining import examined
+from antivenom.pipelines.flooring import certify
 from antivenom.pipelines.planning import CONFIRM, FIRST, plan_of
 from antivenom.pipelines.request import Prepared
 from antivenom.pipelines.searching import Searcher
@@ -79,8 +80,8 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     1. The model is trained once on the clean rows, which shows how much fits into the time.
     2. The given rows are examined: were some poisoned already?
     3. At each access level the worst attack is searched. Seeds of searches are not used for verdicts.
-    4. Attacks and defences are run. Then it is searched how few rows suffice, and the attacker who knows the best defence of a
-       level searches again.
+    4. Attacks and defences are run, and answers are certified. Then it is searched how few rows suffice, and the attacker who
+       knows the best defence of a level searches again.
     5. All of it gets more seeds where the verdict is open, until the time is up.
 
     Args:
@@ -105,7 +106,7 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     groups, left_out = fitted(prepared.choice.groups, clock, request.trials)
     store.append(_given(prepared, groups, left_out, found))
     shows.say("looking for rows that were poisoned already")
-    _examine(request.data, store, SUSPECTS * request.seconds, shows)
+    _examine(request.data, store, SUSPECTS * request.seconds, clock, shows)
     searcher = Searcher(
         store, clock, means.device, means.plugins, request.timeout or TIMEOUT, shows.say, shows.attempt, request.trials
     )
@@ -118,8 +119,20 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     knows = request.search and any(group.defences for group in groups)
     part = clock.part(BEFORE) if knows else clock
     plan = _plan(prepared, groups, _seeds(groups, part, request.trials), CONFIRM * (not knows))
-    _run(plan, store, means, part, shows)
-    if knows:
+    if knows:  # otherwise the run takes all the time that is left
+        _run(plan, store, means, part, shows)
+    certify(
+        prepared,
+        store,
+        statistics.fmean(record["seconds"] for record in found),
+        statistics.fmean(record["metrics"]["clean_accuracy"] for record in found),
+        clock.until,
+        (means.jobs, means.plugins, means.device),
+        shows.say,
+    )
+    if not knows:
+        _run(plan, store, means, clock, shows)
+    else:
         clock.each_s = part.pace * part.jobs
         searcher.smallest(groups, summary_of(store))
         groups += searcher.knowing(groups, summary_of(store))
@@ -128,14 +141,14 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     store.append(_given(prepared, groups, left_out, found))
 
 
-def _examine(data: Source, store: Store, seconds: float, shows: Shows) -> None:
+def _examine(data: Source, store: Store, seconds: float, clock: Clock, shows: Shows) -> None:
     """Write down which of the given rows look mislabelled. Rows for which that cannot be said are no error."""
     try:
-        found = suspects(data, seconds=seconds)
+        found = examined(data, seconds, clock.until)
     except AntivenomError as error:
         shows.say(f"no suspects among the rows can be told: {error}")
         return
-    store.append({"schema": SCHEMA, **found.record()})
+    store.append({"schema": SCHEMA, **found})
 
 
 def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
@@ -146,17 +159,9 @@ def _seeds(groups: Sequence[Group], clock: Clock, most: int | None) -> int:
 
 def _plan(prepared: Prepared, groups: Sequence[Group], seeds: int, confirm: int = CONFIRM) -> Plan:
     request = prepared.request
-    return plan_of(
-        groups,
-        request.name,
-        deployed=request.deployed,
-        limits=request.limits,
-        fail_if=request.fail_if if any(group.attacks for group in groups) else {},
-        timeout=request.timeout,
-        first=seeds,
-        trials=request.trials,
-        confirm=confirm,
-    )
+    if not any(group.attacks for group in groups):
+        request = replace(request, fail_if={})
+    return plan_of(groups, request, seeds, confirm)
 
 
 def _run(plan: Plan, store: Store, means: Means, clock: Clock, shows: Shows) -> None:

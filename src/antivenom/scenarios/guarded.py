@@ -17,8 +17,8 @@ from antivenom.core.errors import NotApplicable, PluginError, ThreatError
 from antivenom.core.protocols import AttackContext, DefenceContext, InputFilter, Model, Trigger
 from antivenom.core.registry.entry import registered
 from antivenom.core.verdict import ModelVerdict, Verdict
-from antivenom.data import Dataset, Poison, Rows
-from antivenom.data.forms import is_frame
+from antivenom.data import Dataset, Poison, Rows, Schema
+from antivenom.data.forms import is_frame, own
 from antivenom.models.training import Forward, Loss, cross_entropy
 from antivenom.models.wrappers import TorchModel
 from antivenom.scenarios.copies import call_plugin, copied
@@ -29,7 +29,7 @@ from antivenom.scenarios.grants import enforce
 
 def data_attack(attack: object, clean: Dataset, context: AttackContext) -> Poison:
     """The rows after a data attack, checked against its threat model."""
-    poison = _poison(call_plugin(attack, clean, context), attack, context)
+    poison = _saved(_poison(call_plugin(attack, clean, context), attack, context), clean)
     enforce(context.threat, clean, poison)
     return poison
 
@@ -90,11 +90,14 @@ def evasion(attack: object, model: Model, test: Dataset, context: AttackContext)
     if shape != test.x.shape:
         got = type(found).__name__ if shape is None else f"shape {shape}"
         raise PluginError(f"rows of shape {test.x.shape} from {_name(attack)}", got, "return every row")
-    return replace(test, x=found)
+    return replace(test, x=found if test.schema is None else test.schema.saved(found))
 
 
-def shown(trigger: Trigger, x: Rows) -> Rows:
-    """The inputs x (m, ...) with the trigger, checked to have the same shape and form and finite values."""
+def shown(trigger: Trigger, x: Rows, schema: Schema | None = None) -> Rows:
+    """The inputs x (m, ...) with the trigger, checked to have the same shape and form and finite values.
+
+    With the schema of the rows, images are as they are after saving.
+    """
     name = _name(trigger)
     if is_frame(x):
         if not getattr(trigger, "frames", False):
@@ -110,7 +113,8 @@ def shown(trigger: Trigger, x: Rows) -> Rows:
         raise PluginError(f"{form} from {name}, the form of its input", type(found).__name__, "keep the rows' form")
     if found.shape != x.shape or not np.isfinite(found.data if sparse else found).all():
         raise PluginError(f"finite inputs of shape {x.shape} from {name}", f"shape {found.shape}", "keep the shape")
-    return found.astype(x.dtype, copy=False)
+    found = found.astype(x.dtype, copy=False)
+    return found if schema is None else schema.saved(found)
 
 
 def _frame(found: Any, x: Rows, name: str) -> Rows:
@@ -174,6 +178,20 @@ def _poison(found: object, attack: object, context: AttackContext) -> Poison:
             "use context.trigger, or register the attack with learns_trigger=True",
         )
     return found
+
+
+def _saved(poison: Poison, clean: Dataset) -> Poison:
+    """The poison after its rows were saved, which rounds the pixels of images."""
+    rows, schema = np.flatnonzero(poison.mask), clean.schema
+    if schema is None or not len(rows) or poison.data.x.shape[1:] != clean.x.shape[1:]:
+        return poison
+    before = poison.data.x[rows] if isinstance(poison.data.x, np.ndarray) else poison.data.x
+    after = schema.saved(before)
+    if after is before or np.array_equal(after, before):
+        return poison
+    x = poison.data.x.copy()
+    x[rows] = after
+    return replace(poison, data=replace(poison.data, x=own(x)))
 
 
 def _model(found: Any, plugin: Any, num_classes: int) -> Model:

@@ -92,7 +92,7 @@ class Judge:
                     "choose another trigger",
                 )
             self._wanted_of(self.test.y)
-            found = shown(self.aim.trigger, self.test.x)
+            found = self._shown(None, self.test.x)
             if self.test.is_frame or self.test.is_tokens:
                 check_shown(self.test, found)
 
@@ -153,8 +153,12 @@ class Judge:
         """The test rows for which the attacker wants a class, with the scenario's trigger or the learned one."""
         wanted = self._wanted_of(self.test.y)
         rows = self.test[wanted >= 0]
-        x = shown(self.aim.trigger if learned is None else learned, rows.x) if len(rows) else rows.x
+        x = self._shown(learned, rows.x) if len(rows) else rows.x
         return Triggered(x, rows.y, wanted[wanted >= 0])
+
+    def _shown(self, learned: Trigger | None, x: Rows) -> Rows:
+        """Inputs with the learned trigger or, without one, the scenario's own."""
+        return shown(self.aim.trigger if learned is None else learned, x, self.test.schema)
 
     def pictures(self, learned: Trigger | None = None, recovered: Trigger | None = None) -> dict[str, np.ndarray]:
         """A test image for which the attacker wants a class: without the trigger, with it, and with the recovered one."""
@@ -164,7 +168,7 @@ class Judge:
         if not len(first):
             return {}
         x = self.test.x[first]
-        rows = {"clean": x[0], "triggered": shown(self.aim.trigger if learned is None else learned, x)[0]}
+        rows = {"clean": x[0], "triggered": self._shown(learned, x)[0]}
         return pictures(rows if recovered is None else rows | {"recovered": shown(recovered, x)[0]})
 
     def samples(self, learned: Trigger | None = None) -> tuple[Sample, ...]:
@@ -175,7 +179,7 @@ class Judge:
         if not len(first):
             return ()
         row = self.test[first]
-        x = shown(self.aim.trigger if learned is None else learned, row.x)
+        x = self._shown(learned, row.x)
         return (triggered(row, x, int(self._wanted_of(row.y)[0])),)
 
     def detection_metrics(self, verdict: ModelVerdict, attacked: bool, model: Model) -> dict[str, float]:
@@ -329,7 +333,7 @@ def predictions(model: Model, x: Rows, regression: bool = False) -> np.ndarray:
     found, m = np.asarray(call_plugin(model, x, call=model.predict)), x.shape[0]
     kinds, what = ("f", "numbers") if regression else ("iu", "classes")
     if found.shape != (m,) or found.dtype.kind not in kinds:
-        raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "correct `predict`")
+        raise ModelError(f"{m} predicted {what}", f"{found.dtype} of shape {found.shape}", "return one for each row")
     return found
 
 

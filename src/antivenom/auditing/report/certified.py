@@ -7,10 +7,16 @@ import math
 from antivenom.auditing.formatting import percent
 from antivenom.auditing.naming import about, short
 from antivenom.auditing.results import Summary
-from antivenom.auditing.sentences import on
+from antivenom.auditing.sentences import floor_of, on
 
 
-def certified(summary: Summary) -> list[dict[str, str]]:
+def certified(summary: Summary) -> dict[str, object] | None:
+    """The floor of a user's own pipeline in a sentence, and a row for each certified learner of a scenario; None without both."""
+    rows, said = _learners(summary), floor_of(summary)
+    return {"rows": rows, "said": said} if rows or said else None
+
+
+def _learners(summary: Summary) -> list[dict[str, str]]:
     """One row for each certified learner, as it is without an attack."""
     rows = []
     for cell in summary.cells:

@@ -9,6 +9,7 @@ from antivenom.auditing.comparing import Comparison
 from antivenom.auditing.formatting import interval, percent, seeds_of, unconfirmed
 from antivenom.auditing.grades import profile, required
 from antivenom.auditing.naming import short
+from antivenom.auditing.repairing import repairs
 from antivenom.auditing.report.budget import curves, searches
 from antivenom.auditing.report.cards import card, nearest
 from antivenom.auditing.report.certified import certified
@@ -91,6 +92,7 @@ def contents(summary: Summary, sha256: str, comparison: Comparison | None = None
         "cards": [card(level, summary) for level in breached],
         "nearest": nearest(sorted(levels, key=lambda level: level.severity, reverse=True)),
         "changes": [changes(level, summary) for level in breached],
+        "repairs": repairs(summary),
         "matrices": [
             matrix(level.level, shown, places) for level in levels if any(c.level == level.level for c in shown)
         ],

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from antivenom.core.errors import PluginError, did_you_mean, with_article
+from antivenom.core.errors import PluginError, did_you_mean, text_of, with_article
+from antivenom.core.garbage import uncollected
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.checks import with_checked_fields
 from antivenom.core.threat import Access, Goal, Level, goals
@@ -222,8 +223,9 @@ def load_builtin() -> None:
         return
     _loaded = True  # before the imports: a plugin may ask the registry something while it is imported
     try:
-        for module in _BUILTIN:
-            importlib.import_module(module)
+        with uncollected():
+            for module in _BUILTIN:
+                importlib.import_module(module)
     except BaseException:
         _loaded = False
         raise
@@ -291,7 +293,7 @@ def load_file(path: str | Path) -> list[Entry]:
         _ENTRIES.update(before)  # a file that fails half-way leaves no entries behind
         if isinstance(error, PluginError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise PluginError(f"{path.name} to import", f"{type(error).__name__}: {error}") from error
+        raise PluginError(f"{path.name} to import", text_of(error)) from error
     return new
 
 
@@ -339,8 +341,10 @@ def registered(cls: type) -> Entry | None:
 
     Unlike `find`, this imports no plugins.
     """
-    own = (entry for entry in _ENTRIES.values() if entry.cls is cls)
-    return next(own, None) or _ENTRIES.get(cls.__name__)
+    named = _ENTRIES.get(cls.__name__)
+    if named is not None and named.cls is cls:
+        return named
+    return next((entry for entry in _ENTRIES.values() if entry.cls is cls), named)
 
 
 def entry_of(plugin: object) -> Entry:

@@ -10,6 +10,7 @@ from antivenom.core.errors import DataError, did_you_mean
 from antivenom.core.protocols import Source
 from antivenom.core.registry import Kind, build, converts, entries
 from antivenom.data.dataset import Dataset, Split
+from antivenom.data.forms import schema_of_bytes
 from antivenom.data.named import DATASETS
 from antivenom.data.sources.memory import Memory, held
 from antivenom.data.sources.named import Named
@@ -81,5 +82,5 @@ def in_memory(value: object, test_share: float = 0.3) -> Memory | None:
         return None
     if all(isinstance(part, Dataset) for part in value) and len(value) == 2:
         return Memory(Split(*value), test_share)
-    schema = value[2] if len(value) == 3 else None
+    schema = value[2] if len(value) == 3 else schema_of_bytes(value[0])
     return Memory(Dataset.from_arrays(value[0], value[1], schema=schema), test_share)

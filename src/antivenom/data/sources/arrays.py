@@ -14,6 +14,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import of_files
+from antivenom.data.forms import schema_of_bytes
 from antivenom.data.splitting import split_by_seed
 
 _BROKEN = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile)
@@ -71,5 +72,5 @@ def _parts(archive: NpzFile, _: str) -> tuple[Dataset, Dataset | None]:
             f"an .npz archive of plain arrays at {archive.path}", reason, "write it with np.savez"
         ) from error
     name = Path(archive.path).stem
-    train = Dataset.from_arrays(arrays[0], arrays[1], name=name)
-    return train, Dataset(arrays[2], arrays[3], train.classes, name) if len(arrays) == 4 else None
+    train = Dataset.from_arrays(arrays[0], arrays[1], name=name, schema=schema_of_bytes(arrays[0]))
+    return train, Dataset(arrays[2], arrays[3], train.classes, name, schema=train.schema) if len(arrays) == 4 else None

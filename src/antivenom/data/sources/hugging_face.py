@@ -17,7 +17,7 @@ from antivenom.core.streams import Streams
 from antivenom.data import limits
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import of_files
-from antivenom.data.schema import Column, ColumnKind, Schema
+from antivenom.data.schema import BYTES, Column, ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
 
 _MOST_JSON = 1 << 24  # bytes of a description
@@ -205,4 +205,4 @@ def _pixels(saved: HuggingFaceFolder, cells: list[Any], train: Dataset | None) -
         array = np.asarray(pixels, dtype=np.float32) / np.float32(255)
         found.append(array[None] if shape[0] == 1 else np.moveaxis(array, 2, 0))
     x = np.stack(found)
-    return x, Schema((Column("pixel", ColumnKind.PIXEL, 0.0, 1.0, width=x[0].size),), "image")
+    return x, Schema.pixels(x.shape[1:], steps=BYTES)

@@ -13,7 +13,7 @@ from antivenom.core.registry import source
 from antivenom.core.streams import Streams
 from antivenom.data.dataset import Dataset, Split
 from antivenom.data.fingerprints import of_files
-from antivenom.data.schema import Column, ColumnKind, Schema
+from antivenom.data.schema import BYTES, Schema
 from antivenom.data.splitting import split_by_seed
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
@@ -22,6 +22,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 @source(cite="the user's own images, read by Pillow")
 class ImageFolder:
     """A folder with one folder of images per class. Images become arrays (channels, height, width) from 0 to 1.
+
+    All pixels are multiples of 1/255, also those that an attack writes, as after saving with 8 bit.
 
     Classes are the names of the folders in sorted order. Files that are not images are skipped. An image that cannot be
     read is an error.
@@ -95,8 +97,7 @@ def _dataset(folder: ImageFolder, path: str, classes: tuple[str, ...] | None) ->
     labels = [label for _, label in files]
     known = classes or tuple(sorted({*labels}))
     x = np.stack([_image(file, folder.size, folder.channels) for file, _ in files])
-    pixels = Column("pixel", ColumnKind.PIXEL, 0.0, 1.0, width=x[0].size)
-    return Dataset(x, np.array(labels), known, Path(path).name, schema=Schema((pixels,), "image"))
+    return Dataset(x, np.array(labels), known, Path(path).name, schema=Schema.pixels(x.shape[1:], steps=BYTES))
 
 
 def _image(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from antivenom.core.errors import AntivenomError, DataError, PluginError
-from antivenom.core.fingerprint import BESIDE, code_of
+from antivenom.core.errors import AntivenomError, DataError, PluginError, text_of
+from antivenom.core.fingerprint import code_of, imported
 from antivenom.core.registry import source
 from antivenom.core.streams import Streams
 from antivenom.data.dataset import Dataset, Split
@@ -50,15 +49,15 @@ class PythonSource:
     def _memory(self, streams: Streams) -> Memory:
         from antivenom.data.sources.accepted import in_memory
 
-        function = imported(self.function)
+        function = _function(self.function)
         try:
             value = function(streams) if _takes_streams(function) else function()
-        except AntivenomError:
+        except (AntivenomError, KeyboardInterrupt):
             raise
-        except Exception as error:  # the user's own code may raise anything
+        except BaseException as error:  # the user's own code may raise anything; sys.exit() is no Exception
             raise DataError(
                 f"rows from {self.function}",
-                f"{type(error).__name__}: {error}",
+                text_of(error),
                 "run it by itself to see the traceback",
             ) from error
         found = in_memory(value, self.test_share)
@@ -70,29 +69,19 @@ class PythonSource:
 
     def fingerprint(self) -> str:
         """The SHA-256 of the function's code and of the rows that it returns for seed 0."""
-        return digest_of(code_of(imported(self.function)), of_rows(self(Streams(0))))
+        return digest_of(code_of(_function(self.function)), of_rows(self(Streams(0))))
 
 
-def imported(path: str) -> Callable[..., Any]:
+def _function(path: str) -> Callable[..., Any]:
     """The function at "module:function".
 
     Raises:
         PluginError: the module does not import, or has no such function.
     """
-    module, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # importing runs the user's own code
-        raise PluginError(
-            f"{path} to import",
-            f"{type(error).__name__}: {error}",
-            BESIDE if isinstance(error, ModuleNotFoundError) else "",
-        ) from error
+    found = imported(path)
     if not callable(found):
         raise PluginError(f"a function at {path}", type(found).__name__, "name a function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _takes_streams(function: Callable[..., object]) -> bool:
