@@ -164,8 +164,9 @@ def learned(
     guess = np.log(max(float(y.var()), LEAST) * np.array(shares))
     logs, number = (guess, 0) if before is None else (before.logs, before.learned)
     if n <= EAGER or n >= GROWTH * number:
+        optimised: Any = minimize  # the stubs want a narrower type of `args`
         options = {"maxiter": STEPS}
-        logs = minimize(_loss, logs, args=(stack, y, guess), jac=True, method="L-BFGS-B", options=options).x
+        logs = optimised(_loss, logs, args=(stack, y, guess), jac=True, method="L-BFGS-B", options=options).x
         number = n
     factor = cho_factor(_total(np.exp(logs)[:, None, None] * stack), lower=True)
     return Surrogate(layout, features, logs, factor, cho_solve(factor, y), number)
