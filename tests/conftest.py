@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before they are imported; commands that tests start inherit it
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+gc.disable()  # until all tests are collected: nearly all that imports and collection make stays
+_writes_no_bytecode = sys.dont_write_bytecode
+sys.dont_write_bytecode = False  # until then too: each command that a test starts would compile all of antivenom again
 
 import numpy as np
 import pytest
@@ -23,6 +28,16 @@ from antivenom.data import DATASETS, Dataset, Split, load
 from antivenom.data.files import OFFLINE, candidates
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.dont_write_bytecode = _writes_no_bytecode
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -149,9 +149,14 @@ def dies_after(count: int) -> Callable[[Callable[[Any], Record], Iterable[Any]],
     return execute
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """The results of an audit that nobody kills."""
+    return audited(tmp_path_factory.mktemp("whole"), planned(48))
+
+
 @pytest.mark.parametrize("after", [0, 13, 20, 25, 39, 51])
-def test_a_killed_audit_goes_on_to_the_same_allocation(tmp_path: Path, after: int) -> None:
-    whole = audited(tmp_path / "whole", planned(48))
+def test_a_killed_audit_goes_on_to_the_same_allocation(tmp_path: Path, whole: Summary, after: int) -> None:
     with Store(tmp_path / "killed", write=True) as store, pytest.raises(Killed):
         for _ in audit(planned(48), store, dies_after(min(after, 47)), run, "antivenom audit"):
             pass

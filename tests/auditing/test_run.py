@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -267,7 +268,20 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def interrupted(code: int, out: str, err: str, folder: Path) -> None:
+    """An audit that a signal has ended says so, and its finished trials are kept and reported."""
+    assert code == 130, err
+    assert "interrupted: finished trials are kept" in err
+    assert "trials (interrupted)" in out
+    assert (folder / "report.html").exists()
+    store = Store(folder)
+    summary = summarise(store.plan(), store.trials())
+    assert summary.trials["missing"] > 0
+    assert State.NOT_MEASURED in {c.state for c in summary.cells} or summary.trials["ok"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path, number: signal.Signals) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(TEXT.replace("seeds: 2", "seeds: 50"))
@@ -288,11 +302,26 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path, number: sig
     else:
         process.terminate()
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "interrupted: finished trials are kept" in err
-    assert "trials (interrupted)" in out
-    assert (folder / "report.html").exists()
-    store = Store(folder)
-    summary = summarise(store.plan(), store.trials())
-    assert summary.trials["missing"] > 0
-    assert State.NOT_MEASURED in {c.state for c in summary.cells} or summary.trials["ok"] > 0
+    interrupted(process.returncode, out, err, folder)
+
+
+def test_sigterm_keeps_what_is_finished_and_exits_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process, which spares the imports of a command and of its server."""
+    scenario, folder = tmp_path / "scenario.yaml", tmp_path / "out"
+    scenario.write_text(TEXT.replace("seeds: 2", "seeds: 50"))
+
+    def terminate() -> None:
+        while lines(folder) < 3 and not ended.wait(0.02):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ended, thread = threading.Event(), threading.Thread(target=terminate)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an audit that does not see it runs to its end
+    try:
+        thread.start()
+        code = run(command(folder, scenario)[3:-1])
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    interrupted(code, *capsys.readouterr(), folder)

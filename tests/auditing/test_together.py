@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,12 @@ from typing import Any
 import pytest
 
 from antivenom.auditing.executors import concurrent, executor, processes, runner, serial
-from antivenom.auditing.plan import plan_of
+from antivenom.auditing.plan import plan_of, read_plan
 from antivenom.auditing.records import Store
 from antivenom.auditing.run import audit, missing
 from antivenom.auditing.trial import run_trial
+from antivenom.auditing.workers import PRELOAD
+from antivenom.core.processes import start_server
 from antivenom.core.registry import load_file
 from antivenom.fast import available
 from antivenom.federated import clients
@@ -179,29 +179,24 @@ def test_an_accelerator_is_shared_by_default() -> None:
     assert executor(1).__qualname__ == processes(1).__qualname__
 
 
-KILLED = """
-import sys
-from antivenom.auditing.executors import concurrent
-from antivenom.auditing.plan import read_plan
-from antivenom.auditing.run import audit
-from antivenom.auditing.records import Store
-from antivenom.auditing.trial import run_trial
-with Store(sys.argv[2], write=True) as store:
-    for record, _ in audit(read_plan(sys.argv[1]), store, concurrent(4), run_trial, "command"):
-        pass
-"""
+def audited_by_four(scenario: Path, out: Path) -> None:
+    with Store(out, write=True) as store:
+        list(audit(read_plan(scenario), store, concurrent(4), run_trial, "command"))
 
 
 def test_killed_and_started_again_the_records_are_the_same(tmp_path: Path, alone: dict[str, dict[str, Any]]) -> None:
     scenario, out = tmp_path / "x.yaml", tmp_path / "out"
     scenario.write_text(TEXT)
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(scenario), str(out)])
+    start_server(PRELOAD)
+    process = multiprocessing.get_context("forkserver").Process(target=audited_by_four, args=(scenario, out))
+    process.start()
     records = out / "records.jsonl"
     deadline = time.monotonic() + 120
     while (not records.exists() or records.read_bytes().count(b'"type":"trial"') < 5) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     plan = plan_of(TEXT, "x.yaml")
     left = len(missing(plan, Store(out)))
     assert 0 < left <= 21

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,10 @@ import torch
 from safetensors.torch import save
 
 from antivenom.auditing.trial import Trial, run_trial
+from antivenom.auditing.workers import PRELOAD
+from antivenom.core.processes import start_server
 from antivenom.core.protocols import Targets
+from antivenom.core.registry import load_builtin
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Goal, Knowledge
 from antivenom.data import load
@@ -34,6 +35,7 @@ from antivenom.federated import (
     LineSearch,
     Mean,
     PoisonedFL,
+    checkpoints,
 )
 from antivenom.federated.checkpoints import Checkpoint
 from antivenom.federated.engine import Progress
@@ -164,22 +166,19 @@ SCENARIO = Federated(
     warm_start=1,
 )
 
-# runs a trial that writes after every round, and kills its own process when the judge looks at round 4
-KILLED = """
-import json, os, signal, sys
-from antivenom.auditing.trial import run_trial
-from antivenom.core.registry import load_builtin
-from antivenom.federated import checkpoints
-from antivenom.scenarios.rounds import RoundJudge
-load_builtin()
-checkpoints.EVERY, seen, look_at = 0.0, [], RoundJudge.look_at
-def watched(self, played):
-    if played.number == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    look_at(self, played)
-RoundJudge.look_at = watched
-run_trial(json.loads(sys.argv[1]), progress=sys.argv[2])
-"""
+
+def killed_in_round_4(spec: Any, folder: str) -> None:
+    """Runs a trial that writes after every round, and kills its own process when the judge looks at round 4."""
+    load_builtin()
+    look_at = rounds.RoundJudge.look_at
+
+    def watched(self: Any, played: Any) -> None:
+        if played.number == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        look_at(self, played)
+
+    checkpoints.EVERY, rounds.RoundJudge.look_at = 0.0, watched  # type: ignore[method-assign]
+    run_trial(spec, progress=folder)
 
 
 def test_a_killed_trial_gives_the_record_that_it_would_have_given(
@@ -189,10 +188,13 @@ def test_a_killed_trial_gives_the_record_that_it_would_have_given(
     expected = run_trial(trial.spec, progress=str(tmp_path))
     assert expected["status"] == "ok"
     assert not any(tmp_path.iterdir())  # a short trial writes nothing
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, json.dumps(trial.spec), str(tmp_path)], check=False, timeout=300
+    start_server(PRELOAD)
+    ended = multiprocessing.get_context("forkserver").Process(
+        target=killed_in_round_4, args=(trial.spec, str(tmp_path))
     )
-    assert ended.returncode == -signal.SIGKILL
+    ended.start()
+    ended.join(300)
+    assert ended.exitcode == -signal.SIGKILL
     assert [file.name for file in tmp_path.iterdir()] == [f"{trial.key}.safetensors"]
     looked, real = list[int](), rounds.RoundJudge.look_at
 

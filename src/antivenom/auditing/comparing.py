@@ -22,11 +22,12 @@ import numpy as np
 from antivenom.auditing.evidence import ERROR, above
 from antivenom.auditing.judging import Harms, numbers
 from antivenom.auditing.paired import Change, Seeds, judged
-from antivenom.auditing.records import FILENAME, Store, uncollected
+from antivenom.auditing.records import FILENAME, Store
 from antivenom.auditing.results import CellResult, State, Summary
 from antivenom.auditing.statistics import Interval
 from antivenom.auditing.summary import summary_of
 from antivenom.auditing.trial import Record, plain
+from antivenom.core.garbage import uncollected
 
 Source = str | os.PathLike[str] | Summary
 SAME = "the same trials"

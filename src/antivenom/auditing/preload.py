@@ -3,12 +3,14 @@
 Nothing here may start a thread, because threads do not survive a fork.
 """
 
+import gc
 from contextlib import suppress
 
 from antivenom.core.errors import PluginError
+from antivenom.core.garbage import uncollected
 from antivenom.core.processes import while_parent_lives
 
-with while_parent_lives():
+with while_parent_lives(), uncollected():
     import sklearn.datasets
     import torch
 
@@ -25,3 +27,5 @@ with while_parent_lives():
         with suppress(AttributeError):  # an internal of numba: its tables, which the first compiled call would fill
             cpu_target.typing_context.refresh()
             cpu_target.target_context.refresh()
+
+gc.freeze()  # all of it stays: no worker's collector visits it, so its memory remains shared

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import gc
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from antivenom.auditing.lines import is_begun, is_genuine_trial, parsed, require
 from antivenom.auditing.private import without_places
 from antivenom.auditing.trial import Record
 from antivenom.core.errors import StoreError
+from antivenom.core.garbage import uncollected
 
 FILENAME = "records.jsonl"
 _REMEDY = "delete that line, or leave it: it is ignored"
@@ -281,18 +281,6 @@ class Store:
         if found is None:
             raise StoreError(f"a plan in {self.path}", "none", "run antivenom audit first")
         return found
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause the cyclic garbage collector, which would visit many records again and again, although they hold no cycles."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -15,6 +15,7 @@ from antivenom.cli.own import ModelOptions, audit_own
 from antivenom.cli.rows import RowOptions
 from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError
+from antivenom.core.garbage import uncollected
 
 _ROWS, _MODEL, _ATTACKER = "Your rows", "Your model", "What to try"
 
@@ -239,12 +240,13 @@ def _audit_file(
 
     if not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing import terminal
-    from antivenom.auditing.checking import check
-    from antivenom.auditing.executors import executor, runner
-    from antivenom.auditing.plan import read_plan
-    from antivenom.auditing.records import Store
-    from antivenom.auditing.run import audit, counts_from, missing
+    with uncollected():
+        from antivenom.auditing import terminal
+        from antivenom.auditing.checking import check
+        from antivenom.auditing.executors import executor, runner
+        from antivenom.auditing.plan import read_plan
+        from antivenom.auditing.records import Store
+        from antivenom.auditing.run import audit, counts_from, missing
 
     check_device(device)
     with foreign("the reading of the scenario and of its plugins"):

@@ -40,9 +40,10 @@ def finish(folder: Path, as_json: bool, quiet: bool, baseline: Path | None = Non
     """Write the report, print the results, and return the exit code, which takes account of a baseline."""
     from antivenom.auditing import terminal
     from antivenom.auditing.comparing import compare, with_baseline
-    from antivenom.auditing.records import Store, uncollected
+    from antivenom.auditing.records import Store
     from antivenom.auditing.report import write_page
     from antivenom.auditing.summary import summary_of
+    from antivenom.core.garbage import uncollected
 
     store = Store(folder)
     with uncollected():

@@ -18,6 +18,7 @@ from antivenom.cli.ending import check_device, ended_by_sigterm, finish
 from antivenom.cli.rows import RowOptions, source_from
 from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError, StoreError, did_you_mean
+from antivenom.core.garbage import uncollected
 
 _LEAST_S = 60.0  # that rows and model may take to be read, if the audit may take less
 
@@ -56,12 +57,13 @@ def audit_own(
 
     if write is None and not dry_run:
         start_early(jobs, device)
-    from antivenom.auditing.records import Store
-    from antivenom.core.fingerprint import also_import_from
-    from antivenom.pipelines.planning import written
-    from antivenom.pipelines.request import prepare, seconds_of
-    from antivenom.pipelines.running import Means, perform
-    from antivenom.pipelines.saying import Progressing, print_choice
+    with uncollected():
+        from antivenom.auditing.records import Store
+        from antivenom.core.fingerprint import also_import_from
+        from antivenom.pipelines.planning import written
+        from antivenom.pipelines.request import prepare, seconds_of
+        from antivenom.pipelines.running import Means, perform
+        from antivenom.pipelines.saying import Progressing, print_choice
 
     check_device(device)
     also_import_from(Path.cwd())

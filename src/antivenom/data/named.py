@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -68,21 +69,30 @@ def load(name: str, streams: Streams | None = None) -> Split:
     return DATASETS[name].read(streams or Streams(0))
 
 
-def _digits(streams: Streams) -> Split:
+@functools.cache  # every trial of an audit asks for it, and scikit-learn parses a text file
+def _all_digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = bunch.images[:, None, :, :] / 16.0
-    return split_by_seed(Dataset.from_arrays(images, bunch.target, tuple(str(c) for c in range(10)), "digits"), streams)
+    return Dataset.from_arrays(images, bunch.target, tuple(str(c) for c in range(10)), "digits")
 
 
-def _breast_cancer(streams: Streams) -> Split:
+def _digits(streams: Streams) -> Split:
+    return split_by_seed(_all_digits(), streams)
+
+
+@functools.cache
+def _all_breast_cancer() -> Dataset:
     from sklearn.datasets import load_breast_cancer
 
     bunch = load_breast_cancer()
     schema = Schema(tuple(Column(str(name)) for name in bunch.feature_names))
-    data = Dataset(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer", schema=schema)
-    return _scaled(split_by_seed(data, streams))
+    return Dataset(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "breast-cancer", schema=schema)
+
+
+def _breast_cancer(streams: Streams) -> Split:
+    return _scaled(split_by_seed(_all_breast_cancer(), streams))
 
 
 def _scaled(split: Split) -> Split:
@@ -201,12 +211,17 @@ def _mnist_1_7(streams: Streams) -> Split:
     return split_by_seed(Dataset(x, y, ("1", "7"), "mnist-1-7", schema=schema), streams)
 
 
-def _diabetes(streams: Streams) -> Split:
+@functools.cache
+def _all_diabetes() -> Dataset:
     from sklearn.datasets import load_diabetes
 
     bunch = load_diabetes()
     schema = Schema(tuple(Column(str(name)) for name in bunch.feature_names))
-    return _scaled(split_by_seed(Dataset(bunch.data, bunch.target, (), "diabetes", schema=schema), streams))
+    return Dataset(bunch.data, bunch.target, (), "diabetes", schema=schema)
+
+
+def _diabetes(streams: Streams) -> Split:
+    return _scaled(split_by_seed(_all_diabetes(), streams))
 
 
 def _spambase(streams: Streams) -> Split:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from antivenom.auditing.comparing import Comparison, compare, with_baseline
 from antivenom.auditing.formatting import shown
-from antivenom.auditing.records import Store, uncollected
+from antivenom.auditing.records import Store
 from antivenom.auditing.report.page import contents
 from antivenom.auditing.results import Summary
 from antivenom.auditing.summary import summary_of
 from antivenom.core.errors import StoreError
+from antivenom.core.garbage import uncollected
 from antivenom.core.regular import write_whole
 
 if TYPE_CHECKING:

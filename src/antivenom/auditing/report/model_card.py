@@ -9,13 +9,14 @@ from pathlib import Path
 
 from antivenom.auditing.formatting import effect, not_measured, shown, unconfirmed
 from antivenom.auditing.naming import of_value, short
-from antivenom.auditing.records import Store, uncollected
+from antivenom.auditing.records import Store
 from antivenom.auditing.results import LevelResult, State, Summary
 from antivenom.auditing.sentences import do_first, rows_of, sentence
 from antivenom.auditing.standards import touched
 from antivenom.auditing.summary import summary_of
 from antivenom.auditing.untried import untried
 from antivenom.core.errors import StoreError
+from antivenom.core.garbage import uncollected
 from antivenom.core.regular import write_whole
 
 FILENAME = "model-card.md"

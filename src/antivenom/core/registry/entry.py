@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from antivenom.core.errors import PluginError, did_you_mean, text_of, with_article
+from antivenom.core.garbage import uncollected
 from antivenom.core.outcome import Chart, Curve
 from antivenom.core.registry.checks import with_checked_fields
 from antivenom.core.threat import Access, Goal, Level, goals
@@ -222,8 +223,9 @@ def load_builtin() -> None:
         return
     _loaded = True  # before the imports: a plugin may ask the registry something while it is imported
     try:
-        for module in _BUILTIN:
-            importlib.import_module(module)
+        with uncollected():
+            for module in _BUILTIN:
+                importlib.import_module(module)
     except BaseException:
         _loaded = False
         raise
@@ -339,8 +341,10 @@ def registered(cls: type) -> Entry | None:
 
     Unlike `find`, this imports no plugins.
     """
-    own = (entry for entry in _ENTRIES.values() if entry.cls is cls)
-    return next(own, None) or _ENTRIES.get(cls.__name__)
+    named = _ENTRIES.get(cls.__name__)
+    if named is not None and named.cls is cls:
+        return named
+    return next((entry for entry in _ENTRIES.values() if entry.cls is cls), named)
 
 
 def entry_of(plugin: object) -> Entry:
