@@ -88,8 +88,8 @@ def _said(best: CellResult, summary: Summary) -> str:
     name, costs = short(best.defence), f"it {price(best.shown_cost)}{slower(best, summary)}"
     if best.state is State.HELD:
         return f"{name} is the cheapest defence that held against every attack that was tried; {costs}."
-    what = "It did not hold" if best.state is State.BREACHED else "It is not shown to hold"
-    return f"{name} left the least harm of the defences that were tried; {costs}. {what}, so deploy it as a part only."
+    what = "It did not hold, so it does not suffice" if best.state is State.BREACHED else "It is not shown to hold"
+    return f"{name} left the least harm of the defences that were tried; {costs}. {what}."
 
 
 def _kind(spec: Mapping[str, Any]) -> Kind:

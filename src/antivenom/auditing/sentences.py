@@ -172,7 +172,10 @@ def floor_of(summary: Summary) -> str:
     if floor["rows"] is None or floor["accuracy"] is None:
         return _sentence(f"Certified floor not known: {floor['why'] or 'it was not measured'}")
     what = f"With {floor['models']} copies of your model that are each trained on a part of the rows and vote"
-    cost = f"their accuracy is {percent(floor['accuracy'])} instead of {percent(floor['accuracy_before'])}"
+    before, after = percent(floor["accuracy_before"]), percent(floor["accuracy"])
+    cost = f"their accuracy is {after}, " + (
+        "like that of your model alone" if before == after else f"while your model alone has {before}"
+    )
     if floor["rows"] < 1:
         one = "" if floor["by_one"] is None else f"; {percent(floor['by_one'])} of the answers withstand one row"
         return f"{what}, no number of rows is excluded for half of the test rows{one}, and {cost}."

@@ -161,6 +161,7 @@ class Server:
         updates: Tensor | Sequence[Any],
         clients: Sequence[int],
         claims: Sequence[float] | Tensor | None = None,
+        faults: int = 0,
     ) -> Decision:
         """Aggregate round `number`, from 1, in which clients trained from the global parameters `start` (d,).
 
@@ -169,6 +170,8 @@ class Server:
                 another length, or None for no answer, costs its own client only.
             clients: the n ids of the clients that sent them.
             claims: (n,) the numbers of examples that they claim; None means equal numbers.
+            faults: how many further clients sent something unusable that the caller has dropped already. They count
+                against the f of the rule, too.
 
         Raises:
             PluginError: a rule or detector failed although no client was left out.
@@ -216,7 +219,9 @@ class Server:
             seen = self._unflagged(view, verdicts)
             if not seen.agents:
                 raise _Skipped("every client was flagged")
-            rule = lowered_for(lowered(self.rule, len(problems)), len(seen.agents), len(ids) - len(seen.agents))
+            rule = lowered_for(
+                lowered(self.rule, len(problems) + faults), len(seen.agents), len(ids) - len(seen.agents)
+            )
             made, memory = guarded_rule(rule, seen, self.state.rule)
             self.state = dataclasses.replace(self.state, rule=memory)
             # huge updates can make a rule overflow, which must not ruin the model for good
@@ -226,7 +231,7 @@ class Server:
         except _Skipped as error:
             failure = str(error)
         except PluginError as error:
-            if not left_out:  # the caller's own mistake; but a hostile client must not end the training
+            if not left_out and not faults:  # the caller's own mistake; but a hostile client must not end the training
                 raise
             failure = str(error)
         return Decision(aggregate, ids, updates, weights, tuple(verdicts), tuple(left_out), change, failure)

@@ -7,6 +7,7 @@ fixed         a_i = 1/K, where K is the size of the federation; the a_i sum to (
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -66,6 +67,34 @@ def by_claims(claims: Tensor) -> Tensor:
         return shares.float()
     shares = shares / shares.max().clamp(min=1)
     return (shares / shares.sum().clamp(min=1e-300)).float()
+
+
+def capped_claims(claims: Sequence[float], factor: float = 3.0, share: float = 0.5) -> list[float]:
+    """The n claims > 0, none above `factor` times the median claim, and none above `share` of the sum of what is left.
+
+    Both bounds are relative to the other clients: a fixed bound far above what honest clients claim bounds nobody. The
+    median is the lower one for an even n, so that of two clients the smaller claim counts. n clients cannot all hold less
+    than 1/n, so a smaller share makes all claims equal.
+
+    >>> capped_claims([600.0, 500.0, 700.0, 1e9])
+    [600.0, 500.0, 700.0, 1800.0]
+    >>> capped_claims([10.0, 1.0, 1.0, 1.0], factor=100)
+    [3.0, 1.0, 1.0, 1.0]
+    """
+    if not claims:
+        return []
+    ordered = sorted(claims)
+    cap = factor * ordered[(len(ordered) - 1) // 2]
+    bounded = sorted((min(each, cap) for each in claims), reverse=True)
+    if bounded[0] > share * sum(bounded):
+        # with the k largest at a cap c, and the rest below it, c is `share` of k c + rest
+        for k in range(1, len(bounded) + 1):
+            rest = sum(bounded[k:])
+            c = share * rest / (1 - share * k) if share * k < 1 else bounded[-1]
+            if k == len(bounded) or c >= bounded[k]:
+                cap = max(c, bounded[-1])
+                break
+    return [min(each, cap) for each in claims]
 
 
 def scaled(weights: Tensor, total: float = 1.0) -> Tensor:
