@@ -166,7 +166,9 @@ def _arrays(rows: RowOptions) -> Any:
             if all(name in found for name in own):
                 others = [_named(x, test), _named(y, test)] if test else []
                 others = others if all(name in found for name in others) else []
-                return NpzFile(rows.npz, *(found[name] for name in (*own, *others)))
+                fields = ("x", "y", "x_test", "y_test")
+                named = zip(fields, (*own, *others), strict=False)
+                return NpzFile(rows.npz, **{field: found[name] for field, name in named})  # type: ignore[arg-type]
     raise ScenarioError(f"arrays x and y in {rows.npz}", ", ".join(found.values()), "--column ROWS --label LABELS")
 
 
