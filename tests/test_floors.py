@@ -48,6 +48,9 @@ def test_the_most_models_that_rows_and_time_allow(
 def test_what_is_not_afforded_says_what_would_allow_it() -> None:
     assert costs(2.0, 50) == 2.0 + 50 * 0.1
     assert learner_for(_Look(249, 2), 1.0, 9.0) == (None, "249 rows are too few for 5 models of 50 rows each")  # type: ignore[arg-type]
+    # five models of a fit of 10 s: 10 + 5 * 0.5 = 12.5 s
+    late = learner_for(_Look(250, 2), 10.0, 30.0, 8.0)  # type: ignore[arg-type]
+    assert late == (None, "it needs about 12 s, and 8 s were left: raise --time")
     # five models of a fit of 60 s: 60 + 5 * 3 = 75 s, which are a tenth of 750 s, so 13 minutes
     assert learner_for(_Look(9000, 2), 60.0, 30.0) == (None, "it needs about 75 s: --time 13m allows it")  # type: ignore[arg-type]
 
@@ -83,12 +86,12 @@ def summary(**floor: object) -> Summary:
             {},
             "With 50 copies of your model that are each trained on a part of the rows and vote, no 17 rows that anyone adds or "
             "removes can change the right answer for half of the test rows (the attacker of this audit has 30 rows), and their "
-            "accuracy is 86% instead of 90%. This is proven: Levine and Feizi 2021, Theorem 1.",
+            "accuracy is 86%, while your model alone has 90%. This is proven: Levine and Feizi 2021, Theorem 1.",
         ),
         (
-            {"rows": -1.0, "by_one": 0.4},
+            {"rows": -1.0, "by_one": 0.4, "accuracy_before": 0.86},
             "With 50 copies of your model that are each trained on a part of the rows and vote, no number of rows is excluded for "
-            "half of the test rows; 40% of the answers withstand one row, and their accuracy is 86% instead of 90%.",
+            "half of the test rows; 40% of the answers withstand one row, and their accuracy is 86%, like that of your model alone.",
         ),
         ({"rows": None, "why": "249 rows are too few"}, "Certified floor not known: 249 rows are too few."),
     ],

@@ -248,6 +248,29 @@ def test_raw_texts_are_audited_as_strings(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("deployed", "best", "known"),
+    [
+        ("none", "KNNSanitizer", "KNNSanitizer"),
+        ("LossSanitizer", "KNNSanitizer", "LossSanitizer"),
+        ("none", None, None),
+    ],
+    ids=["the best", "the deployed one", "no defence"],
+)
+def test_the_defence_that_an_attacker_knows(deployed: str, best: str | None, known: str | None) -> None:
+    from types import SimpleNamespace
+
+    from antivenom.defences import KNNSanitizer, LossSanitizer
+    from antivenom.pipelines.searching import _known
+
+    def cell(defence: str | None) -> Any:
+        return None if defence is None else SimpleNamespace(group="g", defence=defence)
+
+    group = SimpleNamespace(name="g", defences=(KNNSanitizer(), LossSanitizer()))
+    found = _known(SimpleNamespace(deployed=cell(deployed), best=cell(best)), [group])  # type: ignore[arg-type,list-item]
+    assert (None if found is None else type(found[1]).__name__) == known
+
+
+@pytest.mark.parametrize(
     ("act", "seconds", "said"),
     [
         (lambda: os._exit(0), 60.0, r"within 5 s, got died \(exit code 0\)"),

@@ -227,13 +227,17 @@ def test_a_rule_without_data_for_the_goal_in_its_setting_is_refused(monkeypatch:
 
 def test_no_rule_is_printed_and_nothing_imports_torch() -> None:
     code = (
-        "import sys; from antivenom.cli import run; "
-        "assert run(['recommend', '--agents', '12', '--malicious', sys.argv[1], *sys.argv[2:]]) == 0; "
-        "assert not {'torch', 'numba', 'scipy', 'sklearn'} & set(sys.modules)"
+        "import sys\nfrom antivenom.cli import run\n"
+        "for asked in (['6'], ['3'], ['3', '--json']):\n"
+        "    assert run(['recommend', '--agents', '12', '--malicious', *asked]) == 0\n"
+        "    assert not {'torch', 'numba', 'scipy', 'sklearn'} & set(sys.modules)\n"
+        "    print('next')"
     )
-    for asked, first in ((["6"], "NO RULE: 6 of 12"), (["3"], "    harm  cost"), (["3", "--json"], ' "choices": [')):
-        done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
-        assert any(line.startswith(first) for line in done.stdout.splitlines())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = done.stdout.split("next\n")
+    assert len(said) == 4
+    for text, first in zip(said, ("NO RULE: 6 of 12", "    harm  cost", ' "choices": ['), strict=False):
+        assert any(line.startswith(first) for line in text.splitlines())
 
 
 def test_seconds_between_the_measured_sizes() -> None:

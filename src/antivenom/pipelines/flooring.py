@@ -29,13 +29,14 @@ _PER_CLASS = 10
 _OVERHEAD = 0.05  # a training on a part takes its share of the rows' time, and this share of a whole training
 
 
-def learner_for(look: Look, fit_seconds: float, seconds: float) -> tuple[DPA | None, str]:
+def learner_for(look: Look, fit_seconds: float, seconds: float, left: float = math.inf) -> tuple[DPA | None, str]:
     """The certified learner with the most models that these rows and this time allow, or None and why there is none.
 
     Args:
         look: what was found in the rows.
         fit_seconds: how long one training of the user's model on all rows took.
         seconds: the time for the learner.
+        left: the time that is left of the whole audit.
 
     >>> costs(2.0, 50)  # fifty parts of a model that takes two seconds
     7.0
@@ -44,10 +45,12 @@ def learner_for(look: Look, fit_seconds: float, seconds: float) -> tuple[DPA | N
     possible = [parts for parts in PARTS if n // parts >= least]
     if not possible:
         return None, f"{n} rows are too few for {PARTS[-1]} models of {least} rows each"
-    affordable = [parts for parts in possible if costs(fit_seconds, parts) <= seconds]
+    affordable = [parts for parts in possible if costs(fit_seconds, parts) <= min(seconds, left)]
     if affordable:
         return DPA(affordable[0], base=Base.MODEL), ""
     needed = costs(fit_seconds, possible[-1])
+    if needed <= seconds:
+        return None, f"it needs about {needed:.0f} s, and {left:.0f} s were left: raise --time"
     return None, f"it needs about {needed:.0f} s: --time {math.ceil(needed / SHARE / 60)}m allows it"
 
 
@@ -81,13 +84,13 @@ def certify(
     if any(line["learner"] for line in store.beside("floor")):
         return
     group, request = _group(prepared), prepared.request
-    left = min(SHARE * request.seconds, until - time.monotonic())
+    share, left = SHARE * request.seconds, max(0.0, until - time.monotonic())
     if group is None:
         learner, why = None, "there is no proof against attackers who change the training code"
     elif request.trials is not None:
         learner, why = None, "it is run where the time decides: leave out --trials"
     else:
-        learner, why = learner_for(prepared.look, fit_seconds, left)
+        learner, why = learner_for(prepared.look, fit_seconds, share, left)
     if learner is None or group is None:
         store.append(_line(prepared, None, None, accuracy, why))
         return
@@ -95,11 +98,11 @@ def certify(
     plan = plan_of([replace(group, attacks=(), defences=(learner,))], replace(request, fail_if={}), first=1)
     place = next(i for i, cell in enumerate(plan.cells) if cell.defence == learner)
     jobs, plugins, device = means
-    execute = executor(jobs, plugins, device, request.timeout, min(until, time.monotonic() + 2 * left))
+    execute = executor(jobs, plugins, device, request.timeout, min(until, time.monotonic() + 2 * share))
     run = runner(device, request.timeout or TIMEOUT, str(store.path.parent / "progress"))
     record = next(iter(execute(run, [job_of(plan.identity(place, 0))])), None)
     if record is None:
-        why = f"it did not end in {2 * left:.0f} s: raise --time"
+        why = f"it did not end in {min(left, 2 * share):.0f} s: raise --time"
     elif record["status"] != "ok":
         why = str(record["error"])
     store.append(_line(prepared, learner, None if why else record, accuracy, why))

@@ -119,7 +119,8 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
     knows = request.search and any(group.defences for group in groups)
     part = clock.part(BEFORE) if knows else clock
     plan = _plan(prepared, groups, _seeds(groups, part, request.trials), CONFIRM * (not knows))
-    _run(plan, store, means, part, shows)
+    if knows:  # otherwise the run takes all the time that is left
+        _run(plan, store, means, part, shows)
     certify(
         prepared,
         store,
@@ -129,7 +130,9 @@ def perform(prepared: Prepared, store: Store, means: Means, shows: Shows) -> Non
         (means.jobs, means.plugins, means.device),
         shows.say,
     )
-    if knows:
+    if not knows:
+        _run(plan, store, means, clock, shows)
+    else:
         clock.each_s = part.pace * part.jobs
         searcher.smallest(groups, summary_of(store))
         groups += searcher.knowing(groups, summary_of(store))

@@ -129,8 +129,8 @@ class Searcher:
         return number
 
     def knowing(self, groups: Sequence[Group], summary: Summary) -> tuple[Group, ...]:
-        """One more group for each best defence: the worst attack of somebody who knows it."""
-        chosen = [pair for level in summary.levels if (pair := _best(level, groups)) is not None]
+        """One more group for each level: the worst attack of somebody who knows the deployed defence or, without one, the best."""
+        chosen = [pair for level in summary.levels if (pair := _known(level, groups)) is not None]
         chosen, added = chosen[: self._affordable(KNOWING, len(chosen))], []
         for place, (group, defence) in enumerate(chosen):
             attack = self._search(group, defence, KNOWING * self.clock.left / (len(chosen) - place))
@@ -225,12 +225,13 @@ def _deployed(group: Group, cell: CellResult) -> Any:
     return next((each for each in group.defences if label(each) == cell.defence), None)
 
 
-def _best(level: LevelResult, groups: Sequence[Group]) -> tuple[Group, Any] | None:
-    """The group of the level's best defence, and that defence."""
-    if level.best is None:
+def _known(level: LevelResult, groups: Sequence[Group]) -> tuple[Group, Any] | None:
+    """The defence of a level that an attacker knows, and its group: the deployed one or, if none is deployed, the best."""
+    cell = level.deployed if level.deployed is not None and level.deployed.defence != "none" else level.best
+    if cell is None:
         return None
     for group in groups:
         for defence in group.defences:
-            if (group.name, label(defence)) == (level.best.group, level.best.defence):
+            if (group.name, label(defence)) == (cell.group, cell.defence):
                 return group, defence
     return None
