@@ -2,7 +2,7 @@
 
     python benchmarks/own/memory.py audit --data adult.csv --label income --estimator mine:forest --time 2m --out out
 
-The arguments are those of the command `antivenom`. The last line says the largest sum; RESULTS.md has the numbers. Linux only.
+The arguments are those of the command `antivenom`. The last line says the largest sum; benchmarks/RESULTS.md has it. Linux only.
 """
 
 from __future__ import annotations

@@ -255,6 +255,14 @@ def test_a_method_that_loading_calls_cannot_be_replaced() -> None:
     )
     built = b"\x80\x02" + build(RIDGE, b"cbuiltins\nstr\n" + text("append") + b"\x85R" + scorer) + b"."
     assert rules(look(built)) == ["pickle-shadowed-method"]
+    for flag in (
+        b"\x88",
+        b"K\x01",
+        b"N",
+        text("x"),
+    ):  # a plain value cannot be called: layers of YOLO have a flag `add`
+        assert look(b"\x80\x02" + build(RIDGE, text("add") + flag) + b".").findings == ()
+        assert rules(look(b"\x80\x02" + build(RIDGE, text("__class__") + flag) + b".")) == ["pickle-shadowed-method"]
     harmless = b"\x80\x02" + build(RIDGE, text("coef_") + b"K\x01") + b"."
     assert look(harmless).status is Status.SAFE
 

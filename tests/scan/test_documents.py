@@ -115,7 +115,7 @@ def test_nodes_of_skops() -> None:
 
 
 def test_json_that_readers_read_differently() -> None:
-    assert rules(look(b'{"auto_map": {"AutoModel": "m.X"}, "auto_map": null}')) == ["malformed"]
+    assert rules(look(b'{"auto_map": {"AutoModel": "m.X"}, "auto_map": null}')) == ["malformed", "remote-code"]
     assert rules(look(b'{"a": 1')) == ["malformed"]
     assert rules(look(b"[" * 100_000 + b"]" * 100_000)) == ["limit"]
     assert look(b'{"a": 1}\n{"a": 2}\n').findings == ()
@@ -165,7 +165,8 @@ def test_blanks_do_not_hide_a_document() -> None:
     assert rules(look(b" " * 100_000 + b'{ "auto_map": {"x": "y"}}')) == ["remote-code"]
     assert rules(look(b"[" + b"\n" * 100_000 + b'{"auto_map": {"x": "y"}}]')) == ["remote-code"]
     assert rules(look(b'[NaN, {"auto_map": {"x": "y"}}]')) == ["remote-code"]
-    assert look(" ".join(["blank"] * 3).encode("utf-16")).status is Status.UNKNOWN
+    assert look(" ".join(["blank"] * 3).encode("utf-16")).status is Status.SAFE
+    assert rules(look('{"auto_map": {"x": "y"}}'.encode("utf-16"))) == ["remote-code"]
     assert rules(look(b'{"a": "' + b"x" * (1 << 16) + b'\xff"}')) == ["malformed"]
 
 

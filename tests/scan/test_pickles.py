@@ -91,7 +91,7 @@ def test_a_loader_within_a_call_is_followed() -> None:
 
 
 def test_text_is_no_pickle_unless_it_acts() -> None:
-    for text in (b"cat\ndog\nbird\n", b"# Notes\nimport os\n", b"config\nNone\n", b"Title\n", b"I am\n"):
+    for text in (b"cat\ndog\nbird\n", b"# Notes\nof a model\n", b"config\nNone\n", b"Title\n", b"I am\n"):
         assert (look(text).format, look(text).status) == ("text", Status.SAFE), text
     assert look(b"cposix\nsystem\n(S'true'\ntR").status is Status.UNSAFE  # without STOP
 

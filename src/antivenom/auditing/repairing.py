@@ -7,7 +7,7 @@ import enum
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -17,6 +17,7 @@ from antivenom.auditing.sentences import price, slower
 from antivenom.core.errors import AntivenomError
 from antivenom.core.registry import Kind, build, find, registered
 
+Spec: TypeAlias = Mapping[str, Any]  # a plugin as a record holds it
 EXAMINED = 100  # rows that a defence with trusted rows asks the user to examine
 _USED = {"Defended", "data", "rows_of", "np", "drawn", "examined", "others", "model", "answers", "refused", "Training"}
 _TRUSTING = (Kind.MITIGATION, Kind.GATE, Kind.MODEL_DETECTOR)  # kinds that get clean rows as an argument
@@ -78,7 +79,7 @@ def _repair(level: LevelResult, summary: Summary) -> Repair | None:
     return Repair(level.level, best.defence, best.state is State.HELD, _said(best, summary), code, lines, command)
 
 
-def _spec_of(cell: CellResult, summary: Summary) -> Mapping[str, Any] | None:
+def _spec_of(cell: CellResult, summary: Summary) -> Spec | None:
     """The defence of a cell as its records describe it."""
     same = [c for c in summary.cells if (c.group, c.defence) == (cell.group, cell.defence)]
     return next((record["spec"]["defence"] for c in same for record in c.records), None)
@@ -92,17 +93,17 @@ def _said(best: CellResult, summary: Summary) -> str:
     return f"{name} left the least harm of the defences that were tried; {costs}. {what}."
 
 
-def _kind(spec: Mapping[str, Any]) -> Kind:
+def _kind(spec: Spec) -> Kind:
     return find(str(spec["name"])).kind
 
 
-def _needs_trusted(spec: Mapping[str, Any]) -> bool:
+def _needs_trusted(spec: Spec) -> bool:
     """Whether the defence needs rows that are known to be clean."""
     kind = _kind(spec)
     return kind in _TRUSTING or (kind is Kind.SANITIZER and getattr(build(spec, kind), "trusted", False) is True)
 
 
-def python_of(scenario: Mapping[str, Any], defence: Mapping[str, Any]) -> str:
+def python_of(scenario: Spec, defence: Spec) -> str:
     """Code that trains the pipeline of a scenario with a defence, both as records describe them.
 
     Raises:
@@ -111,7 +112,7 @@ def python_of(scenario: Mapping[str, Any], defence: Mapping[str, Any]) -> str:
     return "\n".join(_lines(scenario, defence, _kind(defence)))
 
 
-def _lines(scenario: Mapping[str, Any], spec: Mapping[str, Any], kind: Kind) -> Iterator[str]:
+def _lines(scenario: Spec, spec: Spec, kind: Kind) -> Iterator[str]:
     trusted = _needs_trusted(spec)
     imports: dict[str, set[str]] = {"antivenom": {"Defended"}, "antivenom.defences.sanitize": {"rows_of"}}
     model, of_model = _model_code(scenario["model"], imports)
@@ -146,16 +147,16 @@ def _lines(scenario: Mapping[str, Any], spec: Mapping[str, Any], kind: Kind) -> 
         yield "print(model.verdict_)  # it reports, and changes nothing"
 
 
-def _drop(imports: dict[str, set[str]], spec: Mapping[str, Any]) -> None:
+def _drop(imports: dict[str, set[str]], spec: Spec) -> None:
     for names in imports.values():
         names.discard(str(spec["name"]))
 
 
-def _is_architecture(spec: Mapping[str, Any]) -> bool:
+def _is_architecture(spec: Spec) -> bool:
     return "name" in spec and _kind(spec) is Kind.ARCHITECTURE
 
 
-def _model_code(spec: Mapping[str, Any], imports: dict[str, set[str]]) -> tuple[str, bool]:
+def _model_code(spec: Spec, imports: dict[str, set[str]]) -> tuple[str, bool]:
     """The model as an argument of `Defended`, and whether it is a value in memory that the code cannot name."""
     key = next((key for key in _OWN if key in spec), None)
     if key is None:
@@ -171,7 +172,7 @@ def _model_code(spec: Mapping[str, Any], imports: dict[str, set[str]]) -> tuple[
     return (f"train={name}" if key == "training" else name), False
 
 
-def _training_code(spec: Mapping[str, Any], imports: dict[str, set[str]]) -> list[str]:
+def _training_code(spec: Spec, imports: dict[str, set[str]]) -> list[str]:
     """The argument `training`, if it is not the usual one."""
     from antivenom.models.training import Training
 
@@ -182,14 +183,14 @@ def _training_code(spec: Mapping[str, Any], imports: dict[str, set[str]]) -> lis
     return [f"training=Training({fields})"]
 
 
-def _source_code(spec: Any, imports: dict[str, set[str]]) -> str | None:
+def _source_code(spec: object, imports: dict[str, set[str]]) -> str | None:
     """The rows, or None for rows in memory."""
     if isinstance(spec, Mapping) and (spec.get("name", "Memory") == "Memory"):
         return None
     return _code(spec, imports)
 
 
-def _code(value: Any, imports: dict[str, set[str]]) -> str:
+def _code(value: object, imports: dict[str, set[str]]) -> str:
     """A value of a record as Python: a plugin by its class, with the fields that are not its defaults."""
     if isinstance(value, Mapping) and "name" in value:
         cls = find(str(value["name"])).cls
@@ -204,13 +205,13 @@ def _code(value: Any, imports: dict[str, set[str]]) -> str:
     return repr(value)
 
 
-def _fields(cls: type, spec: Mapping[str, Any], imports: dict[str, set[str]]) -> Iterator[str]:
+def _fields(cls: type, spec: Spec, imports: dict[str, set[str]]) -> Iterator[str]:
     for field in dataclasses.fields(cls):
         if field.name in spec and not _is_default(field, spec[field.name]):
             yield f"{field.name}={_code(spec[field.name], imports)}"
 
 
-def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
+def _is_default(field: dataclasses.Field[object], value: object) -> bool:
     if field.default is not dataclasses.MISSING:
         default = field.default
     elif field.default_factory is not dataclasses.MISSING:
@@ -220,7 +221,7 @@ def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
     return bool(_plain(default) == _plain(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A value as records hold it."""
     if isinstance(value, enum.Enum):
         return value.value
@@ -239,7 +240,7 @@ def _home(cls: type) -> str:
     return ".".join(parts[:2]) if parts[0] == "antivenom" and parts[1] not in ("models", "core") else cls.__module__
 
 
-def _short(spec: Mapping[str, Any]) -> Any:
+def _short(spec: Spec) -> str | Spec:
     """The defence as a scenario file writes it: its name, or a mapping with the fields that are not its defaults."""
     cls = find(str(spec["name"])).cls
     kept = {
@@ -248,7 +249,7 @@ def _short(spec: Mapping[str, Any]) -> Any:
     return {"name": spec["name"], **kept} if kept else spec["name"]
 
 
-def _command(command: str, defence: Any) -> str:
+def _command(command: str, defence: str | Spec) -> str:
     """The audit's own command with this defence deployed and a folder of its own."""
     name = defence if isinstance(defence, str) else _flow(defence)
     words = shlex.split(command)
@@ -258,7 +259,7 @@ def _command(command: str, defence: Any) -> str:
     return shlex.join([*_without(words, ("--deployed", "--out", "--write")), "--deployed", name, "--out", folder])
 
 
-def _flow(defence: Any) -> str:
+def _flow(defence: str | Spec) -> str:
     """The defence as YAML in one line."""
     return yaml.safe_dump(defence, default_flow_style=True, sort_keys=False, width=1000).strip()
 

@@ -38,7 +38,7 @@ def scan(
 ) -> None:
     """Report what model files would execute when they are loaded. Nothing in them is executed, imported or written.
 
-    Exit codes: 0 safe, 1 unsafe, 2 a file could not be read, 3 cannot tell, or there is no file, 4 usage.
+    Exit codes: 0 safe or accepted, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage, 5 nothing to scan.
     """
     from antivenom.cli import scan_table
     from antivenom.core.terminal import watch

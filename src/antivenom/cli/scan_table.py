@@ -12,7 +12,7 @@ from antivenom.scan.findings import FileReport, Finding, Report
 from antivenom.scan.part import printable
 from antivenom.scan.rules import RULES, Status
 
-STYLE = {Status.SAFE: "bold blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
+STYLE = {Status.SAFE: "bold blue", Status.ACCEPTED: "blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
 _LISTED = 20  # most safe files that are listed one by one
 _PER_FILE = 8  # most findings that are printed for one file
 
@@ -29,9 +29,8 @@ def print_report(report: Report, quiet: bool) -> None:
         ranked = sorted(report.files, key=lambda file: list(Status).index(file.status), reverse=True)
         shown = [file for file in ranked if file.status is not Status.SAFE]
         safe = [file for file in ranked if file.status is Status.SAFE]
-        accepted = {finding.where.partition("!")[0] for finding in report.accepted}
         for file in shown + (safe if len(safe) <= _LISTED else []):
-            _print_file(out, file, "accepted" if file.path in accepted and file.status is Status.SAFE else file.status)
+            _print_file(out, file)
         _print_rules(out, report)
     counts = {status: sum(file.status is status for file in report.files) for status in reversed(Status)}
     parts = [f"{count} {status}" for status, count in counts.items() if count]
@@ -41,8 +40,8 @@ def print_report(report: Report, quiet: bool) -> None:
     out.print(f"{files}: {what}{tail}", style=STYLE[report.status])
 
 
-def _print_file(out: Console, file: FileReport, verdict: str) -> None:
-    out.print(f"{verdict:<12}", style=STYLE[file.status], end="")
+def _print_file(out: Console, file: FileReport) -> None:
+    out.print(f"{file.status:<12}", style=STYLE[file.status], end="")
     out.print(f"{printable(file.path)}  ({file.format}, {_size(file.size)})", soft_wrap=True)
     if file.error:
         _wrapped(out, f"could not be read: {file.error}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,23 +23,54 @@ class Tier(enum.StrEnum):
 
 
 # Packages that are common and were reviewed as a whole. A name of theirs that is not listed was left out on purpose.
-_SEARCHED = frozenset(sys.stdlib_module_names) | {
-    *("numpy", "scipy", "sklearn", "joblib", "torch", "torchvision", "xgboost", "lightgbm", "catboost", "pandas"),
-    *("tensorflow", "keras", "onnx", "transformers", "huggingface_hub", "safetensors", "dill", "cloudpickle", "skops"),
-    *(
-        "pip",
-        "setuptools",
-        "pkg_resources",
-        "distutils",
-        "wheel",
-        "IPython",
-        "ipykernel",
-        "notebook",
-        "pytest",
-        "_pytest",
-    ),
-    *("requests", "urllib3", "aiohttp", "httpx", "yaml", "jinja2", "click", "typer", "pydantic", "antivenom", "cffi"),
-}
+_PACKAGES = frozenset(
+    {
+        *("numpy", "scipy", "sklearn", "joblib", "torch", "torchvision", "xgboost", "lightgbm", "catboost", "pandas"),
+        *(
+            "tensorflow",
+            "keras",
+            "onnx",
+            "transformers",
+            "huggingface_hub",
+            "safetensors",
+            "dill",
+            "cloudpickle",
+            "skops",
+        ),
+        *(
+            "pip",
+            "setuptools",
+            "pkg_resources",
+            "distutils",
+            "wheel",
+            "IPython",
+            "ipykernel",
+            "notebook",
+            "pytest",
+            "_pytest",
+        ),
+        *(
+            "requests",
+            "urllib3",
+            "aiohttp",
+            "httpx",
+            "yaml",
+            "jinja2",
+            "click",
+            "typer",
+            "pydantic",
+            "antivenom",
+            "cffi",
+        ),
+    }
+)
+
+
+@cache
+def standard_modules() -> frozenset[str]:
+    """The top modules of the standard library of every supported Python, whichever runs the scan."""
+    text = (resources.files("antivenom.scan") / "lists" / "standard.txt").read_text("utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +110,8 @@ class AllowList:
         """The rule that `wanted` breaks; None if it is listed."""
         if wanted.name in self.names.get(wanted.module, ()):
             return None
-        return UNLISTED_GLOBAL if wanted.module.partition(".")[0] in _SEARCHED else UNREVIEWED_GLOBAL
+        top = wanted.module.partition(".")[0]
+        return UNLISTED_GLOBAL if top in _PACKAGES or top in standard_modules() else UNREVIEWED_GLOBAL
 
     def permission(self, wanted: Global) -> Permission:
         """The permitted uses of `wanted`. Unlisted globals were reported on import; their use is unrestricted here."""

@@ -73,5 +73,6 @@ def without(report: Report, accepted: Iterable[Accepted]) -> Report:
     for file in report.files:
         covered = [f for f in file.findings if any(a.covers(file, f) for a in by_digest.get(file.sha256, ()))]
         taken += covered
-        files.append(replace(file, findings=tuple(f for f in file.findings if f not in covered)))
+        left = tuple(f for f in file.findings if f not in covered)
+        files.append(replace(file, findings=left, accepted=tuple(covered)))
     return Report(tuple(files), tuple(taken))

@@ -80,7 +80,7 @@ def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
 
 def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
     """The report of bytes that are already open or in memory."""
-    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), scan_part)
+    part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), scan_part, name=where)
     name, found = examine(part)
     findings = tuple(found)
     return FileReport(where, name, len(view), findings, view.sha256() if findings else "")

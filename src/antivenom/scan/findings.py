@@ -54,6 +54,7 @@ class FileReport:
         findings: the reasons why it is not safe.
         sha256: digest of its content if there are findings; empty otherwise.
         error: why it could not be read; empty if it was read.
+        accepted: findings that a baseline accepted.
     """
 
     path: str
@@ -62,13 +63,16 @@ class FileReport:
     findings: tuple[Finding, ...] = ()
     sha256: str = ""
     error: str = ""
+    accepted: tuple[Finding, ...] = ()
 
     @property
     def status(self) -> Status:
         found = {finding.status for finding in self.findings}
         if Status.UNSAFE in found:
             return Status.UNSAFE
-        return Status.UNKNOWN if found or self.error else Status.SAFE
+        if found or self.error:
+            return Status.UNKNOWN
+        return Status.ACCEPTED if self.accepted else Status.SAFE
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,16 @@ class Report:
     def status(self) -> Status:
         """The worst status of its files. A scan of no files at all is not safe."""
         found = {file.status for file in self.files}
-        for status in (Status.UNSAFE, Status.UNKNOWN):
+        for status in (Status.UNSAFE, Status.UNKNOWN, Status.ACCEPTED):
             if status in found:
                 return status
         return Status.SAFE if self.files else Status.UNKNOWN
 
     @property
     def exit_code(self) -> int:
-        """0 safe, 1 unsafe, 2 some file could not be read, 3 cannot tell."""
+        """0 safe or accepted, 1 unsafe, 2 some file could not be read, 3 cannot tell, 5 there was nothing to scan."""
+        if not self.files:
+            return 5
         if self.status is Status.UNSAFE:
             return 1
-        return 2 if self.errors else 0 if self.status is Status.SAFE else 3
+        return 2 if self.errors else 0 if self.status in (Status.SAFE, Status.ACCEPTED) else 3

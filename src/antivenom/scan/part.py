@@ -23,6 +23,8 @@ class Part:
         allow: the globals that pickles can import.
         scan_part: scans a part that lies inside this one.
         depth: the number of containers around it.
+        name: its own name in full, such as the path of a file or of an archive's member.
+        shadows: modules whose source code lies in the archive around it, which torch.package imports from there.
     """
 
     view: View
@@ -31,6 +33,8 @@ class Part:
     allow: AllowList
     scan_part: Callable[[Part], Iterator[Finding]]
     depth: int = 0
+    name: str = ""
+    shadows: frozenset[str] = frozenset()
 
     def finding(self, rule: Rule, what: str, offset: int | None = None, name: str = "") -> Finding:
         """A finding in this part. Text from the file is reduced to printable characters on one line."""
@@ -40,7 +44,8 @@ class Part:
         """A part that lies inside this one. Raises LimitReached."""
         if self.depth >= self.meter.limits.depth:
             raise LimitReached("depth", self.meter.limits.depth)
-        return replace(self, view=view, where=f"{self.where}!{printable(name)}", depth=self.depth + 1)
+        where = f"{self.where}!{printable(name)}"
+        return replace(self, view=view, where=where, depth=self.depth + 1, name=name)
 
     def descend(self, view: View, name: str) -> Iterator[Finding]:
         """The findings in a part that lies inside this one. Raises LimitReached."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 
 class Status(enum.StrEnum):
-    """The verdict on a file, from best to worst."""
+    """The verdict on a file, from best to worst. A file is accepted if a baseline covers all that was found in it."""
 
     SAFE = "safe"
+    ACCEPTED = "accepted"
     UNKNOWN = "cannot tell"
     UNSAFE = "unsafe"
 
@@ -161,6 +162,54 @@ EXTERNAL_DATA = Rule(
     Status.UNKNOWN,
     "part of the model lies in another file, which was not scanned here",
     "scan that file as well",
+)
+SOURCE_CODE = Rule(
+    "source-code",
+    Status.UNKNOWN,
+    "source code does whatever it says when something imports or runs it, and the scan does not judge code",
+    "read the code before you use the model; then accept the finding in a baseline",
+)
+LOADED_CODE = Rule(
+    "loaded-code",
+    Status.UNSAFE,
+    "a loader imports this source code because of its name, its place or what it defines",
+    "ask for a model without code, or review the code and accept the finding in a baseline",
+)
+CODE_ON_IMPORT = Rule(
+    "code-on-import",
+    Status.UNSAFE,
+    "importing this source code already reaches the network, or runs text or bytes that it has decoded",
+    "do not import the code; ask its sender for a model without it",
+)
+CONFIGURED_CODE = Rule(
+    "configured-code",
+    Status.UNSAFE,
+    "a loader that reads this configuration imports, fetches or runs what it names",
+    "remove the setting, or review what it names and accept the finding in a baseline",
+)
+CONFIGURED_COMMAND = Rule(
+    "configured-command",
+    Status.UNKNOWN,
+    "the configuration contains a command line, which the tool that reads it may run",
+    "read the command before you run the tool; then accept the finding in a baseline",
+)
+EXTERNAL_ENTITY = Rule(
+    "external-entity",
+    Status.UNSAFE,
+    "an XML reader that follows the document's declarations reads other files, reaches the network or exhausts memory",
+    "ask for the document without a DOCTYPE, or read it with a parser that refuses entities, such as defusedxml",
+)
+MISSING_CONTENT = Rule(
+    "missing-content",
+    Status.UNKNOWN,
+    "the file does not hold the content that its name stands for, so nothing could be judged",
+    "fetch the content (for a Git LFS pointer: git lfs pull) and scan again",
+)
+NOT_AS_NAMED = Rule(
+    "not-as-named",
+    Status.UNKNOWN,
+    "the content is of another format than the name promises, and a loader that goes by the name may read it in its own way",
+    "find out why the file has this name before you load it",
 )
 EXECUTABLE = Rule(
     "executable",

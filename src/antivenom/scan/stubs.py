@@ -76,6 +76,14 @@ ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # torch modules also look 
 _METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
 
 
+PLAIN = (str, bytes, int, float, type(None))  # types whose values cannot be called
+
+
+def is_harmless(name: str, value: object) -> bool:
+    """Whether an attribute cannot act although loading may call its name: a plain value, such as a layer's `add`."""
+    return name in _METHODS and isinstance(value, PLAIN)
+
+
 def is_called_by_load(name: str) -> bool:
     """Whether loading can call an attribute of this name."""
     return name in _METHODS or (name.startswith("__") and name.endswith("__"))

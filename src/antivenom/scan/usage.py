@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from antivenom.scan.allow import UNRESTRICTED, AllowList
 from antivenom.scan.formats import dtypes
 from antivenom.scan.rules import ARRAY_TYPE, CALLED_REFERENCE, COMPUTED_CALL, SHADOWED_METHOD, Rule
-from antivenom.scan.stubs import ATTRIBUTES, Global, Instance, Mapping, is_called_by_load
+from antivenom.scan.stubs import ATTRIBUTES, PLAIN, Global, Instance, Mapping, is_called_by_load, is_harmless
 
-_VALUES = (str, bytes, int, float, type(None))  # types whose values cannot be called
 _SCALARS = ("numpy._core.multiarray", "numpy.core.multiarray")
 _TYPE = ("numpy", "dtype")
 _BYTES = {("_codecs", "encode"), ("builtins", "bytes")}  # old protocols write bytes, as in a dtype's state, as calls
@@ -28,7 +27,7 @@ def check_call(allow: AllowList, callee: Global, arguments: object, bare: bool) 
     if permission.calls is not None and len(arguments) > permission.calls:
         called = arguments[permission.calls]
         listed = isinstance(called, Global) and allow.permission(called) == UNRESTRICTED
-        if not listed and not isinstance(called, _VALUES):
+        if not listed and not isinstance(called, PLAIN):
             what = str(called) if isinstance(called, Global) else "a computed object"
             yield COMPUTED_CALL, f"has {name} call {what}", name
     if permission.state is not None and len(arguments) > permission.state:
@@ -77,8 +76,9 @@ def check_state(state: object, target: object) -> Iterator[Violation]:
         for names in _names(part):
             if names.computed:
                 yield SHADOWED_METHOD, f"state for {target} under computed names", str(target)
-            for name in filter(is_called_by_load, names.items):
-                yield SHADOWED_METHOD, f"state for {target} that sets {name}", f"{target}.{name}"
+            for name, value in names.items.items():
+                if is_called_by_load(name) and not is_harmless(name, value):
+                    yield SHADOWED_METHOD, f"state for {target} that sets {name}", f"{target}.{name}"
 
 
 def _names(state: object) -> Iterator[Mapping]:

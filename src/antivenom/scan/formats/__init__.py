@@ -1,9 +1,9 @@
-"""Identifies the formats of a part by its content, never by its name, and applies their checks."""
+"""Identifies the formats of a part by its content and applies their checks; then compares them with its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import (
@@ -18,14 +18,18 @@ from antivenom.scan.formats import (
     pickles,
     plain,
     programs,
+    promises,
     safetensors,
     sentencepiece,
     sevenzip,
+    source,
     streams,
     tars,
     tensorflow,
+    texts,
     tflite,
     ubjson,
+    xml,
     zips,
 )
 from antivenom.scan.limits import LimitReached
@@ -76,6 +80,7 @@ SIGNED: tuple[Format, ...] = (
     Format("tflite", tflite.matches, tflite.check),
     Format("sentencepiece", sentencepiece.matches, sentencepiece.check),
     Format("ubjson", ubjson.matches, ubjson.check),
+    Format("xml", xml.matches, xml.check),
     Format("json", documents.matches, documents.check),
     Format("program", programs.matches, programs.check),
     Format("image", images.matches, images.check),
@@ -83,7 +88,7 @@ SIGNED: tuple[Format, ...] = (
 # Formats without a signature. The first that matches decides.
 UNSIGNED: tuple[Format, ...] = (
     Format("empty", lambda view: len(view) == 0, lambda part: iter(())),
-    Format("text", plain.is_text, plain.check),
+    Format("text", texts.is_text, plain.check),
     Format("unknown", lambda view: True, _unknown),
 )
 
@@ -103,14 +108,21 @@ def examine(part: Part) -> tuple[str, Iterator[Finding]]:
     """The name of a part's format, and its findings."""
     try:
         kinds = identify(part.view)
+        if kinds[0].name == "unknown" and (text := texts.in_utf8(part.view)) is not None:
+            part, kinds = replace(part, view=text), identify(text)
     except Exception as error:
         return "unknown", iter((part.finding(SCAN_ERROR, f"{type(error).__name__}: {error}"),))
     return "+".join(dict.fromkeys(kind.name for kind in kinds)), _findings(part, kinds)
 
 
 def _findings(part: Part, kinds: tuple[Format, ...]) -> Iterator[Finding]:
+    names = frozenset(kind.name for kind in kinds)
+    by_name = (
+        Format("source", lambda view: True, lambda part: source.check(part, names)),
+        Format("name", lambda view: True, lambda part: promises.check(part, names)),
+    )
     try:
-        for each in kinds:
+        for each in (*kinds, *by_name):
             yield from _guarded(part, each)
     except LimitReached as limit:
         yield part.reached(limit)

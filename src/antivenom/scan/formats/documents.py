@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 from antivenom.scan.findings import Finding
-from antivenom.scan.formats import exported, huggingface, keras, plain, skops
+from antivenom.scan.formats import loaders, plain, texts, values
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
 from antivenom.scan.reader import malformed
-from antivenom.scan.rules import MALFORMED
+from antivenom.scan.rules import MALFORMED, SOURCE_CODE
 from antivenom.scan.view import View
 
 _BLANK = b" \t\r\n"
@@ -39,7 +39,7 @@ def matches(view: View) -> bool:
     if opening not in (b"{", b"["):
         return False
     following, _ = _next(view, at)
-    return following in _FOLLOWING[opening] and plain.is_text(view)
+    return following in _FOLLOWING[opening] and texts.is_text(view)
 
 
 def _next(view: View, at: int) -> tuple[bytes, int]:
@@ -60,15 +60,27 @@ def check(part: Part) -> Iterator[Finding]:
         text = part.view.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise malformed(f"JSON that is not UTF-8: {error.reason} at {error.start}") from None
+    documents: list[object] = []
+    broken: ValueError | None = None
     try:
         for document in _documents(text):
-            yield from _objects(part, document)
+            documents.append(document)
     except RecursionError:
         raise LimitReached("nested JSON values", 1000) from None
     except ValueError as error:
-        if isinstance(error, _Repeated) or text.lstrip().startswith("{"):  # prose can begin with a bracket
-            yield part.finding(MALFORMED, f"JSON that does not parse: {error}")
+        broken = error
+    if _is_notebook(documents):
+        yield part.finding(SOURCE_CODE, "a notebook", name="notebook")
+    yield from values.check(part, documents, loaders.are_texts_worth_reading(text))
+    if broken is not None:
+        if isinstance(broken, _Repeated) or text.lstrip().startswith("{"):  # prose can begin with a bracket
+            yield part.finding(MALFORMED, f"JSON that does not parse: {broken}")
         yield from plain.check(part)
+
+
+def _is_notebook(documents: list[object]) -> bool:
+    """Whether a document is a notebook of Jupyter."""
+    return any(isinstance(each, dict) and {"cells", "nbformat"} <= each.keys() for each in documents)
 
 
 def _documents(text: str) -> Iterator[object]:
@@ -79,17 +91,3 @@ def _documents(text: str) -> Iterator[object]:
         if at < len(text):
             value, at = decoder.raw_decode(text, at)
             yield value
-
-
-def _objects(part: Part, document: object) -> Iterator[Finding]:
-    """The findings in every object of a document, without recursion."""
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        part.meter.spend("opcodes", len(value) if isinstance(value, (dict, list)) else 1)
-        if isinstance(value, dict):
-            for dialect in (keras, skops, huggingface, exported):
-                yield from dialect.check_object(part, value)
-            value = list(value.values())
-        if isinstance(value, list):
-            waiting.extend(each for each in value if isinstance(each, (dict, list)))

@@ -33,17 +33,12 @@ def check_object(part: Part, value: dict[str, object]) -> Iterator[Finding]:
 
 
 def _named(part: Part, value: dict[str, object]) -> Iterator[Finding]:
-    """Findings for dotted names that Hydra or PEFT import and call."""
-    target = value.get("_target_")
+    """Findings for the base class of an adapter, which PEFT imports."""
     mapping = value.get("auto_mapping")
     if isinstance(mapping, dict) and mapping.get("parent_library"):
-        library = str(mapping["parent_library"])
-        if library.partition(".")[0] not in _LIBRARIES:
-            target = f"{library}.{mapping.get('base_model_class')}"
-    if isinstance(target, str):
-        module, _, name = target.rpartition(".")
-        if (rule := names.broken_rule(part, module, name)) is not None:
-            yield part.finding(rule, f"asks the loader to call {target}", name=target)
+        library, name = str(mapping["parent_library"]), str(mapping.get("base_model_class"))
+        if library.partition(".")[0] not in _LIBRARIES and (rule := names.broken_rule(part, library, name)) is not None:
+            yield part.finding(rule, f"asks the loader to call {library}.{name}", name=f"{library}.{name}")
 
 
 def _components(part: Part, index: dict[str, object]) -> Iterator[Finding]:

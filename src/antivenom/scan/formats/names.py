@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from antivenom.scan.allow import standard_modules
 from antivenom.scan.part import Part
 from antivenom.scan.rules import IMPORTED_NAME, UNTRUSTED_TYPE, Rule
 from antivenom.scan.stubs import Global
@@ -30,6 +29,15 @@ _REACHING = frozenset(
         "import_module",
         "locate",
         "load_class",
+        "load",
+        "loads",
+        "read_pickle",
+        "load_state_dict_from_url",
+        "load_library",
+        "urlretrieve",
+        "Popen",
+        "check_call",
+        "check_output",
         "run_command",
         "run_shell",
         "system",
@@ -48,5 +56,5 @@ def broken_rule(part: Part, module: str, name: str) -> Rule | None:
     """The rule that an import of `module.name` breaks; None if the allow list has the name."""
     if part.allow.broken_rule(Global(module, name)) is None:
         return None
-    own = module.partition(".")[0] in sys.stdlib_module_names
+    own = module.partition(".")[0] in standard_modules()
     return IMPORTED_NAME if own or name.rpartition(".")[2] in _REACHING else UNTRUSTED_TYPE

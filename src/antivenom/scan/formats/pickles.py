@@ -18,6 +18,7 @@ from antivenom.scan.rules import (
     COMPUTED_CALL,
     EXTENSION,
     EXTERNAL_DATA,
+    LOADED_CODE,
     MALFORMED,
     PATCHED_GLOBAL,
     PATH_TRAVERSAL,
@@ -95,9 +96,19 @@ class Collector:
             return
         if (wanted.module, wanted.name) == _GETATTR:
             return  # checked when it is called, by its arguments
+        if self.part.shadows and (own := self._own(wanted.module)):
+            self.add(LOADED_CODE, f"imports {wanted} from the archive's own {own}", wanted.at, str(wanted))
+            return
         rule = self.part.allow.broken_rule(wanted)
         if rule is not None:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
+
+    def _own(self, module: str) -> str:
+        """The module of the archive that torch.package would import in place of an installed one; empty if none."""
+        parts = module.split(".")
+        return next(
+            (name for count in range(1, len(parts) + 1) if (name := ".".join(parts[:count])) in self.part.shadows), ""
+        )
 
     def called(self, callee: object, arguments: object, at: int, bare: bool = False) -> object:
         self.acted = True

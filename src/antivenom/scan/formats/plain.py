@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from antivenom.scan.findings import Finding
-from antivenom.scan.formats import names, templates, tensorflow
+from antivenom.scan.formats import names, settings, templates, tensorflow
 from antivenom.scan.limits import LimitReached
 from antivenom.scan.part import Part
 from antivenom.scan.rules import CUSTOM_OPERATION, EMBEDDED_CODE, REMOTE_CODE, UNSAFE_OPERATION
-from antivenom.scan.view import View
 
-_CONTROL = bytes(set(range(32)) - {9, 10, 12, 13, 27})
 _WINDOW, _OVERLAP = 1 << 20, 1 << 12
 _LONGEST_TEMPLATE = 1 << 23
 _TAG = re.compile(r"!(?:[!<][^\s>]{0,300}|[^\s!]{0,60}![^\s]{0,300})")
@@ -29,21 +27,12 @@ _PIECE = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3}))")
 
 
-def is_text(view: View) -> bool:
-    """Whether the content begins with UTF-8 text without control characters."""
-    head = view.read(0, 1 << 16)
-    if head.translate(None, _CONTROL) != head:
-        return False
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return len(head) == 1 << 16 and error.start > len(head) - 4  # the window can end within a character
-    return True
-
-
 def check(part: Part) -> Iterator[Finding]:
     """Findings in YAML that calls Python, in graphs in text form, and in templates that access Python internals."""
     marked, seen = False, set[tuple[str, str]]()
+    for finding in settings.check(part):
+        seen.add((finding.rule, finding.name))
+        yield finding
     for at in range(0, max(1, len(part.view)), _WINDOW):
         part.meter.tick()
         window = part.view.read(at, _WINDOW + _OVERLAP).decode("utf-8", "replace")

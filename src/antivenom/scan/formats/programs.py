@@ -12,7 +12,6 @@ from antivenom.scan.view import View
 _KINDS = {
     b"\x7fELF": "an ELF program or library",
     b"MZ": "a Windows program or library",
-    b"#!": "a script with an interpreter",
     b"!<arch>\n": "a native library",
     **dict.fromkeys(
         (b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"), "a Mach-O program"

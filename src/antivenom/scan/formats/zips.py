@@ -8,7 +8,7 @@ import posixpath
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats.streams import Behind, unpack
@@ -240,11 +240,13 @@ def _lzma(packed: View) -> lzma.LZMADecompressor:
 
 def check(part: Part) -> Iterator[Finding]:
     """The findings in the structure of an archive and in all its entries."""
-    from antivenom.scan.formats import torch_files
+    from antivenom.scan.formats import source, torch_files
 
     archive = read_archive(part)
     for rule, what, at in archive.faults:
         yield part.finding(rule, what, at)
+    part = replace(part, shadows=part.shadows | source.modules(archive))
+    yield from source.check_archive(part, archive)
     storages = yield from torch_files.check_archive(part, archive)
     for member in archive.members:
         part.meter.tick()
