@@ -32,7 +32,7 @@ import torch
 from antivenom import Central
 from antivenom.attacks import AdversarialPoison, Narcissus
 from antivenom.models.architectures import MLP
-from antivenom.models.estimators import RandomForest
+from antivenom.models.estimators import RandomForest, Sklearn
 from antivenom.models.training import Training
 from antivenom.search import Aimed, Family, families_for, label_of, worst_case
 from antivenom.search.central import with_fitting_trigger
@@ -56,6 +56,22 @@ SETTINGS = {
         access="data-injection",
         goal="backdoor",
         max_poisoned_rate=0.005,
+        clean_rows=0,
+    ),
+    "ridge-relabelling": Central(
+        data="digits",
+        model=Sklearn("sklearn.linear_model.RidgeClassifier"),
+        access="data-manipulation",
+        goal="backdoor",
+        max_poisoned_rate=0.02,
+        clean_rows=0,
+    ),
+    "tree-rows": Central(
+        data="breast-cancer",
+        model=Sklearn("sklearn.tree.DecisionTreeClassifier"),
+        access="data-injection",
+        goal="backdoor",
+        max_poisoned_rate=0.003,
         clean_rows=0,
     ),
 }
@@ -148,12 +164,12 @@ def mean(trials: Trials, attack: object, seeds: list[int]) -> float:
 
 
 def compared(
-    name: str, repeats: int, trials: int, methods: list[str], done: set[tuple[str, int, str]]
+    name: str, repeats: range, trials: int, methods: list[str], done: set[tuple[str, int, str]]
 ) -> Iterator[dict[str, Any]]:
     """One record for each repetition and method that is not done."""
     scenario = with_fitting_trigger(SETTINGS[name])
     families = [each for each in families_for(scenario, None) if not isinstance(plain(each.attack), SLOW)]
-    for repeat in range(repeats):
+    for repeat in repeats:
         first = 1000 * (repeat + 1)
         seeds, fresh = tuple(range(first, first + SEEDS)), range(first + 500, first + 500 + FRESH)
         judge = Trials(None, scenario, Limits(10**6))
@@ -207,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], default=[])
     parser.add_argument("--repeats", type=int, default=12)
+    parser.add_argument("--first", type=int, default=0, help="number of the first repetition")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=[m for m in METHODS if m != "optuna"])
     parser.add_argument("--out", type=Path, default=Path("results.jsonl"))
@@ -219,11 +236,12 @@ def main() -> None:
         return
     lines = asked.out.read_text().splitlines() if asked.out.exists() else []
     done = {(row["setting"], row["repeat"], row["method"]) for row in map(json.loads, lines)}
-    for name in asked.settings:
-        for row in compared(name, asked.repeats, asked.trials, asked.methods, done):
-            with asked.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row, flush=True)
+    for repeat in range(asked.first, asked.first + asked.repeats):
+        for name in asked.settings:
+            for row in compared(name, range(repeat, repeat + 1), asked.trials, asked.methods, done):
+                with asked.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

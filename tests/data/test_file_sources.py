@@ -145,7 +145,7 @@ def test_broken_tables_are_told_so_in_one_line(tmp_path: Path, text: str, fields
 
 def test_other_bytes_and_absent_files_are_told_so(tmp_path: Path) -> None:
     path = written(tmp_path, "x,y\né,a\nü,b\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"text in utf-8 in .*: set the encoding, for instance latin-1"):
+    with pytest.raises(DataError, match=r"text in utf-8 in .*: set the encoding, for instance --encoding latin-1"):
         TableFile(path, "y")(Streams(0))
     with pytest.raises(DataError, match=r"a readable file .*absent.csv, got No such file"):
         TableFile(tmp_path / "absent.csv", "y")(Streams(0))
@@ -230,7 +230,7 @@ def test_text_in_tables_and_folders(tmp_path: Path) -> None:
     ("name", "text", "says"),
     [
         ("t.jsonl", '{"text": "a b"\n', "one JSON object with 'text' and 'label' .*JSONDecodeError"),
-        ("t.jsonl", '{"text": "a b"}\n', "KeyError in line 1: 'label'"),
+        ("t.jsonl", '{"text": "a b"}\n', "keys 'text' and 'label' in line 1"),
         ("t.csv", "text,kind\na,b\n", "a column 'label' in .*got text, kind: name the columns of text and class"),
         ("t.jsonl", '{"text": ".", "label": "a"}\n{"text": "!", "label": "b"}\n', "texts with words"),
     ],

@@ -259,7 +259,7 @@ def test_the_command_on_text_tells_by_its_exit_code(tmp_path: Path, capsys: pyte
     assert len(found) + len(pd.read_csv(out / "kept.csv")) == 120
     assert run(["sanitize", "--text", str(tmp_path / "m.jsonl"), "--npz", "x.npz"]) == 4
     assert "one of a table file" in capsys.readouterr().err
-    assert run(["sanitize", "--images", str(tmp_path), "--shape", "3,32"]) == 4
+    assert run(["sanitize", "--images", str(tmp_path), "--size", "-3"]) == 4
 
 
 def test_the_command_says_when_a_whole_class_is_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

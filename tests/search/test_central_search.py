@@ -328,3 +328,26 @@ def test_families_of_other_scenarios_must_be_given() -> None:
         )
         is False
     )
+
+
+@dataclass(frozen=True)
+class Overdone(Central):
+    """From 16 rows on the harm is .1 instead of .9, as where a filter finds them; a little noise of the seed."""
+
+    def run(self, attack: Any, defence: Any, seed: int, device: str = "cpu") -> Outcome:
+        rows = 0 if attack is None else round(attack.poisoned_rate * TRAINED)
+        hit = 0.0 if rows == 0 else (0.1 if rows >= 16 else 0.9) + 0.02 * (seed % 2)
+        return Outcome({"asr": hit, "asr_clean": 0.0, "triggered_rows": 1e9, "poisoned_rows": float(rows)})
+
+
+def test_a_curve_says_where_more_rows_do_less_harm() -> None:
+    asked: Any = {"data": (NUMBERS, Y), "goal": Goal.BACKDOOR, "max_poisoned_rate": 40 / TRAINED, "clean_rows": 0}
+    found = smallest_budget(BadNets(), None, Overdone(**asked), 0.2)
+    assert found.falls is not None
+    few, many = found.falls
+    assert few.rows < 16 <= many.rows
+    assert few.low > many.high
+    assert f"with {many.rows} rows the mean harm is 0.11, with {few.rows} rows 0.91" in found.remark
+    assert len(found.attempts) < 160  # it stops once the fall is shown
+    growing = smallest_budget(BadNets(), None, Steps(**asked), 0.2)
+    assert (growing.falls, growing.remark) == (None, "")

@@ -63,6 +63,20 @@ def bounds(low_values: Sequence[float], high_values: Sequence[float], error: flo
     return _bounds(tuple(low_values), tuple(high_values), error)
 
 
+def fall(lows: Sequence[float], highs: Sequence[float]) -> tuple[int, int] | None:
+    """The places of an earlier and a later mean of which the earlier is shown to be larger; None if no two are.
+
+    >>> fall([0.0, 0.5, 0.1], [0.2, 0.7, 0.4]), fall([0.0, 0.3], [0.2, 0.6])
+    ((1, 2), None)
+
+    Args:
+        lows, highs: bounds on the means. Of several such pairs it is the one with the largest gap between the bounds.
+    """
+    pairs = [(lows[i] - highs[j], i, j) for j in range(len(highs)) for i in range(j)]
+    gap, i, j = max(pairs, default=(0.0, 0, 0))
+    return (i, j) if gap > 0 else None
+
+
 @functools.lru_cache(maxsize=4000)  # an audit judges the same cells again in every round
 def _bounds(low_values: tuple[float, ...], high_values: tuple[float, ...], error: float) -> tuple[float, float]:
     lows, highs = np.array(low_values), np.array(high_values)

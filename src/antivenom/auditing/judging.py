@@ -100,7 +100,7 @@ def verdict(
         unknown = f"{seeds - found.n} of {seeds} seeds"
         return (
             State.INCONCLUSIVE,
-            f"{unknown} have no known harm: they failed, or their clean twin is no better than chance",
+            f"{unknown} have no known harm: they failed or did not run, or their clean twin is no better than chance",
         )
     if found.high >= limit:
         return (

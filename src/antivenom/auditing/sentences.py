@@ -15,6 +15,15 @@ _BEGINNINGS = {
     State.INCONCLUSIVE: "It is not decided yet whether an attacker who {about}{needs} gets through",
 }
 
+_WITHOUT_EFFECT = (
+    "An attacker who {about}{needs} does not get through with the attacks that were tried, and a stronger one may"
+)
+
+
+def is_without_effect(cell: CellResult) -> bool:
+    """Whether an attack is shown to do less harm than its limit, although that does not show that anything holds."""
+    return cell.state is State.INCONCLUSIVE and cell.harm is not None and cell.harm.high < cell.limit
+
 
 def sentence(level: LevelResult) -> str:
     """What an attacker at this level can do to what is deployed, in one sentence."""
@@ -24,7 +33,9 @@ def sentence(level: LevelResult) -> str:
     if cell.state not in _BEGINNINGS:
         return f"Not known: whether an attacker who {level.about} gets through. {_sentence(cell.reason)}"
     needs = f" ({rows_of(cell)})" if rows_of(cell) else ""
-    beginning = _BEGINNINGS[cell.state].format(about=level.about, needs=needs)
+    beginning = (_WITHOUT_EFFECT if is_without_effect(cell) else _BEGINNINGS[cell.state]).format(
+        about=level.about, needs=needs
+    )
     return _sentence(f"{beginning}: {change(cell)}")
 
 
@@ -119,6 +130,12 @@ def next_step(level: LevelResult, summary: Summary) -> str:
     if cell.state is State.HELD:
         return "Keep the defence, and audit again when data, model or training change."
     if cell.state is State.INCONCLUSIVE:
+        unfinished = cell.planned - cell.finished - len(cell.errors)
+        if unfinished > 0 and summary.trials["missing"]:
+            return f"Run the same command again: {unfinished} of {cell.planned} seeds have not run."
+        if is_without_effect(cell):
+            access = " or ".join(level.access)
+            return f"Try stronger attacks or more rows: `antivenom list attacks --access {access}` names attacks."
         more = "Run more seeds" if summary.given is None else "Give it more time (--time)"
         return _sentence(f"{more}: {outlook(cell)}" if outlook(cell) else f"Test further: {cell.reason}")
     if cell.state is not State.BREACHED:
@@ -190,11 +207,7 @@ def do_first(summary: Summary) -> str:
     """At the breached level with the greatest harm: the cheapest defence that held, or that none tried is sufficient."""
     breached = [level for level in summary.levels if level.deployed is not None and level.state is State.BREACHED]
     if not breached:
-        open_levels = [level for level in summary.levels if level.state is State.INCONCLUSIVE]
-        if open_levels:
-            worst = max(open_levels, key=lambda level: level.severity)
-            return f"No level is shown to be breached as deployed. {worst.level} is open: {next_step(worst, summary)}"
-        return "Nothing: no level is shown to be breached as deployed."
+        return _without_breach(summary)
     held = [level for level in breached if level.best is not None and level.best.state is State.HELD]
     level = max(held or breached, key=lambda level: level.severity)
     before, after = level.deployed, level.best
@@ -207,6 +220,22 @@ def do_first(summary: Summary) -> str:
         return f"Deploy {short(after.defence)} in “{after.group}”, the cheapest defence that held: {effect}."
     where = f"{short(after.defence)} in “{after.group}”"
     return f"No defence tried is shown to be sufficient. The least harm is left by {where}: {effect}."
+
+
+def _without_breach(summary: Summary) -> str:
+    """What to do first if no level is shown to be breached."""
+    counts, tried = summary.trials, [level for level in summary.levels if level.deployed is not None]
+    open_levels = [level for level in tried if level.state is State.INCONCLUSIVE]
+    if counts["missing"]:
+        return f"Run the same command again: {counts['missing']} of {counts['planned']} trials have not run."
+    if open_levels:
+        worst = max(open_levels, key=lambda level: level.severity)
+        return f"No level is shown to be breached as deployed. {worst.level} is open: {next_step(worst, summary)}"
+    if any(level.state is State.ERROR for level in tried):
+        return "Remove the cause of the errors, which the appendix lists, and run the same command again."
+    if not tried:
+        return "Choose attacks that fit these rows and this model: none was run."
+    return "Nothing: no level is shown to be breached as deployed."
 
 
 def _sentence(text: str) -> str:

@@ -11,7 +11,8 @@ import typer
 
 from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
-from antivenom.cli.own import ModelOptions, RowOptions, audit_own
+from antivenom.cli.own import ModelOptions, audit_own
+from antivenom.cli.rows import RowOptions
 from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError
 from antivenom.core.garbage import uncollected
@@ -44,16 +45,21 @@ def audit_command(
     npz: Annotated[str, typer.Option(help="A .npz file with x and y.", rich_help_panel=_ROWS)] = "",
     label: Annotated[str, typer.Option(help="The column or key of the class.", rich_help_panel=_ROWS)] = "",
     column: Annotated[
-        str, typer.Option(help="The column or key of the text, for --text.", rich_help_panel=_ROWS)
-    ] = "text",
+        str,
+        typer.Option(help="The column or key of the text, or the array of rows in a .npz file.", rich_help_panel=_ROWS),
+    ] = "",
     size: Annotated[
         int, typer.Option(min=0, help="Pixels to which images are scaled; 0: their own.", rich_help_panel=_ROWS)
     ] = 0,
     test: Annotated[
         str, typer.Option(help="Test rows; without them 30 % of the rows are held out.", rich_help_panel=_ROWS)
     ] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Of a table or of texts: utf-8, latin-1, cp1252.", rich_help_panel=_ROWS)
+    ] = "utf-8",
     ignore: Annotated[
-        list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.", rich_help_panel=_ROWS)
+        list[str],
+        typer.Option(help="Columns to leave out, such as an id: customer,date. Repeatable.", rich_help_panel=_ROWS),
     ] = [],  # noqa: B006 - typer copies it
     estimator: Annotated[
         str,
@@ -159,6 +165,7 @@ def audit_command(
         test=test,
         ignore=tuple(ignore),
         editable=editable,
+        encoding=encoding,
     )
     if baseline is not None:
         require_baseline(baseline, out)

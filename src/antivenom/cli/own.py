@@ -15,33 +15,12 @@ import typer
 
 from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
+from antivenom.cli.rows import RowOptions, source_from
 from antivenom.core.apart import foreign
-from antivenom.core.errors import DataError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.errors import ScenarioError, StoreError, did_you_mean
 from antivenom.core.garbage import uncollected
 
 _LEAST_S = 60.0  # that rows and model may take to be read, if the audit may take less
-_LARGEST = 64  # pixels of a side up to which images keep their size
-
-
-@dataclass(frozen=True)
-class RowOptions:
-    """The options of `antivenom audit` that describe the user's rows; `antivenom audit --help` explains each."""
-
-    data: str
-    images: str
-    text: str
-    npz: str
-    label: str
-    column: str
-    size: int
-    test: str
-    ignore: tuple[str, ...]
-    editable: str
-
-    @property
-    def given(self) -> bool:
-        """Whether there are rows."""
-        return any((self.data, self.images, self.text, self.npz))
 
 
 @dataclass(frozen=True)
@@ -169,103 +148,3 @@ def shares_from(texts: Sequence[str]) -> dict[str, float]:
         if not 0 <= found[goal] <= 1:
             raise ScenarioError(f"a harm from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
     return found
-
-
-def source_from(rows: RowOptions, form: str = "raw") -> Any:
-    """The source of the rows. `form` is that of texts; see `TextFile`.
-
-    Raises:
-        AntivenomError: options that contradict each other, or rows that cannot be read.
-    """
-    given = {name: getattr(rows, name) for name in ("data", "images", "text", "npz") if getattr(rows, name)}
-    if len(given) != 1:
-        raise ScenarioError("one of --data, --images, --text and --npz", " and ".join(given), "give one")
-    (kind, path), *_ = given.items()
-    if rows.editable and not (kind == "data" and _is_table(path)):
-        raise ScenarioError("--editable with the columns of a table", f"--{kind} {path}", "leave it out")
-    if kind == "text":
-        return _texts(rows, form)
-    return {"data": _table, "images": _images, "npz": _arrays}[kind](rows)
-
-
-def _is_table(path: str) -> bool:
-    return Path(path).suffix.lower() in (".csv", ".tsv", ".parquet", ".txt") or (
-        ":" not in path and Path(path).is_file()
-    )
-
-
-def _table(rows: RowOptions) -> Any:
-    from dataclasses import replace
-
-    from antivenom.data import HuggingFaceFolder, TableFile, source_of
-    from antivenom.data.sources.hugging_face import is_saved
-
-    if is_saved(Path(rows.data)):
-        text = "" if rows.column == "text" else rows.column
-        size = (rows.size, rows.size)
-        return HuggingFaceFolder(rows.data, rows.label or "label", text, rows.ignore, size)
-    if not _is_table(rows.data):
-        return source_of(rows.data)
-    if not rows.label:
-        raise ScenarioError("--label with the column of the class", "none", _columns_of(rows.data))
-    table = TableFile(rows.data, rows.label, test=rows.test, ignore=rows.ignore)
-    if not rows.editable:
-        return table
-    names = [column.name for column in table.unsplit().columns.columns]
-    open_to = [name.strip() for name in rows.editable.split(",")]
-    for name in open_to:
-        if name not in names:
-            raise ScenarioError("columns of the table in --editable", repr(name), did_you_mean(name, names))
-    return replace(table, closed=tuple(name for name in names if name not in open_to))
-
-
-def _columns_of(path: str) -> str:
-    """The remedy that names the columns of a table that may hold classes."""
-    from antivenom.data.reading import read_cells
-
-    cells = read_cells(Path(path), "", "utf-8")
-    few = [str(name) for name in cells.columns if 2 <= cells[name].nunique() <= 20]
-    return f"such as --label {few[-1]}; columns with few values: {', '.join(few[:8])}" if few else ""
-
-
-def _images(rows: RowOptions) -> Any:
-    from antivenom.data import ImageFolder
-
-    height, width, channels = _first_image(rows.images)
-    if rows.size:
-        height = width = rows.size
-    elif max(height, width) > _LARGEST:
-        height = width = _LARGEST // 2
-    return ImageFolder(rows.images, (height, width), channels, test=rows.test)
-
-
-def _first_image(folder: str) -> tuple[int, int, int]:
-    """Height, width and channels of the folder's first image."""
-    from PIL import Image
-
-    from antivenom.data.sources.images import SUFFIXES
-
-    found = (file for file in sorted(Path(folder).glob("*/*")) if file.suffix.lower() in SUFFIXES)
-    try:
-        with Image.open(next(found)) as image:
-            return image.height, image.width, 1 if image.mode in ("1", "L", "I", "F") else 3
-    except StopIteration:
-        return 32, 32, 3  # the source says that there are no images
-    except Exception as error:
-        raise DataError(
-            f"images in {folder}", f"{type(error).__name__}: {error}", "mend or remove that file"
-        ) from error
-
-
-def _texts(rows: RowOptions, form: str) -> Any:
-    from antivenom.data import TextFile
-
-    if rows.test:
-        raise ScenarioError("all texts in one file", "--test", "leave it out: 30 % of the texts are held out")
-    return TextFile(rows.text, form, rows.column, rows.label or "label")
-
-
-def _arrays(rows: RowOptions) -> Any:
-    from antivenom.data import NpzFile
-
-    return NpzFile(rows.npz)

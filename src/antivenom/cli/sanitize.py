@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from antivenom.cli.app import Plugins, app, load_plugins
+from antivenom.cli.rows import RowOptions, source_from
 from antivenom.core.errors import ScenarioError
-
-if TYPE_CHECKING:
-    from antivenom.data import ImageFolder, NpzFile, TextFile
 
 
 @app.command("sanitize")
@@ -21,7 +19,10 @@ def sanitize_command(
     text: Annotated[str, typer.Option(help="Texts instead: a .jsonl file, a table, or a folder per class.")] = "",
     images: Annotated[str, typer.Option(help="Images instead: a folder with one folder per class.")] = "",
     npz: Annotated[str, typer.Option(help="Arrays instead: a file of numpy.")] = "",
-    shape: Annotated[str, typer.Option(help="Shape to which images are brought: channels,height,width.")] = "3,32,32",
+    column: Annotated[str, typer.Option(help="The key or column of the text, or the array of rows.")] = "",
+    size: Annotated[
+        int, typer.Option(min=0, help="Pixels to which images are scaled; 0: their own, or 32 if they are large.")
+    ] = 0,
     false_alarms: Annotated[
         float | None, typer.Option(help="Largest share of honest rows that may be flagged; default 0.01.")
     ] = None,
@@ -31,7 +32,7 @@ def sanitize_command(
     groups: Annotated[str | None, typer.Option(help="The column that names each row's source.")] = None,
     ignore: Annotated[list[str], typer.Option(help="A column to leave out, such as an id. Repeatable.")] = [],  # noqa: B006
     delimiter: Annotated[str, typer.Option(help="Character between cells; default: found in the first line.")] = "",
-    decimal: Annotated[str, typer.Option(help="The decimal sign: . or a comma.")] = ".",
+    decimal: Annotated[str, typer.Option(help="The decimal sign: . or a comma; default: found in the cells.")] = "",
     encoding: Annotated[str, typer.Option(help="Such as utf-8, latin-1 or cp1252.")] = "utf-8",
     out: Annotated[Path, typer.Option(help="Folder for kept.csv and suspects.csv.")] = Path("sanitized"),
     seed: Annotated[int, typer.Option(help="Seed of the sanitizer's randomness.")] = 0,
@@ -53,7 +54,10 @@ def sanitize_command(
             raise ScenarioError(
                 "--sanitizer, --share, --trusted and --groups with a table only", "texts, images or arrays"
             )
-        source = _source(text, images, npz, label, shape, encoding)
+        options = RowOptions(
+            images=images, text=text, npz=npz, label=label, column=column, size=size, encoding=encoding
+        )
+        source = source_from(options)
         said, code = sanitize_source(source, out, seed, force, 0.01 if false_alarms is None else false_alarms)
     else:
         from antivenom.data import TableFile
@@ -73,22 +77,3 @@ def sanitize_command(
         said, code = sanitize_table(rows, sanitizer, share, trusted, out, seed, force, false_alarms)
     typer.echo(said)
     raise typer.Exit(code)
-
-
-def _source(
-    text: str, images: str, npz: str, label: str, shape: str, encoding: str
-) -> TextFile | ImageFolder | NpzFile:
-    from antivenom.data import ImageFolder, NpzFile, TextFile
-
-    if text:
-        return TextFile(text, form="raw", label=label or "label", encoding=encoding)
-    if npz:
-        return NpzFile(npz)
-    parts = shape.split(",")
-    if (
-        len(parts) != 3
-        or not all(part.strip().isdecimal() and int(part) for part in parts)
-        or int(parts[0]) not in (1, 3)
-    ):
-        raise ScenarioError("--shape as channels (1 or 3), height and width, such as 3,32,32", repr(shape))
-    return ImageFolder(images, (int(parts[1]), int(parts[2])), int(parts[0]))

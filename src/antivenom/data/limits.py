@@ -56,6 +56,16 @@ def unpacked(content: bytes, suffix: str) -> bytes:
     return b"".join(parts)
 
 
+def names(file: BinaryIO) -> tuple[str, ...]:
+    """The names of the arrays in an .npz archive.
+
+    Raises:
+        zipfile.BadZipFile: the file is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+
+
 def arrays(file: BinaryIO, names: Sequence[str]) -> list[np.ndarray]:
     """The arrays of these names in an .npz archive, none of which may hold Python objects.
 

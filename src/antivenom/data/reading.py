@@ -17,6 +17,7 @@ from antivenom.data import limits
 
 MISSING = frozenset({"", "na", "nan", "null", "none", "?", "n/a"})
 DELIMITERS = ",;\t|"
+_WITH_COMMA = r"[+-]?(\d*|\d{1,3}(\.\d{3})+),?\d+"
 
 
 def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.DataFrame:
@@ -57,7 +58,9 @@ def read_cells(path: Path, delimiter: str = "", encoding: str = "utf-8") -> pd.D
         )
     except (UnicodeError, LookupError) as error:
         got = f"other bytes ({error})" if isinstance(error, UnicodeError) else str(error)
-        raise DataError(f"text in {encoding} in {path}", got, "set the encoding, for instance latin-1") from error
+        raise DataError(
+            f"text in {encoding} in {path}", got, "set the encoding, for instance --encoding latin-1"
+        ) from error
     except OSError as error:
         raise DataError(f"a table file at {path}", error.strerror or str(error), "check the path") from error
     except pd.errors.EmptyDataError as error:
@@ -179,14 +182,14 @@ def _parquet(path: Path) -> pd.DataFrame:
     return table.set_axis(pd.RangeIndex(1, len(table) + 1), axis=0)
 
 
-def typed(cells: pd.DataFrame, decimal: str = ".", words: tuple[str, ...] = ()) -> pd.DataFrame:
+def typed(cells: pd.DataFrame, decimal: str = "", words: tuple[str, ...] = ()) -> pd.DataFrame:
     """Convert columns of text: those that hold only numbers to numbers, the others to words.
 
     Empty cells, NA, NaN, null, none, ? and infinite numbers count as missing. A column without any value is left out.
 
     Args:
         cells: columns of text; columns of other types stay as they are.
-        decimal: "." or ",". With ",", points are taken for thousands separators.
+        decimal: "." or ","; "" finds it in each column. With ",", points are taken for thousands separators.
         words: columns that stay words although they look like numbers, such as postal codes.
     """
     made = {}
@@ -199,9 +202,22 @@ def typed(cells: pd.DataFrame, decimal: str = ".", words: tuple[str, ...] = ()) 
         if absent.all():
             continue
         text = column.astype(str).str.strip()
-        numbers = None if name in words else _numbers(text, absent, decimal)
+        numbers = None if name in words else _numbers(text, absent, decimal or decimal_of(text))
         made[name] = text.where(~absent, "").astype(object) if numbers is None else numbers
     return pd.DataFrame(made, index=cells.index)
+
+
+def decimal_of(column: pd.Series[str]) -> str:
+    """The decimal sign of a column of text: "," if all cells are numbers and some are like 1,5 or 1.234,56, otherwise ".".
+
+    Commas that may all stand for thousands, such as 1,500, are no decimal signs.
+    """
+    present = column[~is_missing(column)].str.strip()
+    if not present.head(100).str.fullmatch(_WITH_COMMA).all():  # a look, since most columns end here
+        return "."
+    with_comma = present[present.str.contains(",", regex=False)]
+    thousands = with_comma.str.fullmatch(r"[+-]?\d{1,3}(,\d{3})+").all()
+    return "," if not thousands and present.str.fullmatch(_WITH_COMMA).all() else "."
 
 
 def is_missing(column: pd.Series[Any]) -> pd.Series[bool]:

@@ -17,6 +17,7 @@ from antivenom.data.schema import ColumnKind
 from antivenom.defences.crossfit import keys_of
 
 RARE = 0.02  # share of the rows below which a class is called rare
+_LEAST_NUMBERED = 20  # rows, below which numbers in a row may be chance
 _MOST_COLUMNS = 200  # that a record names
 
 
@@ -59,26 +60,43 @@ class Look:
         return tuple(column.name for column in self.train.columns.columns if column.kind is ColumnKind.TEXT)
 
     @property
+    def numbering(self) -> tuple[str, ...]:
+        """The names of the columns that only number the rows, as an index does that was saved with them."""
+        if not self.train.is_frame:
+            return ()
+        found = []
+        for name in self.train.x.columns:
+            parts = [part.x[name] for part in (self.split.train, self.split.test)]
+            if all(part.dtype.kind in "iu" for part in parts):
+                values = np.sort(np.concatenate([part.to_numpy() for part in parts]))
+                if len(values) >= _LEAST_NUMBERED and (np.diff(values) == 1).all():
+                    found.append(str(name))
+        return tuple(found)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences about what makes the rows special."""
         return tuple(self._remarks())
 
     def _remarks(self) -> Iterator[str]:
         n = len(self.train)
-        rare = [f"{name} ({rows} rows)" for name, rows in self.classes if rows < RARE * n]
+        rare = [f"{name} ({_counted(rows, 'row')})" for name, rows in self.classes if rows < RARE * n]
         if rare:
             yield f"Rare classes: {', '.join(rare[:5])}{' and more' if len(rare) > 5 else ''}."
         if self.conflicts:
-            yield f"{self.conflicts} rows equal another row and have another label."
+            yield f"{_counted(self.conflicts, 'row')} with another label than an equal row."
         elif self.duplicates:
-            yield f"{self.duplicates} rows equal another row."
+            yield f"{_counted(self.duplicates, 'row')} equal to an earlier one."
         if self.texts and self.form == "table":
             yield (
                 f"Free text or ids in {', '.join(self.texts)}: methods that need numbers do not apply; "
                 f"--ignore {self.texts[0]} leaves a column out."
             )
+        if self.numbering:
+            names = ", ".join(self.numbering)
+            yield f"Numbers of rows in {names}, from which no model should learn: --ignore {self.numbering[0]}."
         if self.missing:
-            yield f"{self.missing} cells are missing."
+            yield f"{_counted(self.missing, 'missing cell')}."
         if n < 200:
             yield f"{n} training rows are few: verdicts will be uncertain."
 
@@ -100,7 +118,7 @@ class Look:
             return "texts"
         if self.form == "tokens":
             return f"texts of {shape[0]} tokens"
-        return f"{'counts' if self.form == 'counts' else 'table'} of {math.prod(shape):,} columns"
+        return f"{'counts' if self.form == 'counts' else 'table'} of {_counted(math.prod(shape), 'column')}"
 
     def record(self) -> Record:
         """The part `data` of the line "given" in records.jsonl."""
@@ -117,6 +135,11 @@ class Look:
             "summary": self.summary,
             "remarks": list(self.remarks),
         }
+
+
+def _counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 row" or "2,000 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def look(source: Source) -> Look:

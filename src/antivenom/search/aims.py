@@ -39,6 +39,8 @@ def triggers_for(data: Dataset) -> list[tuple[Any, Fields]]:
     """
     if data.is_image:
         return _of_images(data)
+    if len(data.shape) > 1:  # sequences of numbers, for which there is no trigger
+        return []
     if data.is_tokens or (data.columns.modality == "text" and not data.is_frame):
         found = list(_of_tokens(data))
     else:

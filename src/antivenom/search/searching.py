@@ -1,4 +1,4 @@
-"""The search for the worst case: successive halving, local searches around the best, and fresh seeds for the finalists."""
+"""The search for the worst case: every family once, a model of the harm, and fresh seeds for the finalists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from antivenom.search.central import with_fitting_trigger
 from antivenom.search.families import families_for
 from antivenom.search.smallest import Smallest
 from antivenom.search.space import Candidate, Family, label_of, mean_of
-from antivenom.search.strategy import cost, explore, follow, leaders, refine
+from antivenom.search.strategy import cost, searched
 from antivenom.search.trials import MOST, TIMEOUT, Attempt, Limits, Progress, Trials
 
 OMNISCIENT = Federated(
@@ -70,7 +70,8 @@ class WorstCase:
     Fields:
         defence: the defence, or None.
         scenario: the scenario of all trials.
-        finalists: the most harmful attacks of the search, worst first, each of another family; empty if all failed.
+        finalists: the most harmful attacks of the search by its model of the harm, worst first, each of another family;
+            empty if all failed.
         attempts: all trials, in order.
     """
 
@@ -166,17 +167,17 @@ def worst_case(
 ) -> WorstCase:
     """Search for the attack that does the most harm to a scenario with this defence, by the metric of its goal.
 
-    1. Explore: every family is tried with its attack's own values and with others that cover their ranges, on one seed.
-       A third goes on to the next rung with twice as many seeds, and so on up to all `seeds` (successive halving).
-    2. Refine: the fields of the best few are changed in random directions with shrinking steps. A change is given up as
-       soon as it is behind on the seeds that it has run on.
+    1. Explore: every family is tried with its attack's own values, on one seed.
+    2. Refine: a model of the harm learns from all trials so far. The next trial, of a new attack or of an earlier one on
+       another seed, is the one that is expected to raise the largest mean of the model most. The last trials decide between
+       attacks that were tried.
     3. Confirm: the best of the search, and runners-up from other families, run on fresh seeds, because the maximum of many
        noisy numbers is biased upwards.
 
-    All attacks are compared on the same seeds, each with the clean twin of its seed. Seeds whose twin failed or is no
+    Every trial is compared with the clean twin of its seed, and finalists run on all seeds. Seeds whose twin failed or is no
     better than chance are not used. Failed trials are listed with their errors, and an attack with one never wins. Equal
-    arguments give equal results, unless the time is limited. Weakness: a family that is bad on its first seed is dropped
-    for good.
+    arguments give equal results, unless the time is limited. Weakness: with hardly more trials than families, little but
+    their own values is tried.
 
     Args:
         defence: any defence that the scenario takes, or None.
@@ -230,13 +231,10 @@ def worst_case(
         if first[1].error is not None:
             return WorstCase(defence, scenario, (), tuple(run.attempts))
         plan = plan.reduced(run.left + 1)
-    usable, found = run.usable(plan.seeds), list[Candidate]()
+    usable, best = run.usable(plan.seeds), list[Candidate]()
     if usable:
         reserve = plan.reserve if deadline_seconds is None else min(plan.reserve, run.left // 3)
-        found = explore(run, plan.families, usable, reserve, plan.finalists, rng)
-        follow(run, found, plan.families, usable, reserve, rng)
-        refine(run, found, usable, reserve, plan.finalists, rng)
-    best = leaders(found, plan.finalists)
+        best = searched(run, plan.families, usable, reserve, plan.finalists, rng)
     return WorstCase(defence, scenario, tuple(_confirmed(run, best, plan.confirm)), tuple(run.attempts))
 
 

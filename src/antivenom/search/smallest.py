@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from antivenom.auditing.evidence import ERROR
+from antivenom.auditing.evidence import ERROR, fall
 from antivenom.auditing.judging import Harms
 from antivenom.auditing.trial import Record
 from antivenom.core.errors import ScenarioError
@@ -21,6 +21,7 @@ from antivenom.search.trials import MOST, TIMEOUT, Attempt, Limits, Progress, Tr
 TRIALS = 160  # without a limit
 FIRST = 2  # seeds that every number of rows gets
 BLOCK = 2  # seeds that an undecided number of rows gets at a time
+ERRORS, LEAST_FALL = 3.0, 0.05  # a fall is looked at if it exceeds so many standard errors, and this harm
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,26 @@ class Smallest:
         """
         return next((point for point in reversed(self.curve) if point.high < self.limit), None)
 
+    @property
+    def falls(self) -> tuple[Point, Point] | None:
+        """Fewer rows and more rows of which the fewer are shown to do more harm; None if that is not shown.
+
+        An attacker with the larger budget then does better to leave some of it unused.
+        """
+        places = fall([point.low for point in self.curve], [point.high for point in self.curve])
+        return None if places is None else (self.curve[places[0]], self.curve[places[1]])
+
+    @property
+    def remark(self) -> str:
+        """A sentence if more rows are shown to do less harm, and nothing otherwise."""
+        if self.falls is None:
+            return ""
+        few, many = self.falls
+        return (
+            f"More rows are not always worse for this attack: with {many.rows} rows the mean harm is {many.harm:.2f}, "
+            f"with {few.rows} rows {few.harm:.2f}, and the bounds do not overlap."
+        )
+
     def record(self) -> Record:
         """The fields `smallest` and `curve` of a search's line in records.jsonl; points without a known harm are left out."""
         found, known = self.breaks, [point for point in self.curve if not math.isnan(point.harm)]
@@ -105,7 +126,8 @@ def smallest_budget(
 
     The attack runs with 1, 2, 4, ... rows up to the budget, each on two seeds. Further seeds go where the curve crosses the limit: to
     the smallest number of rows whose mean harm exceeds it, until this is shown, and to the next smaller number, until the
-    opposite is shown. The harm is taken to grow with the rows only in this choice; the bounds do not rest on it.
+    opposite is shown. The harm is taken to grow with the rows only in this choice; the bounds do not rest on it. Where the curve
+    falls by more than its noise, seeds go to that fall next, until it is shown (`Smallest.falls`) or has no seeds left.
 
     Args:
         attack: an attack on rows; the worst one of `worst_case`, say.
@@ -147,7 +169,7 @@ def smallest_budget(
     curve = _Curve(run, {count: aimed(scenario, each)[1] for count, each in attacks.items()}, tuple(seeds), len(data))
     metric_limit = scenario.goal.metric.limit if limit is None else limit
     curve.spend([(count, FIRST) for count in attacks])
-    while asked := curve.undecided(metric_limit):
+    while asked := curve.undecided(metric_limit) or curve.falling():
         if not curve.spend(asked):
             break
     return Smallest(attacks[most], metric_limit, curve.points(), tuple(run.attempts))
@@ -215,6 +237,30 @@ class _Curve:
             beside += [i for i in above if points[i].low > limit or not self._is_spent(points[i].rows)][:1]
         open_ones = [points[i] for i in beside if points[i].low <= limit <= points[i].high]
         return [(point.rows, BLOCK) for point in open_ones if not self._is_spent(point.rows)]
+
+    def falling(self) -> list[tuple[int, int]]:
+        """Two numbers of rows, of which the smaller does more harm beyond noise, with more seeds; none if that is shown.
+
+        The noise is the deviation of the harms around the means of their numbers of rows, taken to be equal for all.
+        """
+        harms = [[each.harm for each in attempts if not math.isnan(each.harm)] for attempts in self.found.values()]
+        off = [value - mean_of(values) for values in harms for value in values]
+        noise = math.sqrt(math.fsum(value**2 for value in off) / max(len(off) - len(harms), 1))
+        points, counts = self.points(), list(self.found)
+        drops = []
+        for j, fewer in enumerate(harms):
+            for i in range(j):
+                if harms[i] and fewer and not all(self._is_spent(counts[place]) for place in (i, j)):
+                    error = noise * math.sqrt(1 / len(harms[i]) + 1 / len(fewer))
+                    drop = points[i].harm - points[j].harm
+                    if drop > max(ERRORS * error, LEAST_FALL):
+                        drops.append((drop, i, j))
+        if not drops:
+            return []
+        _, *pair = max(drops)
+        if points[pair[0]].low > points[pair[1]].high:
+            return []
+        return [(counts[place], BLOCK) for place in pair if not self._is_spent(counts[place])]
 
     def _is_spent(self, count: int) -> bool:
         return len(self.found[count]) >= len(self.seeds)

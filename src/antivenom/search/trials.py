@@ -173,7 +173,7 @@ class Trials:
     def _ran_all(self, asked: Iterable[Asked], stage: str, reserve: int) -> Iterator[tuple[int, Attempt]]:
         if not self.limits.jobs:
             for place, (attack, seed) in enumerate(asked):
-                if self.left - reserve < self._price(attack, seed):
+                if self.left - reserve < self.price(attack, seed):
                     return
                 if self._needs_twin(attack, seed):
                     self._add(_Ask(self, _twin_of(attack), seed, "twin"), None)
@@ -248,7 +248,8 @@ class Trials:
             self.progress(len(self.attempts), most, attempt)
         return attempt
 
-    def _price(self, attack: object, seed: int) -> int:
+    def price(self, attack: object, seed: int) -> int:
+        """How many trials it takes to learn the harm of an attack: 2 if a clean twin is to be run, too."""
         return 1 + self._needs_twin(attack, seed)
 
     def _needs_twin(self, attack: object, seed: int) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from antivenom.auditing.evidence import fall
 from antivenom.auditing.formatting import percent
 from antivenom.auditing.naming import parts_of, short
 from antivenom.auditing.report.figures import Points, budget_plot
@@ -90,9 +91,19 @@ def _found(search: Mapping[str, Any], word: str) -> str:
 
 def _least(search: Mapping[str, Any], limit: float) -> str:
     least = search["smallest"]
+    more = _fall(search["curve"])
     if least is None:
-        return f"No number of rows within the budget was found to break it: the harm stays at or below the limit {percent(limit)}."
-    return f"The smallest number of rows found that breaks it: {least['rows']:,} ({percent(least['share'])}), with a harm of {percent(least['harm'])}."
+        return f"No number of rows within the budget was found to break it: the harm stays at or below the limit {percent(limit)}.{more}"
+    return f"The smallest number of rows found that breaks it: {least['rows']:,} ({percent(least['share'])}), with a harm of {percent(least['harm'])}.{more}"
+
+
+def _fall(curve: Sequence[Mapping[str, Any]]) -> str:
+    """What is to be said where more rows are shown to do less harm."""
+    places = fall([point["low"] for point in curve], [point["high"] for point in curve])
+    if places is None:
+        return ""
+    few, many = (curve[place] for place in places)
+    return f" More rows are not always worse: {many['rows']:,} did less harm ({percent(many['harm'])}) than {few['rows']:,} ({percent(few['harm'])}), beyond chance."
 
 
 def _harm(value: float | None) -> str:

@@ -62,6 +62,6 @@ def nearest(levels: list[LevelResult]) -> str:
     """The worst case of an audit without a breach, as a sentence."""
     cell = next((level.deployed for level in levels if level.deployed is not None), None)
     if cell is None:
-        return "no attack was planned"
+        return "none, because no attack was run"
     harm = f"{effect(cell)} {cell.metric.word}" if cell.harm else "not measured"
     return f"{cell.state}: {short(cell.attack)} on {on(cell)}, harm {harm}; {cell.reason}; limit {percent(cell.limit)}"

@@ -25,12 +25,15 @@ def banner(summary: Summary) -> str | None:
     return " ".join(parts) or None
 
 
-def verdict(levels: list[LevelResult]) -> str:
-    """The first sentence of the page."""
+def verdict(levels: list[LevelResult], refused: bool = False) -> str:
+    """The first sentence of the page. `refused` says that attacks were planned and that none of them applies."""
     tried = [level for level in levels if level.planned]
     breached = [level for level in tried if level.state is State.BREACHED]
     if not tried:
-        return "No attack was planned, so nothing is known."
+        why = "No attack that was planned applies here" if refused else "No attack was planned"
+        return f"{why}, so nothing is known."
+    if all(level.state is State.ERROR for level in tried):
+        return "Nothing is known, because the trials failed."
     held = all(level.state is State.HELD for level in tried)
     if len(tried) == 1:
         state = (

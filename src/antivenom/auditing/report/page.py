@@ -80,7 +80,7 @@ def contents(summary: Summary, sha256: str, comparison: Comparison | None = None
         "sections": [s for s in _SECTIONS.items() if s[0] not in _ONLY_IF_PRESENT or found[s[0]]],
         "summary": summary,
         "banner": banner(summary),
-        "verdict": verdict(levels),
+        "verdict": verdict(levels, bool(summary.attacks)),
         "audited": audited(summary),
         "levels": [rung(level, summary) for level in levels],
         "do_first": do_first(summary),

@@ -7,6 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from antivenom.core.errors import DataError
 from antivenom.core.registry import source
 from antivenom.core.regular import opened
@@ -23,6 +25,8 @@ _BROKEN = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, Mem
 @source(cite="the user's own arrays, read by numpy without pickle")
 class NpzFile:
     """An .npz archive of rows and labels. Images of bytes become numbers from 0 to 1; arrays of objects are refused.
+
+    Rows of bytes, or squares of numbers, (n, height, width) are grey images.
 
     Fields:
         path: the file.
@@ -72,5 +76,12 @@ def _parts(archive: NpzFile, _: str) -> tuple[Dataset, Dataset | None]:
             f"an .npz archive of plain arrays at {archive.path}", reason, "write it with np.savez"
         ) from error
     name = Path(archive.path).stem
+    arrays = [_with_channel(array) for array in arrays]
     train = Dataset.from_arrays(arrays[0], arrays[1], name=name, schema=schema_of_bytes(arrays[0]))
     return train, Dataset(arrays[2], arrays[3], train.classes, name, schema=train.schema) if len(arrays) == 4 else None
+
+
+def _with_channel(rows: np.ndarray) -> np.ndarray:
+    """Grey images (n, height, width) with an axis for their only channel; other arrays are returned unchanged."""
+    grey = rows.ndim == 3 and (rows.dtype == np.uint8 or rows.shape[1] == rows.shape[2])
+    return rows[:, None] if grey else rows

@@ -17,6 +17,8 @@ from antivenom.data.fingerprints import of_files
 from antivenom.data.schema import ColumnKind, Schema
 from antivenom.data.splitting import split_by_seed
 
+_MOST_NUMBERS, _ROWS_EACH = 20, 10  # more numbers, with fewer rows for each, are no classes
+
 
 @source(cite="the user's own file, read by pandas")
 class TableFile:
@@ -37,7 +39,7 @@ class TableFile:
         missing: "keep" missing numbers, or "drop" the rows that have any.
         regression: whether the label is a number to predict instead of a class.
         delimiter: the character between cells; "" finds it in the first line.
-        decimal: the decimal sign, "." or ",".
+        decimal: the decimal sign, "." or ","; "" finds it in the cells.
         encoding: the text encoding, such as utf-8, latin-1 or cp1252.
     """
 
@@ -52,7 +54,7 @@ class TableFile:
     missing: str = "keep"
     regression: bool = False
     delimiter: str = ""
-    decimal: str = "."
+    decimal: str = ""
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
@@ -60,8 +62,8 @@ class TableFile:
         object.__setattr__(self, "test", str(self.test))
         for name in ("ignore", "words", "closed"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.missing not in ("keep", "drop") or self.decimal not in (".", ","):
-            raise DataError('missing: keep or drop, decimal: "." or ","', f"{self.missing!r} and {self.decimal!r}")
+        if self.missing not in ("keep", "drop") or self.decimal not in ("", ".", ","):
+            raise DataError('missing: keep or drop, decimal: "", "." or ","', f"{self.missing!r} and {self.decimal!r}")
         if not 0 < self.test_share < 1:
             raise DataError("test_share above 0 and below 1", f"{self.test_share}")
 
@@ -142,13 +144,23 @@ def _labelled(table: TableFile, path: str, labels: Any, train: Dataset | None) -
             raise DataError(f"numbers to predict in column {table.label} of {path}", "words", "drop `regression`")
         return numbers.to_numpy(dtype=np.float64), ()
     found = tuple(sorted({*words.tolist()}, key=_by_number_or_word))
-    if train is None and len(found) > max(2, len(words) // 2):
+    many = len(found) > max(2, len(words) // 2)
+    if train is None and (many or _are_measurements(found, len(words))):
         raise DataError(
             f"classes in column {table.label} of {path}",
-            f"{len(found)} values in {len(words)} rows",
-            "name a column of classes, or set `regression`",
+            f"{len(found)} {'values' if many else 'numbers'} in {len(words)} rows",
+            "name a column of classes; numbers to predict need `regression` in a scenario file of RegressionPoisoning",
         )
     return words, found if train is None else train.classes
+
+
+def _are_measurements(found: tuple[str, ...], rows: int) -> bool:
+    """Whether values look like a number to predict: many numbers, each of which only a few rows have."""
+    return len(found) > _MOST_NUMBERS and rows < _ROWS_EACH * len(found) and all(map(_is_number, found))
+
+
+def _is_number(word: str) -> bool:
+    return _by_number_or_word(word)[0] != np.inf
 
 
 def _by_number_or_word(word: str) -> tuple[float, str]:

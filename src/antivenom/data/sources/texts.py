@@ -114,6 +114,8 @@ def _read(file: TextFile) -> tuple[list[str], list[str]]:
         return [_decoded(each, file.encoding) for each in files], [each.relative_to(path).parts[0] for each in files]
     if ".jsonl" in path.suffixes:
         return _lines(file, path)
+    if path.suffix == ".json":
+        raise DataError(f"texts in {path}", "one document of JSON", "write one object on each line of a .jsonl file")
     from antivenom.data.reading import read_cells
 
     cells = read_cells(path, encoding=file.encoding)
@@ -151,10 +153,16 @@ def _lines(file: TextFile, path: Path) -> tuple[list[str], list[str]]:
                 row = json.loads(line.decode("utf-8-sig"))
                 texts.append(str(row[file.text]))
                 labels.append(str(row[file.label]))
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+    except KeyError as error:
+        raise DataError(
+            f"keys {file.text!r} and {file.label!r} in line {number} of {path}",
+            ", ".join(map(repr, row)) or "no keys",
+            f"name the keys ({_OPTIONS})",
+        ) from error
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DataError(
             f"one JSON object with {file.text!r} and {file.label!r} on each line of {path}",
             f"{type(error).__name__} in line {number}: {error}",
-            f"mend that line, or name the keys ({_OPTIONS})",
+            "mend that line",
         ) from error
     return texts, labels
