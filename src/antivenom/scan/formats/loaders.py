@@ -129,9 +129,16 @@ _MARKS = (
     "subprocess.",
     "builtins.",
     "importlib.",
-)
-_MARKS += ("runpy.", "pty.", "pickle.", "marshal.", "dill.", "shutil.", "ctypes.", "socket.", "webbrowser.", "request.")
-_MARKS += (
+    "runpy.",
+    "pty.",
+    "pickle.",
+    "marshal.",
+    "dill.",
+    "shutil.",
+    "ctypes.",
+    "socket.",
+    "webbrowser.",
+    "request.",
     "pip.",
     "code.",
     "torch.",
