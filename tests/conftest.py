@@ -16,6 +16,7 @@ gc.disable()  # until all tests are collected: nearly all that imports and colle
 _writes_no_bytecode = sys.dont_write_bytecode
 sys.dont_write_bytecode = False  # until then too: each command that a test starts would compile all of antivenom again
 
+import hypothesis  # noqa: F401 - before the freeze below: libraries register their generators with it, and it asks the collector for them
 import numpy as np
 import pytest
 import torch

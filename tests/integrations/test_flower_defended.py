@@ -423,7 +423,20 @@ def test_mistakes_of_the_operator_are_errors_of_one_line() -> None:
         ({"data": lambda d: d.replace(b"False", b"1+1,0")}, "no .npy header"),
         ({"data": lambda d: b"\x93NUMPY\x02" + d[7:]}, "no .npy header"),
     ],
-    ids=str,
+    ids=[
+        "serialisation",
+        "shape",
+        "type",
+        "width",
+        "half",
+        "cut",
+        "longer",
+        "much-longer",
+        "header-kind",
+        "header-byte-order",
+        "header-expression",
+        "header-version",
+    ],
 )
 def test_arrays_that_differ_from_what_they_claim_are_named(change: dict[str, Any], reason: str) -> None:
     sent = ArrayRecord({"w": Array(np.zeros((2, 3), np.float32))})

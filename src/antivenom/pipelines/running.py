@@ -199,8 +199,14 @@ def _first_records(plan: Plan, store: Store) -> list[Record]:
         if record is None:
             raise ModelError("a first training within the time", "none that ended", "raise --time")
         if record["status"] != "ok":
-            raise ModelError("a model that can be trained on the clean rows", record["error"])
+            raise ModelError("a model that can be trained on the clean rows", _reason(str(record["error"])))
     return [record for record in found if record is not None]
+
+
+def _reason(error: str) -> str:
+    """A record's error, as what another message found instead."""
+    found = error.removeprefix("expected a record, got ")
+    return f"an error: {found}" if found.startswith("expected ") else found
 
 
 def _cells(groups: Sequence[Group]) -> int:
