@@ -49,7 +49,7 @@ def test_names_that_do_not_fit_in_a_line_are_counted_or_listed_elsewhere() -> No
     [
         ({"w": torch.ones(2), "extra": frozenset([1])}, "an object that needs frozenset"),
         (torch.nn.Linear(2, 2), "an object that needs torch.nn.modules.linear.Linear"),
-        (b"not a model", "a text file"),
+        (b"not a model", "content of the format text under a name that ends in .pt"),
         (b"", "an empty file"),
         (b"\x80\x04\x95\x08\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94K\x01s.", "opcode 149"),
         (b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.", "a pickle that torch.save did not write"),

@@ -46,7 +46,7 @@ TABLE = [
     ("data ''", 4, "expected the name of a data set, got '': choose from adult, "),
     ("compare", 4, "antivenom compare needs BEFORE: The folder of the earlier audit, or its records.jsonl."),
     ("compare empty empty", 2, "expected records in empty, got no records.jsonl there: run antivenom audit first"),
-    ("audit --label x", 4, "got none: add --data, --images, --text or --npz"),
+    ("audit --label x", 4, "got none beside --label: add --data, --images, --text or --npz"),
     ("audit --baseline empty", 4, "expected the folder of an audit as --baseline, got empty, without records.jsonl"),
     ("report empty --card --serve", 4, "expected one of --replay, --card and --serve, got several"),
     ("init empty", 4, "got empty, a folder: antivenom init empty/scenario.yaml"),
@@ -106,5 +106,5 @@ def test_help_describes_every_argument_once(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_folder_without_files_is_not_judged_and_no_mistake(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["scan", "empty"]) == 3
+    assert run(["scan", "empty"]) == 5
     assert capsys.readouterr().out == "0 files: nothing was scanned\n"

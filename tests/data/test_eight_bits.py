@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,23 +21,31 @@ BYTES = np.arange(256, dtype=np.uint8)
 EVERY = (BYTES.astype(np.float32) / np.float32(255)).reshape(1, 1, 16, 16)  # as the readers of images make them
 
 
-@attack(access=Access.DATA_MANIPULATION, goal=Goal.AVAILABILITY, cite="the test of 8 bits")
-class HalfAStep:
-    """Brightens the first image by 0.4 steps, which saving undoes, and the second by 0.6 steps, which become 1."""
+@pytest.fixture
+def half_a_step(plugins: None) -> Any:
+    @attack(access=Access.DATA_MANIPULATION, goal=Goal.AVAILABILITY, cite="the test of 8 bits")
+    class HalfAStep:
+        """Brightens the first image by 0.4 steps, which saving undoes, and the second by 0.6 steps, which become 1."""
 
-    def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        x = data.x.copy()
-        x[0] += 0.4 / 255
-        x[1] += 0.6 / 255
-        return Poison(Dataset(x, data.y, data.classes, data.name, schema=data.schema), np.arange(len(data)) < 2)
+        def __call__(self, data: Dataset, context: AttackContext) -> Poison:
+            x = data.x.copy()
+            x[0] += 0.4 / 255
+            x[1] += 0.6 / 255
+            return Poison(Dataset(x, data.y, data.classes, data.name, schema=data.schema), np.arange(len(data)) < 2)
+
+    return HalfAStep()
 
 
-@evasion(goal=Goal.AVAILABILITY, cite="the test of 8 bits")
-class Brighter:
-    """Brightens every image by 0.6 steps."""
+@pytest.fixture
+def brighter(plugins: None) -> Any:
+    @evasion(goal=Goal.AVAILABILITY, cite="the test of 8 bits")
+    class Brighter:
+        """Brightens every image by 0.6 steps."""
 
-    def __call__(self, model: object, data: Dataset, context: AttackContext) -> np.ndarray:
-        return np.asarray(data.x + np.float32(0.6 / 255))
+        def __call__(self, model: object, data: Dataset, context: AttackContext) -> np.ndarray:
+            return np.asarray(data.x + np.float32(0.6 / 255))
+
+    return Brighter()
 
 
 def saved(x: np.ndarray) -> np.ndarray:
@@ -108,14 +117,14 @@ def test_folders_and_archives_of_images_have_8_bits_and_the_named_sets_stay_as_t
     assert Named("digits")(Streams(0)).train.columns.columns[0].steps == 0
 
 
-def test_what_an_attack_writes_is_what_a_file_would_hold(tmp_path: Path) -> None:
+def test_what_an_attack_writes_is_what_a_file_would_hold(tmp_path: Path, half_a_step: Any, brighter: Any) -> None:
     rows = folder(tmp_path / "png").unsplit()
     context = AttackContext(Streams(0), ThreatModel(Access.DATA_MANIPULATION, Goal.AVAILABILITY, max_poisoned_rate=0.5))
-    found = guarded.data_attack(HalfAStep(), rows, context)
+    found = guarded.data_attack(half_a_step, rows, context)
     assert np.array_equal(found.data.x[0], rows.x[0])
     assert np.array_equal(found.data.x[1], saved(rows.x[1] + np.float32(1 / 255)))
     assert np.array_equal(found.data.x[2:], rows.x[2:])
-    evaded = guarded.evasion(Brighter(), None, rows, context)  # type: ignore[arg-type]
+    evaded = guarded.evasion(brighter, None, rows, context)  # type: ignore[arg-type]
     assert np.array_equal(evaded.x, saved(rows.x + np.float32(1 / 255)))
     blended = guarded.shown(Blend(share=0.03), rows.x, rows.schema)
     assert np.array_equal(blended, saved(blended))

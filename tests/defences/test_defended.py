@@ -22,21 +22,29 @@ X = np.random.default_rng(0).normal(6.0 * Y[:, None], 1.0, (40, 2))
 WORDS = np.array(["ham", "spam"])[Y]
 
 
-@gate(access=Access.DATA_INJECTION, goal=Goal.BACKDOOR, cite="the test of Defended")
-class AboveAllClean:
-    """Refuses inputs whose first number is above those of the trusted rows."""
+@pytest.fixture
+def above_all_clean(plugins: None) -> object:
+    @gate(access=Access.DATA_INJECTION, goal=Goal.BACKDOOR, cite="the test of Defended")
+    class AboveAllClean:
+        """Refuses inputs whose first number is above those of the trusted rows."""
 
-    def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Any:
-        most = float(clean.x[:, 0].max())
-        return lambda x: Verdict(x[:, 0] - most, x[:, 0] > most)
+        def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Any:
+            most = float(clean.x[:, 0].max())
+            return lambda x: Verdict(x[:, 0] - most, x[:, 0] > most)
+
+    return AboveAllClean()
 
 
-@mitigation(access=Access.DATA_INJECTION, goal=Goal.BACKDOOR, cite="the test of Defended")
-class Trusting:
-    """Replaces the model by one that is fitted to the trusted rows."""
+@pytest.fixture
+def fitted_anew(plugins: None) -> object:
+    @mitigation(access=Access.DATA_INJECTION, goal=Goal.BACKDOOR, cite="the test of Defended")
+    class FittedAnew:
+        """Replaces the model by one that is fitted to the trusted rows."""
 
-    def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
-        return context.fit(clean)
+        def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
+            return context.fit(clean)
+
+    return FittedAnew()
 
 
 def test_flagged_rows_are_not_trained_on_and_answers_are_the_users_labels() -> None:
@@ -63,29 +71,35 @@ def test_a_training_function_takes_the_place_of_the_model() -> None:
     assert (Defended(train=train).fit(X, WORDS).predict(X) == WORDS).all()
 
 
-def test_a_gate_refuses_what_is_unlike_the_trusted_rows() -> None:
-    model = Defended(LogisticRegression(), AboveAllClean()).fit(X[10:], WORDS[10:], trusted=(X[:10], WORDS[:10]))
+def test_a_gate_refuses_what_is_unlike_the_trusted_rows(above_all_clean: Any) -> None:
+    model = Defended(LogisticRegression(), above_all_clean).fit(X[10:], WORDS[10:], trusted=(X[:10], WORDS[:10]))
     asked = np.array([[X[:10, 0].max(), 0.0], [X[:10, 0].max() + 0.1, 0.0]])
     assert model.refused(asked).tolist() == [False, True]
 
 
-def test_a_mitigation_gets_the_trusted_rows_with_the_users_labels() -> None:
+def test_a_mitigation_gets_the_trusted_rows_with_the_users_labels(fitted_anew: Any) -> None:
     turned = np.array(["spam", "ham"])[Y]
-    model = Defended(LogisticRegression(), Trusting()).fit(X[10:], turned[10:], trusted=(X[:10], WORDS[:10]))
+    model = Defended(LogisticRegression(), fitted_anew).fit(X[10:], turned[10:], trusted=(X[:10], WORDS[:10]))
     assert (model.predict(X) == WORDS).all()
 
 
 @pytest.mark.parametrize(
     ("defence", "fields", "error", "said"),
     [
-        (AboveAllClean(), {}, NotApplicable, "trusted rows for AboveAllClean, got none: give clean rows as `trusted`"),
+        (
+            "above_all_clean",
+            {},
+            NotApplicable,
+            "trusted rows for AboveAllClean, got none: give clean rows as `trusted`",
+        ),
         ("FlagAll", {}, DataError, "training rows left after FlagAll, got all 40 flagged"),
-        (Trusting(), {"trusted": (X[:1], ["eggs"])}, DataError, "trusted labels among ham, spam, got 'eggs'"),
+        ("fitted_anew", {"trusted": (X[:1], ["eggs"])}, DataError, "trusted labels among ham, spam, got 'eggs'"),
     ],
     ids=["no trusted rows", "no rows left", "an unknown label"],
 )
 def test_what_cannot_be_done_is_one_line(
-    defence: object, fields: dict[str, object], error: type[Exception], said: str
+    defence: str, fields: dict[str, object], error: type[Exception], said: str, request: pytest.FixtureRequest
 ) -> None:
+    own = defence if defence == "FlagAll" else request.getfixturevalue(defence)
     with pytest.raises(error, match=said.replace("(", r"\(")):
-        Defended(LogisticRegression(), defence).fit(X, WORDS, **fields)  # type: ignore[arg-type]
+        Defended(LogisticRegression(), own).fit(X, WORDS, **fields)  # type: ignore[arg-type]

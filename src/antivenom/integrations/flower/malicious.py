@@ -1,6 +1,6 @@
 """A malicious client for red teams: any agent of antivenom's, in front of a real client's training.
 
-app = ClientApp(mods=[malicious(SignFlip(factor=10))])
+app = ClientApp(mods=[malicious(SignFlip(scale=10))])
 """
 
 from __future__ import annotations
