@@ -83,7 +83,8 @@ def malicious(
         past, state = _remembered(context)
         number = past[-1].round + 1 if past else 1
         for record in message.content.config_records.values():
-            number = int(record.get("server-round", number))
+            said = record.get("server-round")
+            number = said if isinstance(said, int) else number
         view = AgentView(
             round=number,
             start=torch.from_numpy(start.copy()),
