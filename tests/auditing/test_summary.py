@@ -11,7 +11,7 @@ import pytest
 from antivenom.auditing.evidence import bounds
 from antivenom.auditing.formatting import interval, not_measured, percent, stealth
 from antivenom.auditing.results import CellResult, State, Summary
-from antivenom.auditing.sentences import do_first
+from antivenom.auditing.sentences import do_first, next_step
 from antivenom.auditing.statistics import Interval
 from antivenom.auditing.summary import severity, summarise
 
@@ -220,6 +220,16 @@ def test_a_level_shows_the_worst_attack_and_the_best_defence() -> None:
     absent = [row.level for row in summary.levels if row.planned == 0]
     assert not_measured(summary) == [f"{name} (no scenario for it)" for name in absent]
     assert len(absent) == 4
+
+
+def test_a_defence_that_leaves_more_harm_is_no_repair() -> None:
+    values: Values = {**TWINS, ("A", "none"): many(0.5, 0.5, 0.5), ("A", "D"): many(0.7, 0.7, 0.7)}
+    summary = audit(values, deployed="none")
+    level = next(row for row in summary.levels if row.level == "data-injection")
+    assert level.best is not None
+    assert (level.best.defence, level.improves) == ("D", False)
+    assert do_first(summary).startswith("No defence tried leaves less harm than 47% in “g”: `antivenom list defences")
+    assert next_step(level, summary).startswith("No other defence tried does better.")
 
 
 def test_do_first_names_the_cheapest_defence_that_held() -> None:

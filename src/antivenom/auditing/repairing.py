@@ -66,9 +66,9 @@ def repairs(summary: Summary) -> tuple[Repair, ...]:
 
 def _repair(level: LevelResult, summary: Summary) -> Repair | None:
     """The repair at one level; None if no defence does better than what is deployed, or it is no part of a training."""
-    best, now = level.best, level.deployed
+    best = level.best
     spec = None if best is None else _spec_of(best, summary)
-    if best is None or now is None or best.defence == now.defence or spec is None:
+    if best is None or spec is None or not level.improves:
         return None
     try:
         code = python_of(best.scenario, spec)

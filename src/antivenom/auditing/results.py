@@ -186,6 +186,15 @@ class LevelResult:
     conclusive: int
 
     @property
+    def improves(self) -> bool:
+        """Whether the best defence held, or left less harm than the deployed one."""
+        best, now = self.best, self.deployed
+        if best is None or now is None or best.defence == now.defence:
+            return False
+        left, before = best.shown_harm, now.shown_harm
+        return best.state is State.HELD or (left is not None and before is not None and left.mean < before.mean)
+
+    @property
     def selected(self) -> tuple[CellResult, ...]:
         """The cells of this level that the first page shows, each once."""
         found = [self.deployed, self.undefended, self.best]

@@ -143,7 +143,7 @@ def next_step(level: LevelResult, summary: Summary) -> str:
     access = " or ".join(level.access)
     if best is None:
         return f"Try defences: `antivenom list defences --access {access}` names them."
-    if best.defence == cell.defence:
+    if not level.improves:
         return f"No other defence tried does better. `antivenom list defences --access {access}` names more."
     name, effect = short(best.defence), f"{_shift(cell, best)}; it {price(best.shown_cost)}{slower(best, summary)}"
     if best.state is State.HELD:
@@ -218,6 +218,9 @@ def do_first(summary: Summary) -> str:
     effect = f"{harm}; it {price(after.shown_cost)}{slower(after, summary)}"
     if held:
         return f"Deploy {short(after.defence)} in “{after.group}”, the cheapest defence that held: {effect}."
+    if not level.improves:
+        ask = f"`antivenom list defences --access {' or '.join(level.access)}` names others"
+        return f"No defence tried leaves less harm than {percent(before.shown_harm.mean)} in “{before.group}”: {ask}."
     where = f"{short(after.defence)} in “{after.group}”"
     return f"No defence tried is shown to be sufficient. The least harm is left by {where}: {effect}."
 
