@@ -74,3 +74,10 @@ def test_wrong_names_and_other_folders_are_told(tmp_path: Path) -> None:
         HuggingFaceFolder(SAVED / "table", "lefd").unsplit()
     with pytest.raises(DataError, match=r"no state.json there: save the data set with save_to_disk"):
         HuggingFaceFolder(tmp_path).unsplit()
+
+
+def test_columns_to_leave_out_may_share_an_option_as_those_of_a_table_do() -> None:
+    from antivenom.cli.rows import RowOptions, source_from
+
+    source = source_from(RowOptions(data=str(SAVED / "table"), label="left", ignore=("id, b", "c")))
+    assert source.ignore == ("id", "b", "c")

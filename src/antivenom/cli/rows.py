@@ -62,14 +62,14 @@ def _table(rows: RowOptions) -> Any:
     from antivenom.data import HuggingFaceFolder, TableFile, source_of
     from antivenom.data.sources.hugging_face import is_saved
 
+    ignored = tuple(name.strip() for names in rows.ignore for name in names.split(",") if name.strip())
     if is_saved(Path(rows.data)):
-        return HuggingFaceFolder(rows.data, rows.label or "label", rows.column, rows.ignore, (rows.size, rows.size))
+        return HuggingFaceFolder(rows.data, rows.label or "label", rows.column, ignored, (rows.size, rows.size))
     _require_no_other_option(Path(rows.data))
     if not _is_table(rows.data):
         return source_of(rows.data)
     if not rows.label:
         raise ScenarioError("--label with the column of the class", "none", _columns_of(rows))
-    ignored = tuple(name.strip() for names in rows.ignore for name in names.split(",") if name.strip())
     table = TableFile(rows.data, rows.label, test=rows.test, ignore=ignored, encoding=rows.encoding)
     if not rows.editable:
         return table
