@@ -116,12 +116,8 @@ def _lines(scenario: Spec, spec: Spec, kind: Kind) -> Iterator[str]:
     trusted = _needs_trusted(spec)
     imports: dict[str, set[str]] = {"antivenom": {"Defended"}, "antivenom.defences.sanitize": {"rows_of"}}
     model, of_model = _model_code(scenario["model"], imports)
-    defence = _code(spec, imports)
-    arguments = [model, repr(defence[:-2]) if defence.endswith("()") else defence]
-    if defence.endswith("()"):
-        _drop(imports, spec)
-    if model.startswith("train="):
-        arguments = [f"defence={arguments[1]}", model]
+    defence = _defence_code(spec, imports)
+    arguments = [f"defence={defence}", model] if model.startswith("train=") else [model, defence]
     if "architecture" in scenario["model"] or _is_architecture(scenario["model"]):
         arguments += _training_code(scenario.get("training", {}), imports)
     source = _source_code(scenario["data"], imports)
@@ -147,9 +143,15 @@ def _lines(scenario: Spec, spec: Spec, kind: Kind) -> Iterator[str]:
         yield "print(model.verdict_)  # it reports, and changes nothing"
 
 
-def _drop(imports: dict[str, set[str]], spec: Spec) -> None:
-    for names in imports.values():
-        names.discard(str(spec["name"]))
+def _defence_code(spec: Spec, imports: dict[str, set[str]]) -> str:
+    """The defence as an argument of `Defended`: its name, which needs no import, if all fields have their defaults."""
+    needed: dict[str, set[str]] = {}
+    code = _code(spec, needed)
+    if code.endswith("()"):
+        return repr(code[:-2])
+    for module, names in needed.items():
+        imports.setdefault(module, set()).update(names)
+    return code
 
 
 def _is_architecture(spec: Spec) -> bool:
