@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import _compat_pickle
 from collections.abc import Callable
-from typing import TypeVar
 
 from antivenom.core.errors import with_article
 from antivenom.scan.limits import Meter
-from antivenom.scan.literals import OCTAL, as_text, unescaped
+from antivenom.scan.literals import Literals
 from antivenom.scan.reader import Fault, Reader, malformed
 from antivenom.scan.rules import STRADDLING_FRAME
 from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
 from antivenom.scan.view import View
 from antivenom.scan.watcher import Watcher
 
-_T = TypeVar("_T")
-
-LONG = 4096  # longer bytes and texts become a Blob, which refers to the file instead of copying it
 _BATCH = 512  # opcodes between two checks of the limits
 
 
@@ -37,8 +33,8 @@ class Machine:
     """
 
     def __init__(self, view: View, watcher: Watcher, meter: Meter, start: int = 0) -> None:
-        self._read, self._view = Reader(view, start), view
-        self._watch, self._meter = watcher, meter
+        self._read, self._watch, self._meter = Reader(view, start), watcher, meter
+        self._literal = Literals(view, self._read, self._dispute)
         self._stack: list[object] = []
         self._marks: list[list[object]] = []
         self._memo: dict[int, object] = {}
@@ -75,6 +71,9 @@ class Machine:
         finally:
             self._meter.spend("opcodes", _BATCH - budget)
 
+    def _dispute(self, detail: str) -> None:
+        self._watch.disputed(detail, self._at)
+
     # -- the stack -----------------------------------------------------------------------------------------------
 
     def _push(self, value: object) -> None:
@@ -108,87 +107,6 @@ class Machine:
     def stop(self) -> None:
         self.result = self._pop()
         raise _Stop
-
-    # -- numbers, text, bytes ------------------------------------------------------------------------------------
-
-    def _number(self, parse: Callable[[bytes], _T]) -> _T:
-        """Parses a number from a line. The C unpickler, unlike the Python one, stops at a NUL byte."""
-        line = self._read.line()
-        try:
-            return parse(line)
-        except ValueError:
-            if b"\0" not in line:
-                raise malformed("a number that cannot be parsed") from None
-        self._watch.disputed("a number that ends at a NUL", self._at)
-        try:
-            return parse(line.partition(b"\0")[0] or b"0")
-        except ValueError:
-            raise malformed("a number that cannot be parsed") from None
-
-    def int_line(self) -> None:
-        self._push(self._number(self._int))
-
-    def _int(self, line: bytes) -> object:
-        if line in (b"00", b"01"):
-            return line == b"01"
-        if OCTAL.fullmatch(line):
-            self._watch.disputed("an octal integer", self._at)
-            return OPAQUE
-        return int(line, 0)
-
-    def long_line(self) -> None:
-        self._push(self._number(lambda line: int(line[:-1] if line.endswith(b"L") else line, 0)))
-
-    def long_binary(self, width: int) -> None:
-        length = self._read.uint(width)
-        if width == 4 and length >= 1 << 31:
-            raise malformed("an integer of negative length")
-        data = self._read.skip(length)
-        self._push(int.from_bytes(data.read(), "little", signed=True) if length <= 64 else OPAQUE)
-
-    def float_line(self) -> None:
-        self._push(self._number(float))
-
-    def string_line(self) -> None:
-        at, line = self._read.at, self._read.line()
-        if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-            raise malformed("a string without quotes")
-        self._push(
-            as_text(unescaped(line[1:-1])) if len(line) <= LONG else Blob(self._view.window(at, len(line)), True)
-        )
-
-    def unicode_line(self) -> None:
-        at, line = self._read.at, self._read.line()
-        try:
-            text = line.decode("raw-unicode-escape")
-        except UnicodeDecodeError:
-            raise malformed("text with a broken escape") from None
-        self._push(
-            text if len(line) <= LONG else Blob(self._view.window(at, len(line)), True, codec="raw-unicode-escape")
-        )
-
-    def text(self, width: int) -> None:
-        length = self._read.uint(width)
-        if length > LONG:
-            self._push(Blob(self._read.skip(length), is_text=True))
-            return
-        try:
-            self._push(self._read.take(length).decode("utf-8", "surrogatepass"))
-        except UnicodeDecodeError:
-            raise malformed("text that is not UTF-8") from None
-
-    def bytes_(self, width: int) -> None:
-        length = self._read.uint(width)
-        self._push(Blob(self._read.skip(length)) if length > LONG else self._read.take(length))
-
-    def old_string(self, width: int) -> None:
-        length = self._read.uint(width)
-        if width == 4 and length >= 1 << 31:
-            raise malformed("a string of negative length")
-        self._push(Blob(self._read.skip(length), True) if length > LONG else as_text(self._read.take(length)))
-
-    def bytearray_(self) -> None:
-        self._push(Blob(self._read.skip(self._read.uint(8)), grows=True))
 
     # -- containers ----------------------------------------------------------------------------------------------
 
@@ -233,7 +151,7 @@ class Machine:
         elif not isinstance(target, (Opaque, Mapping, Instance)):
             if count:
                 raise malformed(f"items for {with_article(type(target).__name__)}")
-            self._watch.disputed(f"no items for {with_article(type(target).__name__)}", self._at)
+            self._dispute(f"no items for {with_article(type(target).__name__)}")
         return target
 
     # -- memo ----------------------------------------------------------------------------------------------------
@@ -364,16 +282,20 @@ def _no_opcode(machine: Machine) -> None:
 
 
 def _get_line(machine: Machine) -> None:
-    machine.get(machine._number(int))
+    machine.get(machine._literal.number(int))
 
 
 def _put_line(machine: Machine) -> None:
-    machine.put(machine._number(int))
+    machine.put(machine._literal.number(int))
 
 
 def _skip8(machine: Machine) -> None:
     machine._read.take(8)
     machine._push(OPAQUE)
+
+
+def _literal(read: Callable[[Literals], object]) -> Callable[[Machine], None]:
+    return lambda machine: machine._push(read(machine._literal))
 
 
 def _constant(value: object) -> Callable[[Machine], None]:
@@ -386,9 +308,9 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"0": Machine.pop,
     b"1": Machine.pop_mark,
     b"2": Machine.dup,
-    b"F": Machine.float_line,
-    b"I": Machine.int_line,
-    b"L": Machine.long_line,
+    b"F": _literal(Literals.float_line),
+    b"I": _literal(Literals.int_line),
+    b"L": _literal(Literals.long_line),
     b"J": lambda m: m._push(int.from_bytes(m._read.take(4), "little", signed=True)),
     b"K": lambda m: m._push(m._read.byte()),
     b"M": lambda m: m._push(m._read.uint(2)),
@@ -403,17 +325,17 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"Q": Machine.persistent_binary,
     b"R": Machine.reduce,
     b"b": Machine.build,
-    b"S": Machine.string_line,
-    b"T": lambda m: m.old_string(4),
-    b"U": lambda m: m.old_string(1),
-    b"V": Machine.unicode_line,
-    b"X": lambda m: m.text(4),
-    b"\x8c": lambda m: m.text(1),
-    b"\x8d": lambda m: m.text(8),
-    b"B": lambda m: m.bytes_(4),
-    b"C": lambda m: m.bytes_(1),
-    b"\x8e": lambda m: m.bytes_(8),
-    b"\x96": Machine.bytearray_,
+    b"S": _literal(Literals.string_line),
+    b"T": lambda m: m._push(m._literal.old_string(4)),
+    b"U": lambda m: m._push(m._literal.old_string(1)),
+    b"V": _literal(Literals.unicode_line),
+    b"X": lambda m: m._push(m._literal.text(4)),
+    b"\x8c": lambda m: m._push(m._literal.text(1)),
+    b"\x8d": lambda m: m._push(m._literal.text(8)),
+    b"B": lambda m: m._push(m._literal.bytes_(4)),
+    b"C": lambda m: m._push(m._literal.bytes_(1)),
+    b"\x8e": lambda m: m._push(m._literal.bytes_(8)),
+    b"\x96": _literal(Literals.bytearray_),
     b"\x97": Machine.next_buffer,
     b"\x98": lambda m: m._push(m._pop()),
     b"a": Machine.append,
@@ -445,8 +367,8 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x82": lambda m: m.extension(1),
     b"\x83": lambda m: m.extension(2),
     b"\x84": lambda m: m.extension(4),
-    b"\x8a": lambda m: m.long_binary(1),
-    b"\x8b": lambda m: m.long_binary(4),
+    b"\x8a": lambda m: m._push(m._literal.long_binary(1)),
+    b"\x8b": lambda m: m._push(m._literal.long_binary(4)),
     b"\x80": Machine.set_protocol,
     b"\x95": Machine.frame,
 }
