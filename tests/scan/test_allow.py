@@ -8,6 +8,7 @@ import importlib
 import inspect
 import io
 import pickle
+import shlex
 import textwrap
 import tomllib
 import warnings
@@ -29,11 +30,17 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
+from typer.testing import CliRunner
 
-from antivenom.core.errors import ScanError
-from antivenom.scan import Status, Tier, allow_list
-from antivenom.scan.allow import Permission
+from antivenom.artifacts import guard
+from antivenom.cli import files  # noqa: F401 - registers the command
+from antivenom.cli.app import app
+from antivenom.core.errors import ScanError, UnsafeFile
+from antivenom.scan import Status, Tier, allow_list, scan, scan_view
+from antivenom.scan.allow import Permission, add_names
+from antivenom.scan.findings import allow_commands
 from antivenom.scan.stubs import Global
+from antivenom.scan.view import View
 
 # Callables that run what they are given, or open the file that they are given: none may hide behind any listed name.
 DANGEROUS = [
@@ -172,6 +179,65 @@ def test_fitted_estimators_are_safe(protocol: int) -> None:
     buffer = io.BytesIO()
     joblib.dump(models[-1], buffer)
     assert look(buffer.getvalue()).status is Status.SAFE
+
+
+# -- a team's own list -------------------------------------------------------------------------------------------------
+
+UNREVIEWED = b"\x80\x02cteam_nets\nEncoder\n)\x81}bcteam_nets\nmake\nK\x01\x85R\x86."
+
+
+def test_the_commands_of_the_report_make_the_file_safe(tmp_path: Path) -> None:
+    path, own = tmp_path / "model.pkl", tmp_path / "allow.toml"
+    path.write_bytes(UNREVIEWED)
+    report = scan(path)
+    assert report.status is Status.UNKNOWN
+    commands = allow_commands(report.findings)
+    assert len(commands) == 2
+    assert commands[0] in next(f.remedy for f in report.findings if f.rule == "pickle-unreviewed")
+    for command in commands:
+        _, *arguments = shlex.split(command.replace("allow.toml", str(own)))
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert scan(path, allow=allow_list().extended([own])).status is Status.SAFE
+
+
+def test_an_entry_without_call_does_not_permit_a_call(tmp_path: Path) -> None:
+    add_names(tmp_path / "allow.toml", ["team_nets.Encoder", "team_nets:make"], "read")
+    own = allow_list().extended([tmp_path / "allow.toml"])
+    assert rules(scan_view(View(UNREVIEWED), "x", allow=own)) == ["pickle-called-reference"]
+
+
+def test_a_guard_takes_the_list(tmp_path: Path) -> None:
+    data = b"\x80\x02cantivenom_no_such_module\nNet\n."
+    with guard(), pytest.raises(UnsafeFile, match="nobody has reviewed"):
+        pickle.loads(data)  # noqa: S301
+    add_names(tmp_path / "allow.toml", ["antivenom_no_such_module.Net"], "read")
+    with guard(allow_list().extended([tmp_path / "allow.toml"])), pytest.raises(ModuleNotFoundError):
+        pickle.loads(data)  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("os.system", "builtins.eval", "builtins.getattr", "operator.attrgetter", "functools.partial", "torch.load"),
+        *("torch.hub.load", "numpy.f2py.crackfortran.myeval", "some.package.utils.import_module", "types.FunctionType"),
+        *("ourteam.nets:sys.modules.__class__", "requests.get", "dill._dill._create_function", "uuid.getnode"),
+    ],
+)
+def test_a_dangerous_name_cannot_be_allowed(tmp_path: Path, name: str) -> None:
+    own = tmp_path / "allow.toml"
+    with pytest.raises(ScanError, match="cannot run code by itself"):
+        add_names(own, [name], "read")
+    assert not own.exists()
+    module, _, attribute = name.rpartition(".") if ":" not in name else name.partition(":")
+    own.write_text(f'[[allow]]\nmodule = "{module}"\nnames = ["{attribute}"]\nnote = "by hand"\n')
+    with pytest.raises(ScanError, match="cannot run code by itself"):
+        allow_list().extended([own])
+
+
+@pytest.mark.parametrize("name", ["ourteam.*", "ourteam", "ourteam..Net", "ourteam.nets Net", ""])
+def test_an_entry_is_one_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScanError, match="one dotted name"):
+        add_names(tmp_path / "allow.toml", [name], "read")
 
 
 # -- what the terms keep out -------------------------------------------------------------------------------------------

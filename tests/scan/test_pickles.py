@@ -49,7 +49,7 @@ def test_getattr_is_judged_by_what_it_reaches() -> None:
     inner = AllowList({"collections": dict.fromkeys(("OrderedDict", "OrderedDict.fromkeys"), Permission())})
     reach = b"cbuiltins\ngetattr\n(ccollections\nOrderedDict\nS'%s'\ntR."
     assert look(reach % b"fromkeys", allow=inner).status is Status.SAFE
-    assert look(reach % b"__subclasses__", allow=inner).findings[0].name == "collections.OrderedDict.__subclasses__"
+    assert look(reach % b"__subclasses__", allow=inner).findings[0].name == "collections:OrderedDict.__subclasses__"
     computed = b"cbuiltins\ngetattr\n(ccollections\nOrderedDict\n(tRS'keys'\ntR."
     assert rules(look(computed, allow=inner)) == ["pickle-computed-call"]
 

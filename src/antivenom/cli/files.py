@@ -22,6 +22,28 @@ class Output(enum.StrEnum):
     SARIF = "sarif"
 
 
+@app.command("allow")
+def allow_command(
+    names: Annotated[
+        list[str], typer.Argument(help="Dotted names, such as package.module.Class or package.module:Outer.inner.")
+    ],
+    to: Annotated[Path, typer.Option(help="Your team's allow list, a TOML file. It is made if it is not there.")],
+    note: Annotated[str, typer.Option(help="Who reviewed the names, and what was found.")],
+    call: Annotated[bool, typer.Option("--call", help="Files can also call the names, with any argument.")] = False,
+) -> None:
+    """Add names that you have reviewed to your team's allow list, for scan, convert, screen, inspect and guard.
+
+    Without --call, files can refer to a name, or create an empty object and give it its state. A name that is known to run
+    code, open files or reach the network is refused.
+
+    Exit codes: 0 written, 4 a name or the list is refused.
+    """
+    from antivenom.scan.allow import add_names
+
+    add_names(to, names, note, call)
+    typer.echo(f"{to}: {len(names)} name{'s' if len(names) != 1 else ''} added")
+
+
 @app.command()
 def scan(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, archives; - for standard input.")],

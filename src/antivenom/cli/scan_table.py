@@ -8,9 +8,9 @@ import textwrap
 from rich.console import Console
 
 from antivenom.core.terminal import console
-from antivenom.scan.findings import FileReport, Finding, Report
+from antivenom.scan.findings import FileReport, Finding, Report, allow_commands
 from antivenom.scan.part import printable
-from antivenom.scan.rules import RULES, Status
+from antivenom.scan.rules import REVIEWABLE, RULES, Status
 
 STYLE = {Status.SAFE: "bold blue", Status.ACCEPTED: "blue", Status.UNKNOWN: "yellow", Status.UNSAFE: "bold magenta"}
 _LISTED = 20  # most safe files that are listed one by one
@@ -60,6 +60,13 @@ def _print_rules(out: Console, report: Report) -> None:
         out.print(rule, style="bold")
         _wrapped(out, f"why: {RULES[rule].why}", "    ")
         _wrapped(out, f"do: {RULES[rule].remedy}", "    ")
+    commands = allow_commands(report.findings)
+    if commands:
+        names = len({f.name for f in report.findings if RULES[f.rule] in REVIEWABLE})
+        out.print()
+        out.print(f"review {names} name{'s' if names != 1 else ''}; then allow them, and scan with --allow allow.toml:")
+        for command in commands:
+            out.print(f"    {command}", soft_wrap=True, style="bold")
 
 
 def _place(finding: Finding) -> str:

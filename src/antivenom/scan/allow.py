@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from antivenom.core.errors import ScanError
-from antivenom.scan.rules import UNLISTED_GLOBAL, UNREVIEWED_GLOBAL, Rule
+from antivenom.scan.danger import danger
+from antivenom.scan.rules import DANGEROUS_GLOBAL, UNREVIEWED_GLOBAL, Rule
 from antivenom.scan.stubs import Global
 
 
@@ -20,57 +23,6 @@ class Tier(enum.StrEnum):
 
     TENSORS = "tensors"
     VETTED = "vetted"
-
-
-# Packages that are common and were reviewed as a whole. A name of theirs that is not listed was left out on purpose.
-_PACKAGES = frozenset(
-    {
-        *("numpy", "scipy", "sklearn", "joblib", "torch", "torchvision", "xgboost", "lightgbm", "catboost", "pandas"),
-        *(
-            "tensorflow",
-            "keras",
-            "onnx",
-            "transformers",
-            "huggingface_hub",
-            "safetensors",
-            "dill",
-            "cloudpickle",
-            "skops",
-        ),
-        *(
-            "pip",
-            "setuptools",
-            "pkg_resources",
-            "distutils",
-            "wheel",
-            "IPython",
-            "ipykernel",
-            "notebook",
-            "pytest",
-            "_pytest",
-        ),
-        *(
-            "requests",
-            "urllib3",
-            "aiohttp",
-            "httpx",
-            "yaml",
-            "jinja2",
-            "click",
-            "typer",
-            "pydantic",
-            "antivenom",
-            "cffi",
-        ),
-    }
-)
-
-
-@cache
-def standard_modules() -> frozenset[str]:
-    """The top modules of the standard library of every supported Python, whichever runs the scan."""
-    text = (resources.files("antivenom.scan") / "lists" / "standard.txt").read_text("utf-8")
-    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
 @dataclass(frozen=True)
@@ -110,8 +62,7 @@ class AllowList:
         """The rule that `wanted` breaks; None if it is listed."""
         if wanted.name in self.names.get(wanted.module, ()):
             return None
-        top = wanted.module.partition(".")[0]
-        return UNLISTED_GLOBAL if top in _PACKAGES or top in standard_modules() else UNREVIEWED_GLOBAL
+        return DANGEROUS_GLOBAL if danger(wanted.module, wanted.name) else UNREVIEWED_GLOBAL
 
     def permission(self, wanted: Global) -> Permission:
         """The permitted uses of `wanted`. Unlisted globals were reported on import; their use is unrestricted here."""
@@ -119,14 +70,69 @@ class AllowList:
         return UNRESTRICTED if names is None else names.get(wanted.name, UNRESTRICTED)
 
     def extended(self, files: Iterable[Path]) -> AllowList:
-        """This list joined with a team's own files. Raises ScanError if an entry lacks module, names or note."""
+        """This list joined with a team's own files.
+
+        Raises ScanError if an entry lacks module, names or note, if it stands for more than one name, and if a name is
+        known to be dangerous.
+        """
         merged = dict(self.names)
         for file in files:
-            _merge(merged, _read(str(file), _content(file)))
+            own = _read(str(file), _content(file))
+            for module, names in own.items():
+                for name in names:
+                    _require_harmless(module, name, str(file))
+            _merge(merged, own)
         return AllowList(merged)
 
 
 _Names = dict[str, Mapping[str, Permission]]
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+def add_names(path: Path, names: Iterable[str], note: str, call: bool = False) -> None:
+    """Append names to a team's allow list, which `AllowList.extended` reads; the file is made if it is not there.
+
+    Fields:
+        path: the list, in TOML.
+        names: dotted names; a colon can show where the module ends, as in `package.module:Outer.inner`.
+        note: who reviewed them, and what was found.
+        call: whether files can also call them, instead of creating empty objects and giving them their state.
+
+    Raises ScanError for anything but one dotted name, and for a name that is known to be dangerous.
+    """
+    pairs = [_pair(each) for each in names]
+    if not note.strip():
+        raise ScanError("a note on the review", "an empty one")
+    for module, name in pairs:
+        _require_harmless(module, name, str(path))
+    entries = "".join(
+        f"\n[[allow]]\nmodule = {json.dumps(module)}\nnames = [{json.dumps(name)}]\n"
+        + ("" if call else "call = false\n")
+        + f"note = {json.dumps(note)}\n"
+        for module, name in pairs
+    )
+    try:
+        text = path.read_text("utf-8") if path.exists() else "# Names that files may import: antivenom scan --allow\n"
+        _read(str(path), text + entries)
+        path.write_text(text + entries, "utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScanError("an allow list in TOML that can be written", str(error)).at(str(path)) from error
+
+
+def _pair(dotted: str) -> tuple[str, str]:
+    module, colon, name = dotted.partition(":")
+    if not colon:
+        module, _, name = dotted.rpartition(".")
+    if not (_DOTTED.fullmatch(module) and _DOTTED.fullmatch(name)):
+        raise ScanError("one dotted name, such as package.module.Class", dotted, "list each name on its own")
+    return module, name
+
+
+def _require_harmless(module: str, name: str, where: str) -> None:
+    if why := danger(module, name):
+        raise ScanError(
+            "a name that cannot run code by itself", f"{module}.{name}: {why}", "do not load files that need it"
+        ).at(where)
 
 
 @cache
@@ -160,8 +166,8 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Permission]]:
     for entry in entries:
         options = {key: value for key, value in entry.items() if key not in ("module", "names", "note")}
         match entry:
-            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if note and _is_permission(
-                options
+            case {"module": str(module), "names": [_, *_] as names, "note": str(note)} if (
+                note and _is_permission(options) and all(_DOTTED.fullmatch(str(name)) for name in (module, *names))
             ):
                 _merge(found, {module: dict.fromkeys(map(str, names), Permission(**options))})
             case _:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from antivenom.scan.rules import RULES, Status
+from antivenom.scan.rules import REVIEWABLE, RULES, UNREVIEWED_CALL, Status
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,32 @@ class Finding:
 
     @property
     def remedy(self) -> str:
-        return RULES[self.rule].remedy
+        commands = allow_commands([self])
+        return f"{RULES[self.rule].remedy}: {commands[0]}" if commands else RULES[self.rule].remedy
 
     @property
     def inner(self) -> str:
         """The path within the file; empty for the file itself."""
         return self.where.partition("!")[2]
+
+
+_NAME = re.compile(r"[^\W\d]\w*(?:[.:][^\W\d]\w*)+")
+
+
+def allow_commands(findings: Iterable[Finding]) -> list[str]:
+    """The commands that add the names that nobody has reviewed to a team's allow list, after a review.
+
+    Names that a file only creates or refers to come first, and those that it calls follow, because a call asks for more.
+    """
+    names: dict[bool, dict[str, None]] = {False: {}, True: {}}
+    for each in findings:
+        if RULES[each.rule] in REVIEWABLE and _NAME.fullmatch(each.name):
+            names[each.rule == UNREVIEWED_CALL.id][each.name] = None
+    return [
+        f"antivenom allow {' '.join(wanted)}{' --call' if call else ''} --to allow.toml --note 'WHO REVIEWED IT'"
+        for call, wanted in names.items()
+        if wanted
+    ]
 
 
 @dataclass(frozen=True)

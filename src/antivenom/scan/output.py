@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from urllib.parse import quote
 
-from antivenom.scan.findings import FileReport, Finding, Report
+from antivenom.scan.findings import FileReport, Finding, Report, allow_commands
 from antivenom.scan.rules import RULES, Rule, Status
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -31,6 +31,7 @@ def as_json(report: Report) -> dict[str, object]:
             for file in report.files
         ],
         "accepted": [_finding(finding) for finding in report.accepted],
+        "review": allow_commands(report.findings),
     }
 
 

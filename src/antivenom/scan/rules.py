@@ -32,22 +32,29 @@ class Rule:
     remedy: str
 
 
-_REVIEW = "review the global; if it is harmless for every argument, add it to an allow list with a note"
+_REVIEW = "review the name, then add it to your allow list"
+_REVIEW_CALL = "review the name for every argument that a file can choose, then add it to your allow list"
 _REFUSE = "do not load the file; ask its sender for safetensors or a state dict"
 _REPACK = "do not load the file; ask its sender to write it again with the library that made it"
 _INSTALL = "install the parser and scan again; until then treat the file as unsafe"
 
-UNLISTED_GLOBAL = Rule(
+DANGEROUS_GLOBAL = Rule(
     "pickle-global",
     Status.UNSAFE,
-    "loading the file imports this name and can call it with arguments that the file chooses",
+    "loading the file imports this name, which can run code, open files or reach the network, with values of the file",
     _REFUSE,
 )
 UNREVIEWED_GLOBAL = Rule(
     "pickle-unreviewed",
     Status.UNKNOWN,
-    "loading the file imports this name, which nobody has reviewed",
+    "loading the file imports this name, which nobody has reviewed, or makes an object of it",
     _REVIEW,
+)
+UNREVIEWED_CALL = Rule(
+    "pickle-unreviewed-call",
+    Status.UNKNOWN,
+    "loading the file calls this name, which nobody has reviewed, with arguments that the file chooses",
+    _REVIEW_CALL,
 )
 COMPUTED_CALL = Rule(
     "pickle-computed-call",
@@ -254,4 +261,5 @@ SCAN_ERROR = Rule(
     "treat the file as unsafe and report the failure",
 )
 
+REVIEWABLE = (UNREVIEWED_GLOBAL, UNREVIEWED_CALL, UNTRUSTED_TYPE)  # an entry of an allow list answers their findings
 RULES: dict[str, Rule] = {rule.id: rule for rule in list(globals().values()) if isinstance(rule, Rule)}

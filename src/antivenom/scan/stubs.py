@@ -22,7 +22,8 @@ class Global:
     at: int = 0
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        """The dotted name. A colon shows where the module ends if the attribute is dotted itself."""
+        return f"{self.module}{':' if '.' in self.name else '.'}{self.name}"
 
 
 @dataclass(slots=True, eq=False)

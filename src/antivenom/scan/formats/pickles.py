@@ -16,6 +16,7 @@ from antivenom.scan.part import Part, printable
 from antivenom.scan.reader import Fault, malformed
 from antivenom.scan.rules import (
     COMPUTED_CALL,
+    DANGEROUS_GLOBAL,
     EXTENSION,
     EXTERNAL_DATA,
     LOADED_CODE,
@@ -24,7 +25,7 @@ from antivenom.scan.rules import (
     PATH_TRAVERSAL,
     PERSISTENT_ID,
     TRAILING_STREAM,
-    UNLISTED_GLOBAL,
+    UNREVIEWED_CALL,
     UNREVIEWED_GLOBAL,
     Rule,
     Status,
@@ -100,7 +101,7 @@ class Collector:
             self.add(LOADED_CODE, f"imports {wanted} from the archive's own {own}", wanted.at, str(wanted))
             return
         rule = self.part.allow.broken_rule(wanted)
-        if rule is not None:
+        if rule is not None and (UNREVIEWED_CALL.id, str(wanted)) not in self._found:
             self.add(rule, f"imports {wanted}", wanted.at, str(wanted))
 
     def _own(self, module: str) -> str:
@@ -113,7 +114,7 @@ class Collector:
     def called(self, callee: object, arguments: object, at: int, bare: bool = False) -> object:
         self.acted = True
         if isinstance(callee, Global):
-            self._say_call(callee, arguments)
+            self._say_call(callee, arguments, bare)
         else:
             self.add(COMPUTED_CALL, "calls a computed object", at)
             return Instance(callee)
@@ -144,13 +145,19 @@ class Collector:
         for rule, what, name in violations:
             self.add(rule, what, at, name)
 
-    def _say_call(self, callee: Global, arguments: object) -> None:
+    def _say_call(self, callee: Global, arguments: object, bare: bool) -> None:
         """Replace the finding of an import by that of its first call, which is more informative."""
-        name = str(callee)
-        for rule in (UNLISTED_GLOBAL.id, UNREVIEWED_GLOBAL.id):
-            found = self._found.get((rule, name))
-            if found and found.what == f"imports {name}":
-                self._found[rule, name] = replace(found, what=printable(f"calls {name}{preview(arguments)}"))
+        name, called = str(callee), not bare or arguments != ()
+        what = printable(f"calls {name}{preview(arguments)}" if called else f"makes an object of {name}")
+        found = self._found.get((DANGEROUS_GLOBAL.id, name))
+        if found and found.what == f"imports {name}":
+            self._found[DANGEROUS_GLOBAL.id, name] = replace(found, what=what)
+        found = self._found.get((UNREVIEWED_GLOBAL.id, name))
+        if found and called:
+            del self._found[UNREVIEWED_GLOBAL.id, name]
+            self._found[UNREVIEWED_CALL.id, name] = replace(found, rule=UNREVIEWED_CALL.id, what=what)
+        elif found:
+            self._found[UNREVIEWED_GLOBAL.id, name] = replace(found, what=what)
 
     def _made(self, callee: Global, arguments: object, at: int) -> object:
         """The instance that copyreg creates of its first argument, as NEWOBJ would."""
@@ -335,6 +342,6 @@ def is_old(view: View) -> bool:
             break
         end, _ = run(collector, end)
     known = any(
-        finding.rule == UNLISTED_GLOBAL.id for finding in collector.findings
+        finding.rule == DANGEROUS_GLOBAL.id for finding in collector.findings
     )  # rules out prose, whose lines can begin with the opcode "c"
     return bool(begins or known or collector.stopped or collector.acted)
