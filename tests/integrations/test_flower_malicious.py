@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,23 @@ def test_both_the_run_and_the_node_must_allow_it(red_team: Any, allowed: Any) ->
 def test_nan_is_sent_as_nan() -> None:
     reply = malicious(NonFinite())(asked(initial()), context(), client(np.ones(650, np.float32)))
     assert not np.isfinite(flat(reply.content["arrays"])).all()
+
+
+def test_a_false_claim_is_written_where_the_strategy_reads_it() -> None:
+    def call_next(message: Message, context: Context) -> Message:
+        reply = client(np.ones(650, np.float32))(message, context)
+        reply.content["metrics"] = MetricRecord({"rows": 7})
+        return reply
+
+    reply = malicious(FalseExamples(SignFlip()), weighted_by_key="rows")(asked(initial()), context(), call_next)
+    shard = (torch.empty((7, 0)), torch.zeros(7).long())
+    assert dict(reply.content["metrics"]) == {"rows": float(FalseExamples(SignFlip()).examples((shard,))[0])}
+
+
+def test_a_process_that_starts_for_each_message_does_not_import_what_only_a_server_needs() -> None:
+    code = "import sys, antivenom.integrations.flower.malicious; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"sklearn", "pandas", "scipy.stats", "scipy.cluster", "numba"} & set(done.stdout.split())
 
 
 def test_an_agent_that_trains_on_rows_of_its_own_needs_them() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
@@ -130,6 +129,8 @@ def certified_radius(
         raise PluginError(
             "sigma > 0 and alpha between 0 and 1", f"{rule.sigma} and {alpha}", "no noise, no certificate"
         )
+    from scipy.special import ndtr
+
     counts = np.sort(votes, axis=1)[:, ::-1]
     total = counts.sum(axis=1)
     slack = np.sqrt(math.log(2 * votes.shape[1] / alpha) / (2 * total))
@@ -137,7 +138,7 @@ def certified_radius(
     rho = rule.bound(attacked_round)
     lipschitz = 2 + 2 * rho + rho**2  # squared, of the gradient of a softmax regression in its row and label
     contraction = math.prod(
-        2 * norm.cdf(rule.bound(number) / rule.sigma) - 1 for number in range(attacked_round + 1, rounds + 1)
+        2 * ndtr(rule.bound(number) / rule.sigma) - 1 for number in range(attacked_round + 1, rounds + 1)
     )
     scale = 2 * len(shares) * lipschitz * sum(share**2 for share in shares)
     scale *= (boost * local_steps * learning_rate * poisoned_rate) ** 2 * contraction

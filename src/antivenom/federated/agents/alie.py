@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import norm
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
@@ -101,6 +100,8 @@ def z_max(n: int, f: int) -> float:
 
     It is bounded to 0.001 of the probability on either side, where it would be infinite.
     """
+    from scipy.special import ndtri
+
     needed = math.floor(n / 2 + 1) - f
     share = (n - f - needed) / max(n - f, 1)
-    return float(norm.ppf(min(max(share, 1e-3), 1 - 1e-3)))
+    return float(ndtri(min(max(share, 1e-3), 1 - 1e-3)))

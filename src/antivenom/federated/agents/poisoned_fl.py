@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
@@ -82,6 +81,8 @@ class PoisonedFL:
         )  # a multiple was passed since it last took part
         if not due or len(view.past) <= self.window or current * self.decay < self.smallest:
             return current
+        from scipy.stats import binom
+
         total = view.start - view.past[-self.window].start
         agreeing = int((torch.sign(total) == self.direction(view)).sum())
         through = agreeing >= binom.ppf(1 - self.chance, total.numel(), 0.5)

@@ -7,9 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
-from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.core.protocols import Need, ServerView
@@ -134,6 +131,8 @@ def _majority(apart: np.ndarray) -> np.ndarray:
     n = len(apart)
     if n < 3:
         return np.ones(n, dtype=bool)
+    from sklearn.cluster import HDBSCAN
+
     found = HDBSCAN(
         min_cluster_size=n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True
     ).fit_predict(apart)
@@ -146,6 +145,9 @@ def _larger_half(apart: np.ndarray) -> np.ndarray:
     n = len(apart)
     if n < 3:
         return np.arange(n)
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     labels = fcluster(linkage(squareform(apart), "average"), 2, "maxclust")
     parts = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return max(parts, key=lambda rows: (len(rows), -apart[np.ix_(rows, rows)].mean()))

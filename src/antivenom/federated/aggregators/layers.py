@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.cluster import HDBSCAN
 from torch import Tensor
 
 from antivenom.core.errors import NotApplicable
@@ -173,6 +172,8 @@ def _clusters(x: np.ndarray, metric: str = "euclidean") -> np.ndarray:
     n = len(x)
     if n < 4:
         return np.zeros(n, dtype=int)
+    from sklearn.cluster import HDBSCAN
+
     found = HDBSCAN(
         min_cluster_size=min(5, n // 2), min_samples=3, metric=metric, allow_single_cluster=True, copy=True
     ).fit_predict(x)

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
@@ -81,6 +80,8 @@ class SignGuard:
 
     def _majority(self, updates: Tensor, view: ServerView | None) -> np.ndarray:
         """(n,) bool: the largest cluster of sign statistics."""
+        from scipy.spatial.distance import cdist
+
         n, d = updates.shape
         if d == 0:
             return np.ones(n, dtype=bool)
@@ -105,6 +106,8 @@ def mean_shift(points: np.ndarray, width: float) -> np.ndarray:
 
     Reference: Comaniciu and Meer 2002, IEEE PAMI 24(5), with a flat kernel.
     """
+    from scipy.spatial.distance import cdist
+
     width *= 1 + 1e-9  # a width is often the distance of two of the points: it is to reach, however it was rounded
     peaks, moving = points.copy(), np.ones(len(points), dtype=bool)
     near = np.zeros(len(points))

@@ -41,6 +41,7 @@ def malicious(
     num_agents: int = 10,
     num_chosen: int | None = None,
     weight: float | None = None,
+    weighted_by_key: str = "num-examples",
     seed: int = 0,
 ) -> Mod:
     """A mod for a `ClientApp` that sends what the agent sends, instead of the client's own update.
@@ -59,6 +60,7 @@ def malicious(
         num_agents: the number of clients that the attacker believes to exist.
         num_chosen: how many of them it believes to take part in a round; None for all.
         weight: its share in the weighted mean; None is one of those that take part.
+        weighted_by_key: the metric that the server's strategy weighs clients by, which `FalseExamples` writes.
         seed: its randomness.
     """
     labels = torch.empty(0, dtype=torch.long)
@@ -79,7 +81,7 @@ def malicious(
         name, arrays = next(iter(reply.content.array_records.items()))
         end, side = template.values(arrays)
         metrics = next(iter(reply.content.metric_records.values()), None)
-        own = rows if rows is not None else _unseen(metrics)
+        own = rows if rows is not None else _unseen(metrics, weighted_by_key)
         past, state = _remembered(context)
         number = past[-1].round + 1 if past else 1
         for record in message.content.config_records.values():
@@ -116,7 +118,7 @@ def malicious(
         )
         claims = asked(agent, Claims, "examples", None)
         if claims is not None and metrics is not None:
-            metrics["num-examples"] = float(claims((own,))[0])
+            metrics[weighted_by_key] = float(claims((own,))[0])
         kept = max(2, asked(agent, Remembers, "remembers", 2))
         participation = Participation(number, view.start, made.updates)
         _remember(context, (*past, participation)[-kept:], made.state)
@@ -146,9 +148,9 @@ class _Trainer:
         return train_honest(view, [0], [shard])[0]
 
 
-def _unseen(metrics: Any) -> Shard:
+def _unseen(metrics: Any, weighted_by_key: str) -> Shard:
     """As many rows as the client has, of which the attacker knows nothing but their number."""
-    count = 0 if metrics is None else int(metrics.get("num-examples", 0))
+    count = 0 if metrics is None else int(metrics.get(weighted_by_key, 0))
     return torch.empty((count, 0)), torch.zeros(count, dtype=torch.long)
 
 
