@@ -22,6 +22,7 @@ KEY = {
     Kind.TRIGGER: "trigger",
     Kind.WANTED: "wanted",
     Kind.PARTITION: "partition",
+    Kind.LOCAL_TRAINING: "training",
     Kind.FEATURE_MAP: "features",
     Kind.SOURCE: "data",
     Kind.GOAL: "goal",
@@ -104,7 +105,7 @@ def linked(cite: str) -> str:
 def snippet(entry: Entry) -> str:
     """The line that names the plugin, with its required fields."""
     needs = [f.name for f in dataclasses.fields(entry.cls) if f.default is dataclasses.MISSING]
-    wanted = "..." if entry.kind in {Kind.SOURCE, Kind.WANTED} else "ExplicitBoosting"
+    wanted = "..." if entry.kind not in {Kind.AGENT, *DEFENCES} else "ExplicitBoosting"
     written = f"{{name: {entry.name}, {', '.join(f'{n}: {wanted}' for n in needs)}}}" if needs else entry.name
     if entry.kind in ATTACKS:
         return f"attacks: [{written}]"

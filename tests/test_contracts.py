@@ -69,6 +69,7 @@ from antivenom.data import (
 from antivenom.defences import ANP, RNP, RONI
 from antivenom.federated import ExplicitBoosting, Federation, ImplicitBoosting
 from antivenom.federated.aggregation import aggregator, reducer
+from antivenom.integrations.flower.federation import FlowerModel, FlowerRows, FlowerTraining
 from antivenom.models.architectures import MLP
 from antivenom.models.training import Training
 from antivenom.scenarios.central import Central
@@ -124,6 +125,7 @@ QUICK = {
     "HuggingFaceFolder": HuggingFaceFolder(str(SAMPLES / "saved" / "table"), "left"),
     "ImageFolder": ImageFolder(str(SAMPLES / "pictures"), (4, 4)),
     "TextFile": TextFile(str(SAMPLES / "mails.jsonl")),
+    **{cls.__name__: cls(str(SAMPLES / "flower_app")) for cls in (FlowerRows, FlowerModel, FlowerTraining)},
     "NpzFile": NpzFile(str(SAMPLES / "arrays.npz")),
 }
 
@@ -138,6 +140,8 @@ def instance(entry: registry.Entry) -> Any:
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
 def test_the_contract_is_kept(entry: registry.Entry, global_randomness_unchanged: None) -> None:
+    if entry.name.startswith("Flower"):
+        pytest.importorskip("flwr.serverapp", reason="needs flwr (extra `flower`)")
     check_plugin(instance(entry))
 
 

@@ -46,7 +46,7 @@ TABLE = [
     ("data ''", 4, "expected the name of a data set, got '': choose from adult, "),
     ("compare", 4, "antivenom compare needs BEFORE: The folder of the earlier audit, or its records.jsonl."),
     ("compare empty empty", 2, "expected records in empty, got no records.jsonl there: run antivenom audit first"),
-    ("audit --label x", 4, "got none beside --label: add --data, --images, --text or --npz"),
+    ("audit --label x", 4, "got none beside --label: add --data, --images, --text, --npz or --federation"),
     ("audit --baseline empty", 4, "expected the folder of an audit as --baseline, got empty, without records.jsonl"),
     ("report empty --card --serve", 4, "expected one of --replay, --card and --serve, got several"),
     ("init empty", 4, "got empty, a folder: antivenom init empty/scenario.yaml"),

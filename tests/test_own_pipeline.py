@@ -99,10 +99,10 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
         (["--data", "pays.csv", "--label", "left", "--train", "a:b", "--model", "a:b"], "one of --estimator, --model"),
         (
             ["--label", "left", "--trials", "9"],
-            "rows of your own with these options, got none beside --label, --trials",
+            "rows or a federation of your own with these options, got none beside --label, --trials",
         ),
         (["--timeout", "9"], "got none beside --timeout"),
-        (["pays.yaml", "--data", "pays.csv"], "a scenario file or rows of your own, got both"),
+        (["pays.yaml", "--data", "pays.csv"], "got a scenario file and rows: give one of them"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -126,7 +126,7 @@ class TestEveryPlugin:
 def test_entries_come_by_kind_and_name():
     found = entries()
     assert found == sorted(found, key=lambda entry: (list(Kind).index(entry.kind), entry.name))
-    assert [entry.name for entry in entries(Kind.PARTITION)] == ["Dirichlet", "IID"]
+    assert [entry.name for entry in entries(Kind.PARTITION)] == ["ByGroup", "Dirichlet", "IID"]
     assert {entry.kind for entry in entries(Kind.ARCHITECTURE, Kind.PARTITION)} == {Kind.ARCHITECTURE, Kind.PARTITION}
 
 
@@ -134,7 +134,8 @@ def test_every_kind_is_an_attack_a_defence_or_a_part():
     parts = [kind for kind in Kind if not kind.is_attack and not kind.is_defence]
     models = [Kind.ARCHITECTURE, Kind.ESTIMATOR, Kind.SCHEDULE, Kind.AUGMENTATION]
     wholes = [Kind.GOAL, Kind.SCENARIO]
-    assert parts == [Kind.TRIGGER, Kind.WANTED, Kind.PARTITION, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
+    federated = [Kind.PARTITION, Kind.LOCAL_TRAINING]
+    assert parts == [Kind.TRIGGER, Kind.WANTED, *federated, *models, Kind.FEATURE_MAP, Kind.SOURCE, *wholes]
     assert not any(kind.is_attack and kind.is_defence for kind in Kind)
 
 
@@ -185,6 +186,7 @@ def test_every_decorator_registers_its_kind():
         "schedule": ({}, Kind.SCHEDULE, ()),
         "augmentation": ({}, Kind.AUGMENTATION, ()),
         "partition": ({}, Kind.PARTITION, ()),
+        "local_training": ({}, Kind.LOCAL_TRAINING, ()),
         "feature_map": ({}, Kind.FEATURE_MAP, ()),
         "source": ({}, Kind.SOURCE, ()),
     }
@@ -292,7 +294,7 @@ def test_what_cannot_be_built_is_one_line(spec, says):
 def test_the_kind_must_fit():
     assert build("MLP", Kind.ARCHITECTURE, Kind.PARTITION) == MLP()
     refused(
-        "the name of a partition, got 'MLP', which is of kind architecture: choose from Dirichlet, IID",
+        "the name of a partition, got 'MLP', which is of kind architecture: choose from ByGroup, Dirichlet, IID",
         "MLP",
         Kind.PARTITION,
     )

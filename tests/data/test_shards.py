@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from antivenom.core.errors import DataError
 from antivenom.core.streams import Streams
-from antivenom.data import IID, Dataset, Dirichlet, missing_classes
+from antivenom.data import IID, ByGroup, Dataset, Dirichlet, missing_classes
 
 
 def rows_of(y: list[int], classes: int = 3) -> Dataset:
@@ -125,3 +127,12 @@ def test_nothing_is_said_when_every_shard_has_every_class():
 def test_a_class_without_any_row_is_not_the_partitions_fault():
     data = rows_of([0, 0, 1, 1])
     assert missing_classes(data, [np.array([0, 2]), np.array([1, 3])]) is None
+
+
+def test_each_group_is_an_agent_s_shard_in_its_order() -> None:
+    data = replace(balanced(7), groups=np.array([5, 2, 5, 9, 2, 2, 5]))
+    assert [rows.tolist() for rows in draw(ByGroup(), data, 3)] == [[1, 4, 5], [0, 2, 6], [3]]
+    with pytest.raises(DataError, match="expected 4 groups of rows, one per agent, got 3: change num_agents"):
+        draw(ByGroup(), data, 4)
+    with pytest.raises(DataError, match="rows with groups"):
+        draw(ByGroup(), balanced(7), 3)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import PluginError, ScenarioError, ThreatError
-from antivenom.core.protocols import AgentView, ServerView, Targets
+from antivenom.core.protocols import AgentView, ServerView, Shard, Targets
+from antivenom.core.registry import local_training
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.core.verdict import Verdict
@@ -30,6 +31,7 @@ from antivenom.federated import (
     Median,
     MoNNA,
     Round,
+    SignFlip,
     WeakDP,
 )
 from antivenom.federated.answers import accuracy
@@ -343,3 +345,40 @@ def test_shards_hold_their_rows_once(rows: Dataset) -> None:
     x, y = shards.of_agent(2)
     assert torch.equal(x, torch.tensor(rows.x)[shards.rows[2]])
     assert torch.equal(y, torch.tensor(rows.y)[shards.rows[2]])
+
+
+@local_training(cite="none")
+class TowardsOnes:
+    """Moves every parameter a tenth of the way to 1, and spoils what it was sent. Or returns something else.
+
+    Fields:
+        returns: what is returned: parameters, too-few, or nothing.
+    """
+
+    returns: str = "parameters"
+
+    def __call__(self, network: Network, start: Tensor, shard: Shard, round: int, streams: Streams) -> Any:
+        end = start + 0.1 * round * (1 - start)
+        start.zero_()
+        return {"parameters": end, "too-few": end[:-1], "nothing": None}[self.returns]
+
+
+def test_honest_agents_train_by_code_of_their_own(rows: Dataset, network: Network, targets: Targets) -> None:
+    played = play(Federation(num_agents=4, rounds=2, local=TowardsOnes()), rows, network, targets)
+    for number, one in enumerate(played, start=1):
+        torch.testing.assert_close(one.updates, (0.1 * number * (1 - one.start)).expand(4, -1))
+
+
+def test_malicious_agents_train_honestly_by_the_same_code(rows: Dataset, network: Network, targets: Targets) -> None:
+    federation = Federation(num_agents=4, rounds=1, local=TowardsOnes())
+    (one,) = play(federation, rows, network, targets, agent=SignFlip(scale=2.0))
+    torch.testing.assert_close(one.updates[3], -2.0 * one.updates[0])
+
+
+@pytest.mark.parametrize("returns", ["too-few", "nothing"])
+def test_local_training_that_returns_something_else(
+    returns: str, rows: Dataset, network: Network, targets: Targets
+) -> None:
+    federation = Federation(num_agents=4, rounds=1, local=TowardsOnes(returns))
+    with pytest.raises(PluginError, match=rf"parameters of shape \({network.dimension},\) from TowardsOnes"):
+        play(federation, rows, network, targets)

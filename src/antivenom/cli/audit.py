@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,13 @@ import typer
 
 from antivenom.cli.app import OK, Device, Plugins, app, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish, require_baseline
-from antivenom.cli.own import ModelOptions, audit_own
+from antivenom.cli.own import FederationOptions, ModelOptions, audit_own, prepared_federation, prepared_rows
 from antivenom.cli.rows import RowOptions
 from antivenom.core.apart import foreign
 from antivenom.core.errors import ScenarioError
 from antivenom.core.garbage import uncollected
 
-_ROWS, _MODEL, _ATTACKER = "Your rows", "Your model", "What to try"
+_ROWS, _MODEL, _FEDERATION, _ATTACKER = "Your rows", "Your model", "Your federation", "What to try"
 
 
 @app.command("audit")
@@ -84,6 +86,20 @@ def audit_command(
             rich_help_panel=_MODEL,
         ),
     ] = "",
+    federation: Annotated[
+        str,
+        typer.Option(help="The folder of a Flower app, in place of rows and model.", rich_help_panel=_FEDERATION),
+    ] = "",
+    clients: Annotated[
+        int,
+        typer.Option(
+            min=0, help="The number of its clients; 0: what the app states, or 10.", rich_help_panel=_FEDERATION
+        ),
+    ] = 0,
+    malicious: Annotated[
+        int,
+        typer.Option(min=0, help="How many of them are malicious; 0: a tenth.", rich_help_panel=_FEDERATION),
+    ] = 0,
     access: Annotated[
         list[str],
         typer.Option(help="Only this access level, such as data-injection. Repeatable.", rich_help_panel=_ATTACKER),
@@ -169,9 +185,16 @@ def audit_command(
     )
     if baseline is not None:
         require_baseline(baseline, out)
-    if rows.given:
-        if scenario is not None:
-            raise ScenarioError("a scenario file or rows of your own", "both", "give one of them")
+    given = [
+        name
+        for name, value in (("a scenario file", scenario), ("rows", rows.given), ("--federation", federation))
+        if value
+    ]
+    if len(given) > 1:
+        raise ScenarioError(
+            "a scenario file, rows of your own, or --federation", " and ".join(given), "give one of them"
+        )
+    if rows.given or federation:
         asked = {
             "deployed": _defence(deployed),
             "access": tuple(access),
@@ -184,14 +207,25 @@ def audit_command(
             "fail_if": tuple(fail_if),
             "timeout": timeout or None,
         }
-        own = ModelOptions(estimator, model, train, epochs)
-        code = audit_own(rows, own, asked, out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose)
-        raise typer.Exit(code)
+        if federation:
+            if other := _given(context, (_ROWS, _MODEL), ("budget", "editable", "access"), but="deployed"):
+                raise ScenarioError("no options of rows with --federation", ", ".join(other), "leave them out")
+            preparing = partial(prepared_federation, FederationOptions(federation, clients, malicious), asked)
+        else:
+            if other := _given(context, (_FEDERATION,)):
+                raise ScenarioError("--federation with these options", f"none beside {', '.join(other)}")
+            preparing = partial(prepared_rows, rows, ModelOptions(estimator, model, train, epochs), asked)
+        raise typer.Exit(
+            audit_own(preparing, time, out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose)
+        )
     if write is not None:
-        raise ScenarioError("rows of your own with --write", "none", f"antivenom init {write} writes an example")
-    if needless := _needing_rows(context):
+        raise ScenarioError(
+            "rows or a federation of your own with --write", "none", f"antivenom init {write} writes an example"
+        )
+    if needless := _given(context, (_ROWS, _MODEL, _FEDERATION, _ATTACKER), ("timeout",)):
         got = f"none beside {', '.join(needless)}"
-        raise ScenarioError("rows of your own with these options", got, "add --data, --images, --text or --npz")
+        remedy = "add --data, --images, --text, --npz or --federation"
+        raise ScenarioError("rows or a federation of your own with these options", got, remedy)
     raise typer.Exit(
         _audit_file(scenario, out, baseline, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose)
     )
@@ -209,13 +243,13 @@ def _defence(text: str) -> object:
         raise ScenarioError("a name or a mapping for --deployed", repr(text), "{name: KNNSanitizer, k: 5}") from None
 
 
-def _needing_rows(context: typer.Context) -> list[str]:
-    """The given options that describe a pipeline of the user's own."""
-    own, found = {_ROWS, _MODEL, _ATTACKER}, []
+def _given(context: typer.Context, panels: Sequence[str], names: Sequence[str] = (), but: str = "") -> list[str]:
+    """The options of these panels, or of these names, that the user gave, except one."""
+    found = []
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
-        about = getattr(option, "rich_help_panel", None) in own or option.name == "timeout"
-        if about and source is not None and source.name != "DEFAULT":
+        about = getattr(option, "rich_help_panel", None) in panels or option.name in names
+        if about and option.name != but and source is not None and source.name != "DEFAULT":
             found.append(option.opts[0])
     return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,8 +18,11 @@ from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
 from antivenom.cli.rows import RowOptions, source_from
 from antivenom.core.apart import foreign
-from antivenom.core.errors import ScenarioError, StoreError, did_you_mean
+from antivenom.core.errors import PluginError, ScenarioError, StoreError, did_you_mean
 from antivenom.core.garbage import uncollected
+
+if TYPE_CHECKING:
+    from antivenom.pipelines.request import Prepared
 
 _LEAST_S = 60.0  # that rows and model may take to be read, if the audit may take less
 
@@ -33,10 +37,18 @@ class ModelOptions:
     epochs: int
 
 
+@dataclass(frozen=True)
+class FederationOptions:
+    """The options of `antivenom audit` that describe a Flower app."""
+
+    folder: str
+    clients: int
+    malicious: int
+
+
 def audit_own(
-    rows: RowOptions,
-    model: ModelOptions,
-    asked: Mapping[str, Any],
+    preparing: Callable[[], Prepared],
+    within: str,
     out: Path,
     baseline: Path | None,
     jobs: int,
@@ -48,9 +60,12 @@ def audit_own(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Audit the user's pipeline within its time, or only write its scenario file, and return the exit code.
+    """Audit what is prepared within its time, or only write its scenario file, and return the exit code.
 
-    `asked` holds the other arguments of `request_of`.
+    Args:
+        preparing: reads what the user gave and chooses what is tried; it runs code of the user.
+        within: the time that the audit may take, such as "5m".
+        out, baseline, jobs, device, plugin, write, dry_run, as_json, quiet, verbose: as the options of those names.
     """
     since = time.monotonic()
     from antivenom.auditing.workers import start_early
@@ -61,18 +76,17 @@ def audit_own(
         from antivenom.auditing.records import Store
         from antivenom.core.fingerprint import also_import_from
         from antivenom.pipelines.planning import written
-        from antivenom.pipelines.request import prepare, seconds_of
+        from antivenom.pipelines.request import seconds_of
         from antivenom.pipelines.running import Means, perform
         from antivenom.pipelines.saying import Progressing, print_choice
 
     check_device(device)
     also_import_from(Path.cwd())
-    with foreign("the reading of rows and model", max(_LEAST_S, seconds_of(asked["time"]))):
+    with foreign("the reading of rows and model", max(_LEAST_S, seconds_of(within))):
         load_plugins(plugin)
-        request = request_from(rows, model, asked)
-        prepared = prepare(request)
+        prepared = preparing()
     if write is not None:
-        return _write(write, written(prepared.choice.groups, request))
+        return _write(write, written(prepared.choice.groups, prepared.request))
     if not (quiet or as_json):
         print_choice(prepared)
     if dry_run:
@@ -101,6 +115,43 @@ def _write(path: Path, text: str) -> int:
         raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error
     typer.echo(f"{path} written: antivenom audit {path}")
     return OK
+
+
+def prepared_rows(rows: RowOptions, model: ModelOptions, asked: Mapping[str, Any]) -> Prepared:
+    """What is tried against a model that is trained on rows. `asked` holds the other arguments of `request_of`.
+
+    Raises:
+        AntivenomError: options that contradict each other, or rows or a model that cannot be used.
+    """
+    from antivenom.pipelines.request import prepare
+
+    return prepare(request_from(rows, model, asked))
+
+
+def prepared_federation(app: FederationOptions, asked: Mapping[str, Any]) -> Prepared:
+    """What is tried against a Flower app. `asked` holds arguments of `request_of`, as for rows.
+
+    Raises:
+        AntivenomError: flwr is not installed, the app cannot be read, or an option does not suit a federation.
+    """
+    if importlib.util.find_spec("flwr") is None:
+        raise PluginError("the package flwr", "an installation without it", "pip install 'antivenom[flower]'")
+    from antivenom.core.registry import Kind, build
+    from antivenom.integrations.flower.choosing import prepared
+    from antivenom.pipelines.request import seconds_of
+
+    deployed = asked["deployed"]
+    defence = None if deployed in (None, "none") else build(deployed, Kind.AGGREGATOR, Kind.CLIENT_DETECTOR)
+    fitting = {name: asked[name] for name in ("goals", "target", "trials", "search", "timeout")}
+    return prepared(
+        app.folder,
+        app.clients,
+        app.malicious,
+        **fitting,
+        seconds=seconds_of(asked["time"]),
+        deployed=defence,
+        fail_if=shares_from(asked["fail_if"]),
+    )
 
 
 def request_from(rows: RowOptions, model: ModelOptions, asked: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from antivenom.data.fingerprints import fingerprint
 from antivenom.data.forms import Rows
 from antivenom.data.named import DATASETS, load
 from antivenom.data.schema import Column, ColumnKind, Schema
-from antivenom.data.shards import IID, Dirichlet, Partition, missing_classes
+from antivenom.data.shards import IID, ByGroup, Dirichlet, Partition, missing_classes
 from antivenom.data.sources import (
     HuggingFaceFolder,
     ImageFolder,
@@ -22,6 +22,7 @@ from antivenom.data.sources import (
 __all__ = [
     "DATASETS",
     "IID",
+    "ByGroup",
     "Column",
     "ColumnKind",
     "Dataset",

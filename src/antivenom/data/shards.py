@@ -73,6 +73,22 @@ class Dirichlet:
         )
 
 
+@dataclass(frozen=True)
+class ByGroup:
+    """Gives each agent the rows of one group, such as those of one hospital, device or user, in their order.
+
+    It needs rows whose groups are known and as many agents as there are groups.
+    """
+
+    def __call__(self, data: Dataset, num_agents: int, rng: np.random.Generator) -> list[np.ndarray]:
+        if data.groups is None:
+            raise DataError("rows with groups for ByGroup", "none", "name their column: TableFile(group=...)")
+        groups = np.unique(data.groups)
+        if len(groups) != num_agents:
+            raise DataError(f"{num_agents} groups of rows, one per agent", f"{len(groups)}", "change num_agents")
+        return [np.flatnonzero(data.groups == group) for group in groups]
+
+
 def _check_enough(data: Dataset, num_agents: int, each: int = 1) -> None:
     if num_agents < 1:
         raise DataError("at least one agent", f"{num_agents}", "raise num_agents")

@@ -1,7 +1,7 @@
 """Federated learning: the round engine, malicious agents, aggregation rules and client detectors."""
 
 from antivenom.core.registry import partition
-from antivenom.data.shards import IID, Dirichlet
+from antivenom.data.shards import IID, ByGroup, Dirichlet
 from antivenom.federated.agents import (
     ALIE,
     DBA,
@@ -83,6 +83,7 @@ from antivenom.federated.weighting import Weighting
 # Partitions are values below the registry, so they are entered here, where they are used.
 partition(cite="McMahan et al. 2017, arXiv:1602.05629")(IID)
 partition(cite="Hsu et al. 2019, arXiv:1909.06335")(Dirichlet)
+partition(cite="Kairouz et al. 2021, arXiv:1912.04977, section 1.1 (cross-silo)")(ByGroup)
 
 __all__ = [
     "ALIE",

@@ -11,11 +11,21 @@ from typing import Any
 from torch import Tensor
 
 from antivenom.core.errors import PluginError
-from antivenom.core.protocols import AgentView, Claims, Participation, Recalls, Remembers, Sent, Shard, Targets
+from antivenom.core.protocols import (
+    AgentView,
+    Claims,
+    LocalTraining,
+    Participation,
+    Recalls,
+    Remembers,
+    Sent,
+    Shard,
+    Targets,
+)
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
 from antivenom.federated.agents.objectives import train_honest
-from antivenom.federated.clients import Shards
+from antivenom.federated.clients import Shards, train_locally
 from antivenom.federated.guarded import guarded_agent
 from antivenom.models.network import Network
 from antivenom.models.training import Training
@@ -35,6 +45,7 @@ class Attackers:
         num_malicious: number of malicious agents.
         knowledge: what the threat model grants them.
         lasting: random streams that are the same in every round.
+        local: the code by which honest agents train, if not by `training`.
     """
 
     agent: Any
@@ -46,6 +57,7 @@ class Attackers:
     num_malicious: int
     knowledge: Knowledge
     lasting: Streams
+    local: LocalTraining | None = None
     _past: tuple[Participation, ...] = field(default=(), repr=False)
     _state: Any = field(default=None, repr=False)
 
@@ -111,7 +123,7 @@ class Attackers:
             past=self._past,
             streams=streams,
             network=self.network,
-            trainer=train_honest,
+            trainer=train_honest if self.local is None else self._train_locally,
             knowledge=self.knowledge,
             benign=benign.clone() if omniscient else None,
             members=tuple(a - self.first for a in chosen),
@@ -124,6 +136,12 @@ class Attackers:
         self._past = (*self._past, Participation(number, view.start, sent.updates, seen))[-self._remembers :]
         self._state = sent.state
         return sent
+
+    def _train_locally(self, view: AgentView, members: Sequence[int], shards: Sequence[Shard]) -> Tensor:
+        """(m, d) the updates of honest agents with these shards, by the code of honest agents."""
+        assert self.local is not None
+        streams = [view.streams.child("member", i, "honest") for i in members]
+        return train_locally(self.local, view.architecture, view.start, shards, view.round, streams)
 
 
 def copy_of(network: Network) -> Network:

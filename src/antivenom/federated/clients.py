@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from antivenom.core.lockstep import jointly
+from antivenom.core.protocols import LocalTraining, Shard
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset
 from antivenom.fast import ABSENT
 from antivenom.fast.dense import dense_form, supports, train_dense
 from antivenom.federated.batched import together
+from antivenom.federated.guarded import guarded_training
 from antivenom.models import stacked
 from antivenom.models.network import Network
 from antivenom.models.stacked import unsupported
@@ -104,6 +106,21 @@ def train_agents(
         for agent in agents
     ]
     return trained(clients).sub_(start)
+
+
+def train_locally(
+    local: LocalTraining,
+    network: Network,
+    start: Tensor,
+    shards: Sequence[Shard],
+    round: int,
+    streams: Sequence[Streams],
+) -> Tensor:
+    """Updates (n, d) of agents that train by code of their own from `start` (d,), one after another."""
+    if not shards:
+        return start.new_zeros(0, start.numel())
+    pairs = zip(shards, streams, strict=True)
+    return torch.stack([guarded_training(local, network, start, shard, round, own) for shard, own in pairs]) - start
 
 
 def trained(clients: Sequence[Client]) -> Tensor:

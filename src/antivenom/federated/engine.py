@@ -7,7 +7,7 @@ told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from antivenom.core.errors import ScenarioError
-from antivenom.core.protocols import Agent, Aggregator, ClientDetector, Participation, Targets, Trigger
+from antivenom.core.protocols import (
+    Agent,
+    Aggregator,
+    ClientDetector,
+    LocalTraining,
+    Participation,
+    Targets,
+    Trigger,
+)
 from antivenom.core.registry import check_fields
 from antivenom.core.streams import Streams
 from antivenom.core.threat import Knowledge
@@ -23,7 +31,7 @@ from antivenom.core.verdict import Verdict
 from antivenom.data import IID, Dataset, Partition
 from antivenom.federated.aggregators import Mean
 from antivenom.federated.attackers import Attackers, copy_of
-from antivenom.federated.clients import Shards, train_agents
+from antivenom.federated.clients import Shards, train_agents, train_locally
 from antivenom.federated.server import Decision, Server, ServerState, require_step
 from antivenom.federated.weighting import Weighting, shares_of
 from antivenom.models.network import Network
@@ -104,7 +112,9 @@ class Federation:
         num_malicious: number of malicious agents; these are the last ones.
         rounds: maximal number of rounds.
         partition: how the rows are divided among the agents.
-        training: how an honest agent trains, with a fresh optimiser state in each round.
+        training: how an honest agent trains, with a fresh optimiser state in each round. It is also how malicious agents
+            train towards goals of their own.
+        local: code of the user's own by which honest agents train, in place of `training`; None for none.
         weighting: uniform or examples (in proportion to the rows that each agent claims) are shares among the agents that
             were chosen and kept, as in federated averaging; fixed is 1/K whoever takes part, as in Bhagoji et al. 2019.
         server_learning_rate: what the server multiplies the aggregate with before it moves the model.
@@ -120,6 +130,7 @@ class Federation:
     rounds: int = 40
     partition: Partition = IID()
     training: Training = Training()
+    local: LocalTraining | None = None
     weighting: Weighting = Weighting.UNIFORM
     server_learning_rate: float = 1.0
     server_momentum: float = 0.0
@@ -177,6 +188,7 @@ class Federation:
                 self.num_malicious,
                 Knowledge(self.knowledge),
                 streams.sealed("direction"),
+                self.local,
             )
         claims = self._claims(shards, attackers)
         server = Server(
@@ -203,7 +215,7 @@ class Federation:
             bad = [a for a in chosen if a >= first_bad] if attackers is not None else []
             idle = [a for a in chosen if a not in bad and shards.size(a) == 0]
             good = [a for a in chosen if a not in bad and a not in idle]
-            updates = train_agents(network, vector, shards, good, self.training, own)
+            updates = self._honest(network, vector, shards, good, number, own)
             trigger = None
             if attackers is not None and bad:
                 shares = shares_of(claims[[*good, *bad]], self.weighting, self.num_agents)
@@ -231,6 +243,15 @@ class Federation:
                 trigger=trigger,
             )
             vector = end
+
+    def _honest(
+        self, network: Network, start: Tensor, shards: Shards, agents: Sequence[int], number: int, streams: Streams
+    ) -> Tensor:
+        """(n, d) the updates of honest agents in a round."""
+        if self.local is None:
+            return train_agents(network, start, shards, agents, self.training, streams)
+        rows, own = [shards.of_agent(a) for a in agents], [streams.child("agent", a) for a in agents]
+        return train_locally(self.local, network, start, rows, number, own)
 
     def _chosen(self, streams: Streams) -> list[int]:
         """The round's agents, by number."""

@@ -22,16 +22,20 @@ from antivenom.core.protocols import (
     Aggregator,
     ClientDetector,
     LinearReducer,
+    LocalTraining,
     Reducer,
     Sent,
     ServerView,
+    Shard,
     StatefulAgent,
 )
+from antivenom.core.streams import Streams
 from antivenom.core.verdict import Verdict
 from antivenom.fast import kernels
 from antivenom.federated.aggregation import step_of
 from antivenom.federated.distances import Gram
 from antivenom.federated.needs import name_of
+from antivenom.models.network import Network
 
 _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # types of whole numbers by size
 _RUNS, _RUN = 64, 128  # columns that are compared: so many runs of so many neighbours
@@ -62,6 +66,22 @@ def guarded_agent(agent: object, view: AgentView, state: object) -> Sent:
     if sent.trigger is not None and view.targets.trigger is None:
         raise ThreatError(f"no trigger from {name} without a backdoor goal", "one of its own", "change `goal`")
     return Sent(updates.detach(), sent.state, sent.trigger)
+
+
+def guarded_training(
+    local: LocalTraining, network: Network, start: Tensor, shard: Shard, round: int, streams: Streams
+) -> Tensor:
+    """(d,) the parameters after an honest agent's training by code of its own, which gets a copy of `start`.
+
+    Raises:
+        PluginError: it fails, or returns no parameters of shape (d,).
+    """
+    name = name_of(local)
+    with failures(name):
+        end = local(network, start.clone(), shard, round, streams)
+    if not _has_shape(end, start.shape):
+        raise PluginError(f"parameters of shape {tuple(start.shape)} from {name}", _form(end), "return all of them")
+    return end.detach().to(start)
 
 
 def stepped(agent: Any, view: AgentView, state: Any) -> Sent:

@@ -15,6 +15,7 @@ from antivenom.models.own import BlackBox, is_torch
 from antivenom.models.training import Training
 from antivenom.pipelines.looking import Look
 from antivenom.scenarios.central import Central
+from antivenom.scenarios.federated import Federated
 from antivenom.search.aims import triggers_for
 
 LEVELS = {
@@ -34,17 +35,17 @@ _TRUSTED = 100  # rows that the defender keeps back, where the data allow it
 
 @dataclass(frozen=True)
 class Group:
-    """One access level and one goal, with what is tried there.
+    """One kind of attacker and one goal, with what is tried there.
 
     Fields:
         name: what the attacker does, in a few words; groups of one audit have different names.
-        scenario: the user's pipeline, attacked by someone with this access.
+        scenario: the user's pipeline or federation, with this attacker.
         attacks: the attacks that are tried without a search, the most useful first.
         defences: the defences that are tried, the cheapest first.
     """
 
     name: str
-    scenario: Central
+    scenario: Central | Federated
     attacks: tuple[object, ...]
     defences: tuple[object, ...]
 
@@ -98,7 +99,7 @@ def choose(
         training=training or (training_for(len(look.train)) if is_torch(model) else Training()),
         max_poisoned_rate=budget,
         clean_rows=min(_TRUSTED, len(look.train) // 10),
-        wanted=AllToOne(_target(look, target)),
+        wanted=AllToOne(target_of(look, target)),
     )
     groups, untried = [], list[tuple[str, str]]()
     for level in levels:
@@ -123,7 +124,7 @@ def _known(name: str, kind: Any, what: str) -> Any:
         raise ScenarioError(what, repr(name), did_you_mean(name, [str(each) for each in kind])) from None
 
 
-def _target(look: Look, target: str | int | None) -> int:
+def target_of(look: Look, target: str | int | None) -> int:
     names = look.train.classes
     if target is None:
         return look.largest

@@ -110,8 +110,8 @@ def certify(
 
 def _group(prepared: Prepared) -> Group | None:
     """A group whose attacker adds or changes rows."""
-    groups = sorted(prepared.choice.groups, key=lambda group: group.scenario.access is not Access.DATA_INJECTION)
-    return next((group for group in groups if group.scenario.access is not Access.LOGIC_CORRUPTION), None)
+    groups = sorted(prepared.choice.groups, key=lambda group: group.scenario.threat.access is not Access.DATA_INJECTION)
+    return next((group for group in groups if group.scenario.threat.access is not Access.LOGIC_CORRUPTION), None)
 
 
 def _line(prepared: Prepared, learner: DPA | None, found: Record | None, accuracy: float, why: str) -> Record:

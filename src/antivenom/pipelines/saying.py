@@ -13,6 +13,7 @@ from antivenom.auditing.allocation import Step
 from antivenom.auditing.formatting import shown
 from antivenom.auditing.terminal import cell_name
 from antivenom.auditing.trial import Record
+from antivenom.core.protocols import Limits
 from antivenom.core.terminal import console
 from antivenom.pipelines.request import Prepared
 from antivenom.pipelines.running import model_name
@@ -99,8 +100,7 @@ def print_choice(prepared: Prepared) -> None:
         shown(f"No model was given: {name}, since {prepared.why}." if prepared.why else f"Model: {name}"),
         soft_wrap=True,
     )
-    rows = max(1, int(request.budget * len(prepared.look.train)))
-    out.print(f"The attacker may change or add {request.budget:.2%} of the rows, {rows:,} of them.", soft_wrap=True)
+    out.print(f"The attacker may use {_budget(prepared)}.", soft_wrap=True)
     found = ", and what a search finds" if request.search else ""
     for group in prepared.choice.groups:
         names = ", ".join(dict.fromkeys(type(attack).__name__ for attack in group.attacks))
@@ -110,3 +110,12 @@ def print_choice(prepared: Prepared) -> None:
     out.print(shown(f"Defences tried: {', '.join(defences) or 'none fits'}"), soft_wrap=True)
     for what, why in prepared.choice.untried:
         out.print(shown(f"Not tried: {what}: {why}"), soft_wrap=True)
+
+
+def _budget(prepared: Prepared) -> str:
+    """The attacker's means, such as "1.00% of the rows, 14 of them" or "1 of 10 agents, in 10 rounds"."""
+    scenario = prepared.choice.groups[0].scenario
+    if isinstance(scenario, Limits):
+        return scenario.budget
+    share = prepared.request.budget
+    return f"{share:.2%} of the rows, {max(1, int(share * len(prepared.look.train))):,} of them"

@@ -14,6 +14,7 @@ from antivenom.auditing.trial import SCHEMA, Record
 from antivenom.core.errors import AntivenomError
 from antivenom.core.threat import Access
 from antivenom.pipelines.choosing import Group
+from antivenom.scenarios.central import Central
 from antivenom.search import Aimed, Attempt, WorstCase, worst_case
 from antivenom.search.smallest import smallest_budget
 from antivenom.search.trials import Progress
@@ -75,8 +76,8 @@ class Searcher:
         """
         chosen = [pair for level in summary.levels if (pair := _worst(level, groups)) is not None]
         number = self._affordable(FEWEST, len(chosen), CURVE)
-        for place, (group, attack, cell) in enumerate(chosen[:number]):
-            seconds, scenario = FEWEST * self.clock.left / (number - place), group.scenario
+        for place, (group, scenario, attack, cell) in enumerate(chosen[:number]):
+            seconds = FEWEST * self.clock.left / (number - place)
             breached = cell.state is State.BREACHED
             share = scenario.max_poisoned_rate if breached else min(WIDER * scenario.max_poisoned_rate, MOST_SHARE)
             self.say(f"searching how few rows suffice for {seconds:.0f} s: {group.name}")
@@ -197,9 +198,8 @@ def _with(group: Group, attack: Any) -> Group:
     """The group with this attack in front; if its attacker also chose trigger and class, with those in the scenario."""
     scenario = group.scenario
     if isinstance(attack, Aimed):
-        scenario = replace(
-            scenario, trigger=attack.trigger or scenario.trigger, wanted=attack.wanted or scenario.wanted
-        )
+        trigger, wanted = attack.trigger or scenario.trigger, attack.wanted or scenario.wanted
+        scenario = replace(scenario, trigger=trigger, wanted=wanted)  # type: ignore[arg-type]  # of either kind
         attack = attack.attack
     return replace(group, scenario=scenario, attacks=tuple(_once((attack, *group.attacks))))
 
@@ -209,14 +209,15 @@ def _once(attacks: Sequence[object]) -> Iterator[object]:
     yield from {label(attack): attack for attack in attacks}.values()
 
 
-def _worst(level: LevelResult, groups: Sequence[Group]) -> tuple[Group, Any, CellResult] | None:
-    """The group and the attack of the level's worst cell with what is deployed, if it is an attack on rows."""
+def _worst(level: LevelResult, groups: Sequence[Group]) -> tuple[Group, Central, Any, CellResult] | None:
+    """The group, scenario and attack of the level's worst cell with what is deployed, if it is an attack on rows."""
     cell = level.deployed
     for group in groups if cell is not None else ():
         for attack in group.attacks:
             if cell is not None and (group.name, label(attack)) == (cell.group, cell.attack):
-                on_rows = group.scenario.access is not Access.LOGIC_CORRUPTION
-                return (group, attack, cell) if on_rows else None
+                scenario = group.scenario
+                if isinstance(scenario, Central) and scenario.access is not Access.LOGIC_CORRUPTION:
+                    return group, scenario, attack, cell
     return None
 
 

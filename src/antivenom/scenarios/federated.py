@@ -205,7 +205,7 @@ class Federated:
         judge = RoundJudge(network, Judge(test, aim), device)
         notes = [
             missing_classes(train, [rows.cpu().numpy() for rows in shards.rows]),
-            loop_note(network, self.federation.training, device),
+            None if self.federation.local else loop_note(network, self.federation.training, device),
         ]
         held = targets
         if targets is not None and self.edge_cases:
@@ -314,9 +314,11 @@ def _sent(aim: Aim, held: Targets | None, rows: Dataset, device: str) -> protoco
 
 
 def _some(data: Dataset, rows: int | None, streams: Streams, name: str, reserve: int = 0) -> Dataset:
-    """A random part of the rows, plus `reserve` more; all, in random order, if `rows` is None."""
+    """A random part of the rows, plus `reserve` more before it; all, in random order, if `rows` is None."""
     order = streams.numpy(name).permutation(len(data))
     need = len(data) if rows is None else rows + reserve
+    if data.groups is not None:  # agents with rows of their own keep them in their order
+        order[reserve:need] = np.sort(order[reserve:need])
     if need > len(data) or need <= reserve:
         raise DataError(f"from 1 to {len(data) - reserve} {name}", f"{rows}", f"{data.name} has {len(data)} rows")
     return data[order[:need]]

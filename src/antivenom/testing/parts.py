@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from antivenom.core.errors import PluginError
 from antivenom.core.protocols import (
+    LocalTraining,
     Source,
     Trigger,
     Wanted,
@@ -22,6 +23,8 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset, Split, fingerprint, load
 from antivenom.data.fingerprints import of_rows
 from antivenom.data.shards import Partition
+from antivenom.federated.guarded import guarded_training
+from antivenom.models.architectures import MLP
 from antivenom.models.features import FeatureMap
 from antivenom.models.network import build
 from antivenom.models.wrappers import learner
@@ -89,7 +92,20 @@ def partition_calls(plugin: Partition, entry: Entry) -> Iterator[Check]:
             )
         return [np.asarray(shard) for shard in shards]
 
-    yield from (partial(shared, data, agents) for data in images_and_table() for agents in (1, 7))
+    for data in images_and_table():
+        for agents in (1, 7):
+            groups = np.arange(len(data)) % agents  # as many as agents, for partitions that follow them
+            yield partial(shared, dataclasses.replace(data, groups=groups), agents)
+
+
+def local_training_calls(plugin: LocalTraining, entry: Entry) -> Iterator[Check]:
+    def trained() -> Tensor:
+        data = load("digits", Streams(SEED)).train[:40]
+        network = build(MLP((32,)), data.shape, data.num_classes, Streams(SEED))
+        shard = torch.tensor(data.inputs), torch.tensor(data.y)
+        return guarded_training(plugin, network, network.initial, shard, 1, Streams(SEED))
+
+    yield trained
 
 
 def source_calls(plugin: Source, entry: Entry) -> Iterator[Check]:

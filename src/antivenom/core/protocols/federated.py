@@ -73,6 +73,22 @@ class Participation:
 Shard = tuple["Tensor", "Tensor"]  # x (m, ...) and y (m,) of one agent
 
 
+class LocalTraining(Protocol):
+    """Trains as one honest agent does in one round, by code of its own."""
+
+    def __call__(self, network: Network, start: Tensor, shard: Shard, round: int, streams: Streams, /) -> Tensor:
+        """Train on the shard from the parameters `start` (d,) and return those afterwards (d,).
+
+        Args:
+            network: the architecture, which says which parameter is where in the vector.
+            start: the global parameters, which must not be changed.
+            shard: the agent's rows and labels.
+            round: the number of the round, from 1.
+            streams: the agent's randomness in this round.
+        """
+        ...
+
+
 class Trainer(Protocol):
     """Trains as honest agents do."""
 

@@ -159,6 +159,12 @@ def partition(*, cite: str) -> Callable[[C], C]:
 
 
 @typing.dataclass_transform(frozen_default=True)
+def local_training(*, cite: str) -> Callable[[C], C]:
+    """Register how honest agents train: (Network, start (d,), Shard, round, Streams) -> parameters (d,)."""
+    return register(Kind.LOCAL_TRAINING, (), (), cite)
+
+
+@typing.dataclass_transform(frozen_default=True)
 def source(*, cite: str) -> Callable[[C], C]:
     """Register a source of rows: Streams -> Split."""
     return register(Kind.SOURCE, (), (), cite)

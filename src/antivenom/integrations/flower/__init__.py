@@ -17,12 +17,20 @@ from antivenom.core.errors import PluginError
 
 if TYPE_CHECKING:
     from antivenom.integrations.flower.defended import Defended
+    from antivenom.integrations.flower.federation import FlowerModel, FlowerRows, FlowerTraining
     from antivenom.integrations.flower.limits import Limits
     from antivenom.integrations.flower.wire import layout_of
 
-__all__ = ["Defended", "Limits", "layout_of"]
+__all__ = ["Defended", "FlowerModel", "FlowerRows", "FlowerTraining", "Limits", "layout_of"]
 
-_MODULES = {"Defended": "defended", "Limits": "limits", "layout_of": "wire"}
+_MODULES = {
+    "Defended": "defended",
+    "FlowerModel": "federation",
+    "FlowerRows": "federation",
+    "FlowerTraining": "federation",
+    "Limits": "limits",
+    "layout_of": "wire",
+}
 
 
 def __getattr__(name: str) -> Any:
