@@ -175,12 +175,63 @@ def test_modules_that_hold_pickles_functions_are_guarded(tmp_path: Path, payload
     assert (cloudpickle.loads, cloudpickle.cloudpickle.load, shelve.Unpickler) == held
 
 
-def test_multiprocessing_goes_on_and_the_known_gap_is_there() -> None:
+def test_multiprocessing_goes_on() -> None:
     ours, theirs = multiprocessing.Pipe()
     with guard():
         ours.send(NormalDist(1, 2))
         assert theirs.recv() == NormalDist(1, 2)
-        assert _loads_of_before(pickle.dumps(NormalDist(1, 2))) == NormalDist(1, 2)  # taken before: not guarded
+
+
+class EarlyInC(pickle.Unpickler):
+    """As dill's is: made before the guard, on the C unpickler."""
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_was_taken_before_is_judged(protocol: int, payload, marker: Path) -> None:
+    listed, evil = (pickle.dumps(each, protocol) for each in (OrderedDict(a=1), payload(os.mkdir, str(marker))))
+    with guard():
+        for loads in (_loads_of_before, lambda data: EarlyInC(io.BytesIO(data)).load()):
+            assert loads(listed) == {"a": 1}
+            with pytest.raises(UnsafeFile, match=r"posix\.mkdir"):
+                loads(evil)
+        assert _loads_of_before(b"c__builtin__\nxrange\n(I3\ntR.") == range(3)
+    assert not marker.exists()
+    assert _loads_of_before(pickle.dumps(NormalDist(1, 2))) == NormalDist(1, 2)
+
+
+_IMPORTED_FIRST = """
+import io, os, pickle, sys, types
+import dill, torch
+own = types.SimpleNamespace(__name__="own", Unpickler=pickle.Unpickler, load=pickle.load)
+import antivenom
+from antivenom.core.errors import UnsafeFile
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (sys.argv[1],)
+
+files = {new: io.BytesIO() for new in (True, False)}
+for new, file in files.items():
+    torch.save([Evil()], file, _use_new_zipfile_serialization=new)
+data = pickle.dumps(Evil())
+attempts = [lambda: dill.loads(data), lambda: dill.load(io.BytesIO(data))]
+for module in (dill, own):
+    for file in files.values():
+        attempts.append(lambda m=module, f=file: (f.seek(0), torch.load(f, pickle_module=m, weights_only=False)))
+with antivenom.guard():
+    assert torch.equal(dill.loads(dill.dumps(torch.ones(2))), torch.ones(2))
+    for attempt in attempts:
+        try:
+            attempt()
+        except UnsafeFile:
+            print("refused")
+"""
+
+
+def test_dill_and_pickle_modules_that_were_imported_first(marker: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _IMPORTED_FIRST, str(marker)], capture_output=True, text=True)
+    assert done.stdout.split() == ["refused"] * 6, done.stderr
+    assert not marker.exists()
 
 
 def test_a_guard_is_light_and_multiprocessing_does_not_catch_it() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _compat_pickle
 import _pickle
+import functools
+import importlib.util
 import io
 import pickle
 import sys
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # Modules that keep their own references to pickle's functions and load files with them.
 _IMPORTERS = ("pickle", "_pickle", "shelve", "cloudpickle", "cloudpickle.cloudpickle")
+_CHANNELS = ("multiprocessing.", "concurrent.", "joblib.externals.loky.")  # messages between a program's own processes
 _lock = threading.RLock()
 _active: list[Guard] = []
 _replaced: list[tuple[ModuleType | type, str, object]] = []
@@ -63,14 +66,15 @@ class Guard:
 def guard(allow: AllowList | None = None) -> Guard:
     """Restrict the unpicklers of this process to listed globals, until `undo` or the end of a `with guard():` block.
 
-    Guarded are the C and Python versions of pickle.load, loads and Unpickler, and the loaders that build on them:
-    torch.load with or without weights_only, joblib.load, numpy.load, pandas, cloudpickle, shelve, and dill if it is first
-    imported inside the guard. The first name that is not listed raises UnsafeFile before it is imported. If several
-    guards are in force, all must list a name.
-    Not guarded are references to pickle's functions that other modules took before (multiprocessing and joblib's
-    workers, which therefore keep working; torch.distributed), subclasses of pickle.Unpickler that were defined before or
-    override find_class, C code that calls the unpickler directly, TorchScript and other formats. Weakness: a guard
-    checks names only; patched classes and trailing streams are found by the scan and refused by `safe_load`.
+    Guarded are the C and Python versions of pickle.load, loads and Unpickler, and what builds on them: torch.load with or
+    without weights_only and with any pickle_module, joblib.load, numpy.load, pandas, cloudpickle, shelve, dill, subclasses
+    and references that were made before. The first name that is not listed raises UnsafeFile before it is imported. If
+    several guards are in force, all must list a name.
+    Not guarded are messages between processes of multiprocessing, concurrent.futures and joblib, a find_class that
+    resolves names without the one that it overrides, unpicklers that do not derive from Python's, TorchScript and other
+    formats. An audit hook finds the unpicklers that others hold; it stays, and does nothing, after the last guard.
+    Weakness: a guard checks names only; patched classes and trailing streams are found by the scan and refused by
+    `safe_load`.
 
     >>> import pickle
     >>> with guard():
@@ -158,6 +162,33 @@ def _find_class(self: Any, module: str, name: str) -> object:
     return _real_find_class(self, module, name)
 
 
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    """Judges the names of unpicklers that were taken or derived before the guard, as CPython announces each import."""
+    if event != "pickle.find_class" or not _active:
+        return
+    asker = sys._getframe(1)
+    if asker.f_code is _real_find_class.__code__ and asker.f_back:
+        asker = asker.f_back
+    if asker.f_code in _JUDGING:
+        return  # one of the functions above has judged the name
+    if f"{asker.f_globals.get('__name__')}.".startswith(_CHANNELS):
+        return
+    module, name = arguments
+    mapped = _mapped(module, name)  # the protocol, which decides whether Python maps the name, is not known here
+    _judge(*mapped)
+    if (module, name) != mapped and (mapped[0] == module or importlib.util.find_spec(module)):
+        _judge(module, name)
+
+
+_JUDGING = frozenset({_Unpickler.find_class.__code__, _find_class.__code__})
+
+
+@functools.cache
+def _listen() -> None:
+    """Adds the audit hook, once, because Python cannot remove one."""
+    sys.addaudithook(_audit)
+
+
 def _install() -> None:
     import multiprocessing.reduction  # noqa: F401 - keeps a reference to pickle.loads, which must be the real one
 
@@ -167,6 +198,7 @@ def _install() -> None:
             if id(value) in guarded:
                 _replace(module, name, guarded[id(value)])
     _replace(_PythonUnpickler, "find_class", _find_class)
+    _listen()
 
 
 def _replace(owner: ModuleType | type, name: str, guarded: object) -> None:
