@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,42 @@ def test_a_part_is_converted_alone(tmp_path: Path) -> None:
     assert list(safetensors.torch.load_file(tmp_path / "out")) == ["w"]
     with pytest.raises(FileError, match=r"the key 'none' of 'best\.none', got model"):
         convert(source, tmp_path / "other", only="best.none")
+
+
+class Own:
+    """A class of a training script, which nobody has reviewed."""
+
+
+def test_a_part_is_converted_beside_objects_that_are_not_constructed(tmp_path: Path) -> None:
+    state = {"model": {"w": torch.ones(2)}, "args": argparse.Namespace(lr=0.1), "own": Own(), "class": Own}
+    source = written(tmp_path / "in.pt", state)
+    with pytest.raises(UnsafeFile):
+        convert(source, tmp_path / "out")
+    assert convert(source, tmp_path / "out", only="model") == 1
+    with pytest.raises(FileError, match=r"a dict of tensors, got Omitted"):
+        convert(source, tmp_path / "other", only="own")
+
+
+def test_a_dangerous_name_beside_the_part_is_refused(tmp_path: Path, payload, marker: Path) -> None:
+    source = written(tmp_path / "in.pt", {"model": {"w": torch.ones(2)}, "args": payload(os.mkdir, str(marker))})
+    with pytest.raises(UnsafeFile):
+        convert(source, tmp_path / "out", only="model")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"w": torch.ones(1).expand(1 << 40)}, dict.fromkeys(map(str, range(64)), torch.ones(1 << 16))],
+    ids=["strides of zero", "shared memory"],
+)
+def test_a_small_file_does_not_become_a_large_one(tmp_path: Path, state: Any) -> None:
+    source = written(tmp_path / "in.pt", state)
+    with pytest.raises(FileError, match="at most 4 times the size of the file") as caught:
+        convert(source, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["in.pt"]
+    if len(state) > 1:
+        assert convert(source, tmp_path / "out", growth=64) == 64
 
 
 def test_an_existing_file_is_kept_unless_forced(tmp_path: Path, monkeypatch) -> None:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from antivenom.artifacts.loading import safe_load
+from antivenom.artifacts.loading import load_without_objects, safe_load
 from antivenom.core.errors import FileError, with_article
 from antivenom.scan import AllowList
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+GROWTH = 4.0  # tied weights double a file, and views of fused weights add a little
+_SMALL = 1 << 20  # bytes of a source that are counted at least
 _RESERVED = "__metadata__"
 
 
 def convert(
-    source: str | Path, out: str | Path, force: bool = False, *, only: str = "", allow: AllowList | None = None
+    source: str | Path,
+    out: str | Path,
+    force: bool = False,
+    *,
+    only: str = "",
+    allow: AllowList | None = None,
+    growth: float = GROWTH,
 ) -> int:
     """Write the tensors of a file that `safe_load` accepts as safetensors; returns the number of tensors.
 
     Nested dicts become dotted names. Every tensor keeps its type, shape and values. Tensors that share memory are
-    written as separate copies. The file is written elsewhere first, so that it is never seen half written.
+    written as separate copies, within a limit, because a small file can describe terabytes of them. The file is written
+    elsewhere first, so that it is never seen half written.
 
     >>> import tempfile, torch
     >>> folder = Path(tempfile.mkdtemp())
@@ -39,13 +49,15 @@ def convert(
         out: the file to write.
         force: overwrite an existing file.
         only: the dotted key of the part to convert, such as `state_dict` in a checkpoint that holds more than tensors.
+            What the other parts of a torch file hold is then not constructed, and names there need no review.
         allow: as in safe_load.
+        growth: most bytes of tensors for each byte of the source; a source below 1 MiB counts as 1 MiB.
 
-    Raises UnsafeFile as `safe_load` does, and FileError for a value that is not a tensor (the error names its key) or
-    a file that cannot be written.
+    Raises UnsafeFile as `safe_load` does, and FileError for a value that is not a tensor (the error names its key),
+    for more tensors than `growth` permits, or for a file that cannot be written.
     """
     check_new(out, force)
-    tensors = read_tensors(source, only, allow)
+    tensors = read_tensors(source, only, allow, growth)
     write_tensors(tensors, out, force)
     return len(tensors)
 
@@ -56,9 +68,12 @@ def check_new(out: str | Path, force: bool = False) -> None:
         raise FileError("a new file", f"{out}, which exists", "choose another name, or pass force to overwrite it")
 
 
-def read_tensors(source: str | Path, only: str = "", allow: AllowList | None = None) -> dict[str, Tensor]:
+def read_tensors(
+    source: str | Path, only: str = "", allow: AllowList | None = None, growth: float = GROWTH
+) -> dict[str, Tensor]:
     """The tensors of a file that `safe_load` accepts, by dotted name. Fields and errors are those of `convert`."""
-    return _flat(_part(safe_load(source, allow=allow), only), source)
+    content = load_without_objects(source, allow=allow) if only else safe_load(source, allow=allow)
+    return _flat(_part(content, only), source, growth)
 
 
 def _part(value: object, only: str) -> object:
@@ -70,16 +85,25 @@ def _part(value: object, only: str) -> object:
     return value
 
 
-def _flat(state: object, source: str | Path) -> dict[str, Tensor]:
+def _flat(state: object, source: str | Path, growth: float) -> dict[str, Tensor]:
     """Flattens nested dicts to dotted names and checks that safetensors can write each tensor."""
     if not isinstance(state, Mapping):
         raise FileError("a dict of tensors", type(state).__name__, "save model.state_dict()").at(str(source))
     found: dict[str, Tensor] = {}
     remedy = _advice(state)
+    left = growth * max(os.path.getsize(source), _SMALL)
     for name, value in _leaves(state, ""):
         if name in found or name == _RESERVED:
             raise FileError("one tensor for each name", f"{name!r} twice or reserved", "rename the key").at(str(source))
-        found[name] = _plain(value, name, source, remedy)
+        tensor = _dense(value, name, source, remedy)
+        left -= math.prod(tensor.shape) * tensor.element_size()
+        if left < 0:
+            raise FileError(
+                f"at most {growth:g} times the size of the file",
+                f"more, at {name!r} of the shape {list(tensor.shape)}",
+                "raise the growth if you expect a model of this size",
+            ).at(str(source))
+        found[name] = _alone(tensor)
     if not found:
         raise FileError("at least one tensor", "an empty dict").at(str(source))
     return found
@@ -109,8 +133,8 @@ def _advice(state: Mapping[str, object]) -> str:
     return f"select a part of the file: `only` {' or '.join(parts[:3])}" if parts else "save model.state_dict()"
 
 
-def _plain(value: object, name: str, source: str | Path, remedy: str) -> Tensor:
-    """The tensor, copied if it shares memory. Raises FileError, which names the key, for any other value."""
+def _dense(value: object, name: str, source: str | Path, remedy: str) -> Tensor:
+    """The value itself. Raises FileError, which names the key, unless it is a tensor that safetensors can write."""
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -119,6 +143,13 @@ def _plain(value: object, name: str, source: str | Path, remedy: str) -> Tensor:
         raise FileError(
             "dense tensors", f"{name!r}, {value.layout} {value.dtype}", "call to_dense() or dequantize()"
         ).at(str(source))
+    return value
+
+
+def _alone(value: Tensor) -> Tensor:
+    """The tensor, copied if it shares memory."""
+    import torch
+
     value = value.detach().resolve_conj().resolve_neg()
     own = value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes
     return value if own else value.clone(memory_format=torch.contiguous_format)

@@ -6,12 +6,14 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from antivenom.artifacts.snapshot import Snapshot, snapshot
 from antivenom.core.errors import FileError, UnsafeFile, with_article
 from antivenom.scan import AllowList, FileReport, Limits, Status, scan_view
+from antivenom.scan.rules import RULES, UNREVIEWED_CALL, UNREVIEWED_GLOBAL
 from antivenom.scan.view import View
 
 _REASONS = (  # what the messages of torch's loader say, and what is said instead of them
@@ -56,24 +58,55 @@ def safe_load(
         return _tensors(file, report, map_location)
 
 
+class Omitted:
+    """Stands for an object of a file that was not constructed. It takes any arguments and state, and drops them."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Drops its arguments."""
+
+    def __setstate__(self, _: object) -> None:
+        """Drops the state."""
+
+
+def load_without_objects(path: str | Path, *, allow: AllowList | None = None) -> Any:
+    """As `safe_load`, but what a torch file holds besides tensors and plain values becomes `Omitted`.
+
+    So the weights of a checkpoint can be read although it also holds, for example, an argparse.Namespace. A name that
+    nobody has reviewed does no harm here, because it is not imported; a dangerous one is still refused.
+    """
+    with scanned(path, None, allow, imports=False) as (file, report):
+        return _tensors(file, report, "cpu", omit=True)
+
+
 @contextmanager
 def scanned(
-    path: str | Path, limits: Limits | None = None, allow: AllowList | None = None
+    path: str | Path, limits: Limits | None = None, allow: AllowList | None = None, *, imports: bool = True
 ) -> Iterator[tuple[Snapshot, FileReport]]:
     """An open file that the scan finds safe, and its report. What is read from it are the bytes that were scanned.
+
+    If the loader `imports` nothing that the file names, names without review are no reason to refuse.
 
     Raises UnsafeFile for a file that is not known to be safe, and FileError for one that cannot be read or is written to
     inside the block.
     """
     with snapshot(path) as file:
         report = scan_view(View(file), str(path), limits, allow)
-        _refuse(report)
+        _refuse(report if imports else _without_names(report))
         file.keeping = False
         yield file, report
         if file.changed:
             raise FileError(
                 "a file that does not change", "a file that was written to while it was loaded", "load a copy of it"
             ).at(str(path))
+
+
+def _without_names(report: FileReport) -> FileReport:
+    """The report without findings that a name has no review."""
+    left = tuple(each for each in report.findings if RULES[each.rule] not in (UNREVIEWED_GLOBAL, UNREVIEWED_CALL))
+    return replace(report, findings=left)
 
 
 def _refuse(report: FileReport) -> None:
@@ -90,7 +123,7 @@ def _refuse(report: FileReport) -> None:
     )
 
 
-def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
+def _tensors(file: Snapshot, report: FileReport, map_location: str, omit: bool = False) -> Any:
     import safetensors.torch  # before the `try`: a missing package is not the file's fault
     import torch
 
@@ -105,7 +138,11 @@ def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
                 f"{torch.__version__}, which CVE-2026-24747 affects",
                 "upgrade torch",
             )
-        with warnings.catch_warnings(action="ignore"):  # torch's advice on files that it then refuses
+        replaced = [(Omitted, name) for name in _names(file)] if omit else []
+        with (
+            warnings.catch_warnings(action="ignore"),  # torch's advice on files that it then refuses
+            torch.serialization.safe_globals(replaced),
+        ):
             return torch.load(file.open(), map_location=map_location, weights_only=True)
     except FileError as error:
         raise error.at(report.path) from error.__cause__
@@ -115,6 +152,16 @@ def _tensors(file: Snapshot, report: FileReport, map_location: str) -> Any:
             _reason(error, report.format),
             "ask for a file of tensors alone, from torch.save(model.state_dict(), path)",
         ).at(report.path) from error
+
+
+def _names(file: Snapshot) -> list[str]:
+    """The names in a torch archive that torch's loader refuses; none for the older format, which cannot be asked."""
+    import torch
+
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(file.open())
+    except ValueError:
+        return []
 
 
 def _reason(error: Exception, form: str) -> str:

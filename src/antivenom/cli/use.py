@@ -22,6 +22,7 @@ def convert_command(
     only: Annotated[str, typer.Option(help="Convert only this part: a key, with dots if nested.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     allow: Annotated[list[Path], typer.Option(help="A team's allow list. Repeatable.")] = [],  # noqa: B006
+    growth: Annotated[float, typer.Option(min=1, help="Limit: bytes of tensors for each byte of the file.")] = 4.0,
 ) -> None:
     """Convert a file of tensors to safetensors, a format that cannot hold code.
 
@@ -31,7 +32,7 @@ def convert_command(
     from antivenom.scan import allow_list
 
     try:
-        count = convert(source, out, force, only=only, allow=allow_list().extended(allow))
+        count = convert(source, out, force, only=only, allow=allow_list().extended(allow), growth=growth)
     except UnsafeFile as error:
         raise refused(error) from error
     typer.echo(f"{out} written: {count} tensors")
