@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +138,9 @@ def _tensors(file: Snapshot, report: FileReport, map_location: str, omit: bool =
                 f"{torch.__version__}, which CVE-2026-24747 affects",
                 "upgrade torch",
             )
-        replaced = [(Omitted, name) for name in _names(file)] if omit else []
+        replaced: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
+        if omit:
+            replaced += [(Omitted, name) for name in _names(file)]
         with (
             warnings.catch_warnings(action="ignore"),  # torch's advice on files that it then refuses
             torch.serialization.safe_globals(replaced),
