@@ -51,7 +51,7 @@ class Deployment:
     ) -> None:
         self.folder, self.tls, self.port, self._database = folder, tls, port or free_port(), database
         self.nodes = list[subprocess.Popen[bytes]]()
-        self._environment = {
+        self.environment = {
             **os.environ,
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",  # Flower starts its other processes from there
             "FLWR_HOME": str(folder / "flwr"),
@@ -91,16 +91,20 @@ class Deployment:
                 raise RuntimeError(f"expected a healthy SuperLink, got what {self.folder} has in its log")
             time.sleep(0.2)
 
-    def start_node(self, **config: Any) -> subprocess.Popen[bytes]:
-        """Start a SuperNode with this configuration."""
-        place = len(self.nodes)
+    def start_node(self, name: str, **config: Any) -> subprocess.Popen[bytes]:
+        """Start a SuperNode with this configuration. With TLS its key is made and registered, unless it has one already."""
+        if self.tls and not (self.folder / f"{name}.key").exists():
+            _, public = write_key(self.folder / name)
+            self.flwr("supernode", "register", str(public), "here", "--name", name)
+        return self.node_of(name, **config)
+
+    def node_of(self, name: str, **config: Any) -> subprocess.Popen[bytes]:
+        """Start a SuperNode whose key, with TLS, has this name."""
         options = ["--superlink", f"127.0.0.1:{self.port}", "--port", str(free_port())]
         options += ["--node-config", " ".join(f"{name}={json.dumps(value)}" for name, value in config.items())]
         if self.tls:
-            private, public = write_key(self.folder / f"node-{place}")
-            self.flwr("supernode", "register", str(public), "here", "--name", f"node-{place}")
             options += [*self._certificate(), "--root-certificates", str(self.folder / "ca.pem")]
-            options += ["--auth-supernode-private-key", str(private)]
+            options += ["--auth-supernode-private-key", str(self.folder / f"{name}.key")]
         else:
             options += ["--insecure"]
         self.nodes.append(self._started("flower-supernode", *options))
@@ -114,7 +118,7 @@ class Deployment:
     def flwr(self, *arguments: str) -> str:
         """The output of a command of Flower's."""
         command = [str(_BIN / "flwr"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False)
         if done.returncode:
             raise RuntimeError(f"flwr {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -124,7 +128,7 @@ class Deployment:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("FLWR_HOME") == self._environment["FLWR_HOME"]:
+                if process.environ().get("FLWR_HOME") == self.environment["FLWR_HOME"]:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
@@ -142,6 +146,8 @@ class Deployment:
             for process in left:
                 process.kill()
             psutil.wait_procs(left, timeout=1)
+        for started in [*self.nodes, self.superlink]:
+            started.wait()
 
     def _certificate(self) -> list[str]:
         names = ("--ssl-ca-certfile", "ca.pem"), ("--ssl-certfile", "server.pem"), ("--ssl-keyfile", "server.key")
@@ -150,7 +156,7 @@ class Deployment:
     def _started(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         count = len(list(self.folder.glob(f"{name}-*.log")))
         with (self.folder / f"{name}-{count}.log").open("wb") as log:
-            return subprocess.Popen([str(_BIN / name), *options], stdout=log, stderr=log, env=self._environment)
+            return subprocess.Popen([str(_BIN / name), *options], stdout=log, stderr=log, env=self.environment)
 
     def _healthy(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem")) if self.tls else None
@@ -218,7 +224,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Deployment(Path(name), tls=given.tls) as deployment:
         for place in range(given.nodes):
             red = place >= given.nodes - given.red_team
-            deployment.start_node(**{"partition-id": place, "num-partitions": given.nodes, "allow-red-team": red})
+            deployment.start_node(
+                f"node-{place}", **{"partition-id": place, "num-partitions": given.nodes, "allow-red-team": red}
+            )
         results = Path(name) / "results"
         deployment.run(results=str(results), nodes=given.nodes, red_team=given.red_team > 0)
         for line in (results / "rounds.jsonl").read_text().splitlines():

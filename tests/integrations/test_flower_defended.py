@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import resource
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,24 @@ def test_a_message_that_cannot_be_read_costs_its_sender_only(tmp_path: Path) -> 
     assert lines(log)[0]["left_out"] == [
         {"node": "11", "reason": "a message that cannot be read (ValueError)", "hostile": True}
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is one of Linux")
+def test_a_huge_reply_is_refused_before_its_bytes_are_in_memory(tmp_path: Path) -> None:
+    class Huge(LocalGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            found = list(super().pull_messages(message_ids))
+            if any(message.metadata.src_node_id == NODES[0] for message in found):
+                return [b"\1" * 500_000_000]  # type: ignore[list-item]
+            return found
+
+    log = tmp_path / "log.jsonl"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = start(Defended(avg(), log=log, limits=FAST), Huge(clients()))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+    assert accuracy(found.arrays) > 0.85
+    assert lines(log)[0]["left_out"][0]["reason"] == "a message that takes too much memory (MemoryError)"
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 
 def test_second_and_unasked_replies_do_not_count(tmp_path: Path) -> None:

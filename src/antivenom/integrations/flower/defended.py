@@ -168,6 +168,12 @@ class Defended(Strategy):
         """Note a reply that nobody asked for."""
         self._current().strays.append((node, reason))
 
+    @property
+    def memory_for_a_reply(self) -> float | None:
+        """The bytes that pulling one reply may take, or None for any."""
+        factor, model = self.limits.reply_memory, self._model
+        return None if factor is None or model is None else factor * model.template.bytes + 128e6
+
     def unreadable(self, node: int, error: Exception) -> None:
         """Note a reply that Flower could not read."""
         self._current().unreadable(node, error)

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.app import Message
 from flwr.serverapp import Grid
+from google.protobuf.message import DecodeError
+
+from antivenom.integrations.flower.memory import at_most
 
 if TYPE_CHECKING:
     from antivenom.integrations.flower.defended import Defended
 
 # What reading a malformed message raises. Errors of the connection are no subclasses of these and pass.
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, MemoryError)
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    MemoryError,
+    DecodeError,  # protobuf's, also where memory ends
+)
 
 
 class TooFewNodes(Exception):
@@ -95,7 +107,8 @@ class WatchedGrid(Grid):
     def _pulled(self, each: str, waiting: dict[str, int]) -> list[Message]:
         """The reply to one message, if it is there."""
         try:
-            found = list(self._inner.pull_messages([each]))
+            with at_most(self._owner.memory_for_a_reply):
+                found = list(self._inner.pull_messages([each]))
         except _MALFORMED as error:
             self._owner.unreadable(waiting.pop(each), error)
             return []

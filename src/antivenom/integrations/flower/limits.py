@@ -22,6 +22,8 @@ class Limits:
         metrics: the most metrics that a reply may contain.
         patience: seconds to wait for enough clients to be connected; then the round is skipped.
         poll: seconds between two looks for replies.
+        reply_memory: while a reply is pulled, the process may grow by this multiple of the model's bytes, and 128 MB. A reply that
+            needs more is refused without reading the rest of it. None for no bound; there is none outside Linux.
     """
 
     quorum: float = 0.5
@@ -32,6 +34,7 @@ class Limits:
     metrics: int = 100
     patience: float = 600.0
     poll: float = 1.0
+    reply_memory: float | None = 8.0
 
     def __post_init__(self) -> None:
         shares = 0 <= self.quorum <= 1 and 0 < self.claim_share <= 1 and 1 <= self.claim_factor < math.inf
@@ -40,6 +43,8 @@ class Limits:
             raise ScenarioError("quorum from 0 to 1, claim_share above 0 and up to 1, and claim_factor >= 1", got)
         if not all(each is None or each >= 1 for each in (self.strikes, self.flags)):
             raise ScenarioError("strikes and flags >= 1, or None", f"{self.strikes} and {self.flags}")
+        if self.reply_memory is not None and not self.reply_memory >= 4:  # Flower holds a reply up to three times
+            raise ScenarioError("reply_memory >= 4, or None", f"{self.reply_memory}")
         if not (self.patience >= 0 and self.poll > 0 and self.metrics >= 1):
             got = f"{self.patience}, {self.poll} and {self.metrics}"
             raise ScenarioError("patience >= 0, poll > 0 and metrics >= 1", got)

@@ -113,7 +113,12 @@ class Round:
     def unreadable(self, node: int, error: Exception) -> None:
         """Count a reply that Flower itself could not read."""
         self._answered.add(node)
-        self.problems.setdefault(node, Problem(f"a message that cannot be read ({type(error).__name__})", hostile=True))
+        reason = (
+            "a message that takes too much memory"
+            if isinstance(error, MemoryError)
+            else "a message that cannot be read"
+        )
+        self.problems.setdefault(node, Problem(f"{reason} ({type(error).__name__})", hostile=True))
 
     def close(self) -> None:
         """Count clients without a reply as faults."""
