@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 
 from antivenom.integrations.flower.limits import Limits
 from antivenom.integrations.flower.metrics import Value, claim_of, metrics_of
@@ -162,7 +162,9 @@ class Round:
         if not message.has_content():
             raise Unusable("no content")
         content: Any = message.content
-        arrays, metrics = list(content.array_records.values()), list(content.metric_records.values())
+        # Flower's own `array_records` refers to itself, so that the bytes would stay until the garbage collector runs
+        arrays = [record for record in content.values() if isinstance(record, ArrayRecord)]
+        metrics = [record for record in content.values() if isinstance(record, MetricRecord)]
         if len(metrics) != 1:
             raise Unusable(f"{len(metrics)} records of metrics, not 1")
         found = metrics_of(metrics[0], self._claim_key, self._limits.metrics)
