@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from antivenom.cli import run
@@ -50,7 +50,7 @@ def test_screen(tmp_path: Path, sample: tuple[Path, Any], marker: Path, capsys) 
 
 def test_sign_and_verify(tmp_path: Path, capsys) -> None:
     key, public, folder = tmp_path / "key", tmp_path / "pub", tmp_path / "model"
-    private = Ed25519PrivateKey.generate()
+    private = ec.generate_private_key(ec.SECP256R1())
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     folder.mkdir()

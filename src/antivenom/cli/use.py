@@ -75,10 +75,13 @@ def screen_command(
 def sign_command(
     folder: Annotated[Path, typer.Argument(help="The folder to sign.")],
     key: Annotated[
-        Path, typer.Option(help="A private Ed25519 key in PEM: openssl genpkey -algorithm ed25519 -out KEY")
+        Path,
+        typer.Option(
+            help="A private EC key in PEM: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY"
+        ),
     ],
 ) -> None:
-    """Write a signed manifest with the hashes of all files of a folder into that folder.
+    """Sign all files of a folder: writes `model.sig` into it, in the format of OpenSSF model signing.
 
     Exit codes: 0 written, 2 folder or key cannot be used, 4 usage.
     """
