@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -11,14 +12,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model_files import Runs
 
 from antivenom.cli import run
 from antivenom.core.errors import ScanError
-from antivenom.scan import RULES, Status, allow_list, files, scan
+from antivenom.scan import RULES, Limits, Report, Status, allow_list, files, scan
+from antivenom.scan.baseline import Accepted, read_baseline, without, write_baseline
 from antivenom.scan.findings import FileReport
+from antivenom.scan.limits import LimitReached, Meter
 
 
 @pytest.fixture
@@ -100,6 +104,68 @@ def test_a_baseline_accepts_this_content_and_no_other(folder: Path, capsys: pyte
     assert run(["scan", str(folder), "--baseline", str(baseline)]) == 1
     baseline.write_text("{}")
     assert run(["scan", str(folder), "--baseline", str(baseline)]) == 4
+
+
+def test_the_time_limit_covers_the_digest_and_leaves_nothing_to_accept(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.bin").open("wb") as file:
+        file.truncate(4 << 30)
+    (report,) = scan(tmp_path, limits=Limits(seconds=0.1)).files
+    assert [finding.rule for finding in report.findings] == ["unknown-format", "limit"]
+    assert report.sha256 == ""
+    write_baseline(tmp_path / "accepted", Report((report,)))
+    assert read_baseline(tmp_path / "accepted") == ()
+    assert without(Report((report,)), [Accepted("", "limit", "", report.findings[1].what)]).findings == report.findings
+
+
+def test_waiting_does_not_count_as_time() -> None:
+    meter = Meter(Limits(seconds=0.05))
+    time.sleep(0.1)
+    meter.tick()
+    with pytest.raises(LimitReached):
+        while True:
+            meter.tick()
+
+
+def bill(folder: Path, *options: str) -> dict[str, Any]:
+    out = folder.parent / f"{folder.name}.json"
+    run(["scan", str(folder), "--bom", str(out), "--quiet", *options])
+    return json.loads(out.read_text())
+
+
+def test_a_bill_of_materials_has_hashes_formats_licences_and_findings(folder: Path) -> None:
+    (folder / "README.md").write_text("---\ntags: &a [x]\nlicense: apache-2.0\nmore: *a\n---\n# Model\nlicense: mit\n")
+    content = bill(folder)
+    fine, evil = (next(c for c in content["components"] if name in c["name"]) for name in ("fine", "evil"))
+    digest = hashlib.sha256((folder / "fine.bin").read_bytes()).hexdigest()
+    assert fine["type"] == evil["type"] == "machine-learning-model"
+    assert fine["hashes"] == [{"alg": "SHA-256", "content": digest}]
+    assert {"name": "antivenom:format", "value": "pickle"} in fine["properties"]
+    assert fine["licenses"] == [{"license": {"name": "apache-2.0", "acknowledgement": "declared"}}]
+    assert "licenses" not in evil  # it lies in another folder
+    found = [each for each in content["vulnerabilities"] if each["affects"] == [{"ref": evil["bom-ref"]}]]
+    assert found[0]["ratings"][0]["severity"] == "high"
+    assert "os.system" in found[0]["detail"] or "posix.system" in found[0]["detail"]
+
+
+@pytest.mark.parametrize("card", [b"---\n\xff: [", b"---\n- license\n---\n", b"", b"---\nlicense: [mit, other]\n---"])
+def test_a_card_without_a_licence_gives_none(folder: Path, card: bytes) -> None:
+    (folder / "README.md").write_bytes(card)
+    assert not any("licenses" in each for each in bill(folder)["components"])
+
+
+def test_the_bill_of_materials_fits_the_official_schema(folder: Path) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    from cyclonedx.schema import SchemaVersion
+
+    accepted = folder.parent / f"{folder.name}.accepted"
+    run(["scan", str(folder), "--write-baseline", str(accepted)])
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    (folder / "new.pkl").write_bytes(pickle.dumps(Runs(os.system, "other")))
+    content = bill(folder, "--baseline", str(accepted))
+    assert {"not_affected", None} == {each.get("analysis", {}).get("state") for each in content["vulnerabilities"]}
+    check = validation.JsonStrictValidator(SchemaVersion.V1_6)
+    assert check.validate_str(json.dumps(content)) is None
+    assert check.validate_str(json.dumps(content | {"components": [{}]})) is not None
 
 
 def test_a_team_extends_the_list_with_notes(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import enum
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from antivenom.cli.app import app
 from antivenom.scan.allow import Tier
+
+if TYPE_CHECKING:
+    from antivenom.scan import Report
 
 
 class Output(enum.StrEnum):
@@ -52,13 +55,18 @@ def scan(
     allow: Annotated[list[Path], typer.Option(help="A TOML file that allows more globals. Repeatable.")] = [],  # noqa: B006
     baseline: Annotated[Path | None, typer.Option(help="A file of accepted findings, which are not reported.")] = None,
     write_baseline: Annotated[Path | None, typer.Option(help="Accept all findings: write them to this file.")] = None,
+    bom: Annotated[
+        Path | None, typer.Option(help="Write a bill of materials to this file: CycloneDX 1.6, JSON.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Number of processes; 0 means one per core.")] = 0,
     unpacked: Annotated[int, typer.Option(min=1, help="Limit: MiB of a file's decompressed parts.")] = 1024,
     opcodes: Annotated[int, typer.Option(min=1, help="Limit: pickle opcodes per file.")] = 5_000_000,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Limit: seconds per file.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Limit: seconds of processor time per file.")] = 120.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only, and no progress.")] = False,
 ) -> None:
     """Report what model files would execute when they are loaded. Nothing in them is executed, imported or written.
+
+    Run it as `antivenom`: `python -m antivenom` inside a downloaded folder imports modules from that folder first.
 
     Exit codes: 0 safe or accepted, 1 unsafe, 2 a file could not be read, 3 cannot tell, 4 usage, 5 nothing to scan.
     """
@@ -76,13 +84,17 @@ def scan(
         limits=Limits(unpacked=unpacked << 20, opcodes=opcodes, seconds=seconds),
         allow=allow_list(tier).extended(allow),
         jobs=jobs,
+        digests=bom is not None,
         watch=None if quiet else lambda reports, total: watch(reports, total, "scanning"),
     )
     if write_baseline:
         accept(write_baseline, report, accepted)
-        typer.echo(f"{write_baseline} written: {len(report.findings)} findings accepted", err=True)
+        count = sum(len(file.findings) for file in report.files if file.sha256)
+        typer.echo(f"{write_baseline} written: {count} findings accepted", err=True)
         raise typer.Exit(2 if report.errors else 0)
     report = without(report, accepted)
+    if bom:
+        _write_bom(bom, report)
     if format is Output.TABLE:
         scan_table.print_report(report, quiet)
     else:
@@ -90,3 +102,14 @@ def scan(
         json.dump(content, sys.stdout, indent=1)
         print()
     raise typer.Exit(report.exit_code)
+
+
+def _write_bom(path: Path, report: Report) -> None:
+    from antivenom.core.errors import StoreError
+    from antivenom.core.regular import write_whole
+    from antivenom.scan.bom import as_cyclonedx
+
+    try:
+        write_whole(path, json.dumps(as_cyclonedx(report), indent=1).encode() + b"\n")
+    except OSError as error:
+        raise StoreError(f"a place to write {path}", f"{error.strerror}", "choose another path") from error

@@ -50,7 +50,7 @@ def read_baseline(path: Path) -> tuple[Accepted, ...]:
 def write_baseline(path: Path, report: Report, old: Iterable[Accepted] = ()) -> None:
     """Accept all findings of a report, in addition to earlier ones with their notes. Raises StoreError."""
     notes = {(a.sha256, a.rule, a.inner, a.what): a.note for a in old}
-    keys = [(f.sha256, g.rule, g.inner, g.what) for f in report.files for g in f.findings]
+    keys = [(f.sha256, g.rule, g.inner, g.what) for f in report.files if f.sha256 for g in f.findings]
     entries = [
         {"sha256": sha256, "rule": rule, "inner": inner, "what": what, "note": note}
         for (sha256, rule, inner, what), note in sorted({**dict.fromkeys(keys, ""), **notes}.items())
@@ -63,7 +63,7 @@ def write_baseline(path: Path, report: Report, old: Iterable[Accepted] = ()) -> 
 
 def without(report: Report, accepted: Iterable[Accepted]) -> Report:
     """The report with its accepted findings moved to the separate list."""
-    known = set(accepted)
+    known = {each for each in accepted if each.sha256}  # without a digest, an entry would fit every file
     if not known:
         return report
     by_digest: dict[str, list[Accepted]] = {}

@@ -17,7 +17,7 @@ from antivenom.core.processes import worker_pool
 from antivenom.scan.allow import AllowList, allow_list
 from antivenom.scan.findings import FileReport, Report
 from antivenom.scan.formats import examine, scan_part
-from antivenom.scan.limits import Limits, Meter
+from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.part import Part
 from antivenom.scan.view import View
 
@@ -31,6 +31,7 @@ def scan(
     limits: Limits | None = None,
     allow: AllowList | None = None,
     jobs: int = 1,
+    digests: bool = False,
     watch: Callable[[Iterable[FileReport], int], Iterable[FileReport]] | None = None,
 ) -> Report:
     """Find injected code in model files without running, importing or writing anything.
@@ -47,43 +48,51 @@ def scan(
         limits: bounds on the work for one file.
         allow: the globals that pickles can import; the vetted tier by default.
         jobs: processes; 0 means one per core. A script that uses several needs `if __name__ == "__main__":`.
+        digests: compute the digest of every file, and not only of those with findings.
         watch: wraps the stream of reports and receives their total number; meant for a progress bar.
 
     Raises ScanError for a path that does not exist.
     """
     files = [file for path in paths for file in _files(path)]
-    one = partial(scan_file, limits=limits or Limits(), allow=allow or allow_list())
+    one = partial(scan_file, limits=limits or Limits(), allow=allow or allow_list(), digests=digests)
     reports = _each(one, files, jobs or os.cpu_count() or 1)
     return Report(tuple(watch(reports, len(files)) if watch else reports))
 
 
-def scan_file(path: str, limits: Limits, allow: AllowList) -> FileReport:
+def scan_file(path: str, limits: Limits, allow: AllowList, digests: bool = False) -> FileReport:
     """The report of one file. A file that cannot be read gives a report with an error."""
     try:
         if path == STDIN:
             data = sys.stdin.buffer.read(_STDIN_BYTES + 1)
             if len(data) > _STDIN_BYTES:
                 return FileReport(path, "unknown", len(data), error="more than 1 GiB on standard input: scan a file")
-            return scan_view(View(data), path, limits, allow)
+            return scan_view(View(data), path, limits, allow, digests)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return FileReport(path, "unknown", 0, error=error.strerror or str(error))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return FileReport(path, "unknown", 0, error="not a regular file")
-        return scan_view(View.of_file(descriptor), path, limits, allow)
+        return scan_view(View.of_file(descriptor), path, limits, allow, digests)
     except OSError as error:
         return FileReport(path, "unknown", 0, error=error.strerror or str(error))
     finally:
         os.close(descriptor)
 
 
-def scan_view(view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None) -> FileReport:
+def scan_view(
+    view: View, where: str, limits: Limits | None = None, allow: AllowList | None = None, digests: bool = False
+) -> FileReport:
     """The report of bytes that are already open or in memory."""
     part = Part(view, where, Meter(limits or Limits()), allow or allow_list(), scan_part, name=where)
     name, found = examine(part)
-    findings = tuple(found)
-    return FileReport(where, name, len(view), findings, view.sha256() if findings else "")
+    findings, digest = tuple(found), ""
+    if findings or digests:
+        try:
+            digest = view.sha256(part.meter.tick)
+        except LimitReached as limit:
+            findings = tuple(dict.fromkeys((*findings, part.reached(limit))))
+    return FileReport(where, name, len(view), findings, digest)
 
 
 def _files(path: str | Path) -> Iterator[str]:

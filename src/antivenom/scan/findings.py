@@ -74,7 +74,7 @@ class FileReport:
         format: format of its content, such as `zip`, `pickle` or `safetensors`.
         size: bytes.
         findings: the reasons why it is not safe.
-        sha256: digest of its content if there are findings; empty otherwise.
+        sha256: digest of its content if there are findings or it was asked for; empty otherwise, and if the time ended.
         error: why it could not be read; empty if it was read.
         accepted: findings that a baseline accepted.
     """

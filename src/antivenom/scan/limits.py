@@ -16,7 +16,7 @@ class Limits:
         opcodes: total number of pickle opcodes.
         unpacked: total number of bytes after decompression.
         ratio: decompressed bytes per compressed byte, beyond the first mebibyte of a part.
-        seconds: wall time.
+        seconds: processor time, including that of the digest. A wait for the disk does not count.
         findings: number of findings; further ones are replaced by one finding about this limit.
     """
 
@@ -35,11 +35,11 @@ class LimitReached(Exception):
 
 @dataclass
 class Meter:
-    """The work that one file has caused so far."""
+    """The work that one file has caused so far, in the thread that scans it."""
 
     limits: Limits
     used: dict[str, int] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.thread_time)
 
     def spend(self, what: str, amount: int) -> None:
         """Add to the number of opcodes, members or unpacked bytes. Raises LimitReached."""
@@ -50,5 +50,5 @@ class Meter:
 
     def tick(self) -> None:
         """Raises LimitReached when the time has run out."""
-        if time.monotonic() - self.started > self.limits.seconds:
+        if time.thread_time() - self.started > self.limits.seconds:
             raise LimitReached("seconds", self.limits.seconds)

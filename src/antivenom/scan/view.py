@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 SMALL = 1 << 20  # smaller files are read as a whole, which is faster than seeking
@@ -65,10 +66,11 @@ class View:
         at = self.read(begin).rfind(needle)
         return at if at < 0 else begin + at
 
-    def sha256(self) -> str:
-        """The digest of all bytes in hexadecimal."""
+    def sha256(self, tick: Callable[[], None] = lambda: None) -> str:
+        """The digest of all bytes in hexadecimal; `tick` is called for each mebibyte and can end it by an error."""
         digest = hashlib.sha256()
         for at in range(0, len(self), SMALL):
+            tick()
             digest.update(self.read(at, SMALL))
         return digest.hexdigest()
 
