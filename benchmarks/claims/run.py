@@ -5,6 +5,7 @@
     python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: an hour
     python benchmarks/claims/run.py fashion controls           the controls of that boundary
     python benchmarks/claims/run.py fashion hundred_agents     100 agents, of which 10 are chosen per round
+    python benchmarks/claims/run.py fashion first_rounds --scale paper       three rounds of it: two hours on one core
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py availability               attacks on centralised models and their certificates
     python benchmarks/claims/run.py backdoors                  backdoors and targeted poison planted through rows
@@ -31,7 +32,7 @@ FOLDERS = {
     "fashion small": "fashion-small",
     "fashion paper": "fashion-paper",
 }
-BY_NAME = ("boundary", "controls", "hundred_agents")  # long, and run only by their names
+BY_NAME = ("boundary", "controls", "hundred_agents", "first_rounds")  # long, and run only by their names
 
 
 def run(folder: str, names: list[str], device: str, jobs: int) -> None:
