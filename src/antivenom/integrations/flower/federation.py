@@ -39,22 +39,22 @@ class FlowerRows:
     changes of rows as they are loaded are seen once only.
 
     Fields:
-        app: the folder with the app's pyproject.toml.
+        path: the folder with the app's pyproject.toml.
         clients: the number of clients; 0 for what the app states for simulations, or else 10.
     """
 
-    app: str
+    path: str
     clients: int = 0
 
     def __call__(self, streams: Streams) -> Split:
-        return _rows(self.app, self.clients)
+        return _rows(self.path, self.clients)
 
     def fingerprint(self) -> str:
         """The SHA-256 of the app's code and configuration and of its rows."""
-        folder = Path(self.app)
+        folder = Path(self.path)
         files = sorted(file for pattern in _CODE for file in folder.rglob(pattern) if file.is_file())
         names = [str(file.relative_to(folder)) for file in files]
-        return digest_of(of_files(files, names), of_rows(_rows(self.app, self.clients)), str(self.clients))
+        return digest_of(of_files(files, names), of_rows(_rows(self.path, self.clients)), str(self.clients))
 
 
 @architecture(cite=_CITE)
