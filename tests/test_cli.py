@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,18 @@ def test_a_crash_never_looks_like_a_breach(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("antivenom.auditing.plan.read_plan", crash)
     assert run(["audit"]) == 2
     assert "internal error, please report it: RuntimeError: boom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("audit --dry-run", 0), ("audit --data digits --dry-run", 0), ("list", 141), ("scan --format json .", 141)],
+    ids=["scenario", "rows", "list", "json"],
+)
+def test_a_reader_that_leaves_does_not_choose_the_exit_code(arguments: str, code: int, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # sooner than `| head` can, so that the first line already finds nobody
+    (tmp_path / "a.bin").write_bytes(b"\x80\x04.")
+    command = [sys.executable, "-m", "antivenom", *arguments.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, "")

@@ -11,7 +11,7 @@ import traceback
 import click
 
 from antivenom.cli import audit, compare, files, inspect, pipelines, recommend, report, sanitize, use  # noqa: F401 - they register their commands
-from antivenom.cli.app import FAILED, INTERRUPTED, OK, USAGE, command_line
+from antivenom.cli.app import FAILED, INTERRUPTED, OK, PIPE, USAGE, command_line
 from antivenom.core.apart import LATE, Ended, apart
 from antivenom.core.errors import (
     AntivenomError,
@@ -22,6 +22,7 @@ from antivenom.core.errors import (
     ThreatError,
     similar,
 )
+from antivenom.core.unread import unread
 
 # Top-level modules that only an extra installs, and that extra, so that a missing one can be named.
 _AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
@@ -61,6 +62,10 @@ def run(arguments: list[str]) -> int:
     registry = sys.modules.get("antivenom.core.registry")  # a command that asks for no plugin does not import it
     for line in registry.broken() if registry is not None else ():
         _say(line, code)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        unread(sys.stdout)
     return code
 
 
@@ -79,9 +84,13 @@ def _run(arguments: list[str]) -> int:
         return _say(str(error), USAGE)
     except AntivenomError as error:
         return _say(str(error), FAILED)
-    except BrokenPipeError:  # the reader of stdout has exited, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(
+            error.__context__, BrokenPipeError
+        ):  # which typer turns into it
+            raise
+        unread(sys.stdout)
+        return PIPE
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

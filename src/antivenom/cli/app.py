@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from antivenom.core.errors import did_you_mean
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 2, 4, 130
+PIPE = 141  # as shells call a command that nobody reads
 # The commands in the order of --help, the ones to begin with first. Others follow.
 _ORDER = ("audit", "report", "compare", "sanitize", "scan", "inspect", "list", "show", "init", "data", "recommend")
 _GREETING = """\

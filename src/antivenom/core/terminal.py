@@ -10,8 +10,17 @@ from typing import TextIO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from antivenom.core.unread import unread
+
 Item = TypeVar("Item")
 COLUMNS = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+
+
+class _Console(Console):
+    """A console whose reader may leave. Rich would end the command with code 1, which means a breach."""
+
+    def on_broken_pipe(self) -> None:
+        unread(self.file)
 
 
 def console(stream: TextIO) -> Console:
@@ -21,7 +30,7 @@ def console(stream: TextIO) -> Console:
     terminal, rich takes the width from it and honours NO_COLOR.
     """
     width = None if stream.isatty() else 80
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+    return _Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
 def watch(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
