@@ -27,19 +27,25 @@ from in_process import (
     accuracy,
     changed,
     claiming,
+    digits,
     failing,
     flipped,
     honest,
     initial,
+    trained_on,
     with_value,
 )
 
 from antivenom.core.errors import ModelError, NotApplicable, ScenarioError, StoreError
-from antivenom.federated import FLDetector, FoolsGold, Krum, Mean, MultiKrum, Server
+from antivenom.core.streams import Streams
+from antivenom.data import Dataset
+from antivenom.federated import FLDetector, FLTrust, FoolsGold, Krum, Mean, MultiKrum, Server
 from antivenom.federated.aggregators import LASA
 from antivenom.integrations.flower import Defended, Limits, layout_of
 from antivenom.integrations.flower.wire import Unusable, template_of
 from antivenom.models.layout import Layout, Role
+from antivenom.models.network import Network
+from antivenom.models.training import Training
 
 FAST = Limits(poll=0.001)
 
@@ -204,6 +210,42 @@ def test_rules_that_need_layers_get_them_from_the_arrays() -> None:
         Server(LASA())
     server = Server(LASA(), layout=layout_of(initial()))
     assert accuracy(start(Defended(avg(), server, limits=FAST)).arrays) > 0.8
+
+
+@pytest.mark.parametrize(("matching", "least"), [(True, 0.9), (False, 0.0)], ids=["as-clients-train", "by-default"])
+def test_fltrust_moves_the_model_as_far_as_the_servers_own_training(matching: bool, least: float) -> None:
+    import torch
+
+    x, y = digits()
+    validation = Dataset(x[1200:1300], y[1200:1300], tuple(range(10)))
+    as_clients = Training(epochs=15, batch_size=100, optimizer="sgd", learning_rate=1.0, shuffle=False)
+
+    def client(place: int, times: float = 1.0) -> Client:
+        def reply(message: Message) -> Message:
+            weights, biases = (message.content["arrays"][name].numpy() for name in ("weight", "bias"))
+            rows = slice(300 * place, 300 * (place + 1))
+            made, bias = trained_on(ArrayRecord([weights.T, biases]), x[rows], y[rows])
+            weight = np.ascontiguousarray(weights + times * (made.T - weights))
+            arrays = ArrayRecord({"weight": Array(weight), "bias": Array(bias)})
+            return Message(
+                RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 300})}), reply_to=message
+            )
+
+        return reply
+
+    server = Server(
+        FLTrust(),
+        network=Network(torch.nn.Linear(64, 10), (64,), 10),
+        validation=validation,
+        training=as_clients if matching else None,
+        streams=Streams(0),
+    )
+    first = {"weight": Array(np.zeros((10, 64), np.float32)), "bias": Array(np.zeros(10, np.float32))}
+    grid = LocalGrid({node: client(place, -10.0 if place == 0 else 1.0) for place, node in enumerate(NODES)})
+    found = start(Defended(avg(), server, limits=FAST), grid, ArrayRecord(first), num_rounds=4, timeout=1.0).arrays
+    moved = float(np.linalg.norm(found["weight"].numpy()))
+    assert (moved > 3) == matching
+    assert accuracy(ArrayRecord([found["weight"].numpy().T, found["bias"].numpy()])) > least
 
 
 def test_a_result_that_overflows_is_refused_and_forgotten(tmp_path: Path) -> None:
