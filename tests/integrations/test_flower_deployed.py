@@ -65,8 +65,10 @@ class Federation(deploy.Deployment):  # type: ignore[misc]
 
     def run_rounds(self, rounds: int, nodes: int) -> list[float]:
         """The accuracies before and after each round that a run computes."""
-        self.run(self.app, num_server_rounds=rounds, nodes=nodes, round_timeout=TIMEOUT, results=str(self.results))
-        return list(json.loads((self.results / "accuracy.json").read_text()).values())
+        how = {"num_server_rounds": rounds, "nodes": nodes, "round_timeout": TIMEOUT, "results": str(self.results)}
+        log, found = self.run(self.app, **how), self.results / "accuracy.json"
+        assert found.exists(), log[-3000:]
+        return list(json.loads(found.read_text()).values())
 
     def lines(self) -> list[dict[str, Any]]:
         """The log of all rounds so far."""
@@ -119,21 +121,30 @@ def test_one_broken_client_of_three_neither_ends_nor_harms_a_run(tmp_path: Path)
     assert found > in_one_process(3, 1) - 0.02
 
 
+BROKEN = [("nan", "nan_claim", "huge"), ("other_keys", "garbage", "never")]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("replies", BROKEN, ids="-".join)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_broken_clients_and_a_killed_node_neither_end_nor_harm_a_run(tls: bool, tmp_path: Path) -> None:
-    replies = ["honest"] * 6 + ["other_keys", "garbage", "nan", "nan_claim", "huge", "never"]
+def test_broken_clients_and_a_killed_node_neither_end_nor_harm_a_run(
+    replies: tuple[str, ...], tls: bool, tmp_path: Path
+) -> None:
+    places = ["honest"] * 3 + list(replies)
     with federation(tmp_path / "many", tls=tls) as deployed, ThreadPoolExecutor(1) as pool:
-        nodes = [deployed.node(place, len(replies), reply) for place, reply in enumerate(replies)]
-        run = pool.submit(deployed.run_rounds, 2, len(replies) - 1)
-        until((deployed.folder / f"says-{len(replies) - 1}").exists)
-        nodes[-1].kill()
+        nodes = [deployed.node(place, 6, reply) for place, reply in enumerate(places)]
+        run = pool.submit(deployed.run_rounds, 1, 6)
+        if "never" in replies:
+            until(lambda: (deployed.folder / "says-5").exists() or run.done())
+            nodes[-1].kill()
         found = run.result()[-1]
-        last = deployed.lines()[-1]
-        reasons = sorted(problem["reason"] for problem in last["left_out"] if problem["hostile"])
-        assert len(reasons) == 5, reasons
-        assert last["usable"] == 6
-    assert found > in_one_process(len(replies), 2) - 0.02
+        (line,) = deployed.lines()
+        reasons = " ".join(problem["reason"] for problem in line["left_out"])
+        words = {"nan": "NaN or infinity", "nan_claim": "nan examples", "huge": "too much memory"}
+        words |= {"other_keys": "other arrays", "garbage": "bytes in 0", "never": ""}
+        assert all(words[reply] in reasons for reply in replies), reasons
+        assert line["usable"] == 3
+    assert found > in_one_process(6, 1) - 0.02
 
 
 @pytest.mark.slow
@@ -155,7 +166,7 @@ def test_a_run_goes_on_after_a_kill_in_its_third_round_as_if_nothing_had_happene
             deployed.superlink.kill()
             deployed.superlink.wait()
             deployed.start_superlink()
-        assert first.exception() is not None  # no accuracies: the run did not finish
+        assert first.exception() is not None  # the run did not finish
         found = deployed.run_rounds(5, 3)[-1]
         assert [line["round"] for line in deployed.lines()][-1] == 5
     assert round(found, 4) == round(in_one_process(3, 5), 4)
