@@ -15,6 +15,7 @@ from antivenom.core.streams import Streams
 from antivenom.models.architectures import MLP, FashionCNN, SmallCNN
 from antivenom.models.estimators import RandomForest
 from antivenom.models.network import Network, SeededDropout, build, dropped
+from antivenom.models.training import Training, train
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -229,3 +230,25 @@ def test_logits_use_the_given_buffers():
     bias = network.parameters(network.initial)["1.bias"]
     assert torch.allclose(network.logits(network.initial, x, shifted)[0], bias)
     assert not torch.allclose(network.logits(network.initial, x)[0], bias)
+
+
+class Viewing(nn.Module):
+    """A convolution whose outputs are flattened by `view`, as in many tutorials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 3, 3), nn.Linear(27, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).view(-1, 27))
+
+
+def test_a_module_that_views_its_images_gets_them_in_the_usual_order():
+    module = Viewing()
+    network = Network(module, (2, 5, 5), 4)
+    assert not network.channels_last
+    assert Network(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(27, 4)), (2, 5, 5), 4).channels_last
+    x = torch.rand(6, 2, 5, 5)
+    torch.testing.assert_close(network.logits(network.initial, x), module(x))
+    end, _ = train(network, network.initial, x, torch.arange(6) % 4, Training(epochs=2, batch_size=3), Streams(0))
+    assert not torch.equal(end, network.initial)

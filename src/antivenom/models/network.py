@@ -78,6 +78,8 @@ class Network:
         buffers: the initial buffers by name: running statistics and constants.
         precision: common type of all parameters if it is not float32, else None.
         tokens: whether rows are integers (int64), such as numbers of words in a vocabulary.
+        channels_last: whether images are handed to the module with the channels last in memory, which is faster. A module that
+            calls `view` on them takes only the usual order.
 
     Raises:
         ModelError: the module has no trainable parameters, fails on such rows, or its output for one row is not (1, c).
@@ -99,7 +101,7 @@ class Network:
         self.buffers: Buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
         precision = self.layout.precision
         self.precision = None if precision is torch.float32 else precision
-        self.tokens = False
+        self.tokens, self.channels_last = False, True
         output = self._output_shape()
         if output != (1, num_classes):
             raise ModelError(
@@ -117,16 +119,18 @@ class Network:
                 raise self._mismatch(error) from error
 
     def _output_shape(self) -> tuple[int, ...]:
-        """Shape of the output for one row of zeros. Sets `tokens` if the module takes integers and no floats."""
-        with torch.no_grad():
+        """Shape of the output for one row of zeros. Sets `tokens` and `channels_last` to what the module takes."""
+        failed: Exception | None = None
+        for tokens, channels_last in ((False, True), (False, False), (True, False)):
+            self.tokens, self.channels_last = tokens, channels_last
+            row = torch.zeros(1, *self.row_shape, dtype=torch.int64 if tokens else torch.float32)
             try:
-                return tuple(self.logits(self.initial, torch.zeros(1, *self.row_shape)).shape)
+                with torch.no_grad():
+                    return tuple(self.logits(self.initial, row).shape)
             except Exception as error:  # the user's module may raise any exception
-                self.tokens = True
-                try:
-                    return tuple(self.logits(self.initial, torch.zeros(1, *self.row_shape, dtype=torch.int64)).shape)
-                except Exception:
-                    raise self._mismatch(error) from error
+                failed = failed or error
+        assert failed is not None
+        raise self._mismatch(failed) from failed
 
     def _mismatch(self, error: Exception) -> ModelError:
         got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -296,7 +300,9 @@ class Network:
 
     def _called(self, module: nn.Module, state: dict[str, Tensor], x: Tensor) -> Tensor:
         """Outputs of the module with these tensors in place of its own. Torch's search for tied tensors costs time in every call."""
-        out: Tensor = functional_call(module, state, (_channels_last(self._cast(x)),), tie_weights=self.layout.tied)
+        x = self._cast(x)
+        x = _channels_last(x) if self.channels_last else x
+        out: Tensor = functional_call(module, state, (x,), tie_weights=self.layout.tied)
         return out
 
     def training_forward(
