@@ -64,12 +64,12 @@ DANGEROUS = [
         f"builtins.{n}"
         for n in ["globals", "locals", "vars", "type", "super", "property", "staticmethod", "classmethod", "breakpoint"]
     ),
-    *("functools.partial", "functools.reduce", "operator.attrgetter", "operator.methodcaller", "operator.itemgetter"),
+    *("functools.reduce", "operator.attrgetter", "operator.methodcaller", "operator.itemgetter"),
     *("types.FunctionType", "types.CodeType", "types.MethodType", "importlib.import_module", "os.system", "os.popen"),
     *("subprocess.Popen", "pickle.loads", "pickle.load", "marshal.loads", "pkgutil.resolve_name", "runpy.run_path"),
     *("numpy.load", "numpy.fromfile", "numpy.memmap", "numpy.vectorize", "numpy.frompyfunc", "joblib.load"),
     *("joblib.Memory", "joblib.numpy_pickle_compat.NDArrayWrapper", "torch.load", "torch.hub.load", "torch.jit.load"),
-    *("torch._tensor._rebuild_from_type_v2", "torch.serialization.load", "itertools.starmap", "weakref.finalize"),
+    *("torch.serialization.load", "itertools.starmap", "weakref.finalize"),
     *("scipy.stats._distn_infrastructure.rv_continuous", "scipy.stats._distn_infrastructure.rv_frozen"),
     *("sklearn.metrics._dist_metrics.PyFuncDistance64", "sklearn.callback._scoring_monitor.ScoringMonitorLog"),
 ]
