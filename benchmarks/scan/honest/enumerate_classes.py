@@ -29,7 +29,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from types import MemberDescriptorType, ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 BUILT_IN = ("builtins", "collections")
 END = time.monotonic() + float(os.environ.get("SECONDS_PER_PACKAGE", "600"))  # some packages have thousands of modules
@@ -188,9 +188,9 @@ def modules(package: str) -> Iterator[ModuleType]:
             continue
 
 
-def main() -> None:
+def main(out: TextIO) -> None:
     warnings.simplefilter("ignore")
-    from danger import danger
+    from antivenom.scan.danger import danger
 
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for package in sys.argv[1:]:
@@ -206,7 +206,7 @@ def main() -> None:
                 if kind and not danger(value.__module__, value.__qualname__) and reachable(value):
                     found[kind, value.__module__].add(value.__qualname__)
     for (kind, module_name), names in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-        print(kind, module_name, *sorted(names), file=REAL)
+        print(kind, module_name, *sorted(names), file=out)
     for method, count in REJECTED.most_common():
         print(f"# not read: {method} keeps out {count}", file=sys.stderr)
 
@@ -219,10 +219,8 @@ def reachable(value: type) -> bool:
     return here is value
 
 
-REAL = os.fdopen(os.dup(1), "w")
-
 if __name__ == "__main__":
-    os.dup2(2, 1)  # what modules print on import is no part of the list
-    main()
-    REAL.flush()
+    with os.fdopen(os.dup(1), "w") as lines:
+        os.dup2(2, 1)  # what modules print on import is no part of the list
+        main(lines)
     os._exit(0)  # threads that modules have started

@@ -63,6 +63,8 @@ class KeptObjects:
             inert = all(map(is_inert, items))
             self._loose |= target.shared and not inert
             target.inert &= inert
+            target.size += len(items)
+            target.only = items[0] if target.size == len(items) == 1 else None
             for each in items:
                 if isinstance(each, Sequence):
                     each.shared = True
@@ -97,6 +99,9 @@ class KeptObjects:
             yield PATCHED_GLOBAL, f"changes the shared object that {name} returns", name
         if (target.maker.module, target.maker.name) == _PARTIAL:
             yield from self._partial(state)
+        is_part = not permission.kept and target.maker.module.partition(".")[0] == "pandas"
+        if self._any and is_part and (self._loose or not _is_deeply_inert(state)):
+            yield KEPT_OBJECT, f"has {name} work on objects", name
         if isinstance(state, Mapping):
             yield from self._read(name, state)
         elif isinstance(state, tuple) and target.inert and not all(map(is_inert, state[4:])):
@@ -127,6 +132,17 @@ class KeptObjects:
 
 def _holds_inert(mapping: Mapping) -> bool:
     return mapping.complete and all(map(is_inert, mapping.items.values()))
+
+
+def _is_deeply_inert(value: object, depth: int = 6) -> bool:
+    """As `is_inert`, but with a look into dicts, and into lists of one item."""
+    if isinstance(value, Mapping):
+        return depth > 0 and value.complete and all(_is_deeply_inert(each, depth - 1) for each in value.items.values())
+    if isinstance(value, tuple):
+        return depth > 0 and len(value) < 8 and all(_is_deeply_inert(each, depth - 1) for each in value)
+    if isinstance(value, Sequence) and value.size == 1:
+        return depth > 0 and _is_deeply_inert(value.only, depth - 1)
+    return is_inert(value)
 
 
 def _is_plain(value: object) -> bool:

@@ -128,17 +128,20 @@ class Mapping:
 
 
 class Sequence:
-    """Stands for a list or set, of which only one property is kept.
+    """Stands for a list or set, of whose items little is kept.
 
     Fields:
         inert: whether all items are inert, see `is_inert`.
         shared: whether another list or set holds it.
+        size: the number of items.
+        only: the item, if there is one.
     """
 
-    __slots__ = ("inert", "shared")
+    __slots__ = ("inert", "only", "shared", "size")
 
-    def __init__(self, inert: bool = True) -> None:
-        self.inert, self.shared = inert, False
+    def __init__(self) -> None:
+        self.inert, self.shared, self.size = True, False, 0
+        self.only: object = None
 
 
 _WIDE = 64  # longer tuples are not searched, so that the work per opcode is bounded
