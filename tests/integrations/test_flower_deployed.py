@@ -131,7 +131,7 @@ def test_broken_clients_and_a_killed_node_neither_end_nor_harm_a_run(
     replies: tuple[str, ...], tls: bool, tmp_path: Path
 ) -> None:
     places = ["honest"] * 3 + list(replies)
-    with federation(tmp_path / "many", tls=tls) as deployed, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, federation(tmp_path / "many", tls=tls) as deployed:
         nodes = [deployed.node(place, 6, reply) for place, reply in enumerate(places)]
         run = pool.submit(deployed.run_rounds, 1, 6)
         if "never" in replies:
@@ -151,7 +151,7 @@ def test_broken_clients_and_a_killed_node_neither_end_nor_harm_a_run(
 @pytest.mark.parametrize("what", ["serverapp", "superlink"])
 def test_a_run_goes_on_after_a_kill_in_its_third_round_as_if_nothing_had_happened(what: str, tmp_path: Path) -> None:
     database = str(tmp_path / "superlink.db") if what == "superlink" else None
-    with federation(tmp_path / "killed", database=database) as deployed, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, federation(tmp_path / "killed", database=database) as deployed:
         for place in range(3):
             deployed.node(place, 3)
         first = pool.submit(deployed.run_rounds, 5, 3)
