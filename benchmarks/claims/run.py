@@ -2,7 +2,7 @@
 
     python benchmarks/claims/run.py census                     half an hour on two cores
     python benchmarks/claims/run.py fashion --scale small      half an hour on two cores
-    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: an hour
+    python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: two hours
     python benchmarks/claims/run.py fashion controls           the controls of that boundary
     python benchmarks/claims/run.py fashion hundred_agents     100 agents, of which 10 are chosen per round
     python benchmarks/claims/run.py fashion first_rounds --scale paper       three rounds of it: two hours on one core
