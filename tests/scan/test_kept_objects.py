@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib
 import importlib.util
+import json
 import pickle
 import re
 import sys
@@ -132,3 +134,10 @@ def test_the_classes_are_still_of_the_kind_that_was_enumerated(monkeypatch: pyte
             assert script.kind_of(found) == kinds[permission], (module, name)
             seen += 1
     assert seen > 80
+
+
+def test_a_pickle_in_json_is_looked_into() -> None:
+    """Stable-Baselines3 loads what its archives hold under this key."""
+    for data, status in ((b"cos\nsystem\n(S'x'\ntR.", Status.UNSAFE), (pickle.dumps([1]), Status.SAFE)):
+        document = {"policy": {":type:": "x", ":serialized:": base64.b64encode(data).decode()}}
+        assert look(json.dumps(document).encode()).status is status

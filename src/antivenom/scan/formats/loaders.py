@@ -7,13 +7,15 @@ the standard library or a function that imports, loads or runs what it is given,
 from __future__ import annotations
 
 import ast
+import base64
 import re
 from collections.abc import Iterator
 
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import names
 from antivenom.scan.part import Part
-from antivenom.scan.rules import CONFIGURED_CODE, CONFIGURED_COMMAND, IMPORTED_NAME, REMOTE_CODE
+from antivenom.scan.rules import CONFIGURED_CODE, CONFIGURED_COMMAND, IMPORTED_NAME, MALFORMED, REMOTE_CODE
+from antivenom.scan.view import View
 
 # Keys whose value is a name that the loader imports, and calls in most cases.
 _IMPORTING = {
@@ -193,6 +195,8 @@ def check_object(part: Part, value: dict[str, object], root: dict[str, object] |
         if isinstance(each, str) and _FILE.fullmatch(each) and _CODE_KEY.fullmatch(key):
             yield part.finding(CONFIGURED_CODE, f"{given} names {each}, which the loader imports", name=given)
     yield from _mlflow(part, value)
+    if isinstance(pickled := value.get(":serialized:"), str):
+        yield from _serialized(part, pickled)
     if value.get("lc") == 1 and value.get("type") == "constructor" and isinstance(value.get("id"), list):
         identity: object = value["id"]
         yield from imported(part, "LangChain (id)", ".".join(map(str, identity if isinstance(identity, list) else [])))
@@ -265,6 +269,17 @@ def _implementation(part: Part, key: str, value: object) -> Iterator[Finding]:
             yield part.finding(REMOTE_CODE, f"{key} is {text}: transformers fetches this kernel and runs it", name=key)
         elif _NAME.fullmatch(text.strip()):
             yield from imported(part, f"sentence-transformers and others ({key})", text)
+
+
+def _serialized(part: Part, text: str) -> Iterator[Finding]:
+    """The findings in a pickle that Stable-Baselines3 writes as Base64 into JSON and loads from there."""
+    try:
+        data = base64.b64decode(text)
+    except ValueError:
+        yield part.finding(MALFORMED, "a serialized object that is not Base64", name=":serialized:")
+        return
+    part.meter.spend("unpacked", len(data))
+    yield from part.descend(View(data), ":serialized:")
 
 
 def _mlflow(part: Part, value: dict[str, object]) -> Iterator[Finding]:
