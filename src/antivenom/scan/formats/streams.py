@@ -106,7 +106,8 @@ def checker(kind: str) -> Callable[[Part], Iterator[Finding]]:
         try:
             view = unpack(part, part.view, new, joined)
         except ImportError as error:
-            yield part.finding(NO_PARSER, f"{kind} needs the package {error.name}")
+            needed = "Python 3.14" if kind == "zstd" else f"the package {error.name}"
+            yield part.finding(NO_PARSER, f"{kind} needs {needed}")
             return
         except Behind as behind:
             view, rest = behind.args
