@@ -139,3 +139,17 @@ def test_documents_that_reach_outside_themselves(text: str, expected: Status) ->
 def test_aliases_of_aliases_cost_no_more_than_their_length() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 60))
     assert status("a.yaml", bomb) is SAFE
+
+
+def test_long_continuations_in_ini_are_read_whole_in_linear_time() -> None:
+    lines = "[a]\nk = 1\n" + " x\n" * 1_000_000
+    assert status("a.cfg", lines) is SAFE
+
+
+def test_repeated_keys_in_a_large_ini_section_reach_a_limit() -> None:
+    keys = "".join(f"k{i}=1\n" for i in range(20_000))
+    assert status("a.cfg", "[a]\n" + keys + keys) is UNKNOWN
+
+
+def test_every_occurrence_of_a_repeated_ini_key_is_checked() -> None:
+    assert status("a.cfg", "[a]\ntarget = builtins.exec\ntarget = x\n") is UNSAFE

@@ -81,7 +81,7 @@ def _toml(part: Part, text: str) -> Iterator[Finding]:
 
 def _ini(part: Part, text: str) -> Iterator[Finding]:
     """Sections of an INI file. Every occurrence of a section or key counts, whichever a reader would take."""
-    section: dict[str, object] = {}
+    section: dict[str, list[str]] = {}
     sections, last = [section], ""
     for line in text.splitlines():
         bare = line.strip()
@@ -91,7 +91,7 @@ def _ini(part: Part, text: str) -> Iterator[Finding]:
             section, last = {}, ""
             sections.append(section)
         elif line[0] in " \t" and last:
-            section[last] = f"{section[last]}\n{bare}"
+            section[last].append(bare)
         else:
             key, _, value = (
                 (part_.strip() for part_ in re.split(r"([=:])", line, maxsplit=1))
@@ -99,17 +99,18 @@ def _ini(part: Part, text: str) -> Iterator[Finding]:
                 else (bare, "", "")
             )
             if key in section:
+                part.meter.spend("opcodes", len(section))
                 section = dict(section)
                 sections.append(section)
-            last, section[key] = key, value
+            last, section[key] = key, [value]
     part.meter.spend("opcodes", len(text))
-    yield from values.check(part, [{key: _json(value) for key, value in each.items()} for each in sections])
+    yield from values.check(part, [{key: _json("\n".join(lines)) for key, lines in each.items()} for each in sections])
 
 
-def _json(value: object) -> object:
+def _json(value: str) -> object:
     """The value of a setting, which spaCy and others write as JSON."""
     try:
-        return json.loads(str(value))
+        return json.loads(value)
     except (ValueError, RecursionError):
         return value
 
