@@ -25,7 +25,8 @@ def main(grid: Grid, context: Context) -> None:
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
         return MetricRecord({"accuracy": accuracy(arrays.to_numpy_ndarrays(), *rows)})
 
-    strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=int(config["nodes"]))
+    nodes = int(config["nodes"])  # Flower counts the share of nodes to ask before it waits for enough of them
+    strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=nodes, min_available_nodes=nodes)
     strategy = Defended(strategy, log=results and results / "rounds.jsonl", state=results and results / "state")
     result = strategy.start(
         grid=grid,
