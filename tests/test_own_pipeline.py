@@ -91,7 +91,7 @@ def test_a_table_and_a_training_function_are_audited_within_the_time(
         (["--data", "pays.csv", "--label", "left", "--target", "yess"], "did you mean 'yes'"),
         (["--data", "pays.csv", "--label", "left", "--access", "data-injektion"], "did you mean 'data-injection'"),
         (["--data", "pays.csv", "--label", "left", "--fail-if", "backdor=0.2"], "did you mean 'backdoor'"),
-        (["--data", "pays.csv", "--label", "left", "--fail-if", "backdoor=20"], "a harm from 0 to 1 for backdoor"),
+        (["--data", "pays.csv", "--label", "left", "--fail-if", "backdoor=20"], "a share from 0 to 1 for backdoor"),
         (
             ["--data", "pays.csv", "--label", "left", "--train", "makers_of_test:absent"],
             "expected absent in makers_of_test",
@@ -293,3 +293,11 @@ def test_rows_are_examined_in_a_process() -> None:
 
     assert answer(np.arange(40) // 20)["found"]["rows"] == 40
     assert "two classes" in " ".join(answer(np.zeros(40, int))["failed"])
+
+
+@pytest.mark.parametrize("field", ["limits", "fail_if"])
+@pytest.mark.parametrize(("goal", "share"), [("backdor", 0.3), ("backdoor", 30)])
+def test_a_limit_in_python_is_checked_like_that_of_a_file(field: str, goal: str, share: float) -> None:
+    rows = (np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1]))
+    with pytest.raises(ScenarioError, match=r"did you mean 'backdoor'|a share from 0 to 1 for backdoor"):
+        request_of(rows, **{field: {goal: share}})

@@ -13,7 +13,8 @@ from antivenom.auditing.executors import processes, runner
 from antivenom.auditing.plan import plan_of
 from antivenom.auditing.records import Store
 from antivenom.auditing.run import audit
-from antivenom.auditing.trial import LINE, TRACEBACK, Trial
+from antivenom.auditing.trial import TRACEBACK, Trial
+from antivenom.core.errors import LINE
 from antivenom.core.registry import load_file
 
 TEXT = """

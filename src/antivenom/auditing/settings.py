@@ -120,8 +120,17 @@ def read_shares(top: Mapping[str, object], field: str, document: Located, *more:
             )
     for goal, share in value.items():
         with document.at((field, goal)):
-            if goal not in (*goals(), *more):
-                raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), (*goals(), *more)))
-            if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
-                raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
+            check_share(goal, share, *more)
     return {str(goal): float(share) for goal, share in value.items()}
+
+
+def check_share(goal: object, share: object, *more: str) -> None:
+    """Refuse what is no goal, and none of the `more` words, and a share that is no number from 0 to 1.
+
+    Raises:
+        ScenarioError: one of them.
+    """
+    if goal not in (*goals(), *more):
+        raise ScenarioError("a goal", repr(goal), did_you_mean(str(goal), (*goals(), *more)))
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise ScenarioError(f"a share from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")

@@ -18,12 +18,15 @@ from antivenom.auditing.identity import Identity, code_in, identity_of, version
 from antivenom.auditing.pictures import encoded
 from antivenom.auditing.samples import encoded_samples
 from antivenom.core.errors import (
+    LINE,
     AntivenomError,
     NotApplicable,
     PluginError,
     ScenarioError,
     TrialTimeout,
     did_you_mean,
+    shortened,
+    text_of,
 )
 from antivenom.core.lockstep import Abandoned, limited, seconds
 from antivenom.core.outcome import Outcome
@@ -43,8 +46,7 @@ from antivenom.core.registry import (
     split_fields,
 )
 
-LINE = 1_000  # characters of an error or a note in a record
-TRACEBACK = 20_000
+TRACEBACK = 20_000  # characters of a traceback in a record
 SCHEMA = 1  # version of the format of records; a reader refuses records of a newer one
 # Keys of a scenario's mapping that are not its fields. A field with such a name is written below `fields`.
 RESERVED = ("kind", "name", "attacks", "defences", "deployed", "fields")
@@ -196,15 +198,15 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None, progr
             outcome: Outcome = trial.scenario.run(trial.attack, trial.defence, trial.seed, device)
         if file is not None:
             file.unlink(missing_ok=True)
-        notes = [_shortened(str(note), LINE) for note in outcome.notes]
+        notes = [shortened(str(note), LINE) for note in outcome.notes]
         record |= {"status": "ok", "metrics": outcome.metrics, "curves": outcome.curves, "notes": notes}
         if trial.seed == 0:  # pictures and samples of other seeds would show the same and make the file longer
             record["pictures"] = {str(name): encoded(image) for name, image in outcome.pictures.items()}
             record["samples"] = encoded_samples(outcome.samples)
     except NotApplicable as error:
-        record |= {"status": "not-applicable", "error": line_of(error)}
+        record |= {"status": "not-applicable", "error": text_of(error)}
     except TrialTimeout as error:
-        record |= {"status": "timeout", "error": line_of(error)}
+        record |= {"status": "timeout", "error": text_of(error)}
     except (KeyboardInterrupt, Abandoned):
         raise
     except BaseException as error:  # also SystemExit and GeneratorExit, which a plugin may raise
@@ -215,30 +217,11 @@ def run_trial(job: Job, device: str = "cpu", timeout: float | None = None, progr
 
 def failure(error: BaseException) -> Record:
     """The fields of a record that say which error ended its trial, within LINE and TRACEBACK characters."""
-    found: Record = {"status": "error", "error": line_of(error)}
+    found: Record = {"status": "error", "error": text_of(error)}
     own = isinstance(error, AntivenomError)
     if not own or (isinstance(error, PluginError) and error.__cause__ is not None):  # for the plugin's author
-        found["traceback"] = _shortened("".join(traceback.format_exception(error)), TRACEBACK)
+        found["traceback"] = shortened("".join(traceback.format_exception(error)), TRACEBACK)
     return found
-
-
-def line_of(error: BaseException) -> str:
-    """An error in one line of at most LINE characters, even if its `str` raises."""
-    name = type(error).__name__
-    try:
-        lines = str(error).splitlines()
-    except BaseException as second:  # a plugin's exception may do anything when its text is asked for
-        return f"{name}: no message, because its str raises {type(second).__name__}"
-    text = " ".join(line.strip() for line in lines) if isinstance(error, AntivenomError) else "".join(lines[:1])
-    return _shortened(text if isinstance(error, AntivenomError) else f"{name}: {text or 'no message'}", LINE)
-
-
-def _shortened(text: str, most: int) -> str:
-    """The text, or its beginning and its end if it has more than `most` characters."""
-    if len(text) <= most:
-        return text
-    end = most // 10
-    return f"{text[: most - end]} [...] {text[-end:]}"
 
 
 def _as_planned(planned: Mapping[str, str], here: Mapping[str, str]) -> None:

@@ -204,7 +204,7 @@ def audit_command(
             "time": time,
             "trials": trials or None,
             "search": search,
-            "fail_if": tuple(fail_if),
+            "fail_if": dict(map(_limit, fail_if)),
             "timeout": timeout or None,
         }
         if federation:
@@ -229,6 +229,15 @@ def audit_command(
     raise typer.Exit(
         _audit_file(scenario, out, baseline, jobs, device, seeds, plugin, dry_run, as_json, quiet, verbose)
     )
+
+
+def _limit(text: str) -> tuple[str, float]:
+    """(goal, harm) from a text such as "backdoor=0.2". Whether there is such a goal is known when the plugins are loaded."""
+    goal, _, harm = text.partition("=")
+    try:
+        return goal, float(harm)
+    except ValueError:
+        raise ScenarioError("GOAL=HARM for --fail-if", repr(text), f"write --fail-if {goal}=0.2") from None
 
 
 def _defence(text: str) -> object:

@@ -7,7 +7,7 @@ import importlib.util
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from antivenom.cli.app import OK, Device, load_plugins
 from antivenom.cli.ending import check_device, ended_by_sigterm, finish
 from antivenom.cli.rows import RowOptions, source_from
 from antivenom.core.apart import foreign
-from antivenom.core.errors import PluginError, ScenarioError, StoreError, did_you_mean
+from antivenom.core.errors import PluginError, ScenarioError, StoreError
 from antivenom.core.garbage import uncollected
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def prepared_federation(app: FederationOptions, asked: Mapping[str, Any]) -> Pre
 
     deployed = asked["deployed"]
     defence = None if deployed in (None, "none") else build(deployed, Kind.AGGREGATOR, Kind.CLIENT_DETECTOR)
-    fitting = {name: asked[name] for name in ("goals", "target", "trials", "search", "timeout")}
+    fitting = {name: asked[name] for name in ("goals", "target", "trials", "search", "timeout", "fail_if")}
     return prepared(
         app.folder,
         app.clients,
@@ -150,7 +150,6 @@ def prepared_federation(app: FederationOptions, asked: Mapping[str, Any]) -> Pre
         **fitting,
         seconds=seconds_of(asked["time"]),
         deployed=defence,
-        fail_if=shares_from(asked["fail_if"]),
     )
 
 
@@ -172,30 +171,4 @@ def request_from(rows: RowOptions, model: ModelOptions, asked: Mapping[str, Any]
     if model.epochs:
         training = Training(epochs=model.epochs, batch_size=training_for(10_000).batch_size)
     named = model.estimator or model.model or None
-    shares = shares_from(asked["fail_if"])
-    return request_of(source, named, **{**asked, "train": model.train or None, "training": training, "fail_if": shares})
-
-
-def shares_from(texts: Sequence[str]) -> dict[str, float]:
-    """Goal -> harm from texts such as "backdoor=0.2".
-
-    Raises:
-        ScenarioError: another text, an unknown goal, or no share.
-    """
-    from antivenom.auditing.plan import COST
-    from antivenom.auditing.settings import goals
-
-    found = {}
-    for text in texts:
-        goal, equals, share = text.partition("=")
-        known = (*goals(), COST)
-        if goal not in known or not equals:
-            remedy = f"write --fail-if {goal}=0.2" if goal in known else did_you_mean(goal, known)
-            raise ScenarioError("GOAL=HARM for --fail-if", repr(text), remedy)
-        try:
-            found[goal] = float(share)
-        except ValueError:
-            found[goal] = -1.0
-        if not 0 <= found[goal] <= 1:
-            raise ScenarioError(f"a harm from 0 to 1 for {goal}", repr(share), "0.2 means 20 %")
-    return found
+    return request_of(source, named, train=model.train or None, training=training, **asked)

@@ -10,6 +10,7 @@ from typing import Self
 _MOST_LISTED = 300  # characters of names to choose from
 _MOST_BESIDE = 160  # and of those that a command lists too
 _MOST_QUOTED = 500  # characters of what was found instead, which may be a value of any length
+LINE = 1_000  # characters of an error or a note in a record
 
 
 class AntivenomError(Exception):
@@ -107,17 +108,27 @@ class TrialTimeout(AntivenomError):
 
 
 def text_of(error: BaseException) -> str:
-    """Type and text of an error that code of the user raised, in one line, even if its `str` raises.
+    """An error in one line of about LINE characters at most, even if its `str` raises: its type and its text.
 
-    >>> text_of(KeyError("age"))
-    "KeyError: 'age'"
+    An error of antivenom needs no type, because its text is a whole sentence.
+
+    >>> text_of(KeyError("age")), text_of(DataError("rows", "none"))
+    ("KeyError: 'age'", 'expected rows, got none')
     """
     name = type(error).__name__
     try:
         text = " ".join(line.strip() for line in str(error).splitlines())
     except BaseException as second:  # the error's class is the user's, so that its text may raise anything
         return f"{name}: no message, because its str raises {type(second).__name__}"
-    return f"{name}: {text or 'no message'}"
+    return shortened(text if isinstance(error, AntivenomError) else f"{name}: {text or 'no message'}", LINE)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning and its end if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    end = most // 10
+    return f"{text[: most - end]} [...] {text[-end:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str], listed: str = "") -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from antivenom.auditing.executors import seeded
-from antivenom.auditing.trial import Record, line_of
+from antivenom.auditing.trial import Record
 from antivenom.auditing.workers import PRELOAD, memory_each, threads_each
-from antivenom.core.errors import AntivenomError, DataError
+from antivenom.core.errors import AntivenomError, DataError, text_of
 from antivenom.core.protocols import Source
 from antivenom.core.watched import Task, watched
 from antivenom.defences.suspects import suspects
@@ -33,7 +33,7 @@ class _Examine:
         except AntivenomError as error:
             return json.dumps({"failed": [error.expected, error.got, error.remedy]}).encode()
         except BaseException as error:  # the rows may come from code of the user
-            return json.dumps({"failed": ["rows that can be examined", line_of(error), ""]}).encode()
+            return json.dumps({"failed": ["rows that can be examined", text_of(error), ""]}).encode()
 
 
 def examined(source: Source, seconds: float, until: float | None = None) -> Record:

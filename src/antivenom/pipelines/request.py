@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from antivenom.auditing.plan import COST
+from antivenom.auditing.settings import check_share
 from antivenom.core.errors import ScenarioError
 from antivenom.core.protocols import Source
 from antivenom.core.registry import Kind, build
@@ -40,7 +42,7 @@ class Request:
         training: how a torch module is trained; None for what suits the number of rows.
         deployed: the defence that the user runs, or None.
         limits: goal -> harm (0 to 1) from which a cell counts as breached, where it is not the goal's own limit.
-        fail_if: goal -> the same limit for the goals that decide the exit code.
+        fail_if: goal -> the same limit for the goals that decide the exit code; `cost` -> that of the deployed defence's cost.
         timeout: seconds per trial, or None.
         name: the audit's name.
     """
@@ -66,6 +68,10 @@ class Request:
             raise ScenarioError("a budget above 0 and at most 1", f"{self.budget}", "0.01 is one row in a hundred")
         if not 5 <= self.seconds < math.inf:
             raise ScenarioError("a time of 5 seconds at least", f"{self.seconds:g} s", "write --time 5m")
+        for goal, share in self.limits.items():
+            check_share(goal, share)
+        for goal, share in self.fail_if.items():
+            check_share(goal, share, COST)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from typing import Any
 
 from antivenom.auditing.executors import processes
 from antivenom.auditing.identity import Identity, identity_of
-from antivenom.auditing.trial import Record, Trial, job_of, line_of, run_trial
-from antivenom.core.errors import AntivenomError
+from antivenom.auditing.trial import Record, Trial, job_of, run_trial
+from antivenom.core.errors import AntivenomError, text_of
 from antivenom.core.goals import Metrics
 from antivenom.core.threat import Goal
 from antivenom.scenarios.central import Central
@@ -321,7 +321,7 @@ class _Ask:
         try:
             return dict(scenario.run(plain, self.trials.defence, self.seed, device).metrics), None
         except Exception as error:  # the user's model or data may raise anything
-            return {}, str(error) if isinstance(error, AntivenomError) else line_of(error)
+            return {}, text_of(error)
 
 
 @dataclass(frozen=True)
