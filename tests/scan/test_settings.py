@@ -153,3 +153,13 @@ def test_repeated_keys_in_a_large_ini_section_reach_a_limit() -> None:
 
 def test_every_occurrence_of_a_repeated_ini_key_is_checked() -> None:
     assert status("a.cfg", "[a]\ntarget = builtins.exec\ntarget = x\n") is UNSAFE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [".".join("a" * 10_000) + " = 1\n", "".join(f"[{'.'.join('a' * 200)}.t{i}]\n" for i in range(1_000))],
+    ids=["one-key", "tables"],
+)
+def test_dotted_keys_of_toml_that_would_take_long_reach_a_limit(text: str) -> None:
+    assert status("a.toml", text) is UNKNOWN
+    assert status("a.toml", "".join(f'k{i} = "1.2.3"\n' for i in range(20_000))) is SAFE
