@@ -43,8 +43,9 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-5}
 
 
 def networks() -> list[Any]:
-    """Every registered torch architecture without running statistics, which cannot be stacked, and an MLP with dropout."""
-    known = [entry for entry in entries(Kind.ARCHITECTURE) if entry.name not in TOKENS]
+    """Every torch architecture of our own without running statistics, which cannot be stacked, and an MLP with dropout."""
+    ours = [entry for entry in entries(Kind.ARCHITECTURE) if entry.cls.__module__.startswith("antivenom.models.")]
+    known = [entry for entry in ours if entry.name not in TOKENS]
     named = [plugin({"name": entry.name} | QUICK.get(entry.name, {})) for entry in known]
     torches = [made for made in named if isinstance(learner(made, Training()), TorchLearner)]
     return [made for made in torches if not build(made, SHAPE, 4, STREAMS).buffers] + [MLP((12, 8), dropout=0.3)]

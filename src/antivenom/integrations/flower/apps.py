@@ -31,7 +31,7 @@ from antivenom.core.errors import AntivenomError, DataError, ModelError, Scenari
 from antivenom.core.fingerprint import also_import_from, imported
 
 NODES = 10  # clients, if the app does not say how many it has
-Loader = Callable[..., Any]
+Loader = Callable[..., object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class App:
     nodes: int
     server: ServerApp
     client: ClientApp
-    modules: Mapping[str, Any] = field(repr=False)
+    modules: Mapping[str, object] = field(repr=False)
 
     @functools.cached_property
     def started(self) -> Started:
@@ -132,13 +132,13 @@ class App:
             )
         return named[0]
 
-    def loaded(self, partition: int) -> Any:
+    def loaded(self, partition: int) -> object:
         """What the app's own function loads for a client.
 
         Raises:
             DataError: it fails, or has a parameter for which the run's configuration has no value.
         """
-        arguments: dict[str, Any] = {"partition_id": partition, "num_partitions": self.nodes}
+        arguments: dict[str, object] = {"partition_id": partition, "num_partitions": self.nodes}
         for name, parameter in inspect.signature(self.load).parameters.items():
             if name not in arguments and parameter.default is parameter.empty:
                 if name.replace("_", "-") not in self.config:
@@ -178,12 +178,12 @@ class App:
         return next(iter(reply.content.array_records.values()))
 
     @contextmanager
-    def loading(self, rows: Callable[[Any], Any]) -> Iterator[None]:
+    def loading(self, rows: Callable[[object], object]) -> Iterator[None]:
         """Inside the block, the app's function gives its clients `rows(what it loads)`."""
         load = self.load
 
         @functools.wraps(load)
-        def replaced(*args: Any, **kwargs: Any) -> Any:
+        def replaced(*args: object, **kwargs: object) -> object:
             return rows(load(*args, **kwargs))
 
         places = [(module, name) for module in self.modules.values() for name, v in vars(module).items() if v is load]
@@ -248,7 +248,7 @@ def _stated(document: Mapping[str, Any]) -> int:
     return 0
 
 
-def _loads(function: Callable[..., Any]) -> bool:
+def _loads(function: Loader) -> bool:
     return {"partition_id", "num_partitions"} <= set(inspect.signature(function).parameters)
 
 
@@ -266,8 +266,8 @@ def _stopped(
     num_rounds: int = 3,
     timeout: float = 3600,
     train_config: ConfigRecord | None = None,
-    *_: Any,
-    **__: Any,
+    *_: object,
+    **__: object,
 ) -> None:
     raise _Reached(Started(self, initial_arrays, num_rounds, train_config))
 
@@ -297,13 +297,13 @@ class _Nodes(Grid):
     def __init__(self, nodes: Iterable[int]) -> None:
         self._ids = list(nodes)
 
-    def set_run(self, run: Any) -> None: ...
+    def set_run(self, run: object) -> None: ...
 
     @property
     def run(self) -> Any:
         return None
 
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+    def create_message(self, *args: object, **kwargs: object) -> Message:
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:

@@ -10,6 +10,7 @@ from flwr.serverapp import strategy as strategies
 
 from antivenom import federated
 from antivenom.core.errors import NotApplicable, ScenarioError, did_you_mean
+from antivenom.core.protocols import Aggregator
 from antivenom.core.threat import Goal
 from antivenom.core.wanted import AllToOne
 from antivenom.data import ByGroup
@@ -90,7 +91,7 @@ def federation_of(app: App, malicious: int, local: FlowerTraining) -> Federation
     )
 
 
-def deployed_in(strategy: strategies.Strategy) -> tuple[Any, tuple[tuple[str, str], ...]]:
+def deployed_in(strategy: strategies.Strategy) -> tuple[Aggregator | None, tuple[tuple[str, str], ...]]:
     """The rule of antivenom that does what a strategy of Flower's does, or None for a mean; and (what, why) where it differs."""
     if isinstance(strategy, Defended):
         rule, differences = deployed_in(strategy.inner)

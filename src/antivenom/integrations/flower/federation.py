@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -149,5 +149,5 @@ def _clients(folder: str, clients: int) -> Mapping[str, tuple[int, str]]:
     return {_digest(part.inputs): (number, _digest(part.y)) for number, part in enumerate(parts)}
 
 
-def _digest(array: Any) -> str:
+def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

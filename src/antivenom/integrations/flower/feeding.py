@@ -17,7 +17,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 _LABELS = ("label", "labels", "y", "target", "targets", "class")
 
 
-def read(loaded: Any) -> tuple[Pair, Pair]:
+def read(loaded: object) -> tuple[Pair, Pair]:
     """The training and the test rows in what the function returned: two data loaders or data sets, or four arrays.
 
     Raises:
@@ -43,7 +43,7 @@ def _arrays(part: Any) -> Pair:
     return np.stack([np.asarray(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs], dtype=np.int64)
 
 
-def _pair(item: Any) -> tuple[Any, Any]:
+def _pair(item: object) -> tuple[Any, Any]:
     """The input and the label of one item of a data set: a pair, or a mapping with a label by its usual name."""
     if isinstance(item, Mapping):
         label = _label(item)
@@ -54,7 +54,7 @@ def _pair(item: Any) -> tuple[Any, Any]:
     raise DataError("items of an input and a label", type(item).__name__)
 
 
-def _label(item: Mapping[str, Any]) -> str:
+def _label(item: Mapping[str, object]) -> str:
     found = [name for name in item if name in _LABELS]
     if len(found) != 1 or len(item) != 2:
         raise DataError("items with an input and a label", ", ".join(map(str, item)), f"call it {_LABELS[0]}")
@@ -62,7 +62,7 @@ def _label(item: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows(Dataset[Any]):
+class _Rows(Dataset[object]):
     """Rows in the form of another data set's items."""
 
     x: torch.Tensor
@@ -72,7 +72,7 @@ class _Rows(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, i: int) -> Any:
+    def __getitem__(self, i: int) -> object:
         x, y = self.x[i], self.y[i]
         label = y if isinstance(_pair(self.like)[1], torch.Tensor) else int(y)
         if isinstance(self.like, Mapping):
@@ -81,7 +81,7 @@ class _Rows(Dataset[Any]):
         return type(self.like)((x, label))
 
 
-def fed(loaded: Any, shard: Shard) -> Any:
+def fed(loaded: Any, shard: Shard) -> object:
     """What the function returned, with the rows of a shard in place of the training rows.
 
     Raises:
