@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -163,3 +165,10 @@ def test_every_occurrence_of_a_repeated_ini_key_is_checked() -> None:
 def test_dotted_keys_of_toml_that_would_take_long_reach_a_limit(text: str) -> None:
     assert status("a.toml", text) is UNKNOWN
     assert status("a.toml", "".join(f'k{i} = "1.2.3"\n' for i in range(20_000))) is SAFE
+
+
+def test_a_pickle_in_json_is_looked_into() -> None:
+    """Stable-Baselines3 loads what its archives hold under this key."""
+    for data, expected in ((b"cos\nsystem\n(S'x'\ntR.", UNSAFE), (pickle.dumps([1]), SAFE)):
+        document = {"policy": {":type:": "x", ":serialized:": base64.b64encode(data).decode()}}
+        assert status("data.json", json.dumps(document)) is expected

@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -36,12 +36,6 @@ class Permission:
         state: index of the argument whose entries it sets as attributes.
         items: whether dict items that are added to it become its attributes.
         direct: whether only the stream itself can call it, because the scan checks its arguments and state.
-        literal: whether it is called with plain values only: numbers, texts, bytes, and tuples and lists of them.
-        keeps: whether it stores its arguments and does nothing else with them.
-        kept: whether its objects are data that a model keeps. A file can create them empty, set their attributes and store
-            them. It cannot make loading run a method of theirs: they are no keys, get no items, and are not passed on.
-        fills: whether items can be added to a kept object all the same, because the methods for it are a built-in type's.
-        slots: whether a state can set slots of a kept object, because setting an attribute runs nothing.
     """
 
     call: bool = True
@@ -49,22 +43,9 @@ class Permission:
     state: int | None = None
     items: bool = False
     direct: bool = False
-    literal: bool = False
-    keeps: bool = False
-    kept: bool = False
-    fills: bool = False
-    slots: bool = False
 
 
 UNRESTRICTED = Permission()
-ENUMERATED = {  # the kinds of names in `classes.txt`, which benchmarks/scan/honest/enumerate.py writes
-    "kept": Permission(call=False, kept=True),
-    "kept+slots": Permission(call=False, kept=True, slots=True),
-    "filled": Permission(call=False, kept=True, fills=True),
-    "filled+slots": Permission(call=False, kept=True, fills=True, slots=True),
-    "enum": Permission(literal=True),
-    "tuple": Permission(keeps=True),
-}
 
 
 @dataclass(frozen=True)
@@ -159,21 +140,9 @@ def allow_list(tier: Tier = Tier.VETTED) -> AllowList:
     """The allow list that is part of antivenom."""
     folder = resources.files("antivenom.scan") / "lists"
     merged: _Names = {}
-    if tier is Tier.VETTED:
-        _merge(merged, _enumerated((folder / "classes.txt").read_text("utf-8")))
     for name in ("tensors",) if tier is Tier.TENSORS else ("tensors", "vetted"):
         _merge(merged, _read(name, (folder / f"{name}.toml").read_text("utf-8")))
     return AllowList(merged)
-
-
-def _enumerated(text: str) -> _Names:
-    """The names of `classes.txt`, a line for a module and a kind: `kept pygam.terms Intercept SplineTerm`."""
-    found: _Names = {}
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            kind, module, *names = line.split()
-            _merge(found, {module: dict.fromkeys(names, ENUMERATED[kind])})
-    return found
 
 
 def _merge(into: _Names, more: Mapping[str, Mapping[str, Permission]]) -> None:
@@ -210,5 +179,5 @@ def _read(where: str, text: str) -> Mapping[str, Mapping[str, Permission]]:
 
 
 def _is_permission(found: Mapping[str, object]) -> bool:
-    kinds = {field.name: type(field.default) for field in fields(Permission)} | {"calls": int, "state": int}
+    kinds = {"call": bool, "calls": int, "state": int, "items": bool, "direct": bool}
     return all(type(value) is kinds.get(key) for key, value in found.items())

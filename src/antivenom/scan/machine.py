@@ -15,7 +15,7 @@ from antivenom.scan.limits import Meter
 from antivenom.scan.literals import Literals
 from antivenom.scan.reader import Fault, Reader, malformed
 from antivenom.scan.rules import STRADDLING_FRAME
-from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque, Sequence
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Opaque
 from antivenom.scan.view import View
 from antivenom.scan.watcher import Watcher
 
@@ -121,49 +121,26 @@ class Machine:
         self._stack[-size:] = [items]
 
     def make_dict(self) -> None:
-        items = self._pop_to_mark()
-        self._watch.hashed(items[::2], self._at)
-        self._push(_filled(Mapping(), items))
+        self._push(_filled(Mapping(), self._pop_to_mark()))
 
-    def make_frozenset(self) -> None:
-        items = self._pop_to_mark()
-        self._watch.hashed(items, self._at)
-        self._make_sequence(items)
-
-    def _make_sequence(self, items: list[object]) -> None:
-        made = Sequence()
-        self._push(made)
-        self._watch.filled(made, items, self._at)
+    def from_mark(self) -> None:
+        self._pop_to_mark()
+        self._push(OPAQUE)
 
     def append(self) -> None:
-        self._extend([self._pop()])
+        self._pop()
+        self._changed()
 
     def extend(self) -> None:
-        self._extend(self._pop_to_mark())
-
-    def add_items(self) -> None:
-        items = self._pop_to_mark()
-        self._watch.hashed(items, self._at)
-        self._extend(items)
-
-    def _extend(self, items: list[object]) -> None:
-        target = self._changed(len(items))
-        if isinstance(target, (Sequence, Instance)):
-            self._watch.filled(target, items, self._at)
+        self._changed(len(self._pop_to_mark()))
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
-        self._set_items([key, value])
+        _filled(self._changed(), [key, value])
 
     def set_items(self) -> None:
-        self._set_items(self._pop_to_mark())
-
-    def _set_items(self, items: list[object]) -> None:
-        target = self._changed(len(items))
-        self._watch.hashed(items[::2], self._at)
-        _filled(target, items)
-        if isinstance(target, Instance):
-            self._watch.filled(target, items, self._at)
+        items = self._pop_to_mark()
+        _filled(self._changed(len(items)), items)
 
     def _changed(self, count: int = 1) -> object:
         target = self._stack[-1]
@@ -171,7 +148,7 @@ class Machine:
             self._watch.patched(target, self._at)
         elif isinstance(target, Blob) and target.grows:
             self._stack[-1] = OPAQUE
-        elif not isinstance(target, (Opaque, Sequence, Mapping, Instance)):
+        elif not isinstance(target, (Opaque, Mapping, Instance)):
             if count:
                 raise malformed(f"items for {with_article(type(target).__name__)}")
             self._dispute(f"no items for {with_article(type(target).__name__)}")
@@ -341,8 +318,8 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x88": _constant(True),
     b"\x89": _constant(False),
     b")": _constant(()),
-    b"]": lambda m: m._push(Sequence()),
-    b"\x8f": lambda m: m._push(Sequence()),
+    b"]": _constant(OPAQUE),
+    b"\x8f": _constant(OPAQUE),
     b"}": lambda m: m._push(Mapping()),
     b"P": Machine.persistent_line,
     b"Q": Machine.persistent_binary,
@@ -363,12 +340,12 @@ _ACTIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x98": lambda m: m._push(m._pop()),
     b"a": Machine.append,
     b"e": Machine.extend,
-    b"\x90": Machine.add_items,
+    b"\x90": Machine.extend,
     b"s": Machine.set_item,
     b"u": Machine.set_items,
     b"d": Machine.make_dict,
-    b"l": lambda m: m._make_sequence(m._pop_to_mark()),
-    b"\x91": Machine.make_frozenset,
+    b"l": Machine.from_mark,
+    b"\x91": Machine.from_mark,
     b"t": Machine.make_tuple,
     b"\x85": lambda m: m.short_tuple(1),
     b"\x86": lambda m: m.short_tuple(2),

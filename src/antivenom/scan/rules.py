@@ -74,12 +74,6 @@ CALLED_REFERENCE = Rule(
     "the file calls a name that was reviewed only as a reference that a model keeps, not for calls with any argument",
     _REFUSE,
 )
-KEPT_OBJECT = Rule(
-    "pickle-kept-object",
-    Status.UNKNOWN,
-    "loading runs methods of an object of a class that was reviewed only as data that a model keeps",
-    _REVIEW_CALL,
-)
 SHADOWED_METHOD = Rule(
     "pickle-shadowed-method",
     Status.UNSAFE,

@@ -37,7 +37,6 @@ class Instance:
         items: dict items that were added to it; None if there are none.
         size: bytes per item, if it is an array's dtype that could be read; None otherwise.
         rebuilt: whether BUILD set a state more than once.
-        inert: whether no listed callable can run a method of it, or of an object inside it.
     """
 
     maker: object
@@ -46,7 +45,6 @@ class Instance:
     items: Mapping | None = None
     size: int | None = None
     rebuilt: bool = False
-    inert: bool = False
 
     def put(self, key: object, value: object) -> None:
         self.items = self.items or Mapping()
@@ -76,23 +74,15 @@ _NOTHING: dict[str, object] = {}
 
 ATTRIBUTES = ("_modules", "_parameters", "_buffers")  # torch modules also look up attributes in these dicts
 # Methods that opcodes, `dict` or a listed name's __setstate__ look up on the object instead of its class.
-_METHODS = frozenset(
-    ("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f", "get", "setdefault")
-)
+_METHODS = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "astype", "_build_f"))
 
 
-_ACTING = ("__array", "__cuda_array", "__dlpack", "__buffer", "__class__", "__dict__", "__setstate__", "__reduce")
 PLAIN = (str, bytes, int, float, type(None))  # types whose values cannot be called
 
 
 def is_harmless(name: str, value: object) -> bool:
-    """Whether an attribute cannot act although loading may look its name up: a value that cannot be called.
-
-    Attributes that act by their content are excepted: those in which numpy and others look for memory, and the class.
-    """
-    if name.startswith(_ACTING):
-        return False
-    return isinstance(value, PLAIN) or (name not in _METHODS and isinstance(value, (Mapping, Sequence)))
+    """Whether an attribute cannot act although loading may call its name: a plain value, such as a layer's `add`."""
+    return name in _METHODS and isinstance(value, PLAIN)
 
 
 def is_called_by_load(name: str) -> bool:
@@ -127,37 +117,8 @@ class Mapping:
         self.computed = self.computed or isinstance(key, Instance)
 
 
-class Sequence:
-    """Stands for a list or set, of whose items little is kept.
-
-    Fields:
-        inert: whether all items are inert, see `is_inert`.
-        shared: whether another list or set holds it.
-        size: the number of items.
-        only: the item, if there is one.
-    """
-
-    __slots__ = ("inert", "only", "shared", "size")
-
-    def __init__(self) -> None:
-        self.inert, self.shared, self.size = True, False, 0
-        self.only: object = None
-
-
-_WIDE = 64  # longer tuples are not searched, so that the work per opcode is bounded
-
-
-def is_inert(value: object, depth: int = 3) -> bool:
-    """Whether no method of a kept object (`Permission.kept`) can run when a listed callable works on `value`."""
-    if isinstance(value, (Instance, Sequence)):
-        return value.inert
-    if isinstance(value, tuple):
-        return depth > 0 and len(value) <= _WIDE and all(is_inert(each, depth - 1) for each in value)
-    return not isinstance(value, Mapping)
-
-
 class Opaque:
-    """Stands for a number or buffer whose content does not matter."""
+    """Stands for a list, set, number or buffer whose content does not matter."""
 
     __slots__ = ()
 

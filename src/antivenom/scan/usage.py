@@ -6,31 +6,11 @@ from collections.abc import Iterator
 
 from antivenom.scan.allow import UNRESTRICTED, AllowList
 from antivenom.scan.formats import dtypes
-from antivenom.scan.rules import (
-    ARRAY_TYPE,
-    CALLED_REFERENCE,
-    COMPUTED_CALL,
-    KEPT_OBJECT,
-    SHADOWED_METHOD,
-    Rule,
-)
-from antivenom.scan.stubs import (
-    ATTRIBUTES,
-    PLAIN,
-    Blob,
-    Global,
-    Instance,
-    Mapping,
-    Sequence,
-    is_called_by_load,
-    is_harmless,
-    is_inert,
-)
+from antivenom.scan.rules import ARRAY_TYPE, CALLED_REFERENCE, COMPUTED_CALL, SHADOWED_METHOD, Rule
+from antivenom.scan.stubs import ATTRIBUTES, PLAIN, Global, Instance, Mapping, is_called_by_load, is_harmless
 
 _SCALARS = ("numpy._core.multiarray", "numpy.core.multiarray")
 _TYPE = ("numpy", "dtype")
-_TYPED_TENSOR = ("torch._tensor", "_rebuild_from_type_v2")
-_DILL_ARRAY = ("dill._dill", "_create_array")
 _BYTES = {("_codecs", "encode"), ("builtins", "bytes")}  # old protocols write bytes, as in a dtype's state, as calls
 Violation = tuple[Rule, str, str]  # the rule, what happened, and the name concerned
 
@@ -38,14 +18,8 @@ Violation = tuple[Rule, str, str]  # the rule, what happened, and the name conce
 def check_call(allow: AllowList, callee: Global, arguments: object, bare: bool) -> Iterator[Violation]:
     """Violations in calling a listed name; `bare` means that `__new__` creates an instance of it without `__init__`."""
     permission, name = allow.permission(callee), str(callee)
-    if not permission.call and not (arguments == () and (bare or permission.fills)):
-        yield KEPT_OBJECT if permission.kept else CALLED_REFERENCE, f"calls {name}", name
-    if (callee.module, callee.name) == _TYPED_TENSOR:
-        yield from _check_typed_tensor(allow, arguments)
-    if (callee.module, callee.name) == _DILL_ARRAY:
-        yield from _check_dill_array(arguments)
-    if permission.literal and not (isinstance(arguments, tuple) and all(map(_is_literal, arguments))):
-        yield COMPUTED_CALL, f"calls {name} with other than plain values", name
+    if not permission.call and not (bare and arguments == ()):
+        yield CALLED_REFERENCE, f"calls {name}", name
     if not isinstance(arguments, tuple):
         if permission.calls is not None or permission.state is not None:
             yield COMPUTED_CALL, f"calls {name} with computed arguments", name
@@ -65,37 +39,6 @@ def check_call(allow: AllowList, callee: Global, arguments: object, bare: bool) 
         and dtypes.of_stub(arguments[0]) in (None, dtypes.OBJECTS)
     ):
         yield ARRAY_TYPE, "a scalar whose dtype holds objects or is inconsistent", name
-
-
-def _is_literal(value: object) -> bool:
-    return isinstance(value, (*PLAIN, Blob)) or (isinstance(value, (tuple, Sequence)) and is_inert(value))
-
-
-def _check_typed_tensor(allow: AllowList, arguments: object) -> Iterator[Violation]:
-    """Violations by a tensor with attributes: `_rebuild_from_type_v2(f, type, args, state)` is `f(*args)` with a state."""
-    name = ".".join(_TYPED_TENSOR)
-    match arguments:
-        case (Global(module="torch._utils") as made, Global() as kind, tuple(), state) if (
-            allow.broken_rule(made) is None and allow.permission(made) == UNRESTRICTED
-        ):
-            yield from check_state(state, kind)
-            if kind.module not in ("torch", "torch.nn.parameter"):
-                yield KEPT_OBJECT, f"makes a tensor of the type {kind}", str(kind)
-        case _:
-            yield COMPUTED_CALL, f"has {name} call what it is given", name
-
-
-def _check_dill_array(arguments: object) -> Iterator[Violation]:
-    """Violations by an array as dill writes it: `_create_array(f, args, state, attributes)` is `f(*args)` with a state."""
-    match arguments:
-        case (
-            Global(module="numpy._core.multiarray" | "numpy.core.multiarray", name="_reconstruct"),
-            (Global(module="numpy", name="ndarray"), tuple(), bytes() | Blob() | Instance()),
-            (int(), tuple(), Instance() as dtype, bool(), _),
-            None,
-        ) if dtypes.of_stub(dtype) is not None:
-            return
-    yield COMPUTED_CALL, "an array that dill makes in another way than numpy's", ".".join(_DILL_ARRAY)
 
 
 class ArrayTypes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from antivenom.scan.stubs import Global, Instance, Sequence
+from antivenom.scan.stubs import Global
 
 
 class Watcher(Protocol):
@@ -15,12 +15,6 @@ class Watcher(Protocol):
 
     def called(self, callee: object, arguments: object, at: int, bare: bool) -> object:
         """An object is called, or `bare` created by `__new__`. Returns a stand-in for the result."""
-
-    def filled(self, target: Sequence | Instance, items: list[object], at: int) -> None:
-        """Items are added to a list or set, or to the result of a call."""
-
-    def hashed(self, keys: list[object], at: int) -> None:
-        """Values become keys of a dict or items of a set, for which their hashes are computed."""
 
     def patched(self, target: object, at: int) -> None:
         """Items or state are set on an imported object itself."""

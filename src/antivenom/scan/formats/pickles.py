@@ -10,7 +10,6 @@ from antivenom.scan import usage
 from antivenom.scan.allow import allow_list
 from antivenom.scan.findings import Finding
 from antivenom.scan.formats import dtypes
-from antivenom.scan.kept import KeptObjects
 from antivenom.scan.limits import LimitReached, Limits, Meter
 from antivenom.scan.machine import Machine
 from antivenom.scan.part import Part, printable
@@ -20,7 +19,6 @@ from antivenom.scan.rules import (
     DANGEROUS_GLOBAL,
     EXTENSION,
     EXTERNAL_DATA,
-    KEPT_OBJECT,
     LOADED_CODE,
     MALFORMED,
     PATCHED_GLOBAL,
@@ -32,7 +30,7 @@ from antivenom.scan.rules import (
     Rule,
     Status,
 )
-from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping, Sequence
+from antivenom.scan.stubs import COMPUTED, OPAQUE, Blob, Global, Instance, Mapping
 from antivenom.scan.view import View
 
 # Callables of the allow list that unpickle their argument.
@@ -69,7 +67,6 @@ class Collector:
         self.stopped: LimitReached | None = None
         self._found: dict[tuple[str, str], Finding] = {}
         self._types = usage.ArrayTypes()
-        self._kept = KeptObjects(part.allow)
         self._holders: list[tuple[Instance, Global]] = []  # dict-like objects whose items become attributes
 
     @property
@@ -130,7 +127,6 @@ class Collector:
         self._note(usage.check_call(self.part.allow, callee, arguments, bare), at)
         if name in _MAKERS:
             return self._made(callee, arguments, at)
-        self._note(self._kept.called(callee, arguments, bare), at)
         if name in _UNPICKLING:
             for argument in arguments if isinstance(arguments, tuple) else (arguments,):
                 if isinstance(argument, bytes):
@@ -141,7 +137,6 @@ class Collector:
                     self.add(COMPUTED_CALL, f"{callee} of computed bytes", at, str(callee))
         made = Instance(callee, arguments)
         self._note(self._types.made(made, name), at)
-        self._kept.made(made, callee)
         if self.part.allow.permission(callee).items:
             self._holders.append((made, callee))
         return made
@@ -195,17 +190,8 @@ class Collector:
                 found = Global(owner.module, f"{owner.name}.{name}", at)
                 self.imported(found)
                 return found
-            case (Instance(maker=Global() as maker), str() as name) if self.part.allow.permission(maker).kept:
-                self.add(KEPT_OBJECT, f"looks {name} up on an object of {maker}", at, f"{maker}.{name}")
-                return Instance(Global(*_GETATTR, at))
         self.add(COMPUTED_CALL, "getattr on a computed object", at, "builtins.getattr")
         return Instance(Global(*_GETATTR, at))
-
-    def filled(self, target: Sequence | Instance, items: list[object], at: int) -> None:
-        self._note(self._kept.filled(target, items), at)
-
-    def hashed(self, keys: list[object], at: int) -> None:
-        self._note(self._kept.hashed(keys), at)
 
     def patched(self, target: object, at: int) -> None:
         self.acted = True
@@ -225,7 +211,6 @@ class Collector:
         if isinstance(target, Instance):
             self._note(usage.check_state(target.state, target.maker), after - 1)
             self._note(self._types.built(target), after - 1)
-            self._note(self._kept.built(target), after - 1)
         return after
 
 
