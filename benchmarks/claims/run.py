@@ -5,7 +5,7 @@
     python benchmarks/claims/run.py fashion boundary           where Krum and the median stop holding: two hours
     python benchmarks/claims/run.py fashion controls           the controls of that boundary
     python benchmarks/claims/run.py fashion hundred_agents     100 agents, of which 10 are chosen per round
-    python benchmarks/claims/run.py fashion first_rounds --scale paper       three rounds of it: two hours on one core
+    python benchmarks/claims/run.py fashion first_rounds --scale paper       two rounds of it: an hour on one core
     python benchmarks/claims/run.py fashion --scale paper --device cuda
     python benchmarks/claims/run.py availability               attacks on centralised models and their certificates
     python benchmarks/claims/run.py backdoors                  backdoors and targeted poison planted through rows
