@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -321,7 +320,7 @@ class Defended(Strategy):
             text = str(error).partition("\n")[0]
             return None, None, f"{type(self.inner).__name__} failed: {text}"
 
-    def _restore(self, before: list[dict[str, Any]]) -> None:
+    def _restore(self, before: list[dict[str, object]]) -> None:
         """Forget what the strategy inside has kept of a result that is refused."""
         for each, attributes in zip(saved.nested(self.inner), before, strict=True):
             vars(each).clear()
@@ -356,7 +355,7 @@ class Defended(Strategy):
         except StoreError as error:  # a full disk must not end the training
             flower_log(WARNING, "The state is not saved, so that a restart begins earlier: %s", error)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: dict[str, object]) -> None:
         if line["failure"] is not None:
             flower_log(WARNING, "Round %s: the model stays as it was: %s", line["round"], line["failure"])
         if self._log is None:

@@ -175,7 +175,7 @@ def _remembered(context: Context) -> tuple[tuple[Participation, ...], Any]:
     return tuple(Participation(*each) for each in memory["past"]), memory["state"]
 
 
-def _remember(context: Context, past: tuple[Participation, ...], state: Any) -> None:
+def _remember(context: Context, past: tuple[Participation, ...], state: object) -> None:
     buffer = io.BytesIO()
     torch.save({"past": [(each.round, each.start, each.updates) for each in past], "state": state}, buffer)
     context.state[_MEMORY] = ConfigRecord({"memory": buffer.getvalue()})

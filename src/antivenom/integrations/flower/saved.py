@@ -18,7 +18,7 @@ from antivenom.core.errors import StoreError
 _NAME = "defended.pt"
 
 
-def save(folder: Path, state: Mapping[str, Any]) -> None:
+def save(folder: Path, state: Mapping[str, object]) -> None:
     """Replace the state in the folder, so that a reader or a crash never meets half of it.
 
     Raises:
@@ -99,13 +99,13 @@ def nested(strategy: Strategy) -> list[Strategy]:
     return found
 
 
-def memory_of(strategy: Strategy) -> list[dict[str, Any]]:
+def memory_of(strategy: Strategy) -> list[dict[str, object]]:
     """The arrays that a strategy and those that it wraps keep between rounds, such as momentum."""
     found = [{name: packed(value) for name, value in vars(each).items()} for each in nested(strategy)]
     return [{name: value for name, value in each.items() if value is not None} for each in found]
 
 
-def remember(strategy: Strategy, memory: list[dict[str, Any]]) -> None:
+def remember(strategy: Strategy, memory: list[dict[str, object]]) -> None:
     """Give the strategies back what `memory_of` found in them."""
     for each, kept in zip(nested(strategy), memory, strict=False):
         vars(each).update({name: unpacked(value) for name, value in kept.items()})
