@@ -61,19 +61,6 @@ def test_importing_the_scan_loads_neither_torch_nor_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_light_installation_scans(folder: Path) -> None:
-    code = (
-        "import sys; from antivenom.cli import EXTRAS, run\n"
-        "sys.modules |= dict.fromkeys(name for name, extra in EXTRAS.items() if extra == 'audit')\n"
-        "sys.exit(run(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", code]
-    assert subprocess.run([*command, "scan", folder, "--bom", folder / "bom.json"], check=False).returncode == 1
-    done = subprocess.run([*command, "list"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
-    assert "pip install 'antivenom[audit]'" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("names", "code"), [(["fine.bin"], 0), (["fine.bin", "inner"], 1), (["odd.pkl"], 3), (["missing"], 4)]
 )

@@ -25,8 +25,7 @@ from antivenom.core.errors import (
 from antivenom.core.unread import unread
 
 # Top-level modules that only an extra installs, and that extra, so that a missing one can be named.
-_ARRAYS = ("numpy", "pandas", "PIL", "pooch", "scipy")
-_AUDIT = (*_ARRAYS, "jinja2", "matplotlib", "pydantic", "safetensors", "sklearn", "torch")
+_AUDIT = ("torch", "scipy", "sklearn", "pandas", "PIL", "jinja2", "matplotlib", "pooch", "safetensors")
 EXTRAS = {**dict.fromkeys(_AUDIT, "audit"), "cryptography": "sign", "numba": "fast", "pyarrow": "parquet"}
 
 
