@@ -204,7 +204,7 @@ def test_several_threads_give_what_one_gives() -> None:
         alone = kernels.median(x), kernels.gram(x)
         mixed = kernels.mix(c, tall)
         torch.set_num_threads(3)
-        torch.testing.assert_close(kernels.mix(c, tall), mixed, rtol=1e-5, atol=1e-4)  # sums of 90 products, in two orders
+        torch.testing.assert_close(kernels.mix(c, tall), mixed, rtol=1e-5, atol=1e-4)  # in two orders
         together = kernels.median(x), kernels.gram(x)
     finally:
         torch.set_num_threads(before)
