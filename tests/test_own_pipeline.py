@@ -152,10 +152,11 @@ def test_only_editable_columns_carry_the_trigger(folder: Path) -> None:
     from antivenom.data import TableFile
 
     made = prepare(request_of(TableFile("pays.csv", "left", closed=("pay",)), goals=("backdoor",)))
-    assert [group.scenario.trigger.values for group in made.choice.groups] == [(("colour", made_rare(made)),)]
+    assert [group.scenario.trigger.values for group in made.choice.groups] == [(("colour", made_rare(made)),)] * 2
     closed = TableFile("pays.csv", "left", closed=("pay", "colour"))
     reasons = dict(prepare(request_of(closed)).choice.untried)
-    assert reasons["added rows with a trigger"] == "no column is open to the attacker for a trigger"
+    for rows in ("added", "changed"):
+        assert reasons[f"{rows} rows with a trigger"] == "no column is open to the attacker for a trigger"
 
 
 def made_rare(made: Any) -> str:

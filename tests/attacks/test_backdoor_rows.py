@@ -39,6 +39,7 @@ def planted(attack: Any, trigger: Trigger, access: str = ACCESS[0], wanted: Want
 
 
 EVERY = {
+    "BadNets": (BadNets(0.1), SOLID),
     "AdaptiveBlend": (AdaptiveBlend(0.1, 0.05), Blend()),
     "AdaptivePatch": (AdaptivePatch(0.1, 0.05), PATCHES),
     "SIG": (SIG(0.5), Sinusoid(frequency=3)),
@@ -67,6 +68,26 @@ def test_clean_label_rows_keep_their_label_and_are_of_the_target_class(name: str
     assert np.array_equal(changed.data.y, DATA.y)
     assert (DATA.y[changed.mask] == 3).all()
     assert not np.array_equal(changed.data.x[changed.mask], DATA.x[changed.mask])
+
+
+def test_badnets_in_place_sets_trigger_and_label_and_uses_each_row_once() -> None:
+    changed = planted(*EVERY["BadNets"], ACCESS[1])
+    assert changed.mask.sum() == 30
+    assert (DATA.y[changed.mask] != 3).all()
+    assert (changed.data.y[changed.mask] == 3).all()
+    assert np.array_equal(changed.data.x[changed.mask], SOLID(DATA.x[changed.mask]))
+    every = planted(BadNets(1.0), SOLID, ACCESS[1])  # all rows of the other classes, and no row twice
+    assert np.array_equal(every.mask, DATA.y != 3)
+
+
+def test_badnets_cover_in_place_keeps_the_labels_of_the_classes_that_nobody_wants() -> None:
+    changed = planted(BadNets(0.05, cover_rate=0.1), SOLID, ACCESS[1], FromTo(1, 3))
+    turned = changed.mask & (changed.data.y != DATA.y)
+    cover = changed.mask & ~turned
+    assert (turned.sum(), cover.sum()) == (15, 30)
+    assert set(DATA.y[turned]) == {1}
+    assert set(DATA.y[cover]).isdisjoint({1, 3})
+    assert np.array_equal(changed.data.x[changed.mask], SOLID(DATA.x[changed.mask]))
 
 
 def test_half_of_the_class_carries_the_sinusoid() -> None:

@@ -18,18 +18,15 @@ from antivenom.scenarios.central import Central
 from antivenom.scenarios.federated import Federated
 from antivenom.search.aims import triggers_for
 
-LEVELS = {
-    Access.DATA_MANIPULATION: (Goal.AVAILABILITY,),
-    Access.DATA_INJECTION: (Goal.BACKDOOR, Goal.TARGETED, Goal.AVAILABILITY),
-    Access.LOGIC_CORRUPTION: (Goal.BACKDOOR,),
-}
-NAMES = {
+NAMES = {  # in this order: what comes later is left out first if the time is short
     (Access.DATA_MANIPULATION, Goal.AVAILABILITY): "changed labels",
     (Access.DATA_INJECTION, Goal.BACKDOOR): "added rows with a trigger",
     (Access.DATA_INJECTION, Goal.TARGETED): "added rows against one input",
     (Access.DATA_INJECTION, Goal.AVAILABILITY): "added rows with wrong labels",
+    (Access.DATA_MANIPULATION, Goal.BACKDOOR): "changed rows with a trigger",
     (Access.LOGIC_CORRUPTION, Goal.BACKDOOR): "corrupted training code",
 }
+LEVELS = tuple(dict.fromkeys(level for level, _ in NAMES))
 _TRUSTED = 100  # rows that the defender keeps back, where the data allow it
 
 
@@ -102,14 +99,13 @@ def choose(
         wanted=AllToOne(target_of(look, target)),
     )
     groups, untried = [], list[tuple[str, str]]()
-    for level in levels:
-        for goal in LEVELS.get(level, ()):
-            if wanted and goal not in wanted:
-                continue
-            try:
-                groups.append(_group(look, replace(common, access=level, goal=goal), budget, deployed))
-            except NotApplicable as error:
-                untried.append((NAMES[level, goal], error.got))
+    for (level, goal), name in NAMES.items():
+        if level not in levels or (wanted and goal not in wanted):
+            continue
+        try:
+            groups.append(_group(look, replace(common, access=level, goal=goal), budget, deployed))
+        except NotApplicable as error:
+            untried.append((name, error.got))
     untried += [*_elsewhere(levels, is_torch(model))]
     if not groups:
         reasons = "; ".join(f"{what}: {why}" for what, why in untried[:3])
@@ -173,12 +169,12 @@ def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> I
             return
         yield attacks.LIRA()
         yield attacks.BlindBackdoor()
+    elif goal is Goal.BACKDOOR:
+        yield attacks.BadNets(budget)
     elif level is Access.DATA_MANIPULATION:
         if not look.texts:  # a surrogate needs numbers
             yield attacks.LabelFlipping(budget, choice="furthest")
         yield attacks.LabelFlipping(budget)
-    elif goal is Goal.BACKDOOR:
-        yield attacks.BadNets(budget)
     elif goal is Goal.TARGETED:
         yield attacks.InputInstanceKey(copies=max(1, min(20, int(budget * len(look.train)))))
     else:

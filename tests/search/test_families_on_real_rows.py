@@ -1,0 +1,104 @@
+"""Which attacks reach a user's own pipeline, on Adult and SpamAssassin as they are published."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
+
+from antivenom.data import DATASETS, Dataset, Schema
+from antivenom.data.adult import rows
+from antivenom.data.files import PublishedFile, candidates, locate, parse
+from antivenom.data.schema import Column, ColumnKind
+from antivenom.data.text import MAIL, SPAMASSASSIN, texts
+from antivenom.pipelines.choosing import Group
+from antivenom.pipelines.request import prepare, request_of
+from antivenom.search import families_for
+
+OPEN = ("hours", "workclass")  # the columns that the attacker can write
+TREE = make_pipeline(
+    make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")), remainder="passthrough"
+    ),
+    DecisionTreeClassifier(max_depth=8, random_state=0),
+)
+
+
+def here(source: PublishedFile) -> PublishedFile:
+    """The file; the test is skipped where it is not at hand."""
+    if not any(place.is_file() for place in candidates(source)):
+        pytest.skip(f"no {source.filename} in $ANTIVENOM_DATA")
+    return source
+
+
+@functools.cache
+def incomes() -> Dataset:
+    """1,500 rows of Adult as a DataFrame of numbers and words."""
+    raw = parse(locate(here(DATASETS["adult"].files[0])), rows)[:1500]
+    frame = pd.DataFrame(
+        {
+            "age": raw[:, 0].astype(int),
+            "workclass": raw[:, 1],
+            "education": raw[:, 3],
+            "married": raw[:, 5],
+            "gain": raw[:, 10].astype(int),
+            "hours": raw[:, 12].astype(int),
+        }
+    )
+    schema = Schema.of(frame)
+    columns = tuple(replace(column, editable=column.name in OPEN) for column in schema.columns)
+    return Dataset.from_arrays(frame, raw[:, 14], name="adult", schema=replace(schema, columns=columns))
+
+
+@functools.cache
+def mails() -> Dataset:
+    """600 mails of SpamAssassin as texts: their first 1,500 characters."""
+    found = texts(here(SPAMASSASSIN[0]), MAIL)
+    chosen = [found[place] for place in np.random.default_rng(0).permutation(len(found))[:600]]
+    schema = Schema((Column("text", ColumnKind.TEXT),), "text", frame=True)
+    frame = pd.DataFrame({"text": [text.partition("\n\n")[2][:1500] for _, _, text in chosen]})
+    return Dataset(frame, np.array([label for _, label, _ in chosen]), MAIL, "mails", schema=schema)
+
+
+def letters() -> Any:
+    """A usual filter: TF-IDF and logistic regression."""
+    return make_pipeline(TfidfVectorizer(), LogisticRegression())
+
+
+def group_of(data: Dataset, model: Any, access: str, goal: str, budget: float) -> Group:
+    """The only group that the command would try at this level with this goal."""
+    (found,) = prepare(request_of(data, model, access=(access,), goals=(goal,), budget=budget)).choice.groups
+    return found
+
+
+def test_a_backdoor_in_changed_rows_of_a_table_keeps_to_what_the_attacker_can_write() -> None:
+    group = group_of(incomes(), TREE, "data-manipulation", "backdoor", 0.03)
+    assert group.name == "changed rows with a trigger"
+    assert {name for name, _ in group.scenario.trigger.values} <= set(OPEN)  # type: ignore[union-attr]
+    bare, hurt = (group.scenario.run(attack, None, 0).metrics for attack in (None, group.attacks[0]))
+    assert hurt["asr"] > bare["asr"] + 0.3
+    assert hurt["clean_accuracy"] > bare["clean_accuracy"] - 0.05
+    trained = 0.7 * 1500 - group.scenario.clean_rows  # type: ignore[union-attr]
+    assert hurt["poisoned_rows"] == int(0.03 * trained)
+
+
+def test_a_backdoor_in_changed_texts() -> None:
+    group = group_of(mails(), letters(), "data-manipulation", "backdoor", 0.05)
+    bare, hurt = (group.scenario.run(attack, None, 0).metrics for attack in (None, group.attacks[0]))
+    assert hurt["asr"] > bare["asr"] + 0.2
+
+
+def test_the_search_tries_wrong_and_right_labels_in_changed_rows() -> None:
+    group = group_of(incomes(), TREE, "data-manipulation", "backdoor", 0.03)
+    names = {type(family.attack.attack).__name__ for family in families_for(group.scenario, None)}
+    assert names == {"BadNets", "SIG"}
