@@ -44,6 +44,28 @@ def test_fewer_are_the_beginning_of_more() -> None:
     assert np.array_equal(few.y[40:], more.y[40:44])
 
 
+def test_clustered_rows_lie_side_by_side_and_are_repeated() -> None:
+    data = Dataset(np.arange(40.0)[:, None], np.arange(40) // 20, ("a", "b"))
+    for label in (None, 1):
+        poison = FlippedPoints(0.25, label, choice="clustered", repeats=3)(data, context())
+        enforce(INJECTS, data, poison)
+        added = poison.data[poison.mask]
+        distinct, times = np.unique(added.x[:, 0], return_counts=True)
+        assert sorted(times) == [1, 3, 3, 3]
+        assert np.ptp(distinct) == 3
+        assert len(set(data.y[distinct.astype(int)])) == 1
+        assert (added.y != data.y[distinct.astype(int)][0]).all()
+        assert label is None or set(added.y) == {label}
+    spread = FlippedPoints(0.25, repeats=2)(data, context()).data.x[40:, 0]
+    assert len(set(spread)) == 5
+    with pytest.raises(PluginError, match="did you mean 'clustered'"):
+        FlippedPoints(choice="cluster")
+    with pytest.raises(PluginError, match="repeats >= 1"):
+        FlippedPoints(repeats=0)
+    with pytest.raises(DataError, match="can be mislabelled"):
+        FlippedPoints(0.25, 0, choice="clustered")(data[:20], context())
+
+
 def test_a_demanded_label_takes_rows_of_the_other_classes() -> None:
     poison = FlippedPoints(0.25, label=2)(rows(), context())
     added = poison.data[poison.mask]

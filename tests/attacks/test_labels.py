@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 from antivenom.attacks import LabelFlipping
-from antivenom.attacks.availability.labels import CHOICES, ranked
+from antivenom.attacks.availability.labels import CHOICES, CLUSTERED, ranked
 from antivenom.core.errors import DataError, PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
@@ -23,7 +23,7 @@ from antivenom.scenarios.central import Central
 from antivenom.scenarios.grants import enforce
 
 THREAT = ThreatModel("data-manipulation", "availability")  # type: ignore[arg-type]
-CHOSEN = CHOICES[1:]
+CHOSEN = [choice for choice in CHOICES[1:] if choice != CLUSTERED]  # by a surrogate
 PROBABILITIES = np.array(
     [
         [0.5, 0.4, 0.1],  # on the border, right
@@ -81,13 +81,29 @@ def test_chosen_flips_against_a_written_out_surrogate(blobs: Dataset, choice: st
     enforce(THREAT, blobs, poison)
 
 
-@pytest.mark.parametrize("choice", CHOSEN)
+@pytest.mark.parametrize("choice", CHOICES[1:])
 def test_a_higher_rate_flips_the_same_rows_and_more_of_the_source_alone(blobs: Dataset, choice: str) -> None:
     few, many = (LabelFlipping(rate, source=1, choice=choice)(blobs, context()) for rate in (0.2, 0.5))
     assert (few.mask <= many.mask).all()
     assert np.array_equal(many.data.y[few.mask], few.data.y[few.mask])
     assert (few.mask.sum(), many.mask.sum()) == (6, 15)
     assert set(blobs.y[many.mask]) == {1}
+
+
+def test_clustered_flips_are_the_nearest_of_a_class_and_get_the_class_beside_them() -> None:
+    x = np.array([0, 1, 2, 3, 4, 5, 100, 200, 201, 202], dtype=float)[:, None]
+    data = Dataset(x, np.array([0, 0, 0, 0, 0, 0, 1, 2, 2, 2]), ("a", "b", "c"))
+    for seed in range(4):
+        poison = LabelFlipping(0.3, source=2, choice=CLUSTERED)(data, context(seed))
+        assert poison.mask.sum() == 0  # .3 of three rows is no row
+        poison = LabelFlipping(0.3, choice=CLUSTERED)(data, context(seed))
+        flipped = np.flatnonzero(poison.mask)
+        assert len(set(data.y[flipped])) == 1  # one class
+        assert len(flipped) == min(3, int((data.y == data.y[flipped[0]]).sum()))
+        assert np.ptp(flipped) == len(flipped) - 1  # side by side
+        assert set(poison.data.y[flipped]) == ({1} if data.y[flipped[0]] != 1 else {0})
+    with pytest.raises(DataError, match="rows of two classes"):
+        LabelFlipping(0.3, choice=CLUSTERED)(data[data.y == 0], context())
 
 
 def test_any_classifier_is_a_surrogate_and_sparse_rows_serve(blobs: Dataset) -> None:

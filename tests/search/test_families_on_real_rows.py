@@ -16,11 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from antivenom.data import DATASETS, Dataset, Schema
+from antivenom.attacks import FlippedPoints, LabelFlipping
+from antivenom.core.streams import Streams
+from antivenom.data import DATASETS, Dataset, Schema, load
 from antivenom.data.adult import rows
 from antivenom.data.files import PublishedFile, candidates, locate, parse
 from antivenom.data.schema import Column, ColumnKind
 from antivenom.data.text import MAIL, SPAMASSASSIN, texts
+from antivenom.defences import KNNSanitizer
 from antivenom.pipelines.choosing import Group
 from antivenom.pipelines.request import prepare, request_of
 from antivenom.search import families_for
@@ -102,3 +105,41 @@ def test_the_search_tries_wrong_and_right_labels_in_changed_rows() -> None:
     group = group_of(incomes(), TREE, "data-manipulation", "backdoor", 0.03)
     names = {type(family.attack.attack).__name__ for family in families_for(group.scenario, None)}
     assert names == {"BadNets", "SIG"}
+
+
+def spam_numbers() -> Dataset:
+    """1,500 mails of Spambase as 57 numbers."""
+    here(DATASETS["spambase"].files[0])
+    known = load("spambase", Streams(0)).train
+    return known[:1500]
+
+
+@pytest.mark.parametrize(
+    ("access", "plain", "aware"),
+    [
+        ("data-manipulation", LabelFlipping(0.1, choice="furthest"), LabelFlipping(0.1, choice="clustered")),
+        ("data-injection", FlippedPoints(0.1), FlippedPoints(0.1, choice="clustered", repeats=3)),
+    ],
+    ids=["changed", "added"],
+)
+def test_wrong_labels_close_together_pass_the_filter_that_asks_neighbours(access: str, plain: Any, aware: Any) -> None:
+    """Stronger than the same labels elsewhere, against the filter, with the same number of rows."""
+    group = group_of(spam_numbers(), LogisticRegression(max_iter=300), access, "availability", 0.1)
+    run = group.scenario.run
+    kept = {
+        attack: [run(attack, KNNSanitizer(), seed).metrics for seed in (0, 1, 2)] for attack in (None, plain, aware)
+    }
+    clean, weak, strong = (np.mean([each["clean_accuracy"] for each in found]) for found in kept.values())
+    assert clean - strong > max(clean - weak, 0) + 0.02
+    found = [np.mean([each["detection_tpr"] for each in kept[attack]]) for attack in (plain, aware)]
+    assert found[1] < 0.25 < 0.4 < found[0]
+    assert len({each["poisoned_rows"] for attack in (plain, aware) for each in kept[attack]}) == 1
+
+
+def test_an_attacker_who_knows_a_filter_also_tries_labels_close_together() -> None:
+    for access, kind in (("data-manipulation", LabelFlipping), ("data-injection", FlippedPoints)):
+        group = group_of(incomes(), TREE, access, "availability", 0.05)
+        first = [family.own for family in families_for(group.scenario, KNNSanitizer())]
+        chosen: Any = [attack for attack in first if isinstance(attack, kind) and attack.choice == "clustered"]
+        assert chosen
+        assert group.scenario.run(chosen[0], KNNSanitizer(), 0).metrics["poisoned_rows"] == int(0.05 * 950)

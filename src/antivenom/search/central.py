@@ -1,7 +1,7 @@
 """The families of attacks on a central pipeline, by access level, goal, form of the rows and kind of model.
 
 The attacker's budget is a fixed limit: every attack uses all rows that it may use. Against a defence, some families also
-search a smaller number, because a filter may miss a few rows and find many.
+search a smaller number, because a filter may miss a few rows and find many, and wrong labels are also placed close together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from antivenom.attacks import (
     TokenPoison,
     WaNet,
 )
-from antivenom.attacks.availability.labels import CHOICES, LOGISTIC_REGRESSION
+from antivenom.attacks.availability.labels import CHOICES, CLUSTERED, LOGISTIC_REGRESSION
 from antivenom.core.errors import AntivenomError, ScenarioError
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.threat import Access, Goal
@@ -131,7 +131,7 @@ def families(scenario: Central, defence: object) -> tuple[Family, ...]:
     fitting = [] if isinstance(scenario.model, BlackBox) else list(listed[scenario.goal](setting))
     found = [each for each in fitting if scenario.access in entry_of(_attack(each.attack)).access]
     if defence is not None:
-        found = [*_few(found), *found]
+        found = [*_few(found), *_close(setting, found), *found]
     if not found:
         raise ScenarioError(
             "an attack that fits",
@@ -282,6 +282,20 @@ def _few(found: list[Family]) -> Iterator[Family]:
             most = getattr(inner, name)
             fields = {path + name: Range(FEWEST * most, most, log=True)}
             yield Family(own, {**family.fields, **fields})
+
+
+def _close(setting: Setting, found: list[Family]) -> Iterator[Family]:
+    """Wrong labels that lie close together, which filters that ask the neighbours of a row keep; for rows with distances."""
+    if setting.has_text or setting.data.is_tokens or setting.data.is_regression:
+        return
+    for family in found:
+        if isinstance(family.attack, LabelFlipping):
+            yield setting.family(
+                dataclasses.replace(family.attack, choice=CLUSTERED), {"source": family.fields["source"]}
+            )
+        if isinstance(family.attack, FlippedPoints):
+            clustered = dataclasses.replace(family.attack, choice=CLUSTERED, repeats=3)
+            yield setting.family(clustered, {**family.fields, "repeats": Range(1, 20, log=True, whole=True)})
 
 
 def _attack(attack: Any) -> Any:
