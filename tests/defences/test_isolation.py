@@ -13,6 +13,7 @@ from antivenom.core.errors import DataError, NotApplicable
 from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.defences import ABL
+from antivenom.defences.learners.isolation import unlearning as unlearning_loss
 from antivenom.models.architectures import MLP
 from antivenom.models.estimators import Sklearn
 from antivenom.models.network import build
@@ -58,7 +59,7 @@ def test_unlearning_climbs_up_to_the_loss_of_a_guess() -> None:
     """Two isolated rows: one of the loss log 3, which is that of a guess, and one far above, which counts as much."""
     easy, labels = torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]), torch.tensor([0, 1])
     x, y = torch.eye(3), torch.tensor([0, 1, 2])
-    loss = ABL(unlearning=0.5).climbing(easy, labels, PIPELINE.context())
+    loss = unlearning_loss(easy, labels, 0.5, PIPELINE.context())
     assert loss(lambda rows: rows, x, y).item() == pytest.approx(
         F.cross_entropy(x, y).item() - 0.5 * math.log(3), abs=1e-6
     )

@@ -5,19 +5,24 @@ from antivenom.defences.acceptance.neural_cleanse import NeuralCleanse
 from antivenom.defences.acceptance.perturbations import SmallestPerturbation
 from antivenom.defences.acceptance.sweep import PatchSweep
 from antivenom.defences.acceptance.weights import WeightScreen
+from antivenom.defences.gates.corrupted import TeCo
 from antivenom.defences.gates.onion import ONION
 from antivenom.defences.gates.rap import RAP
 from antivenom.defences.gates.scaling import IBDPSC, ScaleUp
 from antivenom.defences.gates.strip import STRIP
 from antivenom.defences.gates.topology import TED
+from antivenom.defences.learners.decoupling import DBD
+from antivenom.defences.learners.defensive import NAB
 from antivenom.defences.learners.isolation import ABL
 from antivenom.defences.learners.mixing import CutMix, MixUp
+from antivenom.defences.learners.sensitivity import DBR
 from antivenom.defences.learners.spam import AdversaryAwareNaiveBayes, DynamicThresholds
 from antivenom.defences.learners.trim import TRIM, TrimmedRegressor
 from antivenom.defences.repair.adversarial import IBAU, SAU
 from antivenom.defences.repair.distillation import NAD
 from antivenom.defences.repair.masks import ANP, RNP
 from antivenom.defences.repair.pruning import BNP, CLP, FinePruning
+from antivenom.defences.repair.shrinking import ShrinkPad
 from antivenom.defences.repair.tuning import FST, FTSAM, FineTuning
 from antivenom.defences.repair.unlearning import TriggerUnlearning
 from antivenom.defences.sanitizers.activations import ActivationClustering
@@ -44,11 +49,14 @@ __all__ = [
     "ANP",
     "BNP",
     "CLP",
+    "DBD",
+    "DBR",
     "FST",
     "FTSAM",
     "IBAU",
     "IBDPSC",
     "MMBD",
+    "NAB",
     "NAD",
     "ONION",
     "RAP",
@@ -88,10 +96,12 @@ __all__ = [
     "SCAn",
     "SVDSanitizer",
     "ScaleUp",
+    "ShrinkPad",
     "SlabSanitizer",
     "SmallestPerturbation",
     "SpectralSignatures",
     "SphereSanitizer",
+    "TeCo",
     "TokenScreen",
     "TriggerUnlearning",
     "TrimmedRegressor",

@@ -13,12 +13,11 @@ from antivenom.core.protocols import DefenceContext, InputFilter, Model
 from antivenom.core.registry import gate
 from antivenom.core.threat import Goal
 from antivenom.data import Dataset
-from antivenom.defences.gates.thresholds import above
+from antivenom.defences.gates.thresholds import above, mahalanobis
 from antivenom.defences.inputs import check_share
 from antivenom.defences.networks import network_of, rows_of
 from antivenom.models.wrappers import TorchModel
 
-ROUNDING = 1 / 12  # variance of the rounding to whole ranks: a layer in which all clean ranks are 0 has no other
 BATCH = 512  # inputs whose activations and distances are held at a time
 
 
@@ -53,13 +52,7 @@ class TED:
         rows, y = rows_of(network, clean, self, least=2)
         neighbours = Neighbours.of(network, rows, y)
         own = neighbours.ranks(rows, leave_out=True)
-        centre, covariance = own.mean(axis=0), np.atleast_2d(np.cov(own, rowvar=False))
-        precision = np.linalg.inv(covariance + ROUNDING * np.eye(len(covariance)))
-
-        def score(ranks: np.ndarray) -> np.ndarray:
-            apart = ranks - centre
-            return np.asarray(((apart @ precision) * apart).sum(axis=1))
-
+        score = mahalanobis(own)
         return above(lambda x: score(neighbours.ranks(network.network.rows(x))), score(own), self.false_rejection)
 
 

@@ -72,19 +72,14 @@ class ABL:
             raise PluginError("ABL.floor and unlearning >= 0", f"{self.floor} and {self.unlearning}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        if len(data) < 2:
-            raise DataError("at least 2 rows for ABL", f"{len(data)}")
-        untrained = context.fit(data[np.unique(data.y, return_index=True)[1]])  # only its architecture is used
-        if not isinstance(untrained, TorchModel):
-            raise NotApplicable("a torch network for ABL", type(untrained).__name__, "choose MLP or SmallCNN")
-        network = untrained.network
+        network = network_for(self, data, context)
         x, y = network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
         order = np.argsort(self.losses(network, x, y, context), kind="stable")
         rest = np.sort(order[int(self.left_out * len(data)) :])
         if not self.unlearning:
             return context.fit(data[rest], "rest")
         easy = torch.as_tensor(order[: max(1, int(self.isolated * len(data)))], device=x.device)
-        return context.fit(data[rest], "rest", self.climbing(x[easy], y[easy], context))
+        return context.fit(data[rest], "rest", unlearning(x[easy], y[easy], self.unlearning, context))
 
     def losses(self, network: Network, x: Tensor, y: Tensor, context: DefenceContext) -> np.ndarray:
         """(n,) loss of each row, averaged over the ends of the epochs of the first training."""
@@ -104,15 +99,36 @@ class ABL:
         loss = F.cross_entropy(forward(x), y)
         return (loss.detach() - self.floor).sign() * loss
 
-    def climbing(self, easy: Tensor, labels: Tensor, context: DefenceContext) -> Loss:
-        """The cross-entropy of a batch, less the capped one of some isolated rows (k, ...) with these labels (k,)."""
-        rng = context.streams.numpy("unlearning")
 
-        def loss(forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-            picked = torch.as_tensor(rng.integers(len(labels), size=min(PICKED, len(y))), device=x.device)
-            logits = forward(torch.cat([x, easy[picked]]))
-            climbed = F.cross_entropy(logits[len(y) :], labels[picked], reduction="none")
-            capped = climbed.clamp(max=math.log(max(logits.shape[1], 2)))
-            return F.cross_entropy(logits[: len(y)], y) - self.unlearning * capped.mean()
+def network_for(defence: object, data: Dataset, context: DefenceContext) -> Network:
+    """The untrained network of the pipeline, for a defence with a training of its own.
 
-        return loss
+    Raises:
+        DataError: fewer than two rows.
+        NotApplicable: the pipeline's model is no torch network.
+    """
+    name = type(defence).__name__
+    if len(data) < 2:
+        raise DataError(f"at least 2 rows for {name}", f"{len(data)}")
+    untrained = context.fit(data[np.unique(data.y, return_index=True)[1]])  # only its architecture is used
+    if not isinstance(untrained, TorchModel):
+        raise NotApplicable(f"a torch network for {name}", type(untrained).__name__, "choose MLP or SmallCNN")
+    return untrained.network
+
+
+def unlearning(x: Tensor, y: Tensor, weight: float, context: DefenceContext) -> Loss:
+    """A loss that learns each batch and unlearns rows beside it.
+
+    It is the cross-entropy of the batch, less `weight` times that of some of the rows x (k, ...) with labels y (k,), each
+    capped at the loss of a guess, log c for c classes.
+    """
+    rng = context.streams.numpy("unlearning")
+
+    def loss(forward: Forward, batch: Tensor, labels: Tensor) -> Tensor:
+        picked = torch.as_tensor(rng.integers(len(y), size=min(PICKED, len(labels))), device=batch.device)
+        logits = forward(torch.cat([batch, x[picked]]))
+        climbed = F.cross_entropy(logits[len(labels) :], y[picked], reduction="none")
+        capped = climbed.clamp(max=math.log(max(logits.shape[1], 2)))
+        return F.cross_entropy(logits[: len(labels)], labels) - weight * capped.mean()
+
+    return loss

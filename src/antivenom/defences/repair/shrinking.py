@@ -1,0 +1,93 @@
+"""Repair without any training: every input is shrunk and moved before the model sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.protocols import DefenceContext, Model
+from antivenom.core.registry import mitigation
+from antivenom.core.threat import Access, Goal
+from antivenom.data import Dataset
+
+
+@mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Li et al. 2021, arXiv:2104.02361")
+class ShrinkPad:
+    """Shrinks each input image by a few pixels and puts it at a random place of a blank image of the old size.
+
+    A static trigger is activated by its exact look and place, which change, while an honest object remains what it is. It
+    needs no training, no gradients and only queries, so that it repairs black boxes too. The place depends on a secret key
+    and the image: equal images get equal answers.
+
+    Weakness: an attacker who shrinks and moves the poisoned images alike in training keeps the backdoor. A trigger over the
+    whole image survives, and so does a patch of the background's colour. Accuracy falls if the model was not trained with
+    shifts.
+
+    Fields:
+        pixels: number of pixels by which height and width shrink, from 1 to half of the shorter side.
+
+    Reference: Li, Zhai, Jiang, Li and Xia 2021, "Backdoor Attack in the Physical World", ICLR workshop, arXiv:2104.02361.
+    """
+
+    pixels: int = 4
+
+    def __post_init__(self) -> None:
+        if self.pixels < 1:
+            raise PluginError("ShrinkPad.pixels >= 1", f"{self.pixels}")
+
+    def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
+        if not clean.is_image:
+            raise NotApplicable("images for ShrinkPad", f"rows of shape {clean.shape}")
+        if not len(clean):
+            raise DataError(
+                "a clean row for ShrinkPad, whose smallest value is the background", "none", "raise clean_rows"
+            )
+        side = min(clean.shape[1:])
+        if 2 * self.pixels > side:
+            raise PluginError(f"ShrinkPad.pixels up to {side // 2} for images of {side} pixels", f"{self.pixels}")
+        key = context.streams.numpy("places").bytes(16)
+        return Shrunk(model, self.pixels, float(clean.dense.min()), key)
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A model that sees every image shrunk and moved.
+
+    Fields:
+        model: the model that answers.
+        pixels: number of pixels by which height and width shrink.
+        background: value of the pixels around the shrunken image.
+        key: 16 secret bytes from which the places are drawn.
+    """
+
+    model: Model
+    pixels: int
+    background: float
+    key: bytes
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict_proba(self.moved(x))
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict(self.moved(x))
+
+    def moved(self, x: np.ndarray) -> np.ndarray:
+        """The images (m, channels, height, width), smaller, at places that depend on the key and on each image."""
+        images = np.ascontiguousarray(x, dtype=np.float32)
+        height, width = images.shape[2] - self.pixels, images.shape[3] - self.pixels
+        small = F.interpolate(torch.from_numpy(images), size=(height, width), mode="bilinear", antialias=True).numpy()
+        moved = np.full_like(images, self.background)
+        for i, image in enumerate(images):
+            drawn = hashlib.blake2b(image.tobytes(), key=self.key, digest_size=8).digest()
+            top, left = divmod(int.from_bytes(drawn, "big") % (self.pixels + 1) ** 2, self.pixels + 1)
+            moved[i, :, top : top + height, left : left + width] = small[i]
+        return moved
