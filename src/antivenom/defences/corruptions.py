@@ -48,7 +48,7 @@ def contrast(x: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarr
 
 
 def pixelation(x: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    share, images = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1], torch.from_numpy(np.asarray(x, dtype=np.float64))
+    share, images = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1], torch.tensor(x, dtype=torch.float64)
     height, width = images.shape[2:]
     small = F.adaptive_avg_pool2d(images, (max(1, round(share * height)), max(1, round(share * width))))
     return np.asarray(F.interpolate(small, size=(height, width), mode="nearest").numpy())

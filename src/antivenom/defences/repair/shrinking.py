@@ -82,7 +82,7 @@ class Shrunk:
 
     def moved(self, x: np.ndarray) -> np.ndarray:
         """The images (m, channels, height, width), smaller, at places that depend on the key and on each image."""
-        images = np.ascontiguousarray(x, dtype=np.float32)
+        images = np.array(x, dtype=np.float32)
         height, width = images.shape[2] - self.pixels, images.shape[3] - self.pixels
         small = F.interpolate(torch.from_numpy(images), size=(height, width), mode="bilinear", antialias=True).numpy()
         moved = np.full_like(images, self.background)
