@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from antivenom.attacks import FlippedPoints, LabelFlipping
+from antivenom.attacks import FlippedPoints, LabelFlipping, StingRay
 from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Schema, load
 from antivenom.data.adult import rows
@@ -143,3 +143,15 @@ def test_an_attacker_who_knows_a_filter_also_tries_labels_close_together() -> No
         chosen: Any = [attack for attack in first if isinstance(attack, kind) and attack.choice == "clustered"]
         assert chosen
         assert group.scenario.run(chosen[0], KNNSanitizer(), 0).metrics["poisoned_rows"] == int(0.05 * 950)
+
+
+def test_changed_mails_of_the_wanted_class_turn_one_mail() -> None:
+    """No label changes, and most of the chosen mails are called what the attacker wants."""
+    group = group_of(mails(), letters(), "data-manipulation", "targeted", 0.05)
+    assert group.name == "changed rows against one input"
+    scenario = replace(group.scenario, num_targets=2)
+    bare, hurt = (
+        np.mean([scenario.run(attack, None, seed).metrics["target_confidence"] for seed in (0, 1, 2)])
+        for attack in (None, StingRay(10))
+    )
+    assert hurt > bare + 0.15

@@ -32,6 +32,7 @@ from antivenom.attacks.targeted.collision import FeatureCollision
 from antivenom.attacks.targeted.instance_key import InputInstanceKey
 from antivenom.attacks.targeted.matching import GradientMatching
 from antivenom.attacks.targeted.polytope import BullseyePolytope, ConvexPolytope
+from antivenom.attacks.targeted.stingray import StingRay
 from antivenom.attacks.transfer.dormant import DormantUnits
 from antivenom.attacks.transfer.latent import BadEncoder, LatentBackdoor
 from antivenom.attacks.transfer.pruned import PruningAware
@@ -81,6 +82,7 @@ __all__ = [
     "SeparableShortcuts",
     "SleeperAgent",
     "StatP",
+    "StingRay",
     "SubnetReplacement",
     "SubpopulationAttack",
     "TokenPoison",

@@ -24,6 +24,7 @@ NAMES = {  # in this order: what comes later is left out first if the time is sh
     (Access.DATA_INJECTION, Goal.TARGETED): "added rows against one input",
     (Access.DATA_INJECTION, Goal.AVAILABILITY): "added rows with wrong labels",
     (Access.DATA_MANIPULATION, Goal.BACKDOOR): "changed rows with a trigger",
+    (Access.DATA_MANIPULATION, Goal.TARGETED): "changed rows against one input",
     (Access.LOGIC_CORRUPTION, Goal.BACKDOOR): "corrupted training code",
 }
 LEVELS = tuple(dict.fromkeys(level for level, _ in NAMES))
@@ -171,12 +172,17 @@ def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> I
         yield attacks.BlindBackdoor()
     elif goal is Goal.BACKDOOR:
         yield attacks.BadNets(budget)
+    elif goal is Goal.TARGETED:
+        number = max(1, min(20, int(budget * len(look.train))))
+        yield (
+            attacks.InputInstanceKey(copies=number)
+            if level is Access.DATA_INJECTION
+            else attacks.StingRay(poisons=number)
+        )
     elif level is Access.DATA_MANIPULATION:
         if not look.texts:  # a surrogate needs numbers
             yield attacks.LabelFlipping(budget, choice="furthest")
         yield attacks.LabelFlipping(budget)
-    elif goal is Goal.TARGETED:
-        yield attacks.InputInstanceKey(copies=max(1, min(20, int(budget * len(look.train)))))
     else:
         if look.form == "counts" and look.train.num_classes == 2:
             yield attacks.DictionaryAttack(budget)

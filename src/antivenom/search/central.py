@@ -39,6 +39,7 @@ from antivenom.attacks import (
     RegressionPoisoning,
     SeparableShortcuts,
     StatP,
+    StingRay,
     SVMPoisoning,
     TokenPoison,
     WaNet,
@@ -207,6 +208,8 @@ def _targeted(setting: Setting) -> Iterator[Family]:
         return setting.family(Aimed(attack, wanted=setting.scenario.wanted), {"wanted": wanted, **inner})
 
     yield aimed(InputInstanceKey(), {"noise": Range(0.0, 0.1)} if setting.data.is_image else {})
+    if not setting.data.is_image:
+        yield aimed(StingRay(), {"share": Range(0.1, 1.0)})
     if setting.dense:
         epsilon: dict[str, Axis] = {"epsilon": Range(0.02, 0.3)}
         yield aimed(FeatureCollision(), {"opacity": Range(0.0, 0.6)})
