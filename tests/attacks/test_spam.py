@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 from antivenom.attacks import DictionaryAttack, FocusedAttack, Pseudospam
-from antivenom.core.errors import DataError, PluginError
+from antivenom.core.errors import DataError, NotApplicable, PluginError
 from antivenom.core.protocols import AttackContext
 from antivenom.core.streams import Streams
 from antivenom.core.threat import ThreatModel
-from antivenom.data import Dataset, load
+from antivenom.data import Dataset, Schema, load
+from antivenom.data.schema import Column, ColumnKind
 from antivenom.models.spambayes import SpamBayes, SpamBayesClassifier
 from antivenom.scenarios.central import Central
 from antivenom.scenarios.grants import enforce
@@ -86,6 +88,41 @@ def test_without_rows_of_his_own_he_goes_by_the_training_rows() -> None:
     assert (rows == (np.arange(12) < 8)).all()
 
 
+def letters(editable: bool = True) -> Dataset:
+    """Eight texts in a table with another column, filed under three classes."""
+    words = ("the cat", "the dog", "the cat sleeps", "a price", "the prize", "prize money", "the news", "old news")
+    frame = pd.DataFrame({"text": words, "day": np.arange(8)})
+    schema = Schema(
+        (Column("text", ColumnKind.TEXT, editable=editable), Column("day", "whole", 0, 9, editable=False)), frame=True
+    )
+    return Dataset(frame, np.array([0, 0, 0, 1, 1, 1, 2, 2]), ("pets", "spam", "news"), schema=schema)
+
+
+def test_texts_get_texts_of_the_words_that_are_frequent_in_other_classes() -> None:
+    data = letters()
+    for label, size, expected in ((1, 1, "the"), (1, 3, "cat news the"), (0, 2, "news prize"), (2, 1, "the")):
+        poison = DictionaryAttack(0.5, "ham-frequent", size, label=label)(data, context())
+        enforce(INJECTS, data, poison)
+        rows = poison.data[poison.mask]
+        assert rows.x["text"].tolist() == [expected] * 4
+        assert set(rows.y) == {label}
+        assert set(rows.x["day"]) <= set(range(8))  # of real rows
+    every = DictionaryAttack(0.25)(data, context()).data.x["text"].iloc[8:]
+    assert every.tolist() == ["cat dog money news old price prize sleeps the"] * 2
+
+
+def test_focused_and_pseudospam_texts() -> None:
+    two = letters()
+    data = Dataset(two.x.iloc[:6], two.y[:6], ("pets", "spam"), schema=two.schema)
+    guessed = FocusedAttack(0.5, guess_rate=1.0)(data, context())
+    (text,) = set(guessed.data.x["text"].iloc[6:])
+    assert set(text.split()) in [set(words.split()) for words in data.x["text"].iloc[:3]]
+    assert guessed.data.y[6:].tolist() == [1, 1, 1]
+    ham = Pseudospam(0.5)(data, context()).data
+    assert sorted(ham.x["text"].iloc[6:]) == sorted(data.x["text"].iloc[3:6])
+    assert ham.y[6:].tolist() == [0, 0, 0]
+
+
 def test_focused_mails_hold_guessed_tokens_of_their_targets_only() -> None:
     own, data = corpus(8, seed=5), corpus(200)
     ham = own[own.y == 0].x.toarray() > 0
@@ -135,9 +172,15 @@ def test_rows_without_the_class_to_go_by(attack) -> None:
 
 
 def test_bad_input() -> None:
-    for attack in ATTACKS:
+    for attack in ATTACKS[1:]:
         with pytest.raises(DataError, match="two classes"):
             attack()(Dataset(np.ones((6, 2)), np.arange(6) % 3, ("a", "b", "c")), context())
+    with pytest.raises(DataError, match="label below 2, got 2"):
+        DictionaryAttack(label=2)(corpus(), context())
+    with pytest.raises(NotApplicable, match=r"word counts for DictionaryAttack\.columns"):
+        DictionaryAttack(words="list", columns=(3,))(letters(), context())
+    with pytest.raises(NotApplicable, match="a column of text that DictionaryAttack can write"):
+        DictionaryAttack()(letters(editable=False), context())
     with pytest.raises(DataError, match="columns below 12, got 12"):
         DictionaryAttack(words="list", columns=(3, 12))(corpus(), context())
 
@@ -151,6 +194,7 @@ def test_bad_input() -> None:
         lambda: DictionaryAttack(words="list"),
         lambda: DictionaryAttack(columns=(1,)),
         lambda: DictionaryAttack(words="list", columns=(-1,)),
+        lambda: DictionaryAttack(label=-1),
         lambda: FocusedAttack(guess_rate=1.5),
         lambda: Pseudospam(poisoned_rate=-1),
     ],

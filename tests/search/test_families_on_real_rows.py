@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from antivenom.attacks import FlippedPoints, LabelFlipping, StingRay
+from antivenom.attacks import DictionaryAttack, FlippedPoints, FocusedAttack, LabelFlipping, Pseudospam, StingRay
 from antivenom.core.streams import Streams
 from antivenom.data import DATASETS, Dataset, Schema, load
 from antivenom.data.adult import rows
@@ -155,3 +156,16 @@ def test_changed_mails_of_the_wanted_class_turn_one_mail() -> None:
         for attack in (None, StingRay(10))
     )
     assert hurt > bare + 0.15
+
+
+def test_a_dictionary_of_words_is_added_to_texts_and_does_more_than_wrong_labels() -> None:
+    model = make_pipeline(CountVectorizer(), MultinomialNB())
+    group = group_of(mails(), model, "data-injection", "availability", 0.05)
+    assert [type(attack) for attack in group.attacks] == [DictionaryAttack, FlippedPoints]
+    bare, words, labels = (
+        np.mean([group.scenario.run(attack, None, seed).metrics["clean_accuracy"] for seed in (0, 1)])
+        for attack in (None, *group.attacks)
+    )
+    assert bare - words > max(bare - labels, 0) + 0.05
+    searched = {type(family.attack) for family in families_for(group.scenario, None)}
+    assert {DictionaryAttack, FocusedAttack, Pseudospam} <= searched

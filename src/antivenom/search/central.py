@@ -61,6 +61,7 @@ from antivenom.search.space import Aimed, Axis, Choices, Family, Range
 from antivenom.triggers import Blend, Patch, Quantised, Warp
 
 FOREST = Sklearn("sklearn.ensemble.RandomForestClassifier", (("n_estimators", 50),))
+WORDS = 20_000  # of a dictionary for texts, whose words are not counted beforehand
 FEWEST = 0.1  # of the rows that a family uses against a defence
 
 
@@ -102,6 +103,11 @@ class Setting:
     def has_text(self) -> bool:
         """Whether a column holds free text, which cannot be encoded as numbers."""
         return any(column.kind is ColumnKind.TEXT for column in self.data.columns.columns)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the attacker can write a column of free text."""
+        return any(column.kind is ColumnKind.TEXT and column.editable for column in self.data.columns.columns)
 
     @property
     def counts(self) -> bool:
@@ -179,10 +185,16 @@ def _availability(setting: Setting) -> Iterator[Family]:
         )
     yield setting.family(FlippedPoints(), {"label": classes})
     two = data.num_classes == 2
-    if setting.counts and two:
-        yield setting.family(DictionaryAttack(), {"size": Range(10, max(data.shape[0], 11), log=True, whole=True)})
-        yield setting.family(FocusedAttack(), {"guess_rate": Range(0.1, 1.0)})
-        yield setting.family(Pseudospam())
+    if (setting.counts and two) or setting.writes_text:
+        most = max(data.shape[0], 11) if setting.counts else WORDS
+        labels = Choices(tuple(range(min(data.num_classes, 20))))
+        listed: dict[str, Axis] = {"size": Range(10, most, log=True, whole=True), "label": labels}
+        yield setting.family(DictionaryAttack(words="ham-frequent", size=most), listed)
+        if setting.counts:
+            yield setting.family(DictionaryAttack(), {"label": labels})
+        if two:
+            yield setting.family(FocusedAttack(), {"guess_rate": Range(0.1, 1.0)})
+            yield setting.family(Pseudospam())
     if two and not data.is_tokens and not data.is_image and not setting.has_text:
         yield setting.family(MinMax(), {"rho_squared": Range(0.1, 10.0, log=True), "percentile": Range(50.0, 99.0)})
         yield setting.family(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from antivenom.attacks.availability.words import filed, in_words
 from antivenom.attacks.inputs import check_share, count, injected
 from antivenom.core.errors import DataError, PluginError, did_you_mean
 from antivenom.core.protocols import AttackContext
@@ -21,15 +22,18 @@ class DictionaryAttack:
     """Adds mails that contain a whole word list and are filed as spam, so that all these words become indicators of spam.
 
     The score of a token only rises if spam contains it. So a mail with all tokens is the optimal indiscriminate attack, and
-    a list of words from ham comes close. Weakness: a mail with so many words is conspicuous, and each one measurably
-    lowers the accuracy (RONI). Dynamic thresholds keep ham out of the spam folder.
+    a list of words from ham comes close. Where the rows are texts, the mail is a text of these words; other columns are those of
+    real rows, in turn. Weakness: a mail with so many words is conspicuous, and each one measurably lowers the accuracy
+    (RONI). Dynamic thresholds keep ham out of the spam folder. A pipeline that scales each text to length 1 hardly notices a
+    long one, so that the most frequent words alone do more there.
 
     Fields:
         poisoned_rate: mails added, as a share of the training mails, 0 to 1.
         words: "optimal" for all tokens; "ham-frequent" for the most frequent tokens in the ham of the attacker (or of the
             training rows, if the attacker has no rows); "list" for `columns`.
         size: number of tokens of the ham-frequent list.
-        columns: indices of the tokens of the list, from 0.
+        columns: indices of the tokens of the list, from 0; not for texts.
+        label: the class under which the mails are filed. Ham is the rows of all other classes.
 
     Reference: Nelson et al. 2008, "Exploiting Machine Learning to Subvert Your Spam Filter", LEET, section 3.2.
     """
@@ -38,32 +42,40 @@ class DictionaryAttack:
     words: str = "optimal"
     size: int = 20_000
     columns: tuple[int, ...] = ()
+    label: int = SPAM
 
     def __post_init__(self) -> None:
         check_share(self.poisoned_rate, "DictionaryAttack.poisoned_rate")
         if self.words not in WORDS:
             raise PluginError("DictionaryAttack.words by name", repr(self.words), did_you_mean(self.words, WORDS))
-        if self.size < 1 or min(self.columns, default=0) < 0:
-            raise PluginError("size >= 1 and columns from 0", f"{self.size} and {min(self.columns, default=0)}")
+        if self.size < 1 or min(self.columns, default=0) < 0 or self.label < 0:
+            got = f"{self.size}, {min(self.columns, default=0)} and {self.label}"
+            raise PluginError("size >= 1, and columns and label from 0", got)
         if (self.words == "list") != bool(self.columns):
             raise PluginError("columns with words: list, and only there", f"{len(self.columns)} with {self.words}")
 
     def __call__(self, data: Dataset, context: AttackContext) -> Poison:
-        check_mails(data, self)
-        listed = np.unique(self._listed(data, context))
-        width = data.flat.shape[1]
+        if self.label >= data.num_classes:
+            raise DataError(f"DictionaryAttack.label below {data.num_classes}", f"{self.label}")
+        known = context.rows if self.words == "ham-frequent" and context.rows is not None else data
+        table = in_words(known, self)
+        listed = np.unique(self._listed(table))
+        width = table.flat.shape[1]
         if listed[-1] >= width:
             raise DataError(f"DictionaryAttack.columns below {width}", f"{listed[-1]}")
         mail = sp.csr_array((np.ones(len(listed), np.float32), listed, [0, len(listed)]), shape=(1, width))
         mails = mail[np.zeros(count(self.poisoned_rate, len(data)), dtype=int)]
-        return injected(data, mails, np.full(mails.shape[0], SPAM))
+        return filed(data, mails, self.label, table, context)
 
-    def _listed(self, data: Dataset, context: AttackContext) -> np.ndarray:
+    def _listed(self, table: Dataset) -> np.ndarray:
         if self.words == "list":
             return np.array(self.columns)
         if self.words == "optimal":
-            return np.arange(data.flat.shape[1])
-        frequency = presence(of_class(context.rows or data, HAM, self).flat).sum(axis=0)
+            return np.arange(table.flat.shape[1])
+        ham = table[table.y != self.label]
+        if not len(ham):
+            raise DataError("rows of another class for DictionaryAttack", "none", "grant attacker_rows")
+        frequency = presence(ham.flat).sum(axis=0)
         order = np.argsort(-frequency, kind="stable")[: self.size]
         return np.asarray(order[frequency[order] > 0])
 
@@ -98,13 +110,14 @@ class FocusedAttack:
         else:
             ham = of_class(data, HAM, self)
             targets = ham[rng.integers(len(ham), size=1)]
+        targets = in_words(targets, self)
         guessed = presence(targets.flat).astype(np.float32)
         guessed.data *= (
             rng.random(guessed.nnz) < self.guess_rate
         )  # drawn once, so that all mails for one target contain the same guess
         guessed.eliminate_zeros()
         mails = guessed[np.resize(np.arange(len(targets)), count(self.poisoned_rate, len(data)))]
-        return injected(data, mails, np.full(mails.shape[0], SPAM))
+        return filed(data, mails, SPAM, targets, context)
 
 
 @attack(access=(Access.DATA_INJECTION,), goal=Goal.AVAILABILITY, cite="Nelson et al. 2009, Misleading Learners")
@@ -130,8 +143,8 @@ class Pseudospam:
         check_mails(data, self)
         own = of_class(context.rows or data, SPAM, self)
         order = context.streams.numpy("copies").permutation(len(own))
-        mails = own.flat[np.resize(order, count(self.poisoned_rate, len(data)))]
-        return injected(data, mails, np.full(mails.shape[0], HAM))
+        mails = own[np.resize(order, count(self.poisoned_rate, len(data)))]
+        return injected(data, mails.x if data.is_frame else mails.flat, np.full(len(mails), HAM))
 
 
 def of_class(data: Dataset, label: int, attack: object) -> Dataset:
