@@ -96,7 +96,7 @@ def test_badnets_copies_a_row_twice_only_after_all_were_copied() -> None:
 def test_badnets_needs_a_target_a_trigger_and_another_class() -> None:
     with pytest.raises(NotApplicable, match="a target class and a trigger"):
         BadNets()(images(), context(INJECTS))
-    with pytest.raises(DataError, match="other than the target"):
+    with pytest.raises(DataError, match="none of these classes: choose another target"):
         BadNets()(images(4, 1), context(INJECTS, 0, Patch()))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from antivenom.attacks import BadNets, BlindBackdoor, LabelFlipping, NoAttack, RIPPLe
+from antivenom.attacks import BadNets, BlindBackdoor, FlippedPoints, LabelFlipping, NoAttack, RIPPLe
 from antivenom.core.errors import AntivenomError, DataError, ModelError, NotApplicable, ScenarioError, ThreatError
 from antivenom.core.registry import architecture, attack, mitigation, model_detector, sanitizer
 from antivenom.core.streams import Streams
@@ -85,7 +85,7 @@ def test_each_attack_bites_and_is_granted() -> None:
 @pytest.mark.parametrize(
     ("scenario", "attack_", "said"),
     [
-        (FLIPS, BadNets(), "data-manipulation"),
+        (FLIPS, FlippedPoints(), "data-manipulation"),
         (PATCH, LabelFlipping(), "data-injection"),
         (PATCH, BlindBackdoor(), "data-injection"),
         (PATCH, RIPPLe(), "model attack"),
