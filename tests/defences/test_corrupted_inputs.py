@@ -141,16 +141,16 @@ def test_images_are_shrunk_and_put_at_places_that_depend_on_key_and_image() -> N
     model: Any = ShrinkPad(pixels=2)(CORNER, clean, context())
     small = F.interpolate(torch.from_numpy(x), size=(8, 6), mode="bilinear", antialias=True).numpy()
     places = []
-    for image, moved in zip(small, model.moved(x), strict=True):
+    for image, moved in zip(small, model.change(x), strict=True):
         rows, columns = np.flatnonzero(moved[0].any(axis=1)), np.flatnonzero(moved[0].any(axis=0))
         assert np.allclose(moved[:, rows[0] : rows[0] + 8, columns[0] : columns[0] + 6], image)
         assert len(rows) == 8
         assert len(columns) == 6
         places.append((rows[0], columns[0]))
     assert set(places) == {(top, left) for top in range(3) for left in range(3)}
-    assert np.array_equal(model.moved(x[::-1])[::-1], model.moved(x))  # whatever else is asked
+    assert np.array_equal(model.change(x[::-1])[::-1], model.change(x))  # whatever else is asked
     other: Any = ShrinkPad(pixels=2)(CORNER, clean, context(seed=1))
-    assert not np.array_equal(other.moved(x), model.moved(x))
+    assert not np.array_equal(other.change(x), model.change(x))
 
 
 def test_a_trigger_in_the_corner_is_lost() -> None:

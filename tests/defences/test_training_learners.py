@@ -16,7 +16,6 @@ from antivenom.core.streams import Streams
 from antivenom.data import Dataset, load
 from antivenom.defences import DBD, DBR, NAB
 from antivenom.defences.learners.decoupling import contrast, robust_head, symmetric, view, with_head
-from antivenom.defences.learners.isolation import network_for
 from antivenom.defences.learners.sensitivity import changes, turned
 from antivenom.models.architectures import MLP, TinyCNN
 from antivenom.models.estimators import Sklearn
@@ -135,7 +134,7 @@ def test_rows_with_wrong_labels_are_not_credible() -> None:
     noisy = Dataset(data.x, y, data.classes)
     context = CONVOLUTIONAL.context()
     defence = DBD(contrastive=8, epochs=6)
-    encoder = defence.encoded(network_for(defence, noisy, context), noisy, context)
+    encoder, _ = defence.encoded(noisy, context)
     _, _, losses = robust_head(torch.tensor(encoder.features(noisy.x)), torch.tensor(y), 10)
     assert roc_auc_score(bad, losses) > 0.8
     model = defence(noisy, context)

@@ -124,6 +124,16 @@ class Schema:
             twice = next(name for name in names if names.count(name) > 1)
             raise DataError("different names of columns", f"{twice!r} twice", "rename one")
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the columns that hold free text."""
+        return tuple(column.name for column in self.columns if column.kind is ColumnKind.TEXT)
+
+    @property
+    def writable_texts(self) -> tuple[str, ...]:
+        """Names of the columns of free text that an attacker can write."""
+        return tuple(column.name for column in self.columns if column.kind is ColumnKind.TEXT and column.editable)
+
     @cached_property
     def size(self) -> int:
         """The number of encoded columns."""

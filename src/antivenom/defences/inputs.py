@@ -39,6 +39,16 @@ def check_share(value: float, name: str) -> None:
         raise PluginError(f"{name} from 0 to 1", f"{value}", "0.05 means one row in twenty")
 
 
+def require_images(data: Dataset, defence: object, remedy: str = "") -> None:
+    """Refuses rows that are no images.
+
+    Raises:
+        NotApplicable: rows of another form.
+    """
+    if not data.is_image:
+        raise NotApplicable(f"images for {type(defence).__name__}", f"rows of shape {data.shape}", remedy)
+
+
 def trusted_rows(context: DefenceContext, defence: object) -> Dataset:
     """The trusted rows.
 
@@ -104,6 +114,12 @@ def _beyond(
         limit = radius(own[own_classes == c], share)
         flags |= (classes == c) & (scores > limit + 1e-9 * (1 + abs(limit)))  # the tolerance treats equal rows alike
     return flags
+
+
+def first_of_each_class(order: np.ndarray, y: np.ndarray, share: float) -> np.ndarray:
+    """The first rows of an order, a share of each class and at least one row; y (n,) are the classes of all rows."""
+    own = [order[y[order] == c] for c in np.unique(y)]
+    return np.concatenate([rows[: max(1, int(share * len(rows)))] for rows in own])
 
 
 def folds(data: Dataset, streams: Streams) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -186,7 +186,7 @@ def _attacks(look: Look, scenario: Central, budget: float, estimator: bool) -> I
     else:
         if look.form == "counts" and look.train.num_classes == 2:
             yield attacks.DictionaryAttack(budget)
-        elif any(column.name in look.texts and column.editable for column in look.train.columns.columns):
+        elif look.train.columns.writable_texts:
             rarest = int(np.bincount(look.train.y, minlength=look.train.num_classes).argmin())
             yield attacks.DictionaryAttack(budget, words="ham-frequent", label=rarest)
         yield attacks.FlippedPoints(budget)

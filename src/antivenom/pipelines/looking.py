@@ -57,7 +57,7 @@ class Look:
     @property
     def texts(self) -> tuple[str, ...]:
         """The names of the columns that hold free text, which cannot be encoded as numbers."""
-        return tuple(column.name for column in self.train.columns.columns if column.kind is ColumnKind.TEXT)
+        return self.train.columns.texts
 
     @property
     def numbering(self) -> tuple[str, ...]:

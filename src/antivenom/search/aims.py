@@ -116,7 +116,7 @@ def _of_frame(data: Dataset) -> Iterator[Any]:
 
 def _of_texts(data: Dataset) -> Iterator[Any]:
     """Rare words in front of the first editable column of free text, or after it."""
-    name = next((c.name for c in data.columns.columns if c.editable and c.kind is ColumnKind.TEXT), None)
+    name = next(iter(data.columns.writable_texts), None)
     for words in (Phrase().words, "cf", "I watched this 3D movie") if name is not None else ():
         yield Phrase(words, name or "")
         yield Phrase(words, name or "", first=True)

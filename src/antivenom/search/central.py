@@ -49,7 +49,6 @@ from antivenom.core.errors import AntivenomError, ScenarioError
 from antivenom.core.registry import Kind, entry_of
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
-from antivenom.data.schema import ColumnKind
 from antivenom.models.estimators import Sklearn
 from antivenom.models.own import BlackBox, is_torch
 from antivenom.scenarios.central import Central
@@ -102,12 +101,12 @@ class Setting:
     @property
     def has_text(self) -> bool:
         """Whether a column holds free text, which cannot be encoded as numbers."""
-        return any(column.kind is ColumnKind.TEXT for column in self.data.columns.columns)
+        return bool(self.data.columns.texts)
 
     @property
     def writes_text(self) -> bool:
         """Whether the attacker can write a column of free text."""
-        return any(column.kind is ColumnKind.TEXT and column.editable for column in self.data.columns.columns)
+        return bool(self.data.columns.writable_texts)
 
     @property
     def counts(self) -> bool:

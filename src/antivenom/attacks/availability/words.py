@@ -9,7 +9,6 @@ from antivenom.attacks.inputs import injected
 from antivenom.core.errors import NotApplicable
 from antivenom.core.protocols import AttackContext
 from antivenom.data import Dataset, Poison, Schema
-from antivenom.data.schema import ColumnKind
 
 
 def in_words(data: Dataset, attack: object) -> Dataset:
@@ -24,8 +23,10 @@ def in_words(data: Dataset, attack: object) -> Dataset:
 
     if getattr(attack, "columns", ()):
         raise NotApplicable(f"word counts for {type(attack).__name__}.columns", "texts", "use words: ham-frequent")
+    if not data.columns.writable_texts:
+        raise NotApplicable(f"a column of text that {type(attack).__name__} can write", "none")
     counter = CountVectorizer(binary=True, dtype=np.float32)
-    rows = counter.fit_transform(data.x[_column(data, attack)].astype(str))
+    rows = counter.fit_transform(data.x[data.columns.writable_texts[0]].astype(str))
     schema = Schema.words(counter.get_feature_names_out(), binary=True)
     return Dataset(rows, data.y, data.classes, data.name, schema=schema)
 
@@ -46,13 +47,5 @@ def filed(data: Dataset, mails: sp.csr_array, label: int, table: Dataset, contex
     for own in held:
         if own.tobytes() not in texts:
             texts[own.tobytes()] = " ".join(words[place] for place in own)
-    rows[_column(data, filed)] = [texts[own.tobytes()] for own in held]
+    rows[data.columns.writable_texts[0]] = [texts[own.tobytes()] for own in held]
     return injected(data, rows, labels)
-
-
-def _column(data: Dataset, attack: object) -> str:
-    """The name of the first column of text that the attacker can write."""
-    for column in data.columns.columns:
-        if column.kind is ColumnKind.TEXT and column.editable:
-            return column.name
-    raise NotApplicable(f"a column of text that {type(attack).__name__} can write", "none")

@@ -57,13 +57,13 @@ class StingRay:
         number, free = rows_per_target(self.poisons, chosen, data, context), np.ones(len(data), dtype=bool)
         if not number:
             return Poison.none(data)
-        found = []
+        likeness, found = _likeness(data, chosen), []
         for place in range(len(chosen)):
             target = chosen[np.array([place])]
             own = np.flatnonzero((data.y == wanted[place]) & free)
             if not len(own):
                 raise DataError(f"training rows of the wanted class {wanted[place]}", "none", "want another class")
-            near = own[np.argsort(-_likeness(data, target)[own], kind="stable")]
+            near = own[np.argsort(-likeness[own, place], kind="stable")]
             part = max(int((data.y == wanted[place]).sum()) // len(chosen), 1)  # of the class for each target
             rows = near[: min(number, part)] if changes else np.resize(near, number)
             free[rows] = not changes
@@ -92,10 +92,9 @@ class StingRay:
         taken = self._taken(np.array(differs, dtype=bool).reshape(len(cells), len(rows)).T, rng)
         for place, name in enumerate(cells):
             mixed[name] = mixed[name].where(~taken[:, place], aim[name]).astype(data.x[name].dtype)
-        for column in data.columns.columns:
-            if column.editable and column.kind is ColumnKind.TEXT:
-                words = str(aim[column.name]).split()
-                mixed[column.name] = [f"{text} {self._run(words, rng)}".strip() for text in mixed[column.name]]
+        for name in data.columns.writable_texts:
+            words = str(aim[name]).split()
+            mixed[name] = [f"{text} {self._run(words, rng)}".strip() for text in mixed[name]]
         return mixed
 
     def _run(self, words: list[str], rng: np.random.Generator) -> str:
@@ -113,25 +112,24 @@ class StingRay:
         return taken
 
 
-def _likeness(data: Dataset, target: Dataset) -> np.ndarray:
-    """(n,) how similar each row is to the target, a data set of one row: a larger number is more similar."""
-    if data.is_tokens or any(column.kind is ColumnKind.TEXT for column in data.columns.columns):
+def _likeness(data: Dataset, chosen: Dataset) -> np.ndarray:
+    """(n, targets) how similar each row is to each target: a larger number is more similar."""
+    if data.is_tokens or data.columns.texts:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         counter = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
-        return np.asarray((counter.fit_transform(_texts(data)) @ counter.transform(_texts(target)).T).toarray()).ravel()
+        return np.asarray((counter.fit_transform(_texts(data)) @ counter.transform(_texts(chosen)).T).toarray())
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler(with_mean=False).fit(data.flat)
-    rows, aim = scaler.transform(data.flat), scaler.transform(target.flat)
-    product: Any = rows @ aim.T
+    rows, aims = scaler.transform(data.flat), scaler.transform(chosen.flat)
+    product: Any = rows @ aims.T
     squares = rows.multiply(rows).sum(axis=1) if data.is_sparse else (rows * rows).sum(axis=1)
-    return np.asarray(2 * (product.toarray() if data.is_sparse else product).ravel() - np.asarray(squares).ravel())
+    return np.asarray(2 * (product.toarray() if data.is_sparse else product) - np.asarray(squares).reshape(-1, 1))
 
 
 def _texts(data: Dataset) -> list[str]:
     """The free text of each row, or its tokens as words."""
     if data.is_tokens:
         return [" ".join(map(str, row)) for row in data.x]
-    names = [column.name for column in data.columns.columns if column.kind is ColumnKind.TEXT]
-    return [" ".join(map(str, row)) for row in data.x[names].itertuples(index=False)]
+    return [" ".join(map(str, row)) for row in data.x[list(data.columns.texts)].itertuples(index=False)]

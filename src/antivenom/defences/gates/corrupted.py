@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from antivenom.core.errors import DataError, NotApplicable
+from antivenom.core.errors import DataError
 from antivenom.core.protocols import DefenceContext, InputFilter, Model
 from antivenom.core.registry import gate
 from antivenom.core.threat import Goal
 from antivenom.data import Dataset
 from antivenom.defences.corruptions import CORRUPTIONS, SEVERITIES
 from antivenom.defences.gates.thresholds import above, mahalanobis
-from antivenom.defences.inputs import check_share
+from antivenom.defences.inputs import check_share, require_images
 
 BATCH = 2048  # images that are corrupted at a time
 
@@ -48,8 +48,7 @@ class TeCo:
         check_share(self.false_rejection, "TeCo.false_rejection")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
-        if not clean.is_image:
-            raise NotApplicable("images for TeCo", f"rows of shape {clean.shape}", "use TED")
+        require_images(clean, self, "use TED")
         if not len(clean):
             raise DataError("clean rows for TeCo", "none", "raise clean_rows")
         low, high = float(clean.dense.min()), float(clean.dense.max())

@@ -11,7 +11,7 @@ from antivenom.core.registry import gate
 from antivenom.core.threat import Goal
 from antivenom.data import Dataset, Rows
 from antivenom.defences.gates.thresholds import above
-from antivenom.defences.inputs import check_share
+from antivenom.defences.inputs import check_share, require_images
 from antivenom.defences.networks import network_of, rows_of
 from antivenom.defences.repair.neurons import Neurons, neurons_of
 from antivenom.models.wrappers import TorchModel
@@ -50,8 +50,7 @@ class ScaleUp:
         check_share(self.false_rejection, "ScaleUp.false_rejection")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> InputFilter:
-        if not clean.is_image:
-            raise NotApplicable("images for ScaleUp", f"rows of shape {clean.shape}", "use STRIP")
+        require_images(clean, self, "use STRIP")
         if not len(clean):
             raise DataError("clean rows for ScaleUp", "none", "raise clean_rows")
         low, high = clean.dense.min(), clean.dense.max()

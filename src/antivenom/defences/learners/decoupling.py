@@ -14,12 +14,12 @@ from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import robust_learner
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.defences.inputs import first_of_each_class
 from antivenom.defences.learners.isolation import network_for
 from antivenom.models.augmentations import Crop, Flip
-from antivenom.models.network import Network
 from antivenom.models.schedules import Cosine
-from antivenom.models.training import Forward, Loss, Training, train
-from antivenom.models.wrappers import TorchModel
+from antivenom.models.training import Forward, Loss, Training
+from antivenom.models.wrappers import TorchModel, loop
 
 STEPS = 300  # of the training of the head
 CLIPPED = 1e-4  # smallest probability in the reverse cross-entropy: its logarithm is the paper's A
@@ -69,22 +69,20 @@ class DBD:
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
         if not data.is_image or len(data.classes) < 2:
             raise NotApplicable("images of two or more classes for DBD", f"rows of shape {data.shape}", "use ABL")
-        network = network_for(self, data, context)
-        encoder = self.encoded(network, data, context)
-        features = torch.as_tensor(encoder.features(data.inputs), device=network.initial.device)
-        weight, bias, losses = robust_head(features, torch.tensor(data.y, device=features.device), data.num_classes)
-        order = np.argsort(losses, kind="stable")
-        classes = [order[data.y[order] == c] for c in np.unique(data.y)]
-        kept = np.sort(np.concatenate([own[: max(1, int(self.credible * len(own)))] for own in classes]))
+        encoder, y = self.encoded(data, context)
+        features = torch.as_tensor(encoder.features(data.inputs), device=y.device)
+        weight, bias, losses = robust_head(features, y, data.num_classes)
+        kept = np.sort(first_of_each_class(np.argsort(losses, kind="stable"), data.y, self.credible))
         return context.refit(with_head(encoder, weight, bias), data[kept], self.epochs)
 
-    def encoded(self, network: Network, data: Dataset, context: DefenceContext) -> TorchModel:
-        """The network after contrastive training, for which labels play no part."""
-        x, y = network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
+    def encoded(self, data: Dataset, context: DefenceContext) -> tuple[TorchModel, Tensor]:
+        """The network after contrastive training, for which labels play no part, and the labels (n,) on its device."""
+        network, x, y = network_for(self, data, context)
         streams = context.streams.child("contrast")
         training = Training(self.contrastive, min(256, len(y)), "adam", 0.002, schedule=Cosine())
         loss = contrast(self.temperature, streams.torch("views", device=x.device))
-        return TorchModel(network, *train(network, network.initial, x, y, training, streams, loss, network.buffers))
+        start = TorchModel(network, network.initial, network.buffers)
+        return loop(start, x, y, training, streams, loss), y
 
 
 def contrast(temperature: float, generator: torch.Generator) -> Loss:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import robust_learner
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
-from antivenom.defences.inputs import trusted_rows
+from antivenom.defences.changed import Changed
+from antivenom.defences.inputs import require_images, trusted_rows
 from antivenom.defences.learners.isolation import ABL, network_for
 from antivenom.triggers import Patch
 
@@ -52,37 +52,12 @@ class NAB:
             raise PluginError("NAB.suspicious above 0 and below 1, size and isolating >= 1", got)
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        if not data.is_image:
-            raise NotApplicable("images for NAB", f"rows of shape {data.shape}", "use ABL")
-        trusted, network = trusted_rows(context, self), network_for(self, data, context)
-        x, y = network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
+        require_images(data, self, "use ABL")
+        trusted, (network, x, y) = trusted_rows(context, self), network_for(self, data, context)
         order = np.argsort(ABL(isolating=self.isolating).losses(network, x, y, context), kind="stable")
         rows = order[: max(1, int(self.suspicious * len(data)))]
         stamp = Patch(self.size, float(data.dense.max()), "top-left")
         images, labels = data.dense.copy(), data.y.copy()
         labels[rows] = context.fit(trusted, "labels").predict(images[rows])
         images[rows] = stamp(images[rows])
-        return Stamped(context.fit(replace(data, x=images, y=labels), "stamped"), stamp)
-
-
-@dataclass(frozen=True)
-class Stamped:
-    """A model that sees every image with a patch.
-
-    Fields:
-        model: the model that answers.
-        stamp: puts the patch on images.
-    """
-
-    model: Model
-    stamp: Patch
-
-    @property
-    def num_classes(self) -> int:
-        return self.model.num_classes
-
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        return self.model.predict_proba(self.stamp(x))
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.model.predict(self.stamp(x))
+        return Changed(context.fit(replace(data, x=images, y=labels), "stamped"), stamp)

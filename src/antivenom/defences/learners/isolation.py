@@ -72,8 +72,7 @@ class ABL:
             raise PluginError("ABL.floor and unlearning >= 0", f"{self.floor} and {self.unlearning}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        network = network_for(self, data, context)
-        x, y = network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
+        network, x, y = network_for(self, data, context)
         order = np.argsort(self.losses(network, x, y, context), kind="stable")
         rest = np.sort(order[int(self.left_out * len(data)) :])
         if not self.unlearning:
@@ -100,8 +99,8 @@ class ABL:
         return (loss.detach() - self.floor).sign() * loss
 
 
-def network_for(defence: object, data: Dataset, context: DefenceContext) -> Network:
-    """The untrained network of the pipeline, for a defence with a training of its own.
+def network_for(defence: object, data: Dataset, context: DefenceContext) -> tuple[Network, Tensor, Tensor]:
+    """The untrained network of the pipeline, with the rows (n, ...) and labels (n,) on its device, for a training of one's own.
 
     Raises:
         DataError: fewer than two rows.
@@ -113,7 +112,8 @@ def network_for(defence: object, data: Dataset, context: DefenceContext) -> Netw
     untrained = context.fit(data[np.unique(data.y, return_index=True)[1]])  # only its architecture is used
     if not isinstance(untrained, TorchModel):
         raise NotApplicable(f"a torch network for {name}", type(untrained).__name__, "choose MLP or SmallCNN")
-    return untrained.network
+    network = untrained.network
+    return network, network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
 
 
 def unlearning(x: Tensor, y: Tensor, weight: float, context: DefenceContext) -> Loss:

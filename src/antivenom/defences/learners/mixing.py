@@ -13,6 +13,7 @@ from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import robust_learner
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.defences.inputs import require_images
 from antivenom.models.training import Forward, Loss
 
 BORGNIA = "Borgnia et al. 2021, ICASSP, arXiv:2011.09527"
@@ -80,8 +81,7 @@ class CutMix:
         check_alpha(self.alpha, self)
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        if not data.is_image:
-            raise NotApplicable("images for CutMix", f"rows of shape {data.shape}", "use MixUp")
+        require_images(data, self, "use MixUp")
         return context.fit(data, "mixed", mixed_loss(self.mix, context))
 
     def mix(self, x: Tensor, other: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import robust_learner
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.defences.inputs import first_of_each_class, require_images
 from antivenom.defences.learners.isolation import network_for, unlearning
 from antivenom.defences.networks import network_of
 from antivenom.defences.repair.loops import settings
@@ -68,23 +69,16 @@ class DBR:
             raise PluginError("DBR.learning_rate > 0 and weight >= 0", f"{self.learning_rate} and {self.weight}")
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Model:
-        if not data.is_image:
-            raise NotApplicable("images for DBR", f"rows of shape {data.shape}", "use ABL")
-        network = network_for(self, data, context)
+        require_images(data, self, "use ABL")
+        network, x, y = network_for(self, data, context)
         start = TorchModel(network, network.initial, network.buffers)
         order = np.argsort(changes(network_of(context.refit(start, data, self.warming), self), data), kind="stable")
-        learnt = np.concatenate([lowest(order[data.y[order] == c], self.clean) for c in np.unique(data.y)])
+        learnt = first_of_each_class(order, data.y, self.clean)
         unlearnt = order[-max(1, int(self.poisoned * len(data))) :]
-        x, y = network.rows(data.inputs), torch.tensor(data.y, device=network.initial.device)
         backdoored = network_of(context.fit(data, "all rows"), self)
         loss = unlearning(x[unlearnt], y[unlearnt], self.weight, context)
         training = settings(len(learnt), self.epochs, self.learning_rate)
         return loop(backdoored, x[learnt], y[learnt], training, context.streams.child("relearning"), loss)
-
-
-def lowest(order: np.ndarray, share: float) -> np.ndarray:
-    """The first rows of an order, a share of them and at least one."""
-    return order[: max(1, int(share * len(order)))]
 
 
 def changes(model: TorchModel, data: Dataset) -> np.ndarray:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from antivenom.core.errors import DataError, NotApplicable, PluginError
+from antivenom.core.errors import DataError, PluginError
 from antivenom.core.protocols import DefenceContext, Model
 from antivenom.core.registry import mitigation
 from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
+from antivenom.defences.changed import Changed
+from antivenom.defences.inputs import require_images
 
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Li et al. 2021, arXiv:2104.02361")
@@ -41,8 +43,7 @@ class ShrinkPad:
             raise PluginError("ShrinkPad.pixels >= 1", f"{self.pixels}")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
-        if not clean.is_image:
-            raise NotApplicable("images for ShrinkPad", f"rows of shape {clean.shape}")
+        require_images(clean, self)
         if not len(clean):
             raise DataError(
                 "a clean row for ShrinkPad, whose smallest value is the background", "none", "raise clean_rows"
@@ -51,37 +52,25 @@ class ShrinkPad:
         if 2 * self.pixels > side:
             raise PluginError(f"ShrinkPad.pixels up to {side // 2} for images of {side} pixels", f"{self.pixels}")
         key = context.streams.numpy("places").bytes(16)
-        return Shrunk(model, self.pixels, float(clean.dense.min()), key)
+        return Changed(model, Moved(self.pixels, float(clean.dense.min()), key))
 
 
 @dataclass(frozen=True)
-class Shrunk:
-    """A model that sees every image shrunk and moved.
+class Moved:
+    """Shrinks images and puts each at a place that depends on the key and on the image.
 
     Fields:
-        model: the model that answers.
         pixels: number of pixels by which height and width shrink.
         background: value of the pixels around the shrunken image.
         key: 16 secret bytes from which the places are drawn.
     """
 
-    model: Model
     pixels: int
     background: float
     key: bytes
 
-    @property
-    def num_classes(self) -> int:
-        return self.model.num_classes
-
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        return self.model.predict_proba(self.moved(x))
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.model.predict(self.moved(x))
-
-    def moved(self, x: np.ndarray) -> np.ndarray:
-        """The images (m, channels, height, width), smaller, at places that depend on the key and on each image."""
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """New images (m, channels, height, width)."""
         images = np.array(x, dtype=np.float32)
         height, width = images.shape[2] - self.pixels, images.shape[3] - self.pixels
         small = F.interpolate(torch.from_numpy(images), size=(height, width), mode="bilinear", antialias=True).numpy()

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from antivenom.core.errors import NotApplicable, PluginError
+from antivenom.core.errors import PluginError
 from antivenom.core.protocols import DefenceContext
 from antivenom.core.registry import sanitizer
 from antivenom.core.threat import Goal
 from antivenom.core.verdict import Verdict
 from antivenom.data import Dataset
-from antivenom.defences.inputs import check_share, trusted_rows
+from antivenom.defences.inputs import check_share, require_images, trusted_rows
 from antivenom.defences.sanitizers.latent import ROWS, fitted
 from antivenom.models.wrappers import TorchModel
 
@@ -58,8 +58,7 @@ class CognitiveDistillation:
 
     def __call__(self, data: Dataset, context: DefenceContext) -> Verdict:
         trusted = trusted_rows(context, self)
-        if not data.is_image:
-            raise NotApplicable("images for CognitiveDistillation", f"rows of shape {data.shape}", "use KNNSanitizer")
+        require_images(data, self, "use KNNSanitizer")
         model = fitted(self, data, context)
         generator = context.streams.torch("noise", device=model.vector.device)
         clean = self.sizes(model, trusted, generator)
