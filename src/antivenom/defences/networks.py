@@ -14,9 +14,6 @@ from antivenom.models.wrappers import TorchModel
 def network_of(model: Model, defence: object) -> TorchModel:
     """The model as a torch network.
 
-    Batch norm in training mode would shift its statistics whenever the network sees the defence's rows, so that a network
-    in training mode is refused.
-
     Raises:
         NotApplicable: the model is no torch network, so that it has no gradients or weights.
         ModelError: the network is in training mode.
@@ -26,9 +23,21 @@ def network_of(model: Model, defence: object) -> TorchModel:
         raise NotApplicable(
             f"a torch model for {name}", type(model).__name__, "it needs gradients or weights, which this model lacks"
         )
-    if any(part.training for part in model.network.module.modules()):
-        raise ModelError(f"a network in evaluation mode for {name}", "one in training mode", "call its .eval()")
+    require_evaluation(model, defence)
     return model
+
+
+def require_evaluation(model: Model, defence: object) -> None:
+    """Refuses a network in training mode.
+
+    Batch norm in training mode would shift its statistics whenever the network sees rows.
+
+    Raises:
+        ModelError: a torch network in training mode.
+    """
+    if isinstance(model, TorchModel) and any(part.training for part in model.network.module.modules()):
+        name = type(defence).__name__
+        raise ModelError(f"a network in evaluation mode for {name}", "one in training mode", "call its .eval()")
 
 
 def continuous(model: TorchModel, defence: object) -> TorchModel:

@@ -16,6 +16,7 @@ from antivenom.core.threat import Access, Goal
 from antivenom.data import Dataset
 from antivenom.defences.changed import Changed
 from antivenom.defences.inputs import require_images
+from antivenom.defences.networks import require_evaluation
 
 
 @mitigation(access=tuple(Access), goal=Goal.BACKDOOR, cite="Li et al. 2021, arXiv:2104.02361")
@@ -43,6 +44,7 @@ class ShrinkPad:
             raise PluginError("ShrinkPad.pixels >= 1", f"{self.pixels}")
 
     def __call__(self, model: Model, clean: Dataset, context: DefenceContext) -> Model:
+        require_evaluation(model, self)
         require_images(clean, self)
         if not len(clean):
             raise DataError(
