@@ -11,13 +11,14 @@ from antivenom.core.protocols import ServerView
 from antivenom.core.streams import Streams
 from antivenom.federated import CRFL, FLAME, WBC, Bucketing, Chain, DnC, Mean, Median, Server, SignGuard, WeakDP
 
-UPDATES = torch.randn(9, 400, generator=Streams(1).torch("updates"))
+AGENTS = 25  # nine fall into the same pairs in one of 945 draws, 25 in one of 8e12
+UPDATES = torch.randn(AGENTS, 400, generator=Streams(1).torch("updates"))
 NOISY = [FLAME(noise=1.0), CRFL(), Chain((WeakDP(noise=1.0),), Mean()), Chain((Bucketing(size=2),), Median())]
 
 
 def seen(streams: Streams | None = None) -> ServerView:
     given = {} if streams is None else {"streams": streams}
-    return ServerView(1, torch.zeros(400), UPDATES, tuple(range(9)), torch.full((9,), 1 / 9), **given)
+    return ServerView(1, torch.zeros(400), UPDATES, tuple(range(AGENTS)), torch.full((AGENTS,), 1 / AGENTS), **given)
 
 
 @pytest.mark.parametrize("rule", NOISY, ids=repr)
@@ -52,7 +53,7 @@ def test_sign_guard_draws_its_columns_anew() -> None:
 def test_a_server_draws_other_numbers_in_every_round_and_repeats_them_with_its_streams(rule: Any) -> None:
     def rounds(streams: Streams | None) -> list[torch.Tensor]:
         server = Server(rule, streams=streams)
-        return [server.step(i, torch.zeros(400), UPDATES, range(9)).aggregate for i in (1, 2)]
+        return [server.step(i, torch.zeros(400), UPDATES, range(AGENTS)).aggregate for i in (1, 2)]
 
     one, two = rounds(Streams(4))
     assert not torch.equal(one, two)
@@ -68,6 +69,6 @@ def test_the_servers_streams_cannot_be_followed_to_its_seed() -> None:
         views.append(view)
         return updates[0].clone()
 
-    Server(rule, streams=Streams(4)).step(1, torch.zeros(400), UPDATES, range(9))
+    Server(rule, streams=Streams(4)).step(1, torch.zeros(400), UPDATES, range(AGENTS))
     assert repr(views[0].streams) == "Streams(sealed)"
     assert Streams.fresh() != Streams.fresh()
